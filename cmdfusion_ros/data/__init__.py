@@ -1,0 +1,1 @@
+"""Files and made-up worlds -> Frames: numpy, no torch."""

@@ -1,0 +1,1 @@
+"""Rigid transforms, projection, voxels: numpy, no torch."""

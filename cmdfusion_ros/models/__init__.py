@@ -1,0 +1,1 @@
+"""Networks: batch in, logits out; no files, no losses."""
