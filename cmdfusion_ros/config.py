@@ -1,0 +1,182 @@
+"""Every setting: frozen typed dataclasses with default, unit and check, and strict YAML in and out.
+
+A settings class is a frozen dataclass whose fields are made by `setting(...)`. What can be derived is not a setting. YAML holds only what
+differs from the defaults; an unknown or doubled key is an error that names the nearest known key.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+
+import yaml
+
+
+def setting(default, description, unit="", minimum=None, maximum=None, choices=None, above=None):
+    """A dataclass field with what a person must know of it.
+
+    Args:
+        default: the value used where none is given.
+        description: one sentence.
+        unit: "m", "s", "Hz", ...; "" where there is none.
+        minimum, maximum: inclusive bounds of a number, or of every item of a tuple.
+        choices: the only values allowed.
+        above: exclusive lower bound.
+    """
+    metadata = {"description": description, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices, "above": above}
+    return field(default=default, metadata=metadata)
+
+
+def section(kind):
+    """A dataclass field that is itself a settings class, with that class's defaults."""
+    return field(default_factory=kind)
+
+
+class SettingsError(ValueError):
+    """A setting that is unknown, doubled, of the wrong type or out of bounds."""
+
+
+def check_settings(settings, where=""):
+    """Raise SettingsError for the first field of `settings` that breaks its own declaration. Call it from __post_init__."""
+    hints = typing.get_type_hints(type(settings))
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if dataclasses.is_dataclass(value):
+            continue
+        name = f"{where}{item.name}"
+        check_value(name, value, hints[item.name], item.metadata)
+
+
+def check_value(name, value, kind, metadata):
+    """Raise SettingsError unless `value` has the type `kind` and keeps the bounds and choices of `metadata` (see `setting`)."""
+    if not _is_kind(value, kind):
+        raise SettingsError(f"{name}: expected {_kind_name(kind)}, got {value!r}")
+    choices = metadata.get("choices")
+    if choices is not None and value not in choices:
+        raise SettingsError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            _check_bounds(name, number, metadata)
+
+
+def _check_bounds(name, number, metadata):
+    unit = f" {metadata['unit']}" if metadata.get("unit") else ""
+    if number != number:
+        raise SettingsError(f"{name}: expected a number, got NaN")
+    if metadata.get("minimum") is not None and number < metadata["minimum"]:
+        raise SettingsError(f"{name}: expected at least {metadata['minimum']}{unit}, got {number}")
+    if metadata.get("maximum") is not None and number > metadata["maximum"]:
+        raise SettingsError(f"{name}: expected at most {metadata['maximum']}{unit}, got {number}")
+    if metadata.get("above") is not None and number <= metadata["above"]:
+        raise SettingsError(f"{name}: expected more than {metadata['above']}{unit}, got {number}")
+
+
+def _is_kind(value, kind):
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        return any(_is_kind(value, option) for option in typing.get_args(kind))
+    if origin is tuple:
+        item_kinds = typing.get_args(kind)
+        if len(item_kinds) == 2 and item_kinds[1] is Ellipsis:
+            return isinstance(value, tuple) and all(_is_kind(item, item_kinds[0]) for item in value)
+        return isinstance(value, tuple) and len(value) == len(item_kinds) and all(map(_is_kind, value, item_kinds))
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _kind_name(kind):
+    return getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
+
+
+def settings_from_dict(kind, values, where=""):
+    """A settings object of class `kind` from plain values (as YAML or JSON gives them).
+
+    Lists become tuples; missing keys take their defaults.
+
+    Raises:
+        SettingsError: an unknown key (the nearest known one is named), a value of the wrong type or out of bounds.
+    """
+    if not isinstance(values, dict):
+        raise SettingsError(f"{where or kind.__name__}: expected a mapping, got {values!r}")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    given = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise SettingsError(f"{where}{key}: unknown setting{nearest_name(str(key), fields)}")
+        if dataclasses.is_dataclass(hints[key]):
+            given[key] = settings_from_dict(hints[key], value, f"{where}{key}.")
+        else:
+            given[key] = tuple(value) if isinstance(value, list) else value
+            check_value(f"{where}{key}", given[key], hints[key], fields[key].metadata)
+    return kind(**given)
+
+
+def settings_to_dict(settings, only_changed=False):
+    """Plain values of a settings object (tuples become lists); with `only_changed`, without those that equal the default."""
+    default = type(settings)()
+    values = {}
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if only_changed and value == getattr(default, item.name):
+            continue
+        if dataclasses.is_dataclass(value):
+            value = settings_to_dict(value, only_changed)
+        values[item.name] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def nearest_name(name, known):
+    """"; did you mean x?" where a known name is near, else the list of known ones: the tail of an error message."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a doubled key, which plain YAML loaders silently overwrite."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise SettingsError(f"{node.start_mark.name}, line {node.value[index][0].start_mark.line + 1}: key {key!r} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path):
+    """The content of a YAML file as plain values; a doubled key is a SettingsError that names file and line."""
+    with open(path) as stream:
+        try:
+            return yaml.load(stream, Loader=_StrictLoader) or {}  # noqa: S506 (a SafeLoader)
+        except yaml.YAMLError as error:
+            raise SettingsError(f"{path}: not readable as YAML: {error}") from error
+
+
+def load_settings(kind, path):
+    """A settings object of class `kind` from a YAML file."""
+    return settings_from_dict(kind, load_yaml(path), where=f"{path}: ")
+
+
+def save_settings(settings, path):
+    """Write the settings that differ from their defaults as YAML, so that `load_settings` gives an equal object."""
+    with open(path, "w") as stream:
+        yaml.safe_dump(settings_to_dict(settings, only_changed=True), stream, sort_keys=False)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a network: what a checkpoint carries so that it can be built again."""
+
+    network: str = setting("spv_pyramid", "the network, a file of models/", choices=("spv_pyramid",))
+    channels: int = setting(32, "width of every layer of the encoder (C of methods B.1)", minimum=4, maximum=1024)
+    voxel_size: float = setting(0.1, "edge of the finest voxel", "m", above=0.0, maximum=10.0)
+    strides: tuple[int, ...] = setting((1, 2, 4, 8, 16), "scales in finest voxels; block i goes from strides[i] to strides[i + 1]", minimum=1, maximum=256)
+
+    def __post_init__(self):
+        check_settings(self)
+        if len(self.strides) < 2 or self.strides[0] != 1 or any(b < a or b % a for a, b in zip(self.strides, self.strides[1:])):
+            raise SettingsError(f"strides: expected to start at 1, each a multiple of the one before, got {self.strides}")
