@@ -1,0 +1,69 @@
+"""pip install: the library, the command line and, where ROS 2 is present, the node.
+
+`colcon build` does not read this file: it goes by package.xml and CMakeLists.txt. The extras are the one list of what make demo and make test install.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "cmdfusion_ros" / "__init__.py").read_text(), re.MULTILINE).group(1)
+
+# The unofficial ROS 2 wheels of PyPI exist for these machines only. Pinned through the distro's name: ros-rclpy itself holds two distros.
+ON_WHEELS = '; sys_platform == "linux" and platform_machine == "x86_64" and python_version >= "3.10" and python_version < "3.14"'
+ROS = [
+    "ros-kilted-rclpy==9.1.2",
+    "ros-kilted-rmw-fastrtps-cpp==9.3.3",
+    "ros-kilted-common-interfaces==5.5.1",
+    "ros-kilted-lifecycle-msgs==2.3.0",
+]
+ROS_BUILD = [  # what colcon build of msg/ and srv/ needs besides; the wheels do not depend on each other as they should
+    "ros-kilted-ament-cmake==2.7.3",
+    "ros-kilted-ament-package==0.17.2",
+    "ros-kilted-ament-cmake-include-directories==2.7.3",
+    "ros-kilted-ament-cmake-ros-core==0.14.5",
+    "ros-kilted-rosidl-core-generators==0.3.1",
+    "ros-kilted-rosidl-default-generators==1.7.1",
+    "empy==3.3.4",  # the generators cannot use empy 4
+    "catkin_pkg==1.1.1",
+    "colcon-core==0.21.3",
+    "colcon-cmake==0.2.30",
+    "colcon-ros==0.5.0",
+    "colcon-bash==0.5.0",
+]
+
+setup(
+    name="cmdfusion_ros",
+    version=VERSION,
+    description="LiDAR and camera semantic segmentation for ROS 2: labels every point, with any number of cameras, none included",
+    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["cmdfusion_ros", "cmdfusion_ros.*"]),
+    package_dir={"": "."},  # makes an editable install a plain path entry, which pkgutil.extend_path in __init__.py can see
+    package_data={"cmdfusion_ros": ["class_maps/*.yaml", "weights/*.safetensors"]},
+    install_requires=[
+        "torch>=2.1",
+        "numpy>=1.26",
+        "safetensors>=0.4",
+        "PyYAML>=6",
+        "opencv-python-headless>=4.8,<5",  # a cv_bridge built on OpenCV 4 breaks beside OpenCV 5
+        "matplotlib>=3.7",
+        "rosbags>=0.10",
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.90", "ruff==0.17.5"],
+        "ros": [requirement + ON_WHEELS for requirement in ROS],
+        "ros-build": [requirement + ON_WHEELS for requirement in ROS_BUILD],
+    },
+    entry_points={
+        "console_scripts": [
+            "cmdfusion = cmdfusion_ros.cli.main:main",
+            "cmdfusion_node = cmdfusion_ros.ros.node:main",
+        ]
+    },
+)
