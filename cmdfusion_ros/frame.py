@@ -123,7 +123,7 @@ class Frame:
 
     def __post_init__(self):
         where = f"frame {self.name}: " if self.name else ""
-        require_array(f"{where}points", self.points, (None, 3), np.float32, "drop intensity first" if np.ndim(self.points) == 2 else "")
+        require_array(f"{where}points", self.points, (None, 3), np.float32, "drop intensity first" if np.shape(self.points)[1:] == (4,) else "")
         num_points = len(self.points)
         require_array(f"{where}intensity", self.intensity, (num_points,), np.float32)
         if not np.isfinite(self.points).all():

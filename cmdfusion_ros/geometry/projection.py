@@ -48,10 +48,10 @@ def distort(x, y, distortion):
         (x', y') of the bent rays, and valid (N,) bool: False where the model has passed its turning point, so that a ray far outside the
         image would come back into it (plumb_bob with negative k1 does that).
     """
+    if distortion is not None and distortion.model == "equidistant":  # bends rays even where all its coefficients are zero
+        return _distort_fisheye(x, y, _padded(distortion.coefficients, 4))
     if distortion is None or not any(distortion.coefficients):
         return (x, y), np.ones(len(x), bool)
-    if distortion.model == "equidistant":
-        return _distort_fisheye(x, y, _padded(distortion.coefficients, 4))
     k1, k2, p1, p2, k3, k4, k5, k6 = _padded(distortion.coefficients, 8)
     r2 = x * x + y * y
     radial = _rational(r2, (k1, k2, k3), (k4, k5, k6))
