@@ -1,0 +1,215 @@
+"""Sparse tensors: features on voxels, and the kernel maps that all layers of one input share."""
+
+import threading
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from cmdfusion_ros.sparse import neighbours
+from cmdfusion_ros.sparse.voxelise import pack_keys
+
+
+@dataclass(frozen=True, eq=False)
+class KernelMap:
+    """Pairs of voxels that meet under each offset of a kernel (see `neighbours` for the numbering).
+
+    Attributes:
+        in_rows, out_rows: (P,) int32, grouped by offset.
+        counts: tuple of K ints, pairs of each offset.
+        num_in, num_out: voxels of input and output.
+        centre: number of the offset that pairs every voxel with itself in order, or None.
+    """
+
+    in_rows: torch.Tensor
+    out_rows: torch.Tensor
+    counts: tuple
+    num_in: int
+    num_out: int
+    centre: int | None = None
+
+    @cached_property
+    def by_output(self):
+        """`Bags` that sum one row a pair into one row an output voxel."""
+        return make_bags(self.out_rows, self.num_out)
+
+    @cached_property
+    def by_input(self):
+        """`Bags` that sum one row a pair into one row an input voxel."""
+        return make_bags(self.in_rows, self.num_in)
+
+    @cached_property
+    def transposed(self):
+        """The same pairs with input and output exchanged; its `transposed` is this map again."""
+        other = KernelMap(self.out_rows, self.in_rows, self.counts, self.num_out, self.num_in, self.centre)
+        other.__dict__["transposed"] = self  # fills the cached property, so that bags are shared both ways
+        return other
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Rows grouped by where they are summed into, as `torch.nn.functional.embedding_bag` wants them.
+
+    Attributes:
+        order: (P,) int32, rows sorted by target; rows of one target keep their order, so sums are the same every time.
+        starts: (T,) int32, where each target's rows begin in `order`.
+        counts: (T,) int32, rows of each target.
+    """
+
+    order: torch.Tensor
+    starts: torch.Tensor
+    counts: torch.Tensor
+
+    def sum(self, values):
+        """(P, C) -> (T, C); targets without rows are zero. No gradient: callers write their own backward pass."""
+        if len(self.order) == 0 or values.shape[1] == 0:
+            return values.new_zeros(len(self.starts), values.shape[1])
+        return torch.nn.functional.embedding_bag(self.order, values, self.starts, mode="sum")
+
+
+def make_bags(targets, num_targets):
+    """`Bags` for rows that are summed into `targets`.
+
+    Args:
+        targets: (P,) int, each in 0..num_targets - 1.
+        num_targets: T.
+    """
+    if targets.is_cuda:
+        order = torch.argsort(targets, stable=True).int()
+        counts = torch.bincount(targets, minlength=num_targets).int()
+    else:
+        order = torch.from_numpy(np.argsort(targets.numpy(), kind="stable").astype(np.int32))
+        counts = torch.from_numpy(np.bincount(targets.numpy(), minlength=num_targets).astype(np.int32))
+    starts = torch.zeros_like(counts)
+    torch.cumsum(counts[:-1], 0, dtype=torch.int32, out=starts[1:])
+    return Bags(order, starts, counts)
+
+
+class KernelMaps:
+    """Voxels of one input at every stride, and the kernel maps on and between them; each is made once, when it is first asked for.
+
+    Share one among all tensors of an input and all networks that read it. Safe to use from several threads.
+    """
+
+    def __init__(self, levels):
+        """
+        Args:
+            levels: {stride: (V, 4) int32 tensor, sorted lexicographically, unique}, all on one device; scales must nest. Coarser levels than these are
+                made when they are needed.
+
+        Raises:
+            ValueError: coordinates are not sorted and unique, or out of range.
+        """
+        self._levels = dict(levels)
+        self._made = {}
+        self._lock = threading.RLock()
+        self.device = next(iter(self._levels.values())).device
+        for stride in self._levels:
+            self._keys(stride)
+
+    def _once(self, key, make):
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]
+
+    def voxel_coords(self, stride):
+        """(V, 4) int32 of a level that is known (see `has_level`, `coarsen`)."""
+        return self._levels[stride]
+
+    def has_level(self, stride):
+        """Whether voxels of this stride are known."""
+        return stride in self._levels
+
+    def coarsen(self, stride, factor):
+        """Make sure that the level stride * factor exists.
+
+        Returns:
+            (V,) int64: for each voxel of `stride` the row of the voxel of stride * factor that holds it.
+        """
+
+        def make():
+            coarser = neighbours.coarser_voxels(self._numpy_coords(stride), factor)
+            known = self._levels.get(stride * factor)
+            if known is None:
+                self._levels[stride * factor] = torch.from_numpy(coarser.voxel_coords).to(self.device)
+            elif not np.array_equal(known.cpu().numpy(), coarser.voxel_coords):
+                raise ValueError(
+                    f"voxels of stride {stride * factor}: expected exactly those that hold voxels of stride {stride}; make both from the same points"
+                )
+            return torch.from_numpy(coarser.parents).to(self.device)
+
+        return self._once(("parents", stride, factor), make)
+
+    def submanifold(self, stride, kernel_size):
+        """KernelMap of a submanifold kernel of size 1 or 3 on one level."""
+
+        def make():
+            num_voxels = len(self._levels[stride])
+            if kernel_size == 1:
+                return self._map(neighbours.identity_pairs(num_voxels), num_voxels, num_voxels, 0)
+            if kernel_size == 3:
+                return self._map(neighbours.submanifold_pairs(self._keys(stride)), num_voxels, num_voxels, 13)
+            raise ValueError(f"kernel_size: expected 1 or 3 for a submanifold convolution, got {kernel_size}")
+
+        return self._once(("submanifold", stride, kernel_size), make)
+
+    def strided(self, stride, factor, kernel_size):
+        """KernelMap from one level to the one `factor` times as coarse; kernel as large as the factor, or 3 with factor 2."""
+
+        def make():
+            parents = self.coarsen(stride, factor)
+            num_in, num_out = len(self._levels[stride]), len(self._levels[stride * factor])
+            if kernel_size == factor:
+                return self._map(neighbours.pooling_pairs(self._numpy_coords(stride), parents.cpu().numpy(), factor), num_in, num_out)
+            if kernel_size == 3 and factor == 2:
+                return self._map(neighbours.strided_pairs(self._keys(stride), self._numpy_coords(stride * factor)), num_in, num_out)
+            raise ValueError(f"kernel_size {kernel_size} with stride {factor}: expected the kernel as large as the stride, or 3 with stride 2")
+
+        return self._once(("strided", stride, factor, kernel_size), make)
+
+    def _map(self, pairs, num_in, num_out, centre=None):
+        in_rows, out_rows = torch.from_numpy(pairs.in_rows).to(self.device), torch.from_numpy(pairs.out_rows).to(self.device)
+        return KernelMap(in_rows, out_rows, tuple(pairs.counts.tolist()), num_in, num_out, centre)
+
+    def _numpy_coords(self, stride):
+        return self._once(("numpy", stride), lambda: self._levels[stride].cpu().numpy())
+
+    def _keys(self, stride):
+        def make():
+            keys = pack_keys(self._numpy_coords(stride))
+            if (keys[1:] <= keys[:-1]).any():
+                raise ValueError(f"voxel_coords of stride {stride}: expected rows sorted by (batch, x, y, z) without repeats; make them with unique_voxels")
+            return keys
+
+        return self._once(("keys", stride), make)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseTensor:
+    """Features on the voxels of one level.
+
+    Attributes:
+        features: (V, C) float.
+        voxel_coords: (V, 4) int32: batch, x, y, z in voxels of this level; sorted lexicographically, unique.
+        stride: edge of these voxels in finest voxels.
+        maps: KernelMaps shared with every other tensor of the same input; made from voxel_coords where it is not given.
+    """
+
+    features: torch.Tensor
+    voxel_coords: torch.Tensor
+    stride: int = 1
+    maps: KernelMaps = None
+
+    def __post_init__(self):
+        if self.features.ndim != 2 or self.voxel_coords.shape != (len(self.features), 4):
+            raise ValueError(
+                f"SparseTensor: expected features (V, C) and voxel_coords (V, 4), got {tuple(self.features.shape)} and {tuple(self.voxel_coords.shape)}"
+            )
+        if self.maps is None:
+            object.__setattr__(self, "maps", KernelMaps({self.stride: self.voxel_coords}))
+
+    def with_features(self, features):
+        """The same voxels with other features (V, C')."""
+        return replace(self, features=features)
