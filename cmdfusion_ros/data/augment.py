@@ -1,0 +1,127 @@
+"""Changes of a training scan that leave its meaning: pure functions Frame -> Frame.
+
+They are for scans without camera views: a flipped or scaled scan has no rigid `camera_from_lidar`, so views must be projected first.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cmdfusion_ros.config import SettingsError, check_settings, setting
+from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How much a training scan is changed; every default is no change."""
+
+    yaw: float = setting(0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0)
+    flip: float = setting(0.0, "chance to mirror x, and again y", minimum=0.0, maximum=1.0)
+    scale: float = setting(0.0, "grow or shrink by up to this fraction", minimum=0.0, maximum=0.5)
+    shift: float = setting(0.0, "standard deviation of a shift along x and y", "m", minimum=0.0, maximum=100.0)
+    shift_z: tuple[float, float] = setting((0.0, 0.0), "lowest and highest shift along z; stands for other sensor heights", "m", minimum=-5.0, maximum=5.0)
+    point_dropout: float = setting(0.0, "drop up to this fraction of the points", minimum=0.0, maximum=0.99)
+    thin_chance: float = setting(0.0, "chance to take away whole beams, as a sensor with fewer has", minimum=0.0, maximum=1.0)
+    intensity_dropout: float = setting(0.0, "chance that a scan has no intensity (zeros)", minimum=0.0, maximum=1.0)
+    intensity_gain: float = setting(1.0, "multiply intensity by up to this, or divide by it", minimum=1.0, maximum=100.0)
+    intensity_gamma: float = setting(1.0, "raise intensity to a power of up to this, or down to its inverse", minimum=1.0, maximum=10.0)
+
+    def __post_init__(self):
+        check_settings(self)
+        if self.shift_z[0] > self.shift_z[1]:
+            raise SettingsError(f"shift_z: expected lowest first, got {self.shift_z}")
+
+
+def augment(frame, settings, rng):
+    """A random change of `frame` as `settings` say, drawn from the numpy Generator `rng`.
+
+    Beams are thinned first, while the sensor is still at the origin. The same generator state gives the same change.
+    """
+    if settings.thin_chance and rng.random() < settings.thin_chance:
+        period = np.radians(rng.uniform(0.4, 1.6))
+        frame = thin_beams(frame, period, keep=rng.uniform(0.3, 0.7), phase=rng.random())
+    if settings.point_dropout:
+        frame = drop_points(frame, rng.uniform(0.0, settings.point_dropout), rng)
+    if settings.flip:
+        for axis in (0, 1):
+            if rng.random() < settings.flip:
+                frame = flip(frame, axis)
+    if settings.scale:
+        frame = scale(frame, rng.uniform(1 - settings.scale, 1 + settings.scale))
+    if settings.yaw:
+        frame = rotate(frame, np.radians(rng.uniform(-settings.yaw, settings.yaw)))
+    offset = np.array([*rng.normal(0.0, settings.shift, 2), rng.uniform(*settings.shift_z)])
+    frame = shift(frame, offset)
+    if settings.intensity_dropout and rng.random() < settings.intensity_dropout:
+        return without_intensity(frame)
+    gain = settings.intensity_gain ** rng.uniform(-1.0, 1.0)
+    gamma = settings.intensity_gamma ** rng.uniform(-1.0, 1.0)
+    return change_intensity(frame, gain, gamma)
+
+
+def select(frame, rows):
+    """The points of `frame` at `rows` (indices or a mask), with all they carry."""
+    taken = {name: getattr(frame, name)[rows] for name in ("points", "intensity", "labels", "instance_ids") if getattr(frame, name) is not None}
+    return replace(frame, **taken)
+
+
+def rotate(frame, angle):
+    """Turn by `angle` radians about z; the pose turns back, so that the points stay where they are in the world."""
+    return _move(frame, rigid(yaw_rotation(angle), np.zeros(3)))
+
+
+def shift(frame, offset):
+    """Shift by `offset` (3,) metres; the pose shifts back."""
+    return _move(frame, rigid(np.eye(3), np.asarray(offset, np.float64)))
+
+
+def _move(frame, new_from_old):
+    points = (frame.points @ new_from_old[:3, :3].T.astype(np.float32) + new_from_old[:3, 3].astype(np.float32)).astype(np.float32)
+    pose = None if frame.world_from_lidar is None else frame.world_from_lidar @ invert(new_from_old)
+    return _with_points(frame, points, pose)
+
+
+def flip(frame, axis):
+    """Mirror x (axis 0) or y (axis 1). A mirrored scan has no pose."""
+    signs = np.ones(3, np.float32)
+    signs[axis] = -1
+    return _with_points(frame, frame.points * signs, None)
+
+
+def scale(frame, factor):
+    """Multiply all coordinates by `factor`. A scaled scan has no pose."""
+    return _with_points(frame, frame.points * np.float32(factor), None)
+
+
+def _with_points(frame, points, pose) -> Frame:
+    if frame.views:
+        raise ValueError(f"frame {frame.name}: has camera views, which a moved scan no longer fits; augment scans read without images")
+    return replace(frame, points=points, world_from_lidar=pose)
+
+
+def drop_points(frame, ratio, rng):
+    """Drop each point with probability `ratio`."""
+    return select(frame, rng.random(frame.num_points) >= ratio)
+
+
+def thin_beams(frame, period, keep, phase):
+    """Keep only elevation bands as seen from the LiDAR origin, as if the beams between them did not exist.
+
+    Args:
+        period: angle from the start of one band to the start of the next, radians.
+        keep: width of a band as a fraction of the period.
+        phase: where the first band starts, as a fraction of the period.
+    """
+    elevation = np.arctan2(frame.points[:, 2], np.hypot(frame.points[:, 0], frame.points[:, 1]))
+    return select(frame, (elevation / period + phase) % 1.0 < keep)
+
+
+def without_intensity(frame):
+    """All intensities zero, as from a sensor that gives none."""
+    return replace(frame, intensity=np.zeros_like(frame.intensity))
+
+
+def change_intensity(frame, gain, gamma):
+    """gain * intensity ** gamma, cut at 1: sensors differ in full scale and in how they compress."""
+    return replace(frame, intensity=np.minimum(np.float32(gain) * frame.intensity ** np.float32(gamma), np.float32(1.0)))

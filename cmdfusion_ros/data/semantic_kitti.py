@@ -1,0 +1,205 @@
+"""Folders in the SemanticKITTI layout -> Frames.
+
+One folder a sequence: `velodyne/000000.bin` (float32 x, y, z, intensity), `labels/000000.label` (uint32: low 16 bits raw class, high 16
+instance id), `image_2/000000.png` or `.jpg`, `calib.txt` (P2 and Tr), `poses.txt` and `times.txt` (row = scan number). Other sets kept in
+this layout are read by naming the dataset whose raw ids their labels hold.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.geometry.transforms import invert, rigid
+
+HAVE_INSTANCE_IDS = {"semantic_kitti"}  # datasets whose high label bits mean something
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+class SemanticKitti:
+    """The scans of some sequences as Frames, in order of sequence and scan number. Reads nothing but folder listings until a scan is asked for.
+
+    Args:
+        root: folder that holds `sequences/00` or `00`.
+        sequences: names of sequence folders, in the order wanted.
+        class_map: `ClassMap` that folds the raw ids of `dataset`.
+        dataset: whose raw ids the label files hold: "semantic_kitti", "pandaset", ...
+        scans: scan numbers to take where they exist, anything with `in` (a range, a set); None = all.
+        labels: read labels and instance ids; a missing label file is then an error.
+        poses: read poses.txt, times.txt and Tr; otherwise the stamp is 0 and the pose None.
+        images: read the left colour image as CameraView "image_2".
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file, what was expected of it and what to do.
+    """
+
+    def __init__(self, root, sequences, class_map, dataset="semantic_kitti", scans=None, labels=True, poses=True, images=False):
+        self.class_map = class_map
+        self.dataset = dataset
+        self._read_labels, self._read_poses, self._read_images = labels, poses, images
+        self._folders = {sequence: _sequence_folder(Path(root), sequence) for sequence in sequences}
+        self._tables = {}  # sequence -> (world_from_lidar of every row, stamps), read when first needed
+        self._items = [
+            (sequence, path) for sequence, folder in self._folders.items() for path in _scan_files(folder) if scans is None or int(path.stem) in scans
+        ]
+        if not self._items:
+            raise ValueError(f"{root}: sequences {list(sequences)} hold no scan with a number in {scans}")
+
+    def __len__(self):
+        return len(self._items)
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def names(self):
+        """Names of the scans, "<dataset>/<sequence>/<number>": the same wherever the folder lies."""
+        return tuple(f"{self.dataset}/{sequence}/{path.stem}" for sequence, path in self._items)
+
+    def __getitem__(self, index):
+        sequence, path = self._items[index]
+        cloud = read_points(path)
+        labels = instance_ids = world_from_lidar = None
+        stamp, views = 0, ()
+        if self._read_labels:
+            labels, instance_ids = self._labels_of(path, len(cloud))
+        if self._read_poses:
+            poses, stamps = self._table_of(sequence)
+            number = int(path.stem)
+            if number >= len(poses):
+                raise ValueError(f"{self._folders[sequence]}: poses.txt has {len(poses)} rows, scan {path.stem} needs row {number + 1}; fetch the whole file")
+            world_from_lidar, stamp = poses[number], stamps[number]
+        if self._read_images:
+            views = (read_view(self._folders[sequence], path.stem, stamp),)
+        return Frame(
+            points=np.ascontiguousarray(cloud[:, :3]),
+            intensity=np.ascontiguousarray(cloud[:, 3]),
+            stamp=stamp,
+            views=views,
+            labels=labels,
+            instance_ids=instance_ids,
+            world_from_lidar=world_from_lidar,
+            name=self.names[index],
+        )
+
+    def _labels_of(self, path, num_points):
+        label_path = path.parent.parent / "labels" / f"{path.stem}.label"
+        if not label_path.exists():
+            raise FileNotFoundError(f"{label_path}: no labels for scan {path.stem}; leave the scan out with `scans`, or read with labels=False")
+        words = np.fromfile(label_path, "<u4")
+        if len(words) != num_points or label_path.stat().st_size != 4 * num_points:
+            raise ValueError(f"{label_path}: expected {num_points} labels (one a point), got {label_path.stat().st_size / 4:g}; is the file cut short?")
+        labels = self.class_map.labels_from_raw(words & 0xFFFF, self.dataset, where=str(label_path))
+        instance_ids = (words >> 16).astype(np.uint16) if self.dataset in HAVE_INSTANCE_IDS else None
+        return labels, instance_ids
+
+    def _table_of(self, sequence):
+        if sequence not in self._tables:
+            self._tables[sequence] = read_trajectory(self._folders[sequence])
+        return self._tables[sequence]
+
+
+def _sequence_folder(root, sequence):
+    for folder in (root / "sequences" / sequence, root / sequence):
+        if (folder / "velodyne").is_dir():
+            return folder
+    known = sorted({folder.parent.name for pattern in ("sequences/*/velodyne", "*/velodyne") for folder in root.glob(pattern)})
+    raise FileNotFoundError(f"{root}: no sequence {sequence!r} with a velodyne folder; found {', '.join(known) or 'none'}")
+
+
+def _scan_files(folder):
+    paths = sorted((folder / "velodyne").glob("*.bin"))
+    for path in paths:
+        if not re.fullmatch(r"\d+", path.stem):
+            raise ValueError(f"{path}: expected a scan number as file name, like 000000.bin")
+    return paths
+
+
+def read_points(path):
+    """One `.bin` file -> (N, 4) float32: x, y, z in metres, intensity in [0, 1]."""
+    if path.stat().st_size % 16:
+        raise ValueError(f"{path}: expected whole points of 16 bytes, got {path.stat().st_size} bytes; is the file cut short?")
+    cloud = np.fromfile(path, "<f4").reshape(-1, 4)
+    if not np.isfinite(cloud).all():
+        raise ValueError(f"{path}: {int((~np.isfinite(cloud)).any(axis=1).sum())} points hold NaN or infinity; rewrite the scan and its labels without them")
+    if len(cloud) and (cloud[:, 3].min() < 0 or cloud[:, 3].max() > 1):
+        raise ValueError(f"{path}: expected intensity in [0, 1], got {cloud[:, 3].min():g} to {cloud[:, 3].max():g}; divide by the sensor's full scale")
+    return cloud
+
+
+def read_calibration(folder):
+    """`calib.txt` -> (intrinsic (3, 3), image_from_left (4, 4), left_from_lidar (4, 4)).
+
+    The file's P2 = intrinsic [I | t] takes left-camera coordinates to pixels of image_2; Tr takes LiDAR coordinates to the left camera.
+    """
+    path = folder / "calib.txt"
+    rows = {}
+    for line in _lines(path, "with rows P2 and Tr"):
+        key, _, numbers = line.partition(":")
+        rows[key.strip()] = numbers.split()
+    matrices = []
+    for key in ("P2", "Tr"):
+        if key not in rows:
+            raise ValueError(f"{path}: no row {key}; found {', '.join(rows) or 'none'}")
+        matrices.append(_matrix(rows[key], f"{path}: {key}"))
+    projection, left_from_lidar = matrices
+    intrinsic = projection[:3, :3]
+    image_from_left = rigid(np.eye(3), np.linalg.solve(intrinsic, projection[:3, 3]))
+    return intrinsic, image_from_left, left_from_lidar
+
+
+def read_trajectory(folder):
+    """`poses.txt`, `times.txt`, Tr -> (world_from_lidar of every row (R, 4, 4), stamps (R,) list of int ns).
+
+    The poses of this layout are those of the left camera, in the frame of the first left camera (checked for SemanticKITTI and for the
+    PandaSet folder: standing walls of scans 20 m apart fall onto each other so, and only so). Tr on both sides makes them poses of the
+    LiDAR in the frame of the first scan's LiDAR, z up.
+    """
+    _, _, left_from_lidar = read_calibration(folder)
+    path = folder / "poses.txt"
+    lines = _lines(path, "with 12 numbers a scan")
+    poses = [invert(left_from_lidar) @ _matrix(line.split(), f"{path}, line {row + 1}") @ left_from_lidar for row, line in enumerate(lines)]
+    times_path = folder / "times.txt"
+    times = _lines(times_path, "with the seconds of each scan")
+    if len(times) != len(poses):
+        raise ValueError(f"{times_path}: expected {len(poses)} rows, as poses.txt has, got {len(times)}")
+    try:
+        stamps = [round(float(text) * 1e9) for text in times]
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{times_path}: expected seconds, one number a row: {error}") from error
+    return np.array(poses), stamps
+
+
+def read_view(folder, stem, stamp=0):
+    """The left colour image of a scan as CameraView "image_2", with `camera_from_lidar` from P2 and Tr."""
+    import cv2  # here: most readers want no images
+
+    candidates = [folder / "image_2" / f"{stem}{ending}" for ending in IMAGE_ENDINGS]
+    path = next((path for path in candidates if path.exists()), None)
+    if path is None:
+        raise FileNotFoundError(f"{candidates[0]}: no image for scan {stem} (nor {', '.join(IMAGE_ENDINGS[1:])}); fetch image_2 or read with images=False")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path}: not readable as an image; fetch it again")
+    intrinsic, image_from_left, left_from_lidar = read_calibration(folder)
+    return CameraView("image_2", np.ascontiguousarray(image[:, :, ::-1]), intrinsic, image_from_left @ left_from_lidar, stamp=stamp)
+
+
+def _lines(path, what):
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: expected a file {what}")
+    return [line for line in path.read_text().splitlines() if line.strip()]
+
+
+def _matrix(texts, where):
+    """12 numbers, row by row -> (4, 4) float64 with last row 0 0 0 1."""
+    try:
+        numbers = np.array(texts, np.float64)
+    except ValueError as error:
+        raise ValueError(f"{where}: expected 12 numbers: {error}") from error
+    if numbers.shape != (12,):
+        raise ValueError(f"{where}: expected 12 numbers, got {numbers.size}")
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{where}: holds NaN or infinity; leave the scan out or read with poses=False")
+    return np.vstack([numbers.reshape(3, 4), (0.0, 0.0, 0.0, 1.0)])
