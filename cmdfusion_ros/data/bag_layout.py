@@ -1,0 +1,304 @@
+"""What is in a bag: the cloud, the cameras with their calibration, where they sit, and how their clocks lie to the cloud's."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cmdfusion_ros.data.bags import Bag, raw_stamp_ns
+from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quaternion
+
+CLOUD, IMAGE, COMPRESSED = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+INFO, TRANSFORMS = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
+# Last parts of image topics that name the picture, not the camera.
+_PICTURE_WORDS = {"image_raw", "image_color", "image_mono", "image_rect", "image_rect_color", "image", "raw", "color", "compressed", "image_compressed", "rgb"}
+_PREFERRED = ("image_raw", "raw", "image_color", "image")  # of several pictures of one camera: the one that the CameraInfo's distortion belongs to
+_LOCKED = 0.1  # of the image period: a camera whose stamps scatter less about their offset is triggered together with the LiDAR
+
+
+@dataclass(frozen=True)
+class CameraLayout:
+    """One camera of a bag.
+
+    Attributes:
+        name: unique, usable as a ROS name.
+        image_topic, compressed, frame_id, num_images: of its pictures.
+        info_topic: of its CameraInfo; "" where none was found.
+        info: its first CameraInfo as rosbags reads it, or None.
+        camera_from_lidar: (4, 4) float64 from static transforms, or None.
+        period_ns: median time between images, 0 for fewer than two.
+        time_offset_ns: image stamp minus cloud stamp when the two belong together (ros/pairing's `time_offset`).
+        tolerance_ns: how far from that an image may lie.
+        arrival_lag_ns: how much later than the cloud such an image was recorded (95th percentile; negative: before it). A node must wait that long.
+        problems: why the camera cannot be used; empty where it can.
+    """
+
+    name: str
+    image_topic: str
+    compressed: bool
+    frame_id: str
+    num_images: int
+    info_topic: str
+    info: object | None
+    camera_from_lidar: np.ndarray | None
+    period_ns: int
+    time_offset_ns: int
+    tolerance_ns: int
+    arrival_lag_ns: int
+    problems: tuple = ()
+
+
+@dataclass(frozen=True)
+class BagLayout:
+    """What `inspect_bag` found.
+
+    Attributes:
+        path, kind: the bag; "ROS 1" or "rosbag2".
+        start, end: int ns, recording times.
+        cloud_topic, cloud_frame: of the scans that will be labelled.
+        num_clouds, num_points: messages in the bag; points of the first.
+        cloud_period_ns: median time between two stamps, 0 for fewer than two.
+        cameras: tuple of CameraLayout, sorted by name.
+        transform_topics: topics of transforms, static ones too.
+        notes: what a user should know: choices that were made, things that are missing.
+    """
+
+    path: Path
+    kind: str
+    start: int
+    end: int
+    cloud_topic: str
+    cloud_frame: str
+    num_clouds: int
+    num_points: int
+    cloud_period_ns: int
+    cameras: tuple
+    transform_topics: tuple
+    notes: tuple = ()
+
+    @property
+    def usable_cameras(self):
+        return tuple(camera for camera in self.cameras if not camera.problems)
+
+    def table(self):
+        """Readable lines: what was found and what was not."""
+        rate = f" at {1e9 / self.cloud_period_ns:.1f} Hz" if self.cloud_period_ns else ""
+        lines = [
+            f"bag      {self.path.name} ({self.kind}, {(self.end - self.start) / 1e9:.1f} s)",
+            f"clouds   {self.cloud_topic}: {self.num_clouds}{rate}, {self.num_points} points in the first, frame {self.cloud_frame!r}",
+        ]
+        if self.cameras:
+            width = max(len("camera"), *(len(camera.name) for camera in self.cameras))
+            lines.append(f"{'camera':<{width}}  images    Hz  offset ms  lag ms  topic")
+        for c in self.cameras:
+            hertz = f"{1e9 / c.period_ns:5.1f}" if c.period_ns else "    -"
+            timing = f"{c.time_offset_ns / 1e6:10.1f} {c.arrival_lag_ns / 1e6:7.1f}"
+            lines.append(f"{c.name:<{width}} {c.num_images:7d} {hertz} {timing}  {c.image_topic}" + "".join(f"; NOT USED: {p}" for p in c.problems))
+        return "\n".join(lines + [f"note     {note}" for note in self.notes])
+
+
+class _Survey:
+    """First message and (recording time, stamp) of every message of each topic, and all transforms, from one pass over the head of a bag."""
+
+    def __init__(self, bag, seconds):
+        wanted = {topic for topic, info in bag.topics.items() if info.msgtype in (CLOUD, IMAGE, COMPRESSED, INFO, TRANSFORMS)}
+        self.bag = bag
+        self.first = {}
+        self._times = {topic: [] for topic in wanted}
+        self.transforms = {}  # {(parent, child): [parent_from_child, ...]} of dynamic topics
+        self.static = {}  # {(parent, child): parent_from_child}
+        for message in bag.messages(wanted, stop=bag.start + round(seconds * 1e9)):
+            if message.msgtype == TRANSFORMS:
+                self._add_transforms(message)
+                continue
+            self._times[message.topic].append((message.time, raw_stamp_ns(message.data)))
+            if message.topic not in self.first:
+                self.first[message.topic] = bag.deserialize(message)
+
+    def _add_transforms(self, message):
+        for item in self.bag.deserialize(message).transforms:
+            q, t = item.transform.rotation, item.transform.translation
+            edge = (item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/"))
+            transform = rigid(rotation_from_quaternion((q.x, q.y, q.z, q.w)), (t.x, t.y, t.z))
+            if message.topic.endswith("tf_static") or self.bag.topics[message.topic].latched:
+                self.static[edge] = transform
+            else:
+                self.transforms.setdefault(edge, []).append(transform)
+
+    def topics(self, *msgtypes):
+        """Topics of these types that have a message, sorted."""
+        return sorted(topic for topic in self.first if self.bag.topics[topic].msgtype in msgtypes)
+
+    def recorded(self, topic):
+        """(M,) int64 recording times, ns."""
+        return np.array([time for time, _ in self._times[topic]], np.int64)
+
+    def stamps(self, topic):
+        """(M,) int64 header stamps, ns."""
+        return np.array([stamp for _, stamp in self._times[topic]], np.int64)
+
+
+def inspect_bag(path, seconds=60.0):
+    """Find the cloud, the cameras, their extrinsics and time offsets in a bag.
+
+    Args:
+        path: any bag that `Bag` reads.
+        seconds: how much of its head is looked at; counts are of the whole bag.
+
+    Returns:
+        BagLayout.
+
+    Raises:
+        ValueError: the bag has no PointCloud2.
+    """
+    with Bag(path) as bag:
+        survey = _Survey(bag, seconds)
+        cloud_topic, notes = _choose_cloud(survey)
+        cloud = survey.first[cloud_topic]
+        frame = cloud.header.frame_id.lstrip("/")
+        edges, moving_notes = _static_edges(survey)
+        cameras = tuple(_read_camera(survey, name, topic, cloud_topic, frame, edges) for name, topic in _camera_topics(survey, notes).items())
+        notes += moving_notes if cameras else []
+        if not cameras:
+            notes.append("no Image or CompressedImage topic: every cloud will be labelled from the LiDAR alone")
+        return BagLayout(
+            bag.path, bag.kind, bag.start, bag.end, cloud_topic, frame, bag.topics[cloud_topic].count, cloud.width * cloud.height,
+            _period(survey.stamps(cloud_topic)), cameras, tuple(sorted(t for t, info in bag.topics.items() if info.msgtype == TRANSFORMS)), tuple(notes),
+        )  # fmt: skip
+
+
+def _choose_cloud(survey):
+    """The topic of the densest stream of clouds; a map that was published once does not win over a stream."""
+    topics = survey.topics(CLOUD)
+    if not topics:
+        raise ValueError(f"bag {survey.bag.path}: no PointCloud2 in it; its topics are {', '.join(sorted(survey.bag.topics)) or 'none'}")
+    most = max(survey.bag.topics[topic].count for topic in topics)
+    streams = [topic for topic in topics if survey.bag.topics[topic].count * 4 >= most]
+    chosen = max(streams, key=lambda topic: survey.first[topic].width * survey.first[topic].height)
+    others = ", ".join(f"{t} ({survey.first[t].width * survey.first[t].height} points)" for t in topics if t != chosen)
+    return chosen, [f"several clouds: took {chosen} as the densest stream; others: {others}; choose with --points"] if others else []
+
+
+def _camera_topics(survey, notes):
+    """{camera name: image topic}; of several pictures of one camera the raw, compressed one (least to send, lens as calibrated)."""
+    groups = {}
+    for topic in survey.topics(IMAGE, COMPRESSED):
+        parts = [part for part in topic.split("/") if part]
+        if "compressedDepth" in parts or getattr(survey.first[topic], "encoding", "") in ("16UC1", "32FC1"):
+            notes.append(f"{topic} holds depth, not a picture: left out")
+            continue
+        camera = list(parts)
+        while len(camera) > 1 and camera[-1] in _PICTURE_WORDS:
+            camera.pop()
+        groups.setdefault(tuple(camera), []).append(topic)
+
+    def rank(topic):
+        words = topic.split("/")
+        liked = [index for index, word in enumerate(_PREFERRED) if word in words]
+        return min(liked, default=len(_PREFERRED)), survey.bag.topics[topic].msgtype != COMPRESSED, topic
+
+    chosen = {}
+    for camera, topics in groups.items():
+        best = min(topics, key=rank)
+        chosen[camera] = best
+        if len(topics) > 1:
+            notes.append(f"{best} was taken; {', '.join(t for t in sorted(topics) if t != best)}: the same camera")
+    return dict(sorted((_short_name(camera, chosen), topic) for camera, topic in chosen.items()))
+
+
+def _short_name(camera, all_cameras):
+    """The shortest tail of a topic's parts that no other camera shares, as a ROS name: ("robot", "front", "camera") -> "front_camera"."""
+    for length in range(1, len(camera) + 1):
+        if sum(other[-length:] == camera[-length:] for other in all_cameras) == 1:
+            break
+    name = re.sub(r"\W", "_", "_".join(camera[-length:]))
+    return name if name[0].isalpha() else f"camera_{name}"
+
+
+def _read_camera(survey, name, topic, cloud_topic, cloud_frame, edges):
+    image = survey.first[topic]
+    frame = image.header.frame_id.lstrip("/")
+    info_topic = _info_topic(survey, topic, frame)
+    info = survey.first.get(info_topic)
+    camera_from_lidar = _chain(edges, frame, cloud_frame)
+    offset, tolerance, lag, period = _timing(survey, topic, cloud_topic)
+    problems = []
+    if info is None:
+        problems.append("no CameraInfo beside it, nor one of its frame")
+    elif not info.k[0] > 0:
+        problems.append(f"{info_topic} is uncalibrated (K is zero)")
+    if camera_from_lidar is None:
+        problems.append(f"no static transform between {frame!r} and {cloud_frame!r}")
+    if not survey.stamps(topic).all():
+        problems.append("its images have no stamps")
+    return CameraLayout(
+        name, topic, survey.bag.topics[topic].msgtype == COMPRESSED, frame, survey.bag.topics[topic].count, info_topic or "", info,
+        camera_from_lidar, period, offset, tolerance, lag, tuple(problems),
+    )  # fmt: skip
+
+
+def _info_topic(survey, image_topic, frame):
+    """The CameraInfo nearest above the image in the tree of names, else the one with the image's frame; None where neither is."""
+    infos = survey.topics(INFO)
+    namespace = image_topic
+    while "/" in namespace:
+        namespace = namespace.rsplit("/", 1)[0]
+        beside = [topic for topic in infos if topic.rsplit("/", 1)[0] == namespace]
+        if beside and namespace:
+            return beside[0]
+    same_frame = [topic for topic in infos if frame and survey.first[topic].header.frame_id.lstrip("/") == frame]
+    return same_frame[0] if same_frame else None
+
+
+def _static_edges(survey):
+    """All links that hold still: /tf_static, and what /tf repeats without change (ROS 1 bags have their static transforms there)."""
+    edges, notes = dict(survey.static), []
+    for edge, transforms in survey.transforms.items():
+        if edge not in edges and len(transforms) > 1 and np.abs(np.array(transforms) - transforms[0]).max() < 1e-6:
+            edges[edge] = transforms[0]
+            notes.append(f"{edge[0]} -> {edge[1]} was taken from /tf as static: it does not change in {len(transforms)} messages")
+    return edges, notes
+
+
+def _chain(edges, target, source):
+    """target_from_source through the links, either way along each; None where the frames are not connected."""
+    found, front = {source: np.eye(4)}, [source]
+    while front and target not in found:
+        frame = front.pop(0)
+        for (parent, child), parent_from_child in edges.items():
+            for here, there, step in ((child, parent, parent_from_child), (parent, child, invert(parent_from_child))):
+                if here == frame and there not in found:
+                    found[there] = step @ found[frame]
+                    front.append(there)
+    return found.get(target)
+
+
+def _period(stamps):
+    return int(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else 0
+
+
+def _timing(survey, image_topic, cloud_topic):
+    """(time offset, tolerance, arrival lag, image period) of a camera, all int ns.
+
+    The phase of a camera is the circular mean of its stamps relative to the clouds', because near half a period some nearest images lie before
+    and some after their clouds. In that case (0.45 of a period or more) the earlier image is meant: it is there already when the cloud comes.
+    A camera without a fixed phase runs free: offset 0, any image within half a period.
+    """
+    images, clouds = survey.stamps(image_topic), survey.stamps(cloud_topic)
+    period = _period(images)
+    if not period:
+        return 0, 50_000_000, 0, 0
+    nearest = images[np.abs(images[None, :] - clouds[:, None]).argmin(axis=1)] - clouds  # (clouds,) signed ns
+    turns = np.exp(2j * np.pi * (nearest % period) / period).mean()
+    phase = np.angle(turns) / (2 * np.pi)  # of a period, in (-0.5, 0.5]
+    scatter = np.sqrt(max(-2 * np.log(max(abs(turns), 1e-9)), 0.0)) / (2 * np.pi)
+    if scatter > _LOCKED:
+        offset, tolerance = 0, round(0.55 * period)
+    else:
+        offset = round((phase - 1 if phase > 0.45 else phase) * period)
+        tolerance = round(max(0.2, 4 * scatter) * period)
+    pick = np.abs(images[None, :] - clouds[:, None] - offset).argmin(axis=1)
+    matched = np.abs(images[pick] - clouds - offset) <= tolerance
+    lags = (survey.recorded(image_topic)[pick] - survey.recorded(cloud_topic))[matched]
+    return offset, tolerance, int(np.percentile(lags, 95)) if len(lags) else 0, period

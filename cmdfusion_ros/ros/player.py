@@ -1,0 +1,170 @@
+"""Plays a bag into a real ROS 2 graph: `python -m cmdfusion_ros.ros.player BAG`. Its own process, as a robot's drivers are.
+
+What `ros2 bag play` does, for machines that have only rclpy: the recorded CDR goes out unchanged through ordinary publishers, and /clock tells
+the recorded time. Message classes are imported by the names in the bag, so any type that is installed can be played.
+"""
+
+import argparse
+import importlib
+import signal
+import struct
+import time
+
+import rclpy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+from cmdfusion_ros.data.bag_layout import TRANSFORMS, inspect_bag
+from cmdfusion_ros.data.bags import Bag, raw_stamp_ns
+from cmdfusion_ros.ros.events import emit
+
+CLOCK_PERIOD = 1 / 200  # seconds of wall time; a synchroniser that waits 60 ms needs a clock much finer than that
+SETTLE = 0.3  # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and nothing tells when
+
+
+def message_class(msgtype):
+    """The class of "package/msg/Name"; None where its package is not installed."""
+    package, kind, name = msgtype.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.{kind}"), name)
+    except (ImportError, AttributeError):
+        return None
+
+
+def parse_silence(texts, cameras):
+    """["front@1.5", "all@3"] and the CameraLayouts -> {topic: seconds from the start of the bag after which it is silent}."""
+    silent_from = {}
+    for text in texts:
+        name, _, after = text.partition("@")
+        chosen = [camera for camera in cameras if name in (camera.name, "all")]
+        if not chosen or not after.replace(".", "", 1).isdigit():
+            known = ", ".join(camera.name for camera in cameras)
+            raise ValueError(f"--silence: expected CAMERA@SECONDS with a camera of {known or 'this bag (it has none)'} or all, got {text!r}")
+        for camera in chosen:
+            silent_from.update({topic: float(after) for topic in (camera.image_topic, camera.info_topic) if topic})
+    return silent_from
+
+
+class Player:
+    """Publishers for the topics of a bag, and the loop that feeds them in recorded order at `rate` times real time."""
+
+    def __init__(self, node, bag, rate, silent_from, cloud_topic):
+        self._node, self._bag, self._rate = node, bag, rate
+        self._silent_from = {topic: bag.start + round(after * 1e9) for topic, after in silent_from.items()}
+        self._cloud_topic = cloud_topic
+        self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", QoSProfile(depth=1))
+        self.publishers, self.skipped, self.published = {}, {}, {}
+        for topic, info in bag.topics.items():
+            kind = message_class(info.msgtype)
+            if kind is None:
+                self.skipped[topic] = info.msgtype
+            elif topic != "/clock":
+                self.publishers[topic] = node.create_publisher(kind, topic, _quality(info))
+
+    def wait_for_subscribers(self, topics, timeout):
+        """Return once every one of `topics` has a subscriber. The clock stands at the bag's start meanwhile.
+
+        Raises:
+            TimeoutError: some have none after `timeout` seconds.
+        """
+        missing = [topic for topic in topics if topic not in self.publishers]
+        if missing:
+            raise ValueError(f"player: waiting for subscribers of {', '.join(missing)} would never end: not in the bag, or their types are not installed")
+        end = time.monotonic() + timeout
+        while lonely := [topic for topic in topics if not self.publishers[topic].get_subscription_count()]:
+            if time.monotonic() > end:
+                raise TimeoutError(f"player: nobody subscribed to {', '.join(lonely)} within {timeout:g} s; is the node running, and are its topics these?")
+            self._publish_clock(self._bag.start)
+            time.sleep(0.02)
+        time.sleep(SETTLE)
+
+    def play(self, tail):
+        """Publish everything; then let the clock run on for `tail` seconds of recorded time, so that waits which began in the bag come to their end."""
+        self._publish_static_transforms()
+        began, next_tick = time.monotonic(), 0.0
+        for message in self._bag.messages(list(self.publishers)):
+            next_tick = self._run_clock_to(message.time, began, next_tick)
+            self._publish_clock(message.time)
+            silent = message.time >= self._silent_from.get(message.topic, message.time + 1)
+            if not silent and not self._is_static(message.topic):
+                self._publish(message)
+        self._run_clock_to(self._bag.end + round(tail * 1e9), began, next_tick)
+
+    def _publish(self, message):
+        wall = time.monotonic_ns()
+        self.publishers[message.topic].publish(message.data)
+        self.published[message.topic] = self.published.get(message.topic, 0) + 1
+        if message.topic == self._cloud_topic:
+            emit("cloud", stamp=raw_stamp_ns(message.data), wall=wall)
+
+    def _publish_static_transforms(self):
+        """All of them at once before the first message: they hold for the whole bag, and a cloud that comes before them would go without cameras."""
+        for message in self._bag.messages([topic for topic in self.publishers if self._is_static(topic)]):
+            self._publish(message)
+
+    def _is_static(self, topic):
+        info = self._bag.topics[topic]
+        return info.msgtype == TRANSFORMS and (info.latched or topic.endswith("tf_static"))
+
+    def _run_clock_to(self, bag_time, began, next_tick):
+        """Sleep until `bag_time` (ns) is due, ticking the clock; returns the wall time, in seconds since `began`, of the tick after that."""
+        due = (bag_time - self._bag.start) / 1e9 / self._rate
+        while next_tick < due:
+            time.sleep(max(began + next_tick - time.monotonic(), 0.0))
+            self._publish_clock(self._bag.start + round(next_tick * self._rate * 1e9))
+            next_tick = max(next_tick + CLOCK_PERIOD, time.monotonic() - began)
+        time.sleep(max(began + due - time.monotonic(), 0.0))
+        return next_tick
+
+    def _publish_clock(self, bag_time):
+        seconds, nanoseconds = divmod(bag_time, 1_000_000_000)
+        self._clock.publish(struct.pack("<4BiI", 0, 1, 0, 0, seconds, nanoseconds))
+
+
+def _quality(info):
+    """The recorded quality where it matters; latched topics keep what they had, for those who come late."""
+    reliability = ReliabilityPolicy.RELIABLE if info.reliable else ReliabilityPolicy.BEST_EFFORT
+    durability = DurabilityPolicy.TRANSIENT_LOCAL if info.latched else DurabilityPolicy.VOLATILE
+    return QoSProfile(depth=100 if info.latched else 10, reliability=reliability, durability=durability)
+
+
+def add_arguments(parser):
+    parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
+    parser.add_argument("--rate", type=float, default=1.0, help="times real time (default 1)")
+    parser.add_argument("--wait-for", action="append", default=[], metavar="TOPIC", help="start only when this topic has a subscriber (repeat for more)")
+    parser.add_argument("--wait-timeout", type=float, default=60.0, metavar="S", help="give up waiting after this long (default 60)")
+    parser.add_argument("--silence", action="append", default=[], metavar="CAMERA@S", help="drop a camera's messages from S seconds on; all@S for all")
+    parser.add_argument("--tail", type=float, default=1.0, metavar="S", help="seconds of recorded time the clock runs on after the last message (default 1)")
+    return parser
+
+
+def main(arguments=None):
+    args = add_arguments(argparse.ArgumentParser(description="play a bag into ROS 2")).parse_args(arguments)
+    if not args.rate > 0:
+        raise SystemExit(f"player: --rate: expected more than 0, got {args.rate}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    layout = inspect_bag(args.bag)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("bag_player")
+    try:
+        with Bag(args.bag) as bag:
+            player = Player(node, bag, args.rate, parse_silence(args.silence, layout.cameras), layout.cloud_topic)
+            if player.skipped:
+                emit("skipped", topics=player.skipped)
+            player.wait_for_subscribers(args.wait_for, args.wait_timeout)
+            emit("started", rate=args.rate)
+            player.play(args.tail)
+            emit("done", published=player.published)
+    except KeyboardInterrupt:
+        emit("interrupted")
+    except (ValueError, TimeoutError) as error:
+        emit("failed", why=str(error))
+        return 1
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
