@@ -1,0 +1,143 @@
+"""The metric of the benchmarks: a confusion matrix over all labelled points, IoU from it; also by distance, and calibration.
+
+Only points whose ground truth is ignore are left out. A labelled point that is predicted as nothing counts against its class: leaving such
+points out, as several published evaluation scripts do, raises the score.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmdfusion_ros.frame import IGNORE_LABEL
+
+DISTANCES = (0.0, 10.0, 20.0, 30.0, 50.0, np.inf)  # metres; horizontal distance from the sensor
+NUM_CONFIDENCE_BINS = 15
+
+
+class ConfusionMatrix:
+    """Counts of (ground truth, prediction) over any number of scans.
+
+    `counts` is (C, C + 1) int64; rows are ground truth, the last column holds points predicted as IGNORE_LABEL.
+    """
+
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
+        self.counts = np.zeros((num_classes, num_classes + 1), np.int64)
+
+    def add(self, labels, predicted):
+        """Count (N,) ground-truth labels against (N,) predicted labels; rows with ground truth IGNORE_LABEL are left out.
+
+        Raises:
+            ValueError: different lengths, or a label that is neither a class nor IGNORE_LABEL.
+        """
+        if labels.shape != predicted.shape:
+            raise ValueError(f"confusion matrix: expected as many predictions as labels, got {predicted.shape} for {labels.shape}")
+        rows = self._checked("labels", labels)
+        columns = self._checked("predictions", predicted)
+        valid = rows < self.num_classes
+        flat = rows[valid] * (self.num_classes + 1) + columns[valid]
+        self.counts += np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def _checked(self, what, labels):
+        labels = np.where(labels == IGNORE_LABEL, self.num_classes, labels).astype(np.int64)
+        if len(labels) and not 0 <= labels.min() <= labels.max() <= self.num_classes:
+            raise ValueError(f"confusion matrix: {what}: expected 0..{self.num_classes - 1} or {IGNORE_LABEL}, got {labels.min()} to {labels.max()}")
+        return labels
+
+    @property
+    def points(self):
+        """(C,) int64, labelled points of each class."""
+        return self.counts.sum(axis=1)
+
+    @property
+    def iou(self):
+        """(C,) float64, TP / (TP + FP + FN); NaN for a class with neither ground truth nor prediction."""
+        hits = np.diag(self.counts[:, : self.num_classes]).astype(np.float64)
+        union = self.counts.sum(axis=1) + self.counts[:, : self.num_classes].sum(axis=0) - hits
+        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+
+    @property
+    def miou(self):
+        """Mean IoU over the classes that have ground truth or a prediction; NaN where there is none."""
+        iou = self.iou
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+    @property
+    def accuracy(self):
+        """Share of labelled points that are right; NaN without points."""
+        total = self.counts.sum()
+        return float(np.trace(self.counts[:, : self.num_classes]) / total) if total else float("nan")
+
+
+class Calibration:
+    """Expected calibration error: the mean gap between confidence and accuracy over bins of confidence, weighted by their points."""
+
+    def __init__(self, num_bins=NUM_CONFIDENCE_BINS):
+        self._sums = np.zeros((3, num_bins))  # points, confidence, hits
+
+    def add(self, confidence, correct):
+        """Count (N,) confidences in [0, 1] and (N,) bool, whether the prediction was right. A bin includes its upper edge, the first also 0."""
+        num_bins = self._sums.shape[1]
+        bins = np.clip(np.ceil(confidence.astype(np.float64) * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+        for row, weights in enumerate((None, confidence.astype(np.float64), correct.astype(np.float64))):
+            self._sums[row] += np.bincount(bins, weights, minlength=num_bins)
+
+    @property
+    def error(self):
+        """The expected calibration error in [0, 1]; NaN without points."""
+        points, confidence, hits = self._sums
+        return float(np.abs(confidence - hits).sum() / points.sum()) if points.sum() else float("nan")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that is measured of a network on a set of scans: `add` a scan at a time, then read `to_dict`."""
+
+    class_map: object
+    overall: ConfusionMatrix
+    by_distance: tuple  # ConfusionMatrix of each ring of DISTANCES
+    calibration: Calibration
+
+    @classmethod
+    def empty(cls, class_map):
+        rings = tuple(ConfusionMatrix(class_map.num_classes) for _ in DISTANCES[1:])
+        return cls(class_map, ConfusionMatrix(class_map.num_classes), rings, Calibration())
+
+    def add(self, frame, prediction):
+        """Count the Prediction of a Frame; ValueError where the Frame has no labels."""
+        if frame.labels is None:
+            raise ValueError(f"frame {frame.name}: has no labels to score against")
+        self.overall.add(frame.labels, prediction.labels)
+        valid = frame.labels != IGNORE_LABEL
+        self.calibration.add(prediction.confidence[valid], (prediction.labels == frame.labels)[valid])
+        distance = np.hypot(frame.points[:, 0], frame.points[:, 1])
+        for matrix, near, far in zip(self.by_distance, DISTANCES, DISTANCES[1:]):
+            ring = (distance >= near) & (distance < far)
+            matrix.add(frame.labels[ring], prediction.labels[ring])
+
+    def to_dict(self):
+        """Plain values for JSON: miou, accuracy, iou and points by class name, by_distance by "near-far" in metres, ece. NaN becomes None."""
+        names = self.class_map.names
+        return {
+            "miou": _plain(self.overall.miou),
+            "accuracy": _plain(self.overall.accuracy),
+            "iou": {name: _plain(value) for name, value in zip(names, self.overall.iou)},
+            "points": {name: int(value) for name, value in zip(names, self.overall.points)},
+            "by_distance": {
+                f"{near:g}-{far:g}": {"miou": _plain(matrix.miou), "points": int(matrix.counts.sum())}
+                for matrix, near, far in zip(self.by_distance, DISTANCES, DISTANCES[1:])
+            },
+            "ece": _plain(self.calibration.error),
+        }
+
+
+def _plain(value):
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def score(predict, frames, class_map):
+    """Scores of `predict(frame) -> Prediction` over labelled Frames."""
+    scores = Scores.empty(class_map)
+    for frame in frames:
+        scores.add(frame, predict(frame))
+    return scores
