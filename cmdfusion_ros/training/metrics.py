@@ -5,6 +5,7 @@ points out, as several published evaluation scripts do, raises the score.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class Scores:
         valid = frame.labels != IGNORE_LABEL
         self.calibration.add(prediction.confidence[valid], (prediction.labels == frame.labels)[valid])
         distance = np.hypot(frame.points[:, 0], frame.points[:, 1])
-        for matrix, near, far in zip(self.by_distance, DISTANCES, DISTANCES[1:]):
+        for matrix, (near, far) in zip(self.by_distance, pairwise(DISTANCES), strict=True):
             ring = (distance >= near) & (distance < far)
             matrix.add(frame.labels[ring], prediction.labels[ring])
 
@@ -121,11 +122,11 @@ class Scores:
         return {
             "miou": _plain(self.overall.miou),
             "accuracy": _plain(self.overall.accuracy),
-            "iou": {name: _plain(value) for name, value in zip(names, self.overall.iou)},
-            "points": {name: int(value) for name, value in zip(names, self.overall.points)},
+            "iou": {name: _plain(value) for name, value in zip(names, self.overall.iou, strict=True)},
+            "points": {name: int(value) for name, value in zip(names, self.overall.points, strict=True)},
             "by_distance": {
                 f"{near:g}-{far:g}": {"miou": _plain(matrix.miou), "points": int(matrix.counts.sum())}
-                for matrix, near, far in zip(self.by_distance, DISTANCES, DISTANCES[1:])
+                for matrix, (near, far) in zip(self.by_distance, pairwise(DISTANCES), strict=True)
             },
             "ece": _plain(self.calibration.error),
         }

@@ -57,7 +57,9 @@ def test_lovasz_is_zero_when_all_is_right_and_one_when_all_is_wrong():
 def test_the_order_of_points_does_not_matter():
     logits, labels = random_case()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
-    for loss, shuffled in zip(segmentation_loss(logits, labels, labels >= 0), segmentation_loss(logits[order], labels[order], labels >= 0)):
+    losses = segmentation_loss(logits, labels, labels >= 0)
+    shuffled_losses = segmentation_loss(logits[order], labels[order], labels >= 0)
+    for loss, shuffled in zip(losses, shuffled_losses, strict=True):
         assert loss.item() == pytest.approx(shuffled.item())
 
 

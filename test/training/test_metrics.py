@@ -13,7 +13,7 @@ from cmdfusion_ros.training.metrics import Calibration, ConfusionMatrix, Scores,
 def slow_iou(labels, predicted, num_classes):
     ious = []
     for c in range(num_classes):
-        pairs = [(a, b) for a, b in zip(labels, predicted) if a != IGNORE_LABEL]
+        pairs = [(a, b) for a, b in zip(labels, predicted, strict=True) if a != IGNORE_LABEL]
         union = sum(a == c or b == c for a, b in pairs)
         ious.append(sum(a == c and b == c for a, b in pairs) / union if union else np.nan)
     return np.array(ious)
