@@ -1,1 +1,20 @@
 """Networks: batch in, logits out; no files, no losses."""
+
+from cmdfusion_ros.geometry.voxels import VoxelGrid
+
+
+def build_network(model_config, num_classes):
+    """A network with new random weights, in training mode: `network(batch) -> Output`.
+
+    Args:
+        model_config: a ModelConfig.
+        num_classes: columns of the logits.
+    """
+    from cmdfusion_ros.models.spv_pyramid import SpvPyramid  # here, so that `models.grid_of` and the types load without the networks
+
+    return SpvPyramid(model_config.channels, model_config.strides, num_classes)
+
+
+def grid_of(model_config):
+    """The VoxelGrid of the batches that a network of this config reads."""
+    return VoxelGrid(model_config.voxel_size, tuple(sorted(set(model_config.strides))))
