@@ -9,6 +9,7 @@ import typing
 from dataclasses import dataclass, field
 
 from cmdfusion_ros.config import SettingsError, check_settings, check_value, nearest_name, section, setting, settings_from_dict
+from cmdfusion_ros.ros.sync_settings import CameraTiming, PairingSettings, ScanTiming, SyncSettings
 
 MAX_CAMERAS = 32  # a camera is one bit of the published uint32 camera_mask
 FOREIGN = ("use_sim_time", "qos_overrides", "start_type_description_service")  # parameters that rclpy itself declares
@@ -27,8 +28,8 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class PointsSettings:
-    """The cloud: where it comes from and how it is read."""
+class PointsSettings(ScanTiming):
+    """The cloud: where it comes from, how it is read, which moment its stamp means."""
 
     topic: str = setting("points", "PointCloud2 input")
     intensity_field: str = setting("auto", "name of the intensity field; auto = intensity, i or reflectivity; none = zeros")
@@ -36,27 +37,6 @@ class PointsSettings:
     min_range: float = setting(0.5, "nearer points stay unlabelled: the vehicle itself", "m", minimum=0.0)
     max_range: float = setting(0.0, "farther points stay unlabelled; 0 = no limit", "m", minimum=0.0)
     frame: str = setting("", "coordinate frame the network sees the points in; empty = the frame of the cloud")
-    stamp_reference: str = setting("start", "which moment of the scan its stamp names", choices=("start", "middle", "end"))
-    scan_period: float = setting(0.1, "duration of one scan", "s", above=0.0, maximum=1.0)
-
-
-@dataclass(frozen=True)
-class SyncSettings:
-    """Which images go with which cloud (docs/synchroniser.md)."""
-
-    max_wait: float = setting(0.06, "longest time a cloud waits for images", "s", minimum=0.0, maximum=1.0)
-    tolerance: float = setting(0.05, "largest distance of an image from its target time", "s", above=0.0, maximum=1.0)
-    offline_after: float = setting(1.0, "a camera silent for longer is not waited for", "s", minimum=0.1, maximum=60.0)
-    recover_after: int = setting(3, "matched clouds after which a camera that was offline is waited for again", minimum=1, maximum=100)
-    startup_grace: float = setting(2.0, "how long after activation clouds wait for cameras that never spoke", "s", minimum=0.0, maximum=60.0)
-    min_cameras: int = setting(1, "with fewer images a cloud is labelled by LiDAR alone", minimum=0, maximum=32)
-    image_queue: int = setting(8, "images kept a camera", minimum=2, maximum=64)
-    max_pending_clouds: int = setting(2, "clouds that may wait for images at once", minimum=1, maximum=16)
-    overload: str = setting("latest", "latest = a newer cloud replaces one that waits for the network; queue = none is", choices=("latest", "queue"))
-    max_cloud_age: float = setting(0.0, "an older cloud is dropped; 0 = never", "s", minimum=0.0, maximum=3600.0)
-    time_jump_threshold: float = setting(1.0, "a stamp this far back means that time was reset (a bag began again)", "s", minimum=0.1, maximum=3600.0)
-    clock_skew_limit: float = setting(1.0, "an image stamped farther from now is refused; 0 = off", "s", minimum=0.0, maximum=3600.0)
-    fixed_frame: str = setting("", "frame in which the world stands still, such as odom; motion between cloud and image is then taken out")
 
 
 @dataclass(frozen=True)
@@ -118,8 +98,8 @@ class DiagnosticsSettings:
 
 
 @dataclass(frozen=True)
-class CameraSettings:
-    """One camera. `{camera}` in a default stands for the camera's name."""
+class CameraSettings(CameraTiming):
+    """One camera: its topics, its lens, its time. `{camera}` in a default stands for the camera's name."""
 
     image_topic: str = setting("{camera}/image_raw", "image topic, without the /compressed of the transport")
     camera_info_topic: str = setting("{camera}/camera_info", "CameraInfo topic")
@@ -128,10 +108,6 @@ class CameraSettings:
     calibration_file: str = setting("", "camera_calibration YAML used in place of CameraInfo; may hold the extrinsic too")
     rectified: bool = setting(False, "the images are rectified: use the projection matrix P and no distortion")
     frame: str = setting("", "optical frame of the camera; empty = the frame_id of its CameraInfo")
-    time_offset: float = setting(0.0, "stamp of the image minus stamp of the cloud when they belong together", "s", minimum=-1.0, maximum=1.0)
-    tolerance: float = setting(0.0, "largest distance of an image from its target time; 0 = sync.tolerance", "s", minimum=0.0, maximum=1.0)
-    stamp_source: str = setting("header", "arrival = take the time of arrival for cameras that do not stamp", choices=("header", "arrival"))
-    enabled: bool = setting(True, "whether images of this camera are used")
 
 
 @dataclass(frozen=True)
@@ -164,6 +140,12 @@ class NodeSettings:
             check_settings(settings, f"{camera}.")
         if self.points.max_range and self.points.max_range <= self.points.min_range:
             raise SettingsError(f"points.max_range: expected 0 or more than points.min_range ({self.points.min_range} m), got {self.points.max_range} m")
+        if self.camera_settings:
+            self.pairing()  # checks sync.min_cameras against the number of cameras
+
+    def pairing(self):
+        """The part that the synchroniser is told."""
+        return PairingSettings(self.sync, self.points, self.camera_settings)
 
 
 _HINTS = typing.get_type_hints(NodeSettings)
