@@ -1,0 +1,57 @@
+"""The command `cmdfusion`: one verb a file. A verb's file is imported only when that verb is asked for, so `--help` does not wait for torch."""
+
+import argparse
+import importlib
+import importlib.util
+import sys
+import traceback
+
+# A verb's file has `add_parser(subparsers)`, which returns its parser, and `run(args) -> int`, which returns the exit code.
+VERBS = {
+    "demo": "replay a bag through the running node and show the result",
+    "label": "label a bag offline, without ROS",
+    "replay": "play a bag into ROS 2",
+    "doctor": "say what is installed, what is chosen, and why",
+    "train": "train a network",
+    "evaluate": "score a checkpoint",
+}
+_EXPECTED = (ValueError, OSError, ModuleNotFoundError)  # what a wrong input or a missing part raises: one line is enough for those
+
+
+def main(arguments=None):
+    """Run one verb.
+
+    Returns:
+        The exit code: what the verb says; 2 for wrong input, 1 for a bug, 130 for Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    verb = next((word for word in arguments if not word.startswith("-")), None)
+    args = _parser(verb).parse_args(arguments)
+    if args.verb is None:
+        _parser(None).print_help()
+        return 2
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if args.traceback or not isinstance(error, _EXPECTED):
+            traceback.print_exc()
+        print(f"cmdfusion {args.verb}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, _EXPECTED) else 1
+
+
+def _parser(asked):
+    """The whole parser; only the verb `asked` for has its options."""
+    parser = argparse.ArgumentParser(prog="cmdfusion", description="Camera-LiDAR semantic segmentation of point clouds.")
+    parser.add_argument("--version", action="version", version=f"cmdfusion {importlib.import_module('cmdfusion_ros').__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
+    for verb, summary in VERBS.items():
+        if verb == asked:
+            module = importlib.import_module(f"cmdfusion_ros.cli.{verb}")
+            module.add_parser(subparsers).set_defaults(run=module.run)
+        else:
+            subparsers.add_parser(verb, help=summary)
+    return parser
