@@ -10,7 +10,7 @@ def keep_freed_memory():
     """Let freed blocks stay in the process for the next layer, for the rest of the process's life.
 
     glibc fetches every block over 32 MB from the kernel anew and hands it back at once, so each layer pays for its pages again:
-    half the time of a forward or training step at 60 k voxels. Costs: the process keeps its peak memory.
+    half the time of a forward or training step at 60 k voxels. Costs: the process keeps its peak memory, and some more in holes.
     Call it once at the start of a program that runs networks on the CPU; a second call changes nothing.
 
     Returns:
