@@ -155,7 +155,8 @@ def _add_bird_eye(figure, box, points, colors):
 
 def _add_cameras(figure, box, cameras):
     left, bottom, width, height = box
-    columns = 1 if len(cameras) <= 1 else 2 if len(cameras) <= 8 else 3
+    shape = cameras[0].image.shape
+    columns = max(range(1, 5), key=lambda n: _cell_area(len(cameras), n, width * _FIGURE_SIZE[0], height * _FIGURE_SIZE[1], shape[1] / shape[0]))
     rows = -(-len(cameras) // columns)
     gap_x, gap_y = 0.008, 0.014
     cell_width, cell_height = (width - gap_x * (columns - 1)) / columns, (height - gap_y * (rows - 1)) / rows
@@ -168,6 +169,12 @@ def _add_cameras(figure, box, cameras):
         words = camera.name + (f"   {camera.caption}" if camera.caption else "")
         label = axes.text(0.012, 0.975, words, transform=axes.transAxes, color=_INK, fontsize=11, va="top")
         label.set_bbox({"facecolor": _hex(BACKGROUND), "edgecolor": "none", "alpha": 0.75, "pad": 3})
+
+
+def _cell_area(count, columns, width, height, aspect):
+    """Area of each of `count` pictures of that aspect, laid out in so many columns."""
+    cell_width = min(width / columns, height / -(-count // columns) * aspect)
+    return cell_width**2 / aspect
 
 
 def _frame(axes):

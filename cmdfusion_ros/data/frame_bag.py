@@ -1,0 +1,138 @@
+"""Frames -> a bag such as a robot records: clouds, images with CameraInfo, transforms; and beside it the labels, for scoring."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cmdfusion_ros.data.bags import BagWriter, ros2_types
+from cmdfusion_ros.geometry.transforms import invert, quaternion_from_rotation
+
+CLOUD_TOPIC = "/lidar/points"
+_FLOAT32 = 7
+_CLOUD_LATE_NS, _IMAGE_LATE_NS = 30_000_000, 44_000_000  # how long after their stamps drivers deliver
+
+
+def labels_path(bag):
+    """Where the labels of a bag lie: `<bag>_labels.npz` beside it."""
+    bag = Path(bag)
+    return bag.with_name(bag.name.removesuffix(bag.suffix if bag.suffix in (".bag", ".mcap") else "") + "_labels.npz")
+
+
+@dataclass(frozen=True)
+class BagLabels:
+    """The known labels of a bag's clouds.
+
+    Attributes:
+        dataset: whose raw ids they are ("street", "pandaset", ...), for `ClassMap.labels_from_raw`.
+        raw: {header stamp in ns: (N,) raw ids in the order of the cloud's points}.
+    """
+
+    dataset: str
+    raw: dict
+
+
+def read_bag_labels(bag):
+    """The BagLabels beside a bag, or None where there is no such file.
+
+    The file holds one array of raw ids a cloud, `stamps_ns` with the header stamps of the clouds in the order of the sorted names, and `dataset`
+    (where that is missing, the bag's name must begin with "pandaset").
+
+    Raises:
+        ValueError: the file does not say whose ids they are, or has not one array a stamp.
+    """
+    path = labels_path(bag)
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        names = sorted(set(file.files) - {"stamps_ns", "dataset"})
+        dataset = str(file["dataset"]) if "dataset" in file.files else "pandaset" if path.name.startswith("pandaset") else ""
+        if not dataset:
+            raise ValueError(f"{path}: does not say whose raw ids it holds; add an entry `dataset`, such as semantic_kitti")
+        if "stamps_ns" not in file.files or len(file["stamps_ns"]) != len(names):
+            raise ValueError(f"{path}: expected `stamps_ns` with one stamp for each of its {len(names)} clouds")
+        return BagLabels(dataset, {int(stamp): file[name] for stamp, name in zip(file["stamps_ns"], names, strict=True)})
+
+
+def write_frame_bag(path, frames, class_map):
+    """Write frames as a rosbag2 (mcap), and their labels to `labels_path(path)`.
+
+    Clouds go to /lidar/points (x y z intensity, FLOAT32), images to /<camera>/image_raw (rgb8) with /<camera>/camera_info, transforms to /tf_static
+    (base_link -> LiDAR -> <camera>_optical) and /tf (odom -> base_link, where frames have poses). Cameras are those of the first frame.
+
+    Args:
+        path: folder to make.
+        frames: iterable of Frames with labels of `class_map`, at least one.
+
+    Returns:
+        Number of frames.
+    """
+    raw, stamps = {}, []
+    with BagWriter(path) as writer:
+        for index, frame in enumerate(frames):
+            if index == 0:
+                writer.write(
+                    "/tf_static", "tf2_msgs/msg/TFMessage", frame.stamp, writer.serialize(_static_transforms(frame), "tf2_msgs/msg/TFMessage"), latched=True
+                )
+            for topic, msgtype, time, message in sorted(_messages(frame), key=lambda item: item[2]):
+                writer.write(topic, msgtype, time, writer.serialize(message, msgtype))
+            raw[f"{index:06d}"] = class_map.raw_from_labels(frame.labels)
+            stamps.append(frame.stamp)
+    np.savez_compressed(labels_path(path), stamps_ns=np.array(stamps, np.int64), dataset=np.array(class_map.name), **raw)
+    return len(stamps)
+
+
+def _make(name, *values):
+    return ros2_types().types[name](*values)
+
+
+def _header(stamp, frame_id):
+    return _make("std_msgs/msg/Header", _make("builtin_interfaces/msg/Time", *divmod(stamp, 1_000_000_000)), frame_id)
+
+
+def _messages(frame):
+    """(topic, type, recording time, message) of everything one frame gives."""
+    if frame.world_from_lidar is not None:
+        pose = _make("tf2_msgs/msg/TFMessage", [_transform(frame.stamp, "odom", "base_link", frame.world_from_lidar)])
+        yield "/tf", "tf2_msgs/msg/TFMessage", frame.stamp + _CLOUD_LATE_NS - 5_000_000, pose
+    yield CLOUD_TOPIC, "sensor_msgs/msg/PointCloud2", frame.stamp + _CLOUD_LATE_NS, _cloud(frame)
+    for view in frame.views:
+        stamp = view.stamp or frame.stamp
+        yield f"/{view.name}/camera_info", "sensor_msgs/msg/CameraInfo", stamp + _IMAGE_LATE_NS - 1_000_000, _camera_info(view, stamp)
+        yield f"/{view.name}/image_raw", "sensor_msgs/msg/Image", stamp + _IMAGE_LATE_NS, _image(view, stamp)
+
+
+def _cloud(frame):
+    data = np.column_stack((frame.points, frame.intensity)).astype("<f4")
+    fields = [_make("sensor_msgs/msg/PointField", name, 4 * index, _FLOAT32, 1) for index, name in enumerate(("x", "y", "z", "intensity"))]
+    flat = np.frombuffer(data.tobytes(), np.uint8)
+    return _make("sensor_msgs/msg/PointCloud2", _header(frame.stamp, frame.frame_id or "lidar"), 1, len(data), fields, False, 16, 16 * len(data), flat, True)
+
+
+def _image(view, stamp):
+    width, height = view.image_size
+    return _make(
+        "sensor_msgs/msg/Image", _header(stamp, f"{view.name}_optical"), height, width, "rgb8", 0, 3 * width, np.ascontiguousarray(view.image).reshape(-1)
+    )
+
+
+def _camera_info(view, stamp):
+    width, height = view.image_size
+    model, coefficients = (view.distortion.model, view.distortion.coefficients) if view.distortion else ("plumb_bob", (0.0,) * 5)
+    projection = np.column_stack((view.intrinsic, np.zeros(3)))
+    region = _make("sensor_msgs/msg/RegionOfInterest", 0, 0, 0, 0, False)
+    matrices = np.array(coefficients, np.float64), view.intrinsic.reshape(-1), np.eye(3).reshape(-1), projection.reshape(-1)
+    return _make("sensor_msgs/msg/CameraInfo", _header(stamp, f"{view.name}_optical"), height, width, model, *matrices, 0, 0, region)
+
+
+def _static_transforms(frame):
+    lidar = frame.frame_id or "lidar"
+    links = [_transform(frame.stamp, "base_link", lidar, np.eye(4))]
+    links += [_transform(frame.stamp, lidar, f"{view.name}_optical", invert(view.camera_from_lidar)) for view in frame.views]
+    return _make("tf2_msgs/msg/TFMessage", links)
+
+
+def _transform(stamp, parent, child, parent_from_child):
+    translation = _make("geometry_msgs/msg/Vector3", *(float(value) for value in parent_from_child[:3, 3]))
+    rotation = _make("geometry_msgs/msg/Quaternion", *(float(value) for value in quaternion_from_rotation(parent_from_child[:3, :3])))
+    return _make("geometry_msgs/msg/TransformStamped", _header(stamp, parent), child, _make("geometry_msgs/msg/Transform", translation, rotation))
