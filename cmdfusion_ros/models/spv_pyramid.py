@@ -56,5 +56,4 @@ class SpvPyramid(nn.Module):
     def forward(self, batch):
         """Batch -> Output."""
         features = self.encoder(self.embedding(batch), batch)
-        voxel_logits = self.head(features, batch)
-        return Output(voxel_logits.index_select(0, batch.scale(self.head.strides[0]).point_to_voxel))
+        return Output(self.head(features, batch), batch.scale(self.head.strides[0]).point_to_voxel)

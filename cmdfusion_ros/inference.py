@@ -1,0 +1,88 @@
+"""Frame -> Prediction with a trained network: what the node, the command line and the evaluation call."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.checkpoint import Checkpoint, load_checkpoint
+from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.models import grid_of
+
+BACKENDS = ("auto", "torch")
+
+
+def default_checkpoint_path():
+    """The weights that ship with the package; FileNotFoundError where they are not installed."""
+    path = Path(__file__).with_name("weights") / "street_lidar.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the package is installed without its weights; reinstall it (pip install .), or give a checkpoint of `cmdfusion train`")
+    return path
+
+
+class Segmenter:
+    """A network ready to label frames.
+
+    One frame at a time: calls from several threads wait for one another.
+
+    Args:
+        checkpoint: a Checkpoint or the path of one.
+        device: "auto" (CUDA where it works, else CPU), "cpu", "cuda" or "cuda:1".
+        backend: "auto" or "torch"; how sparse convolutions are computed.
+        cpu_threads: threads of torch while a frame is labelled on a CPU; 0 = as many as torch takes by itself.
+
+    Attributes:
+        class_map: ClassMap of the labels.
+        card: what the checkpoint says of itself.
+        device, backend: what was chosen.
+        num_parameters: learned numbers of the network.
+
+    Raises:
+        ValueError: an unknown device or backend, or one that this machine lacks. CheckpointError, FileNotFoundError: see `load_checkpoint`.
+    """
+
+    def __init__(self, checkpoint, device="auto", backend="auto", cpu_threads=0):
+        if not isinstance(checkpoint, Checkpoint):
+            checkpoint = load_checkpoint(checkpoint)
+        if backend not in BACKENDS:
+            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+        self.device = _choose_device(device)
+        self.backend = "torch"
+        self.class_map = checkpoint.class_map
+        self.card = checkpoint.card
+        self._network = checkpoint.build_network().requires_grad_(False).to(self.device)
+        self._grid = grid_of(checkpoint.model_config)
+        self._cpu_threads = cpu_threads
+        self._lock = threading.Lock()
+        self.num_parameters = sum(parameter.numel() for parameter in self._network.parameters())
+
+    def segment(self, frame):
+        """Frame -> Prediction, in the frame's order of points. A frame without points gives an empty Prediction."""
+        if frame.num_points == 0:
+            return Prediction(np.zeros(0, np.uint8), np.zeros(0, np.float32), np.zeros(0, np.uint32))
+        with self._lock, torch.inference_mode():
+            if self._cpu_threads and torch.get_num_threads() != self._cpu_threads:
+                torch.set_num_threads(self._cpu_threads)  # of the calling thread, so it cannot be set once for all
+            output = self._network(make_batch([frame], self._grid, self.device))
+            highest, row_labels = output.row_logits.max(1)
+            row_confidence = 1 / torch.exp(output.row_logits - highest[:, None]).sum(1)  # the softmax at its maximum
+            labels = row_labels.to(torch.uint8).index_select(0, output.point_to_row).cpu().numpy()
+            confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
+        camera_mask = np.zeros(frame.num_points, np.uint32)  # no network of this version reads images
+        return Prediction(labels, confidence, camera_mask)
+
+
+def _choose_device(name):
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        raise ValueError(f"device: {name!r} asked for, but torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; use auto or cpu")
+    return device

@@ -1,0 +1,152 @@
+"""The Segmenter: frames in, predictions out, the same as the network says."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from cmdfusion_ros import inference
+from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import ModelConfig
+from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.inference import Segmenter, default_checkpoint_path
+from cmdfusion_ros.models import build_network, grid_of
+
+CONFIG = ModelConfig(channels=16, voxel_size=0.5, strides=(1, 2, 4))
+STREET = load_class_map("street")
+
+
+def make_frame(num_points=500, seed=0, **fields):
+    rng = np.random.default_rng(seed)
+    return Frame(rng.normal(0, 4, (num_points, 3)).astype(np.float32), rng.random(num_points, dtype=np.float32), **fields)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Random weights whose normalisations have seen some data."""
+    torch.manual_seed(0)
+    network = build_network(CONFIG, STREET.num_classes)
+    for seed in range(3):
+        network(make_batch([make_frame(seed=seed)], grid_of(CONFIG)))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network):
+    return Checkpoint(network.state_dict(), CONFIG, STREET, {"licence": "none"})
+
+
+@pytest.fixture(scope="module")
+def segmenter(checkpoint):
+    return Segmenter(checkpoint, device="cpu")
+
+
+@pytest.mark.parametrize("num_points", [1, 2, 500, 20_000])
+def test_a_prediction_is_the_largest_softmax_of_the_training_form(segmenter, network, num_points):
+    frame = make_frame(num_points, seed=9)
+    prediction = segmenter.segment(frame)
+    with torch.no_grad():
+        probabilities = network(make_batch([frame], grid_of(CONFIG))).logits.softmax(1)
+    confidence, labels = probabilities.max(1)
+    assert np.abs(prediction.confidence - confidence.numpy()).max() < 1e-4
+    top = probabilities.sort(1).values
+    clear = (top[:, -1] - top[:, -2] > 1e-4).numpy()  # two classes that tie may come either way
+    assert (prediction.labels == labels.numpy())[clear].all() and clear.mean() > 0.95
+
+
+def test_shuffled_points_give_shuffled_labels(segmenter):
+    frame = make_frame()
+    order = np.random.default_rng(1).permutation(frame.num_points)
+    shuffled = segmenter.segment(Frame(frame.points[order], frame.intensity[order]))
+    assert (shuffled.labels == segmenter.segment(frame).labels[order]).all()
+
+
+def test_the_same_frame_gives_the_same_bits_twice(segmenter):
+    first, second = segmenter.segment(make_frame()), segmenter.segment(make_frame())
+    assert (first.labels == second.labels).all() and (first.confidence == second.confidence).all()
+
+
+def test_an_empty_frame_gives_an_empty_prediction(segmenter):
+    prediction = segmenter.segment(make_frame(0))
+    assert len(prediction.labels) == len(prediction.confidence) == len(prediction.camera_mask) == 0
+
+
+def test_images_change_nothing_and_no_point_claims_to_have_seen_one(segmenter):
+    view = CameraView("front", np.zeros((8, 8, 3), np.uint8), np.eye(3), np.eye(4))
+    with_view, without = segmenter.segment(make_frame(views=(view,))), segmenter.segment(make_frame())
+    assert (with_view.labels == without.labels).all() and not with_view.camera_mask.any()
+
+
+def test_it_says_what_it_runs_on(segmenter, network):
+    assert str(segmenter.device) == "cpu" and segmenter.backend
+    assert segmenter.class_map == STREET and segmenter.card == {"licence": "none"}
+    assert segmenter.num_parameters == sum(p.numel() for p in network.parameters())
+
+
+def test_it_opens_a_file(network, tmp_path):
+    save_checkpoint(tmp_path / "net.safetensors", network, CONFIG, STREET, {})
+    assert len(Segmenter(tmp_path / "net.safetensors", device="cpu").segment(make_frame()).labels) == 500
+    with pytest.raises(FileNotFoundError, match="other.safetensors"):
+        Segmenter(tmp_path / "other.safetensors")
+
+
+def test_cpu_threads_hold_while_a_frame_is_labelled_in_another_thread(checkpoint):
+    before, seen = torch.get_num_threads(), []
+
+    def work():
+        Segmenter(checkpoint, device="cpu", cpu_threads=3).segment(make_frame())
+        seen.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    torch.set_num_threads(before)
+    assert seen == [3]
+
+
+def test_callers_in_several_threads_get_their_own_answers(segmenter):
+    frames = [make_frame(300 + 100 * i, seed=i) for i in range(4)]
+    truth = [segmenter.segment(frame).labels for frame in frames]
+    answers = [None] * len(frames)
+
+    def work(i):
+        for _ in range(3):
+            answers[i] = segmenter.segment(frames[i]).labels
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(frames))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((answer == wanted).all() for answer, wanted in zip(answers, truth, strict=True))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"device": "gpu"}, "device: expected auto, cpu, cuda or cuda:N, got 'gpu'"),
+        ({"device": "meta"}, "device: expected auto, cpu, cuda or cuda:N, got 'meta'"),
+        ({"device": "cuda:99"}, "device: 'cuda:99' asked for, but torch .* sees [0-9]+ CUDA devices; use auto or cpu"),
+        ({"backend": "spconv"}, "backend: expected one of auto, .*, got 'spconv'"),
+    ],
+)
+def test_a_wrong_device_or_backend_is_refused(checkpoint, options, message):
+    with pytest.raises(ValueError, match=message):
+        Segmenter(checkpoint, **options)
+
+
+def test_weights_that_do_not_fit_are_refused(checkpoint):
+    with pytest.raises(CheckpointError, match="does not fit network spv_pyramid"):
+        Segmenter(Checkpoint({}, CONFIG, STREET))
+
+
+def test_a_package_without_weights_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(inference, "__file__", str(tmp_path / "inference.py"))
+    with pytest.raises(FileNotFoundError, match="street_lidar.safetensors: the package is installed without its weights; reinstall it"):
+        default_checkpoint_path()
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/street_lidar.safetensors").touch()
+    assert default_checkpoint_path() == tmp_path / "weights/street_lidar.safetensors"
