@@ -81,6 +81,23 @@ class BagLayout:
     def usable_cameras(self):
         return tuple(camera for camera in self.cameras if not camera.problems)
 
+    def silences(self, texts):
+        """What the option --silence says: ["front@1.5", "all@3"] -> {topic: recording time in ns from which on it is silent}.
+
+        Raises:
+            ValueError: not CAMERA@SECONDS, or a camera that the bag has not.
+        """
+        silent = {}
+        for text in texts:
+            name, _, after = text.partition("@")
+            chosen = [camera for camera in self.cameras if name in (camera.name, "all")]
+            if not chosen or not after.replace(".", "", 1).isdigit():
+                known = ", ".join(camera.name for camera in self.cameras)
+                raise ValueError(f"--silence: expected CAMERA@SECONDS with {f'one of {known} or all' if known else 'a camera; the bag has none'}, got {text!r}")
+            for camera in chosen:
+                silent.update({topic: self.start + round(float(after) * 1e9) for topic in (camera.image_topic, camera.info_topic) if topic})
+        return silent
+
     def table(self):
         """Readable lines: what was found and what was not."""
         rate = f" at {1e9 / self.cloud_period_ns:.1f} Hz" if self.cloud_period_ns else ""
@@ -139,22 +156,23 @@ class _Survey:
         return np.array([stamp for _, stamp in self._times[topic]], np.int64)
 
 
-def inspect_bag(path, seconds=60.0):
+def inspect_bag(path, cloud_topic=None, seconds=60.0):
     """Find the cloud, the cameras, their extrinsics and time offsets in a bag.
 
     Args:
         path: any bag that `Bag` reads.
+        cloud_topic: the PointCloud2 topic to take; None for the densest stream of clouds.
         seconds: how much of its head is looked at; counts are of the whole bag.
 
     Returns:
         BagLayout.
 
     Raises:
-        ValueError: the bag has no PointCloud2.
+        ValueError: the bag has no PointCloud2, or none on `cloud_topic`.
     """
     with Bag(path) as bag:
         survey = _Survey(bag, seconds)
-        cloud_topic, notes = _choose_cloud(survey)
+        cloud_topic, notes = _choose_cloud(survey, cloud_topic)
         cloud = survey.first[cloud_topic]
         frame = cloud.header.frame_id.lstrip("/")
         edges, moving_notes = _static_edges(survey)
@@ -168,11 +186,15 @@ def inspect_bag(path, seconds=60.0):
         )  # fmt: skip
 
 
-def _choose_cloud(survey):
-    """The topic of the densest stream of clouds; a map that was published once does not win over a stream."""
+def _choose_cloud(survey, wanted):
+    """(topic, notes): `wanted`, else the densest stream of clouds; a map that was published once does not win over a stream."""
     topics = survey.topics(CLOUD)
     if not topics:
         raise ValueError(f"bag {survey.bag.path}: no PointCloud2 in it; its topics are {', '.join(sorted(survey.bag.topics)) or 'none'}")
+    if wanted is not None:
+        if wanted not in topics:
+            raise ValueError(f"bag {survey.bag.path}: no PointCloud2 on {wanted}; there are clouds on {', '.join(topics)}")
+        return wanted, []
     most = max(survey.bag.topics[topic].count for topic in topics)
     streams = [topic for topic in topics if survey.bag.topics[topic].count * 4 >= most]
     chosen = max(streams, key=lambda topic: survey.first[topic].width * survey.first[topic].height)

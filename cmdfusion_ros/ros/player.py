@@ -31,26 +31,12 @@ def message_class(msgtype):
         return None
 
 
-def parse_silence(texts, cameras):
-    """["front@1.5", "all@3"] and the CameraLayouts -> {topic: seconds from the start of the bag after which it is silent}."""
-    silent_from = {}
-    for text in texts:
-        name, _, after = text.partition("@")
-        chosen = [camera for camera in cameras if name in (camera.name, "all")]
-        if not chosen or not after.replace(".", "", 1).isdigit():
-            known = ", ".join(camera.name for camera in cameras)
-            raise ValueError(f"--silence: expected CAMERA@SECONDS with a camera of {known or 'this bag (it has none)'} or all, got {text!r}")
-        for camera in chosen:
-            silent_from.update({topic: float(after) for topic in (camera.image_topic, camera.info_topic) if topic})
-    return silent_from
-
-
 class Player:
     """Publishers for the topics of a bag, and the loop that feeds them in recorded order at `rate` times real time."""
 
     def __init__(self, node, bag, rate, silent_from, cloud_topic):
         self._node, self._bag, self._rate = node, bag, rate
-        self._silent_from = {topic: bag.start + round(after * 1e9) for topic, after in silent_from.items()}
+        self._silent_from = silent_from
         self._cloud_topic = cloud_topic
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", QoSProfile(depth=1))
         self.publishers, self.skipped, self.published = {}, {}, {}
@@ -148,7 +134,7 @@ def main(arguments=None):
     node = rclpy.create_node("bag_player")
     try:
         with Bag(args.bag) as bag:
-            player = Player(node, bag, args.rate, parse_silence(args.silence, layout.cameras), layout.cloud_topic)
+            player = Player(node, bag, args.rate, layout.silences(args.silence), layout.cloud_topic)
             if player.skipped:
                 emit("skipped", topics=player.skipped)
             player.wait_for_subscribers(args.wait_for, args.wait_timeout)

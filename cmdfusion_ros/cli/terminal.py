@@ -1,0 +1,53 @@
+"""The live line of a run in the terminal: progress bar, rate, mode, latency."""
+
+import math
+import sys
+import time
+
+_WIDTH = 28  # characters of the bar
+_QUIET_PERIOD = 2.0  # seconds between lines where the output is a file and a line cannot be overwritten
+
+
+class LiveLine:
+    """One line that is rewritten in place; where the output is no terminal, a new line every two seconds."""
+
+    def __init__(self, stream=None):
+        self._stream = stream or sys.stdout
+        self._in_place = self._stream.isatty()
+        self._last = -math.inf
+        self._length = 0
+
+    def show(self, text):
+        """Show `text` now (in a file: when it is time)."""
+        now = time.monotonic()
+        if self._in_place:
+            self._stream.write("\r" + text.ljust(self._length))
+            self._length = len(text)
+        elif now - self._last >= _QUIET_PERIOD:
+            self._stream.write(text + "\n")
+            self._last = now
+        self._stream.flush()
+
+    def finish(self, text):
+        """Show `text` a last time and go to the next line."""
+        self._stream.write(("\r" + text.ljust(self._length) if self._in_place else text) + "\n")
+        self._stream.flush()
+        self._length = 0
+
+
+def progress(record):
+    """The line for a RunRecord: bar of clouds done, rate, mode, last latency, drops."""
+    done, total = record.count("labelled") + sum(record.dropped.values()), record.num_clouds
+    done = max(done, len(record.returned))
+    full = round(_WIDTH * min(done / max(total, 1), 1.0))
+    latencies = record.latencies_ms
+    rate = record.rate_hz
+    words = [
+        f"[{'█' * full}{'·' * (_WIDTH - full)}] {done}/{total} clouds",
+        "  -.- Hz" if math.isnan(rate) else f"{rate:5.1f} Hz",
+        f"{record.last_mode or 'waiting':<10}",
+        f"latency {latencies[-1]:6.0f} ms" if len(latencies) else "latency      - ms",
+    ]
+    if record.dropped:
+        words.append("dropped " + ", ".join(f"{count} {name}" for name, count in record.dropped.items()))
+    return "  ".join(words)
