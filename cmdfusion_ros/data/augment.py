@@ -16,6 +16,7 @@ from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
 class AugmentSettings:
     """How much a training scan is changed; every default is no change."""
 
+    sector: float = setting(360.0, "keep a random sector of the scan this wide; makes a step cheaper", "degrees", minimum=1.0, maximum=360.0)
     yaw: float = setting(0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0)
     flip: float = setting(0.0, "chance to mirror x, and again y", minimum=0.0, maximum=1.0)
     scale: float = setting(0.0, "grow or shrink by up to this fraction", minimum=0.0, maximum=0.5)
@@ -38,6 +39,8 @@ def augment(frame, settings, rng):
 
     Beams are thinned first, while the sensor is still at the origin. The same generator state gives the same change.
     """
+    if settings.sector < 360.0:
+        frame = crop_sector(frame, rng.uniform(-np.pi, np.pi), np.radians(settings.sector))
     if settings.thin_chance and rng.random() < settings.thin_chance:
         period = np.radians(rng.uniform(0.4, 1.6))
         frame = thin_beams(frame, period, keep=rng.uniform(0.3, 0.7), phase=rng.random())
@@ -98,6 +101,12 @@ def _with_points(frame, points, pose) -> Frame:
     if frame.views:
         raise ValueError(f"frame {frame.name}: has camera views, which a moved scan no longer fits; augment scans read without images")
     return replace(frame, points=points, world_from_lidar=pose)
+
+
+def crop_sector(frame, start, width):
+    """Keep the points whose azimuth lies in the `width` radians counter-clockwise from `start`."""
+    azimuth = np.arctan2(frame.points[:, 1], frame.points[:, 0])
+    return select(frame, (azimuth - start) % (2 * np.pi) < width)
 
 
 def drop_points(frame, ratio, rng):

@@ -10,6 +10,7 @@ from cmdfusion_ros.data.augment import (
     AugmentSettings,
     augment,
     change_intensity,
+    crop_sector,
     drop_points,
     flip,
     rotate,
@@ -23,6 +24,7 @@ from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import apply, rigid, yaw_rotation
 
 EVERYTHING = AugmentSettings(
+    sector=270.0,
     yaw=180.0,
     flip=0.5,
     scale=0.1,
@@ -73,6 +75,13 @@ def test_dropping_points_keeps_what_belongs_to_the_others():
     np.testing.assert_array_equal(kept.points, frame.points[rows])
     np.testing.assert_array_equal(kept.labels, frame.labels[rows])
     np.testing.assert_array_equal(kept.intensity, frame.intensity[rows])
+
+
+def test_a_sector_opens_counter_clockwise_and_may_cross_the_back():
+    forward, left, back, right = ((1, 0, 0), (0, 1, 0), (-1, 0, 0), (0, -1, 0))
+    frame = Frame(np.array([forward, left, back, right], np.float32), np.zeros(4, np.float32), labels=np.arange(4, dtype=np.uint8))
+    assert crop_sector(frame, np.radians(-10), np.radians(110)).labels.tolist() == [0, 1]
+    assert crop_sector(frame, np.radians(170), np.radians(120)).labels.tolist() == [2, 3]
 
 
 def test_thinned_beams_go_as_a_whole():

@@ -1,0 +1,68 @@
+"""`cmdfusion evaluate CHECKPOINT --data DIR --sequences 08`: score a checkpoint on labelled scans by the rule of the benchmarks."""
+
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.inference import Segmenter
+from cmdfusion_ros.training.metrics import score
+from cmdfusion_ros.training.recipe import DataSettings
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser("evaluate", help="score a checkpoint", description=__doc__)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file of cmdfusion train")
+    parser.add_argument("--data", required=True, metavar="DIR", help="folder in the SemanticKITTI layout: DIR/sequences/00/velodyne or DIR/00/velodyne")
+    parser.add_argument("--dataset", default="semantic_kitti", help="whose raw ids the label files hold (default: semantic_kitti)")
+    parser.add_argument("--sequences", required=True, nargs="+", metavar="NAME", help="sequence folders to score")
+    parser.add_argument("--first-scan", type=int, default=0, metavar="N", help="lowest scan number (default: 0)")
+    parser.add_argument("--last-scan", type=int, default=999999, metavar="N", help="highest scan number (default: all)")
+    parser.add_argument("--json", metavar="FILE", help="write the scores here")
+    parser.add_argument("--allow-trained", action="store_true", help="score scans that the checkpoint was trained on too; the result then says so")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    return parser
+
+
+def run(args):
+    """Score and print a table; returns 0."""
+    checkpoint = load_checkpoint(args.checkpoint)
+    data = DataSettings(dataset=args.dataset, sequences=tuple(args.sequences), first_scan=args.first_scan, last_scan=args.last_scan)
+    scans = data.open(args.data, checkpoint.class_map)
+    trained_on = sorted(set(scans.names) & set(checkpoint.card.get("trained_on", ())))
+    if trained_on and not args.allow_trained:
+        raise ValueError(
+            f"{args.checkpoint} was trained on {len(trained_on)} of these {len(scans)} scans ({trained_on[0]}, ...); "
+            "choose others with --sequences, --first-scan, --last-scan, or pass --allow-trained"
+        )
+    segmenter = Segmenter(checkpoint, device=args.device)
+    scores = score(segmenter.segment, tqdm(scans, total=len(scans), unit="scan"), checkpoint.class_map)
+    result = {
+        "checkpoint": Path(args.checkpoint).name,
+        "class_map": checkpoint.class_map.name,
+        "scans": list(scans.names),
+        "trained_on": trained_on,
+        "allow_trained": args.allow_trained,
+        **scores.to_dict(),
+    }
+    _print_table(result)
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def _print_table(result):
+    print(f"{'class':<16}{'points':>12}{'IoU':>8}")
+    for name, iou in result["iou"].items():
+        print(f"{name:<16}{result['points'][name]:>12}{_percent(iou):>8}")
+    num_points = sum(result["points"].values())
+    print(f"{'mean':<16}{num_points:>12}{_percent(result['miou']):>8}   accuracy {_percent(result['accuracy'])}, ECE {_percent(result['ece'])}")
+    for ring, entry in result["by_distance"].items():
+        print(f"{ring + ' m':<16}{entry['points']:>12}{_percent(entry['miou']):>8}")
+    if result["trained_on"]:
+        print(f"NOTE: the checkpoint was trained on {len(result['trained_on'])} of these {len(result['scans'])} scans")
+
+
+def _percent(value):
+    return "-" if value is None else f"{100 * value:.1f}"

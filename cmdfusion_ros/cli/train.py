@@ -1,0 +1,35 @@
+"""`cmdfusion train RECIPE.yaml --out DIR`: train a network as a recipe says."""
+
+import torch
+
+from cmdfusion_ros.config import load_settings
+from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.trainer import CURVES, LOG, Trainer
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser("train", help="train a network", description=__doc__)
+    parser.add_argument("recipe", metavar="RECIPE.yaml", help="what to train, on what and how; see config/train/")
+    parser.add_argument("--data", default=".", metavar="DIR", help="folder that the recipe's data roots are relative to (default: here)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run: log.jsonl, curves.png, network.safetensors, the state to resume from")
+    parser.add_argument("--resume", action="store_true", help="go on from the last save in --out, to the same weights as if it had never stopped")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train (default: cuda where there is one, else cpu)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
+    return parser
+
+
+def run(args):
+    """Train; prints where the checkpoint is and how it scored. Returns 0, or 1 when training diverged."""
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    trainer = Trainer(load_settings(Recipe, args.recipe), args.data, args.out, args.device, args.resume)
+    print(f"{trainer.recipe.name}: {len(trainer.scans)} training scans, {trainer.recipe.steps - trainer.step} steps to go, log in {trainer.out / LOG}")
+    try:
+        path = trainer.run()
+    except FloatingPointError as error:
+        print(f"training diverged: {error}")
+        return 1
+    print(f"checkpoint: {path}\ncurves: {trainer.out / CURVES}")
+    if trainer.validation is not None:
+        print(f"mIoU on {len(trainer.validation_scans)} validation scans: {trainer.validation['miou']}")
+    return 0

@@ -1,0 +1,38 @@
+"""The picture of a training run: loss and validation IoU over the steps."""
+
+import json
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def draw_curves(log_path, picture_path):
+    """Draw a trainer's JSON-lines log as a PNG."""
+    with open(log_path) as stream:
+        rows = [json.loads(line) for line in stream]
+    steps = [row for row in rows if "loss" in row]
+    scores = [row for row in rows if "validation" in row]
+    figure = Figure(figsize=(10, 4), layout="tight")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for name in ("loss", "cross_entropy", "lovasz"):
+        left.plot([row["step"] for row in steps], _smooth([row[name] for row in steps]), label=name)
+    left.set(xlabel="step", ylabel="loss, mean of neighbouring steps")
+    left.legend()
+    for name in scores[-1]["validation"]["iou"] if scores else ():
+        values = [row["validation"]["iou"][name] for row in scores]
+        right.plot([row["step"] for row in scores], [np.nan if value is None else value for value in values], label=name, linewidth=1)
+    right.plot([row["step"] for row in scores], [row["validation"]["miou"] for row in scores], "k", label="mean", linewidth=2)
+    right.set(xlabel="step", ylabel="IoU on validation scans", ylim=(0, 1))
+    right.legend(fontsize=6, ncols=2)
+    figure.savefig(picture_path, dpi=110)
+
+
+def _smooth(values, window=25):
+    """Mean over up to `window` steps centred on each."""
+    values = np.asarray(values, np.float64)
+    sums = np.concatenate([[0.0], values.cumsum()])
+    low = np.clip(np.arange(len(values)) - window // 2, 0, None)
+    high = np.clip(np.arange(len(values)) + window // 2 + 1, None, len(values))
+    return (sums[high] - sums[low]) / (high - low)

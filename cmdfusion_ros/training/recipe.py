@@ -1,0 +1,62 @@
+"""What a training run is made of: one YAML file, `config/train/*.yaml`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
+from cmdfusion_ros.data.augment import AugmentSettings
+from cmdfusion_ros.data.semantic_kitti import SemanticKitti
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Some scans of a folder in the SemanticKITTI layout."""
+
+    root: str = setting(".", "folder that holds the sequences, relative to the data folder given when training starts")
+    dataset: str = setting("semantic_kitti", "whose raw ids the label files hold, as the class map knows it")
+    sequences: tuple[str, ...] = setting((), "names of sequence folders")
+    first_scan: int = setting(0, "lowest scan number taken from each sequence", minimum=0)
+    last_scan: int = setting(999999, "highest scan number taken from each sequence", minimum=0)
+
+    def __post_init__(self):
+        check_settings(self)
+
+    def open(self, data_folder, class_map):
+        """The scans as Frames with labels; FileNotFoundError or ValueError where there are none."""
+        scans = range(self.first_scan, self.last_scan + 1)
+        return SemanticKitti(Path(data_folder) / self.root, self.sequences, class_map, self.dataset, scans=scans, poses=False)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights but the data itself."""
+
+    name: str = setting("network", "name of what is trained")
+    class_map: str = setting("street", "shipped class map whose classes are learnt")
+    model: ModelConfig = section(ModelConfig)
+    train: DataSettings = section(DataSettings)
+    validation: DataSettings = section(DataSettings)
+    augment: AugmentSettings = section(AugmentSettings)
+    steps: int = setting(1000, "optimiser steps", minimum=1)
+    batch_size: int = setting(1, "scans a step", minimum=1, maximum=256)
+    optimizer: str = setting("adamw", "how gradients become steps; sgd has Nesterov momentum 0.9", choices=("adamw", "sgd"))
+    learning_rate: float = setting(0.005, "highest learning rate", above=0.0, maximum=10.0)
+    weight_decay: float = setting(0.01, "weight decay", minimum=0.0, maximum=1.0)
+    warm_up: float = setting(0.1, "fraction of the steps in which the learning rate rises; it then falls along a cosine to 0", minimum=0.0, maximum=0.9)
+    gradient_clip: float = setting(1.0, "largest norm of the gradient", above=0.0)
+    ema_decay: float = setting(0.99, "decay of the running average of the weights, which is what is saved and scored", minimum=0.0, maximum=0.99999)
+    class_weight_power: float = setting(1 / 3, "cross-entropy weighs a class by (largest count / its count) to this power", minimum=0.0, maximum=1.0)
+    lovasz_weight: float = setting(1.0, "weight of the Lovasz loss beside the cross-entropy", minimum=0.0, maximum=100.0)
+    validate_every: int = setting(0, "steps between scores on the validation scans; 0 = only at the end", minimum=0)
+    save_every: int = setting(100, "steps between saves from which training can resume", minimum=1)
+    seed: int = setting(0, "seed of weights, order and augmentation", minimum=0)
+    licence: str = setting("", "licence of the weights, written into the checkpoint")
+    attribution: str = setting("", "whom the licence asks to be named, written into the checkpoint")
+
+    def __post_init__(self):
+        check_settings(self)
+        datasets = sorted(load_class_map(self.class_map).folds)
+        for what, data in (("train", self.train), ("validation", self.validation)):
+            if data.sequences and data.dataset not in datasets:
+                raise SettingsError(f"{what}.dataset: class map {self.class_map} reads {', '.join(datasets)}, not {data.dataset!r}")

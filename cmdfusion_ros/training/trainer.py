@@ -1,0 +1,234 @@
+"""The training loop. A run is a folder: recipe, log, curve, the state it resumes from, and the network.
+
+Everything random in a step is drawn from (seed, step), so a run that was killed and resumed gives the same weights as one that was not (on one
+machine, with the same number of threads: sums in another order differ in their last bit).
+"""
+
+import copy
+import json
+import os
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.checkpoint import load_checkpoint, save_checkpoint
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import save_settings, settings_to_dict
+from cmdfusion_ros.data.augment import augment
+from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.inference import Segmenter
+from cmdfusion_ros.models import build_network, grid_of
+from cmdfusion_ros.training.curves import draw_curves
+from cmdfusion_ros.training.losses import class_weights_from_counts, segmentation_loss
+from cmdfusion_ros.training.metrics import score
+from cmdfusion_ros.training.schedule import learning_rate_at
+
+STATE = "state.pt"  # network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and plain values
+NETWORK = "network.safetensors"  # the checkpoint, of the averaged weights
+LOG = "log.jsonl"
+CURVES = "curves.png"
+RECIPE = "recipe.yaml"
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        recipe: a Recipe.
+        data_folder: what the recipe's data roots are relative to.
+        out: folder of the run; made where absent.
+        device: "cpu", "cuda", ...
+        resume: go on from the last save in `out`; otherwise `out` must not hold a run.
+
+    Raises:
+        FileExistsError: `out` holds a run and `resume` is False. FileNotFoundError: `resume` and it holds none.
+        ValueError: the run in `out` was made with another recipe.
+    """
+
+    def __init__(self, recipe, data_folder, out, device="cpu", resume=False):
+        self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
+        self.class_map = load_class_map(recipe.class_map)
+        self.scans = recipe.train.open(data_folder, self.class_map)
+        self.validation_scans = recipe.validation.open(data_folder, self.class_map) if recipe.validation.sequences else None
+        _refuse_overlap(self.scans, self.validation_scans)
+        torch.manual_seed(recipe.seed)
+        self.network = build_network(recipe.model, self.class_map.num_classes).to(self.device)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = _make_optimizer(recipe, self.network)
+        self.grid = grid_of(recipe.model)
+        self.step = 0
+        self.counts = None  # (C,) labelled points of each class in the training scans
+        self.validation = None  # last scores
+        self._start(resume)
+
+    def _start(self, resume):
+        state_path = self.out / STATE
+        if resume:
+            if not state_path.exists():
+                raise FileNotFoundError(f"{state_path}: no run to resume; leave --resume out to start one")
+            self._load_state(state_path)
+            _cut_log(self.out / LOG, self.step)
+            return
+        if state_path.exists() or (self.out / LOG).exists():
+            raise FileExistsError(f"{self.out}: holds a run; go on with --resume, or give another folder")
+        self.out.mkdir(parents=True, exist_ok=True)
+        save_settings(self.recipe, self.out / RECIPE)
+        self.counts = count_labels(self.scans, self.class_map.num_classes)
+
+    def run(self, progress=True):
+        """Train to the last step, saving as the recipe says. Returns the path of the finished checkpoint."""
+        weights = class_weights_from_counts(self.counts, self.recipe.class_weight_power).to(self.device)
+        with tqdm(total=self.recipe.steps, initial=self.step, unit="step", disable=not progress, smoothing=0.05) as bar:
+            while self.step < self.recipe.steps:
+                row = self._train_step(weights)
+                self.step += 1
+                self._log({"step": self.step, **row})
+                bar.set_postfix(loss=f"{row['loss']:.3f}", miou=(self.validation or {}).get("miou"))
+                bar.update()
+                self._after_step()
+        return self.out / NETWORK
+
+    def _train_step(self, class_weights):
+        started = time.monotonic()
+        recipe = self.recipe
+        rate = learning_rate_at(self.step, recipe.steps, recipe.learning_rate, recipe.warm_up)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        frames = self._frames_of(self.step)
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
+        batch = make_batch(frames, self.grid, self.device)
+        self.network.train()
+        logits = self.network(batch).logits
+        cross_entropy, lovasz = segmentation_loss(logits, batch.labels, batch.labels != IGNORE_LABEL, class_weights)
+        loss = cross_entropy + recipe.lovasz_weight * lovasz
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.gradient_clip)
+        if not torch.isfinite(loss) or not torch.isfinite(norm):
+            names = ", ".join(frame.name for frame in frames)
+            raise FloatingPointError(f"step {self.step}: loss {loss.item()}, gradient norm {norm.item()} on {names}; lower learning_rate, then --resume")
+        self.optimizer.step()
+        self._update_average()
+        return {
+            "loss": loss.item(),
+            "cross_entropy": cross_entropy.item(),
+            "lovasz": lovasz.item(),
+            "learning_rate": rate,
+            "gradient_norm": norm.item(),
+            "points": len(batch.points),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+    def _frames_of(self, step):
+        """The augmented scans of a step. Every scan comes once an epoch, in an order drawn anew."""
+        frames = []
+        for item in range(step * self.recipe.batch_size, (step + 1) * self.recipe.batch_size):
+            epoch, place = divmod(item, len(self.scans))
+            order = np.random.default_rng([self.recipe.seed, 0, epoch]).permutation(len(self.scans))
+            frames.append(augment(self.scans[int(order[place])], self.recipe.augment, np.random.default_rng([self.recipe.seed, 1, item])))
+        return frames
+
+    @torch.no_grad()
+    def _update_average(self):
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))  # the first weights are random: forget them fast
+        for kept, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(new, 1 - decay)
+            else:
+                kept.copy_(new)
+
+    def _after_step(self):
+        done = self.step == self.recipe.steps
+        due = self.recipe.validate_every and self.step % self.recipe.validate_every == 0
+        if done or self.step % self.recipe.save_every == 0 or due:
+            self._save_network()
+            if self.validation_scans is not None and (done or due):
+                self._validate()
+                self._save_network()  # again, now with the scores on its card
+            self._save_state()
+            draw_curves(self.out / LOG, self.out / CURVES)
+
+    def _validate(self):
+        segmenter = Segmenter(load_checkpoint(self.out / NETWORK), device=str(self.device))
+        self.validation = score(segmenter.segment, self.validation_scans, self.class_map).to_dict()
+        self._log({"step": self.step, "validation": self.validation})
+
+    def card(self):
+        """What a checkpoint says of itself."""
+        card = {
+            "name": self.recipe.name,
+            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+            "trained_on": list(self.scans.names),
+            "training_points": {name: int(count) for name, count in zip(self.class_map.names, self.counts, strict=True)},
+            "steps": self.step,
+            "recipe": settings_to_dict(self.recipe, only_changed=True),
+            "licence": self.recipe.licence,
+            "attribution": self.recipe.attribution,
+        }
+        if self.validation is not None:
+            card["validation"] = {"scans": list(self.validation_scans.names), **self.validation}
+        return card
+
+    def _save_network(self):
+        save_checkpoint(self.out / NETWORK, self.average, self.recipe.model, self.class_map, self.card())
+
+    def _save_state(self):
+        state = {
+            "recipe": settings_to_dict(self.recipe),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "counts": self.counts.tolist(),
+            "validation": self.validation,
+        }
+        part = self.out / f"{STATE}.part"
+        torch.save(state, part)
+        os.replace(part, self.out / STATE)  # whole or not at all, even when killed now
+
+    def _load_state(self, path):
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        ours = settings_to_dict(self.recipe)
+        changed = sorted(key for key in ours.keys() | state["recipe"].keys() if ours.get(key) != state["recipe"].get(key))
+        if changed:
+            raise ValueError(f"{path}: made with another recipe ({', '.join(changed)} differ); train it into another folder")
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.validation = state["step"], state["validation"]
+        self.counts = np.array(state["counts"], np.int64)
+
+    def _log(self, row):
+        with open(self.out / LOG, "a") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def _make_optimizer(recipe, network):
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def _refuse_overlap(scans, validation_scans):
+    shared = sorted(set(scans.names) & set(validation_scans.names)) if validation_scans is not None else []
+    if shared:
+        raise ValueError(f"recipe: {len(shared)} scans are both trained on and validated on ({shared[0]}, ...); move first_scan or last_scan")
+
+
+def _cut_log(path, step):
+    """Drop the rows of steps that a resumed run will do again."""
+    rows = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
+    path.write_text("".join(f"{line}\n" for line in rows))
+
+
+def count_labels(scans, num_classes):
+    """(C,) int64, labelled points of each class in some Frames."""
+    counts = np.zeros(num_classes, np.int64)
+    for frame in scans:
+        counts += np.bincount(frame.labels[frame.labels != IGNORE_LABEL], minlength=num_classes)
+    return counts

@@ -1,0 +1,179 @@
+"""The loop learns; a killed run resumes to the same numbers; wrong starts are refused. On a made-up scene and a tiny network."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.config import SettingsError, load_settings, save_settings, settings_from_dict
+from cmdfusion_ros.data.semantic_kitti import SemanticKitti
+from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.trainer import CURVES, LOG, NETWORK, RECIPE, STATE, Trainer
+
+ROAD, CAR, BUILDING = 7, 13, 41  # raw ids of PandaSet
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():  # sums of several threads differ in their last bit
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write_scene(folder, scan, rng):
+    """A flat road, a wall beside it and a car on it, somewhere else in every scan."""
+    road = np.c_[rng.uniform(-12, 12, (500, 2)), rng.normal(-1.7, 0.02, 500)]
+    wall = np.c_[rng.uniform(-12, 12, 200), np.full(200, 8.0), rng.uniform(-1.5, 4, 200)]
+    car = rng.uniform(-1, 1, (100, 3)) * (2, 0.9, 0.6) + (rng.uniform(-8, 8), rng.uniform(-5, 5), -0.9)
+    points = np.concatenate([road, wall, car]).astype(np.float32)
+    np.c_[points, np.full(len(points), 0.3, np.float32)].astype(np.float32).tofile(folder / "velodyne" / f"{scan:06d}.bin")
+    np.repeat(np.array([ROAD, BUILDING, CAR], np.uint32), (500, 200, 100)).tofile(folder / "labels" / f"{scan:06d}.label")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for name in ("velodyne", "labels"):
+        (root / "made" / "01" / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for scan in range(6):
+        write_scene(root / "made" / "01", scan, rng)
+    return root
+
+
+def recipe(**changes):
+    values = {
+        "model": {"channels": 8, "voxel_size": 0.5, "strides": [1, 2, 4]},
+        "train": {"root": "made", "dataset": "pandaset", "sequences": ["01"], "last_scan": 3},
+        "validation": {"root": "made", "dataset": "pandaset", "sequences": ["01"], "first_scan": 4},
+        "augment": {"yaw": 180.0, "point_dropout": 0.1, "shift_z": [-0.1, 0.1]},
+        "steps": 8,
+        "batch_size": 2,
+        "learning_rate": 0.01,
+        "save_every": 3,
+        "ema_decay": 0.8,
+    }
+    return settings_from_dict(Recipe, {**values, **changes})
+
+
+def steps_of(out):
+    rows = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "whole"
+    Trainer(recipe(), data, out).run(progress=False)
+    return out
+
+
+def test_it_learns_road_wall_and_car(data, tmp_path):
+    trainer = Trainer(recipe(steps=60, save_every=60), data, tmp_path / "run")
+    trainer.run(progress=False)
+    rows = steps_of(tmp_path / "run")
+    assert rows[59]["loss"] < 0.3 * rows[0]["loss"]
+    scores = rows[-1]["validation"]
+    assert scores["iou"]["road"] > 0.8 and scores["iou"]["building"] > 0.8 and scores["iou"]["car"] > 0.6
+    assert scores["points"]["road"] == 1000  # two validation scans
+
+
+def test_a_run_leaves_log_curve_recipe_and_a_checkpoint_that_says_what_it_is(finished):
+    assert {path.name for path in finished.iterdir()} == {LOG, CURVES, RECIPE, STATE, NETWORK}
+    assert [row["step"] for row in steps_of(finished)] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
+    assert load_settings(Recipe, finished / RECIPE) == recipe()
+    checkpoint = load_checkpoint(finished / NETWORK)
+    assert checkpoint.card["trained_on"] == [f"pandaset/01/00000{scan}" for scan in range(4)]
+    assert checkpoint.card["training_points"]["road"] == 2000 and checkpoint.card["steps"] == 8
+    assert checkpoint.card["validation"]["scans"] == ["pandaset/01/000004", "pandaset/01/000005"]
+    assert checkpoint.class_map.name == "street" and checkpoint.model_config.channels == 8
+    assert (finished / CURVES).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("reads_before_the_kill", [9, 11])
+def test_a_killed_run_resumes_to_the_same_numbers(data, finished, tmp_path, monkeypatch, reads_before_the_kill):
+    """The kill hits while a step reads its scans: after the save at step 3, before the one at step 6."""
+    out = tmp_path / "killed"
+    trainer = Trainer(recipe(), data, out)
+    reads = 0
+    read = SemanticKitti.__getitem__
+
+    def killed(scans, index):
+        nonlocal reads
+        reads += 1
+        if reads > reads_before_the_kill:
+            raise KeyboardInterrupt
+        return read(scans, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SemanticKitti, "__getitem__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(progress=False)
+    assert 3 < len(steps_of(out)) < 6
+    with open(out / LOG, "a") as stream:
+        stream.write('{"step": 6, "lo')  # a line cut short by the kill
+    resumed = Trainer(recipe(), data, out, resume=True)
+    assert resumed.step == 3
+    resumed.run(progress=False)
+    assert steps_of(out) == steps_of(finished)
+    whole, killed_weights = load_file(finished / NETWORK), load_file(out / NETWORK)
+    assert all(torch.equal(whole[name], killed_weights[name]) for name in whole)
+
+
+def test_a_batch_of_two_scans_has_the_points_of_both_and_every_scan_comes_once_an_epoch(data, tmp_path):
+    trainer = Trainer(recipe(augment={}), data, tmp_path / "run")
+    epoch = [frame.name for step in (0, 1) for frame in trainer._frames_of(step)]
+    assert sorted(epoch) == sorted(trainer.scans.names)
+    assert [frame.name for step in (2, 3) for frame in trainer._frames_of(step)] != epoch
+
+
+def test_sgd_trains_too_and_validation_may_be_absent(data, tmp_path):
+    out = tmp_path / "run"
+    Trainer(recipe(optimizer="sgd", validation={}, steps=2), data, out).run(progress=False)
+    assert len(steps_of(out)) == 2 and "validation" not in load_checkpoint(out / NETWORK).card
+
+
+def test_a_folder_with_a_run_is_not_overwritten_and_another_recipe_does_not_resume_it(data, finished):
+    with pytest.raises(FileExistsError, match="holds a run; go on with --resume"):
+        Trainer(recipe(), data, finished)
+    with pytest.raises(ValueError, match=r"made with another recipe \(learning_rate differ\)"):
+        Trainer(recipe(learning_rate=0.02), data, finished, resume=True)
+
+
+def test_nothing_to_resume_is_said(data, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        Trainer(recipe(), data, tmp_path, resume=True)
+
+
+def test_validating_on_training_scans_is_refused(data, tmp_path):
+    both = {"root": "made", "dataset": "pandaset", "sequences": ["01"]}
+    with pytest.raises(ValueError, match="4 scans are both trained on and validated on"):
+        Trainer(recipe(validation=both), data, tmp_path / "run")
+
+
+def test_a_run_that_diverges_stops_and_says_where(data, tmp_path):
+    out = tmp_path / "run"
+    trainer = Trainer(recipe(), data, out)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="step 0: loss nan.*pandaset/01/.*lower learning_rate"):
+        trainer.run(progress=False)
+
+
+def test_a_resumed_run_can_be_moved(data, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "moved")
+    assert Trainer(recipe(), data, tmp_path / "moved", resume=True).step == 8
+
+
+def test_recipes_come_back_from_yaml_and_know_their_datasets(tmp_path):
+    save_settings(recipe(), tmp_path / "recipe.yaml")
+    assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe()
+    with pytest.raises(SettingsError, match="train.dataset: class map street reads .*pandaset.*, not 'waymo'"):
+        recipe(train={"dataset": "waymo", "sequences": ["01"]})
+    with pytest.raises(SettingsError, match="learning_rat: unknown setting; did you mean 'learning_rate'"):
+        recipe(learning_rat=1.0)
