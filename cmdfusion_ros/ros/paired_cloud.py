@@ -1,6 +1,5 @@
 """What the synchroniser releases: a cloud, the images that go with it, and what became of each camera."""
 
-import dataclasses
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
@@ -84,12 +83,6 @@ class PairedCloud:
     def deadline_hit(self):
         """Whether the cloud was held to its deadline."""
         return self.reason in (ReleaseReason.DEADLINE, ReleaseReason.CLOCK_STALLED)
-
-    def without(self, camera, status, min_cameras=1):
-        """This cloud after `camera` turned out to be unusable for the reason `status` (R15): its image is taken out, the mode follows."""
-        images = {name: image for name, image in self.images.items() if name != camera}
-        states = {**self.camera_states, camera: status}
-        return dataclasses.replace(self, images=images, camera_states=states, mode=mode_of(states, min_cameras))
 
 
 def mode_of(camera_states, min_cameras=1):
