@@ -1,0 +1,91 @@
+"""The verbs train and evaluate, from the command line to the files they leave."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.cli.main import main
+
+NUM_SCANS = 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A flat road with a wall beside it, as PandaSet labels them."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("velodyne", "labels"):
+        (root / "01" / name).mkdir(parents=True)
+    for scan in range(NUM_SCANS):
+        road = np.c_[rng.uniform(-15, 15, (300, 2)), np.full(300, -1.7), np.full(300, 0.1)]
+        wall = np.c_[rng.uniform(-15, 15, 200), np.full(200, 6.0), rng.uniform(-1, 4, 200), np.full(200, 0.5)]
+        np.concatenate([road, wall]).astype(np.float32).tofile(root / "01" / "velodyne" / f"{scan:06d}.bin")
+        np.repeat(np.array([7, 41], np.uint32), (300, 200)).tofile(root / "01" / "labels" / f"{scan:06d}.label")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A finished run: its folder, and the recipe it was made with."""
+    folder = tmp_path_factory.mktemp("train")
+    recipe = {
+        "name": "tiny",
+        "model": {"channels": 8, "voxel_size": 0.5, "strides": [1, 2]},
+        "train": {"dataset": "pandaset", "sequences": ["01"], "last_scan": 1},
+        "validation": {"dataset": "pandaset", "sequences": ["01"], "first_scan": 2},
+        "steps": 12,
+        "learning_rate": 0.02,
+        "ema_decay": 0.5,
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", str(folder / "recipe.yaml"), "--data", str(data), "--out", str(folder / "run"), "--device", "cpu", "--threads", "1"]) == 0
+    return folder / "run"
+
+
+def evaluate(data, run, *options):
+    arguments = ["--data", str(data), "--dataset", "pandaset", "--sequences", "01", "--device", "cpu", "--json", str(run.parent / "scores.json")]
+    code = main(["evaluate", str(run / "network.safetensors"), *arguments, *options])
+    return code, json.loads((run.parent / "scores.json").read_text()) if code == 0 else None
+
+
+def test_evaluate_gives_the_scores_that_training_saw(data, run, capsys):
+    code, scores = evaluate(data, run, "--first-scan", "2")
+    assert code == 0
+    card = load_checkpoint(run / "network.safetensors").card
+    for key in ("miou", "iou", "points", "by_distance"):
+        assert scores[key] == card["validation"][key]
+    assert scores["points"]["road"] == 600 and scores["points"]["building"] == 400
+    assert scores["trained_on"] == [] and scores["scans"] == ["pandaset/01/000002", "pandaset/01/000003"] and scores["ece"] is not None
+    assert "building" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_scans_it_was_trained_on_unless_told(data, run, capsys):
+    code, _ = evaluate(data, run)
+    assert code == 2
+    assert "was trained on 2 of these 4 scans (pandaset/01/000000, ...)" in capsys.readouterr().err
+    code, scores = evaluate(data, run, "--allow-trained")
+    assert code == 0 and scores["allow_trained"] and scores["trained_on"] == ["pandaset/01/000000", "pandaset/01/000001"]
+    assert "NOTE: the checkpoint was trained on 2 of these 4 scans" in capsys.readouterr().out
+
+
+def test_train_does_not_overwrite_a_run_and_resumes_a_finished_one_to_no_effect(data, run, capsys):
+    arguments = ["train", str(run.parent / "recipe.yaml"), "--data", str(data), "--out", str(run), "--device", "cpu"]
+    before = (run / "network.safetensors").read_bytes()
+    assert main(arguments) == 2
+    assert "holds a run" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    assert (run / "network.safetensors").read_bytes() == before
+
+
+def test_a_misspelt_setting_is_named(data, tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text("stepps: 3\n")
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--data", str(data), "--out", str(tmp_path / "run")]) == 2
+    assert "stepps: unknown setting; did you mean 'steps'?" in capsys.readouterr().err
+
+
+def test_a_missing_data_folder_is_named(run, tmp_path, capsys):
+    code, _ = evaluate(tmp_path, run)
+    assert code == 2 and "no sequence '01' with a velodyne folder; found none" in capsys.readouterr().err
