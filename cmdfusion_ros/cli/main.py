@@ -6,6 +6,8 @@ import importlib.util
 import sys
 import traceback
 
+from cmdfusion_ros.cli.processes import ProcessError
+
 # A verb's file has `add_parser(subparsers)`, which returns its parser, and `run(args) -> int`, which returns the exit code.
 VERBS = {
     "demo": "replay a bag through the running node and show the result",
@@ -15,7 +17,7 @@ VERBS = {
     "train": "train a network",
     "evaluate": "score a checkpoint",
 }
-_EXPECTED = (ValueError, OSError, ModuleNotFoundError)  # what a wrong input or a missing part raises: one line is enough for those
+_EXPECTED = (ValueError, OSError, ModuleNotFoundError, ProcessError)  # what a wrong input or a missing part raises: one line is enough for those
 
 
 def main(arguments=None):

@@ -59,6 +59,7 @@ class BagLayout:
         cloud_topic, cloud_frame: of the scans that will be labelled.
         num_clouds, num_points: messages in the bag; points of the first.
         cloud_period_ns: median time between two stamps, 0 for fewer than two.
+        delay_ns: median recording time minus stamp of the clouds; large where the recorder had another clock.
         cameras: tuple of CameraLayout, sorted by name.
         transform_topics: topics of transforms, static ones too.
         notes: what a user should know: choices that were made, things that are missing.
@@ -73,6 +74,7 @@ class BagLayout:
     num_clouds: int
     num_points: int
     cloud_period_ns: int
+    delay_ns: int
     cameras: tuple
     transform_topics: tuple
     notes: tuple = ()
@@ -180,10 +182,22 @@ def inspect_bag(path, cloud_topic=None, seconds=60.0):
         notes += moving_notes if cameras else []
         if not cameras:
             notes.append("no Image or CompressedImage topic: every cloud will be labelled from the LiDAR alone")
+        stamps = survey.stamps(cloud_topic)
         return BagLayout(
-            bag.path, bag.kind, bag.start, bag.end, cloud_topic, frame, bag.topics[cloud_topic].count, cloud.width * cloud.height,
-            _period(survey.stamps(cloud_topic)), cameras, tuple(sorted(t for t, info in bag.topics.items() if info.msgtype == TRANSFORMS)), tuple(notes),
-        )  # fmt: skip
+            path=bag.path,
+            kind=bag.kind,
+            start=bag.start,
+            end=bag.end,
+            cloud_topic=cloud_topic,
+            cloud_frame=frame,
+            num_clouds=bag.topics[cloud_topic].count,
+            num_points=cloud.width * cloud.height,
+            cloud_period_ns=_period(stamps),
+            delay_ns=int(np.median(survey.recorded(cloud_topic) - stamps)),
+            cameras=cameras,
+            transform_topics=tuple(sorted(topic for topic, info in bag.topics.items() if info.msgtype == TRANSFORMS)),
+            notes=tuple(notes),
+        )
 
 
 def _choose_cloud(survey, wanted):

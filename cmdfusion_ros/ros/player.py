@@ -120,6 +120,7 @@ def add_arguments(parser):
     parser.add_argument("--wait-for", action="append", default=[], metavar="TOPIC", help="start only when this topic has a subscriber (repeat for more)")
     parser.add_argument("--wait-timeout", type=float, default=60.0, metavar="S", help="give up waiting after this long (default 60)")
     parser.add_argument("--silence", action="append", default=[], metavar="CAMERA@S", help="drop a camera's messages from S seconds on; all@S for all")
+    parser.add_argument("--points", help="PointCloud2 topic whose clouds are reported (default: the densest)")
     parser.add_argument("--tail", type=float, default=1.0, metavar="S", help="seconds of recorded time the clock runs on after the last message (default 1)")
     return parser
 
@@ -129,7 +130,7 @@ def main(arguments=None):
     if not args.rate > 0:
         raise SystemExit(f"player: --rate: expected more than 0, got {args.rate}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    layout = inspect_bag(args.bag)
+    layout = inspect_bag(args.bag, args.points)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("bag_player")
     try:

@@ -29,7 +29,7 @@ def camera_pictures(bag, layout, stamp, points, labels, class_map, silences):
     """
     pictures = []
     for camera in sorted(layout.usable_cameras, key=lambda item: -item.camera_from_lidar[2, 0]):  # how far its view axis points along x
-        image = _nearest_image(bag, camera, stamp, silences.get(camera.image_topic))
+        image = _nearest_image(bag, camera, stamp, layout.delay_ns, silences.get(camera.image_topic))
         intrinsic, distortion, size = read_camera_info(camera.info)
         if image is None:
             blank = np.full((size[1], size[0], 3), 40, np.uint8)
@@ -41,12 +41,12 @@ def camera_pictures(bag, layout, stamp, points, labels, class_map, silences):
     return pictures
 
 
-def _nearest_image(bag, camera, stamp, silent_from):
+def _nearest_image(bag, camera, stamp, delay, silent_from):
     """The decoded image nearest the camera's target time for a cloud of that stamp; None where none is within tolerance or it cannot be decoded."""
     target = stamp + camera.time_offset_ns
-    window = camera.tolerance_ns + 2_000_000_000  # recording times lie around the stamps, not at them
+    recorded, window = target + delay, camera.tolerance_ns + 2_000_000_000  # drivers and networks delay
     best = min(
-        (message for message in bag.messages([camera.image_topic], target - window, target + window) if not silent_from or message.time < silent_from),
+        (message for message in bag.messages([camera.image_topic], recorded - window, recorded + window) if not silent_from or message.time < silent_from),
         key=lambda message: abs(raw_stamp_ns(message.data) - target),
         default=None,
     )

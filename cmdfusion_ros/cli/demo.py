@@ -1,0 +1,176 @@
+"""`cmdfusion demo [BAG]`: replay a bag through the running node and show what it says of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.live_run import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
+from cmdfusion_ros.cli.offline_run import run_offline
+from cmdfusion_ros.cli.processes import ProcessGroup
+from cmdfusion_ros.data.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags import read_labelled_clouds
+from cmdfusion_ros.data.frame_bag import read_bag_labels, write_frame_bag
+from cmdfusion_ros.data.scene import Scene
+
+_SCENE_SCANS = 15
+_PICTURE_TIMEOUT = 120.0  # seconds
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser(
+        "demo",
+        help="replay a bag through the running node and show the result",
+        description="Replay a bag in its own process through ROS 2 into the running node, record what it says, and draw it. "
+        "Without a bag, a simple street is made up. Where ROS 2 is missing, the same bag is labelled in one process instead.",
+    )
+    parser.add_argument("bag", nargs="?", help="rosbag2 folder, .mcap or ROS 1 .bag file (default: a made-up street)")
+    parser.add_argument("--out", default="demo_output", help="folder for the results (default demo_output)")
+    parser.add_argument("--rate", default="auto", type=_rate, help="times real time; auto (default): as fast as this machine labels, at most 1")
+    parser.add_argument("--offline", action="store_true", help="do not use ROS, even if it is there")
+    add_run_arguments(parser)
+    return parser
+
+
+def add_run_arguments(parser):
+    """The options of every verb that labels a bag."""
+    parser.add_argument("--points", help="PointCloud2 topic to label (default: the densest)")
+    parser.add_argument("--silence", action="append", default=[], metavar="CAMERA@S", help="drop a camera's messages from S seconds on; all@S for all cameras")
+    parser.add_argument("--checkpoint", default="", help="network (default: the one shipped)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--backend", default="auto", help="sparse convolution backend; fake labels nothing truly and needs no network")
+
+
+def run_options(args):
+    """RunOptions from the arguments of `add_run_arguments`."""
+    checkpoint = str(Path(args.checkpoint).resolve()) if args.checkpoint else ""
+    return RunOptions(args.points, getattr(args, "rate", "auto"), tuple(args.silence), checkpoint, args.device, args.backend)
+
+
+def _rate(text):
+    if text == "auto":
+        return text
+    value = float(text)
+    if not 0 < value <= 100:
+        raise ValueError
+    return value
+
+
+def run(args):
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    bag = Path(args.bag) if args.bag else _made_up_bag(out)
+    options = run_options(args)
+    layout = inspect_bag(bag, options.points)
+    print(layout.table(), flush=True)
+    class_map = model_class_map(options)
+    remove_bag(out / "labelled")
+    if args.offline or not ros_is_there():
+        print("labelling offline, as asked" if args.offline else "ROS 2 (rclpy) is not installed: labelling the bag offline, without the node", flush=True)
+        record = run_offline(layout, options, out / "labelled", out / "logs")
+    else:
+        record = run_live(layout, options, out)
+    summary = record.summary(score(layout.path, out / "labelled", class_map))
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    draw(layout, options, record, summary, class_map, out)
+    return report(record, summary, out)
+
+
+def _made_up_bag(out):
+    """The bag of a made-up street under `out`; made once."""
+    bag = out / "street"
+    if not (bag / "metadata.yaml").exists():
+        remove_bag(bag)
+        print(f"no bag given: making up a street of {_SCENE_SCANS} scans ...", flush=True)
+        scene = Scene()
+        write_frame_bag(bag, scene.frames(_SCENE_SCANS), scene.class_map)
+    return bag
+
+
+def remove_bag(path):
+    """Remove a bag that an earlier run has written; anything else at that place is an error."""
+    if not path.exists():
+        return
+    strangers = [entry.name for entry in path.iterdir() if entry.suffix not in (".mcap", ".yaml")]
+    if strangers:
+        raise ValueError(f"{path}: expected nothing there or a bag of an earlier run, found {', '.join(strangers[:5])}; move it away or choose another --out")
+    shutil.rmtree(path)
+
+
+def model_class_map(options):
+    """The ClassMap of the labels that will be published."""
+    if options.backend == "fake":
+        return load_class_map("street")
+    from cmdfusion_ros.checkpoint import load_checkpoint  # imports torch
+    from cmdfusion_ros.inference import default_checkpoint_path
+
+    return load_checkpoint(options.checkpoint or default_checkpoint_path()).class_map
+
+
+def score(bag, labelled, class_map):
+    """mIoU of the recorded labels against the labels known of the bag's clouds; None where none are known."""
+    truth = read_bag_labels(bag)
+    if truth is None:
+        return None
+    from cmdfusion_ros.training.metrics import ConfusionMatrix
+
+    matrix = ConfusionMatrix(class_map.num_classes)
+    scored = 0
+    for stamp, columns in read_labelled_clouds(labelled, LABELLED_TOPIC):
+        if stamp in truth.raw:
+            predicted = class_map.labels_from_raw(columns["label"], class_map.name, f"{labelled} {LABELLED_TOPIC}")
+            matrix.add(class_map.labels_from_raw(truth.raw[stamp], truth.dataset, str(bag)), predicted)
+            scored += 1
+    if not scored:
+        print("note: none of the labelled clouds has a known label: their stamps differ")
+        return None
+    return matrix.miou
+
+
+def draw(layout, options, record, summary, class_map, out):
+    """The picture of the labelled cloud in the middle of the run, as <out>/picture.png; nothing where no cloud was labelled."""
+    stamps = sorted(record.returned)
+    if not stamps:
+        print("no cloud was labelled: there is nothing to draw")
+        return
+    middle = len(stamps) // 2
+    stamp = stamps[middle]
+    mode = record.modes.get(stamp) or record.last_mode
+    class_map_file = out / "logs" / "class_map.json"
+    class_map_file.write_text(json.dumps(class_map.to_dict()))
+    title = f"{layout.path.name}   scan {middle + 1} of {len(stamps)}   {mode.replace('_', ' ')}"
+    words = ("--title", title, "--subtitle", headline(summary), "--class-map", class_map_file, "--out", out / "picture.png")
+    points = ("--points", options.points) if options.points else ()
+    with ProcessGroup(out / "logs", None) as group:
+        group.start(
+            "picture", "cmdfusion_ros.ros.snapshot", layout.path, "--labelled", out / "labelled", "--topic", LABELLED_TOPIC, "--stamp", stamp, *words,
+            *points, *options.silence_arguments, listen=True,
+        )  # fmt: skip
+        group.wait_for(lambda name, event: event["event"] == "done", _PICTURE_TIMEOUT, "drawing the picture")
+
+
+def headline(summary):
+    """The summary in one line."""
+    dropped = ", ".join(f"{count} {name}" for name, count in summary["dropped"].items()) or "none"
+    words = [f"{summary['received']} clouds received, {summary['labelled']} labelled, {dropped} dropped"]
+    if summary["modes"]:
+        words.append(", ".join(f"{count} {mode}" for mode, count in summary["modes"].items() if count))
+    if summary["rate_hz"] is not None:
+        words.append(f"{summary['rate_hz']:.1f} Hz")
+    if summary["latency_ms"]["p50"] is not None:
+        words.append(f"latency {summary['latency_ms']['p50']:.0f} ms (95 %: {summary['latency_ms']['p95']:.0f} ms)")
+    if summary["miou"] is not None:
+        words.append(f"mIoU {100 * summary['miou']:.1f} %")
+    return "   ·   ".join(words)
+
+
+def report(record, summary, out):
+    """Print the result and where it lies; the exit code: 0 where every cloud is accounted for."""
+    print(headline(summary))
+    for name, what in (("picture.png", "bird's-eye view and cameras"), ("labelled", "bag with the labelled clouds"), ("summary.json", "the figures above")):
+        if (out / name).exists():
+            print(f"  {out / name}: {what}")
+    problems = record.problems()
+    for problem in problems:
+        print(f"NOT AS IT SHOULD BE: {problem}")
+    return 1 if problems else 0

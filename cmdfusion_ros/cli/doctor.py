@@ -1,0 +1,152 @@
+"""`cmdfusion doctor`: what is installed, what is chosen, and why; what is missing, and what that costs."""
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from cmdfusion_ros import __version__
+from cmdfusion_ros.cli.processes import find_fastdds_profile
+
+_LIBRARIES = {"numpy": "numpy", "opencv": "cv2", "rosbags": "rosbags", "safetensors": "safetensors", "matplotlib": "matplotlib"}
+_ROS = {  # package: (needed by the node, what it costs where it is missing)
+    "rclpy": (True, "no node; `cmdfusion label` and `cmdfusion demo` work offline"),
+    "sensor_msgs": (True, "no node"),
+    "visualization_msgs": (True, "no node"),
+    "diagnostic_msgs": (True, "no node"),
+    "tf2_msgs": (False, "no transforms from /tf: cameras' places come from calibration files"),
+    "tf2_ros": (False, "our own transform buffer listens to /tf and /tf_static"),
+    "message_filters": (False, "nothing: the synchroniser is our own; its adapter for message_filters stays unused"),
+    "cv_bridge": (False, "nothing: our own table decodes images"),
+    "sensor_msgs_py": (False, "nothing: clouds are read by our own code"),
+    "vision_msgs": (False, "~/label_info is off"),
+}
+GOOD, MISSING, BAD = "ok", "--", "!!"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: GOOD, MISSING (works without it) or BAD (the main job does not work), the subject, and words."""
+
+    level: str
+    subject: str
+    words: str
+
+
+def add_parser(subparsers):
+    return subparsers.add_parser(
+        "doctor",
+        help="say what is installed, what is chosen, and why",
+        description="Report the installation. Exit code 0 where labelling works, 1 where it does not.",
+    )
+
+
+def run(args):
+    sections = {"This package": package_findings(), "Network": network_findings(), "ROS 2": ros_findings()}
+    for title, findings in sections.items():
+        print(title)
+        for finding in findings:
+            print(f"  {finding.level}  {finding.subject:<20} {finding.words}")
+    return int(any(finding.level == BAD for findings in sections.values() for finding in findings))
+
+
+def package_findings():
+    """Versions of this package, Python and the libraries."""
+    findings = [
+        Finding(GOOD, "cmdfusion_ros", f"{__version__} in {Path(__file__).resolve().parents[1]}"),
+        Finding(GOOD, "python", f"{platform.python_version()} ({sys.executable}) on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
+    ]
+    for name, module in _LIBRARIES.items():
+        findings.append(Finding(GOOD, name, version(name, module)) if installed(module) else Finding(BAD, name, "not installed: pip install cmdfusion_ros"))
+    return findings
+
+
+def network_findings():
+    """torch, the device and the sparse backend that `auto` takes, and the shipped weights."""
+    if not installed("torch"):
+        return [Finding(BAD, "torch", "not installed: pip install torch")]
+    import torch
+
+    from cmdfusion_ros.checkpoint import load_checkpoint
+    from cmdfusion_ros.inference import BACKENDS, Segmenter, default_checkpoint_path
+
+    findings = [Finding(GOOD, "torch", f"{torch.__version__}, {torch.get_num_threads()} threads")]
+    for index in range(torch.cuda.device_count()):
+        findings.append(Finding(GOOD, f"cuda:{index}", torch.cuda.get_device_name(index)))
+    if not torch.cuda.is_available():
+        why = "torch is built without it" if torch.version.cuda is None else "torch has it, but sees no device; is the driver there?"
+        findings.append(Finding(MISSING, "cuda", f"{why}; the network runs on the CPU"))
+    try:
+        checkpoint = load_checkpoint(default_checkpoint_path())
+        segmenter = Segmenter(checkpoint)
+    except (FileNotFoundError, ValueError) as error:
+        return [*findings, Finding(BAD, "weights", str(error))]
+    card = checkpoint.card
+    size = default_checkpoint_path().stat().st_size / 1e6
+    words = f"{default_checkpoint_path()} ({size:.1f} MB, {segmenter.num_parameters:,} parameters, {len(card.get('trained_on', ()))} scans)"
+    backends = [name for name in BACKENDS if name != "auto"]
+    reason = "the only one of this version" if len(backends) == 1 else f"of {', '.join(backends)}"
+    return [
+        *findings,
+        Finding(GOOD, "weights", words),
+        Finding(GOOD, "classes", f"{segmenter.class_map.name}: {', '.join(segmenter.class_map.names)}"),
+        Finding(GOOD, "device", f"auto takes {segmenter.device}"),
+        Finding(GOOD, "sparse backend", f"auto takes {segmenter.backend}: {reason}"),
+    ]
+
+
+def ros_findings():
+    """ROS packages, our own messages, and the Fast DDS profile. Without ROS the offline job still works, so nothing here is BAD."""
+    findings = [
+        Finding(GOOD, "distribution", os.environ.get("ROS_DISTRO", ""))
+        if os.environ.get("ROS_DISTRO")
+        else Finding(MISSING, "distribution", "no ROS 2 is sourced")
+    ]
+    for package, (needed, cost) in _ROS.items():
+        if installed(package):
+            findings.append(Finding(GOOD, package, version(f"ros-{package.replace('_', '-')}", package)))
+        else:
+            findings.append(Finding(MISSING, package, f"{'needed by the node' if needed else 'not needed'}: {cost}"))
+    if installed("cmdfusion_ros.msg"):
+        findings.append(Finding(GOOD, "our messages", "built"))
+    else:
+        findings.append(Finding(MISSING, "our messages", "not built (colcon build): ~/status, ~/class_map and ~/set_camera are off"))
+    return [*findings, profile_finding(os.environ, find_fastdds_profile())]
+
+
+def profile_finding(environment, shipped):
+    """Whether clouds over 0.5 MB get through between processes.
+
+    Args:
+        environment: mapping of environment variables. shipped: path of our profile, or None.
+    """
+    active = environment.get("FASTDDS_DEFAULT_PROFILES_FILE") or environment.get("FASTRTPS_DEFAULT_PROFILES_FILE")
+    rmw = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    if rmw not in ("rmw_fastrtps_cpp", "rmw_fastrtps_dynamic_cpp"):
+        return Finding(GOOD, "Fast DDS profile", f"not needed: {rmw} is in use")
+    if active and not Path(active).is_file():
+        return Finding(MISSING, "Fast DDS profile", f"the environment names {active}, which does not exist")
+    if active:
+        return Finding(GOOD, "Fast DDS profile", active)
+    advice = f"export FASTDDS_DEFAULT_PROFILES_FILE={shipped}" if shipped else "config/fastdds_large_clouds.xml is not installed"
+    return Finding(MISSING, "Fast DDS profile", f"none active in this shell (demo and launch set it): clouds over 0.5 MB get lost between processes; {advice}")
+
+
+def installed(module):
+    """Whether a module can be imported, without importing it."""
+    try:
+        return util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def version(distribution, module):
+    """The version of an installed package, or where it lies if it does not say."""
+    for name in (distribution, module, f"{distribution}-python-headless", f"{distribution}-python"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return str(util.find_spec(module).origin)
