@@ -137,10 +137,10 @@ class _Grid:
     point_step: int
     row_step: int
 
-    def values(self, offset, dtype, columns=0):
+    def values(self, offset, dtype, columns=None):
         """(N,) or (N, columns) values that start `offset` bytes into each point: a view unless rows are padded or bytes must be swapped."""
         dtype = np.dtype(dtype)
-        inner = (columns,) if columns else ()
+        inner = () if columns is None else (columns,)
         if not self.height * self.width:
             return np.zeros((0, *inner), dtype.newbyteorder("="))
         shape = (self.height, self.width, *inner)

@@ -141,8 +141,8 @@ def write_selected_cloud(cloud, keep):
 def fill_cloud(message, payload, header, point_field):
     """Fill a PointCloud2 with `payload` and return it.
 
-    `data` is set through its property: rclpy's setter takes an array.array as it is, while bytes, lists and the constructor are looked through
-    element by element (0.2 ms against 0.7 s for 4 MB).
+    `data` is an array.array because rclpy takes that as it is or copies it in one go (0 to 2 ms for 4 MB); it looks through a numpy array element by
+    element (0.6 s), and through bytes too where it checks fields (0.7 s).
 
     Args:
         message: an empty PointCloud2. header: the input cloud's header. point_field: the class PointField.
