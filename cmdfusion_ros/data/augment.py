@@ -16,6 +16,8 @@ from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
 class AugmentSettings:
     """How much a training scan is changed; every default is no change."""
 
+    paste: tuple[str, ...] = setting((), "classes whose points are also put at other azimuths, for those seen too seldom")
+    paste_copies: int = setting(2, "how many turned copies of them", minimum=1, maximum=16)
     sector: float = setting(360.0, "keep a random sector of the scan this wide; makes a step cheaper", "degrees", minimum=1.0, maximum=360.0)
     yaw: float = setting(0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0)
     flip: float = setting(0.0, "chance to mirror x, and again y", minimum=0.0, maximum=1.0)
@@ -34,11 +36,14 @@ class AugmentSettings:
             raise SettingsError(f"shift_z: expected lowest first, got {self.shift_z}")
 
 
-def augment(frame, settings, rng):
-    """A random change of `frame` as `settings` say, drawn from the numpy Generator `rng`.
+def augment(frame, settings, rng, class_map):
+    """A random change of a labelled `frame` as `settings` say, drawn from the numpy Generator `rng`.
 
-    Beams are thinned first, while the sensor is still at the origin. The same generator state gives the same change.
+    Pasting and thinning come first, while the sensor is still at the origin. The same generator state gives the same change.
     """
+    if settings.paste:
+        labels = [class_map.label(name) for name in settings.paste]
+        frame = paste_turned(frame, labels, rng.uniform(-np.pi, np.pi, settings.paste_copies))
     if settings.sector < 360.0:
         frame = crop_sector(frame, rng.uniform(-np.pi, np.pi), np.radians(settings.sector))
     if settings.thin_chance and rng.random() < settings.thin_chance:
@@ -101,6 +106,17 @@ def _with_points(frame, points, pose) -> Frame:
     if frame.views:
         raise ValueError(f"frame {frame.name}: has camera views, which a moved scan no longer fits; augment scans read without images")
     return replace(frame, points=points, world_from_lidar=pose)
+
+
+def paste_turned(frame, labels, angles):
+    """Add copies of the points that have one of `labels`, turned about z by each of `angles` (radians) (after PolarMix, Xiao et al. 2022).
+
+    A copy keeps its distance, so it has the density of points that the sensor would give it there. What it would hide stays.
+    """
+    rows = np.flatnonzero(np.isin(frame.labels, labels))
+    turned = [frame.points[rows] @ yaw_rotation(angle).T.astype(np.float32) for angle in angles]
+    longer = select(frame, np.concatenate([np.arange(frame.num_points), np.tile(rows, len(angles))]))
+    return _with_points(longer, np.concatenate([frame.points, *turned]), frame.world_from_lidar)
 
 
 def crop_sector(frame, start, width):

@@ -130,7 +130,8 @@ class Trainer:
         for item in range(step * self.recipe.batch_size, (step + 1) * self.recipe.batch_size):
             epoch, place = divmod(item, len(self.scans))
             order = np.random.default_rng([self.recipe.seed, 0, epoch]).permutation(len(self.scans))
-            frames.append(augment(self.scans[int(order[place])], self.recipe.augment, np.random.default_rng([self.recipe.seed, 1, item])))
+            rng = np.random.default_rng([self.recipe.seed, 1, item])
+            frames.append(augment(self.scans[int(order[place])], self.recipe.augment, rng, self.class_map))
         return frames
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import SettingsError, settings_from_dict
 from cmdfusion_ros.data.augment import (
     AugmentSettings,
@@ -13,6 +14,7 @@ from cmdfusion_ros.data.augment import (
     crop_sector,
     drop_points,
     flip,
+    paste_turned,
     rotate,
     scale,
     select,
@@ -23,7 +25,9 @@ from cmdfusion_ros.data.augment import (
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import apply, rigid, yaw_rotation
 
+STREET = load_class_map("street")
 EVERYTHING = AugmentSettings(
+    paste=("person", "two_wheeler"),
     sector=270.0,
     yaw=180.0,
     flip=0.5,
@@ -84,6 +88,17 @@ def test_a_sector_opens_counter_clockwise_and_may_cross_the_back():
     assert crop_sector(frame, np.radians(170), np.radians(120)).labels.tolist() == [2, 3]
 
 
+def test_pasted_copies_stand_elsewhere_at_the_same_distance_with_their_label():
+    points = np.array([[10, 0, -1], [0, 5, 0], [3, 4, 2]], np.float32)
+    frame = Frame(points, np.array([0.1, 0.2, 0.3], np.float32), labels=np.array([7, 1, 7], np.uint8))
+    pasted = paste_turned(frame, [7], [np.pi / 2, np.pi])
+    assert pasted.labels.tolist() == [7, 1, 7, 7, 7, 7, 7]
+    np.testing.assert_allclose(pasted.points[:3], points)
+    np.testing.assert_allclose(pasted.points[3:], [[0, 10, -1], [-4, 3, 2], [-10, 0, -1], [-3, -4, 2]], atol=1e-5)
+    np.testing.assert_allclose(pasted.intensity, [0.1, 0.2, 0.3, 0.1, 0.3, 0.1, 0.3])
+    assert paste_turned(frame, [5], [1.0]).num_points == 3
+
+
 def test_thinned_beams_go_as_a_whole():
     """32 beams 1 degree apart, bands of 2 degrees half kept: every second beam remains, with all its points."""
     beams = np.radians(np.arange(-16, 16) + 0.5)
@@ -106,7 +121,7 @@ def test_intensity_is_raised_then_multiplied_then_cut():
 
 def test_no_settings_change_nothing():
     frame = make_frame()
-    same = augment(frame, AugmentSettings(), np.random.default_rng(0))
+    same = augment(frame, AugmentSettings(), np.random.default_rng(0), STREET)
     np.testing.assert_allclose(same.points, frame.points, atol=1e-6)
     np.testing.assert_array_equal(same.intensity, frame.intensity)
     np.testing.assert_array_equal(same.labels, frame.labels)
@@ -115,10 +130,10 @@ def test_no_settings_change_nothing():
 def test_the_same_generator_gives_the_same_scan_and_the_frame_stays():
     frame = make_frame()
     before = frame.points.copy()
-    scans = [augment(frame, EVERYTHING, np.random.default_rng([3, 7])) for _ in range(2)]
+    scans = [augment(frame, EVERYTHING, np.random.default_rng([3, 7]), STREET) for _ in range(2)]
     np.testing.assert_array_equal(scans[0].points, scans[1].points)
     np.testing.assert_array_equal(frame.points, before)
-    other = augment(frame, EVERYTHING, np.random.default_rng([3, 8]))
+    other = augment(frame, EVERYTHING, np.random.default_rng([3, 8]), STREET)
     assert other.num_points != scans[0].num_points or not np.array_equal(other.points, scans[0].points)
 
 
@@ -127,7 +142,7 @@ def test_labels_stay_with_their_points_and_changes_stay_in_bounds():
     settings = dataclasses.replace(EVERYTHING, scale=0.0, shift=0.0)
     frame = make_frame()
     for step in range(20):
-        changed = augment(frame, settings, np.random.default_rng(step))
+        changed = augment(frame, settings, np.random.default_rng(step), STREET)
         rows = changed.instance_ids
         np.testing.assert_allclose(np.hypot(*changed.points[:, :2].T), np.hypot(*frame.points[rows, :2].T), atol=1e-3)
         np.testing.assert_array_equal(changed.labels, frame.labels[rows])
@@ -138,14 +153,14 @@ def test_labels_stay_with_their_points_and_changes_stay_in_bounds():
 
 def test_an_empty_scan_stays_empty():
     empty = select(make_frame(), slice(0, 0))
-    assert augment(empty, EVERYTHING, np.random.default_rng(0)).num_points == 0
+    assert augment(empty, EVERYTHING, np.random.default_rng(0), STREET).num_points == 0
 
 
 def test_a_frame_with_views_is_refused():
     view = CameraView("front", np.zeros((4, 4, 3), np.uint8), np.eye(3), np.eye(4))
     frame = dataclasses.replace(make_frame(), views=(view,))
     with pytest.raises(ValueError, match="frame made: has camera views"):
-        augment(frame, EVERYTHING, np.random.default_rng(0))
+        augment(frame, EVERYTHING, np.random.default_rng(0), STREET)
 
 
 def test_wrong_settings_are_named():
