@@ -108,7 +108,7 @@ def ros_findings():
         if installed(package):
             findings.append(Finding(GOOD, package, version(f"ros-{package.replace('_', '-')}", package)))
         else:
-            findings.append(Finding(MISSING, package, f"{'needed by the node' if needed else 'not needed'}: {cost}"))
+            findings.append(Finding(MISSING, package, f"{'the node needs it; without: ' if needed else 'without: '}{cost}"))
     if installed("cmdfusion_ros.msg"):
         findings.append(Finding(GOOD, "our messages", "built"))
     else:

@@ -105,11 +105,12 @@ class ProcessGroup:
                 raise ProcessError(f"the {name} ended with exit code {process.returncode}; its last words ({self.log(name)}):\n{self.log_tail(name)}")
 
     def running(self, name):
+        """Whether a process that was not stopped still runs."""
         return self._processes[name].poll() is None
 
     def stop(self, name):
-        """End one process and return its exit code."""
-        return self._end(self._processes[name])
+        """End one process and return its exit code; how it ended is no failure of the run any more."""
+        return self._end(self._processes.pop(name))
 
     def _end(self, process):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):

@@ -12,7 +12,20 @@ from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quate
 CLOUD, IMAGE, COMPRESSED = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, TRANSFORMS = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 # Last parts of image topics that name the picture, not the camera.
-_PICTURE_WORDS = {"image_raw", "image_color", "image_mono", "image_rect", "image_rect_color", "image", "raw", "color", "compressed", "image_compressed", "rgb"}
+_PICTURE_WORDS = {
+    "image_raw",
+    "image_color",
+    "image_mono",
+    "image_rect",
+    "image_rect_color",
+    "image",
+    "raw",
+    "color",
+    "compressed",
+    "image_compressed",
+    "compressed_image",
+    "rgb",
+}
 _PREFERRED = ("image_raw", "raw", "image_color", "image")  # of several pictures of one camera: the one that the CameraInfo's distortion belongs to
 _LOCKED = 0.1  # of the image period: a camera whose stamps scatter less about their offset is triggered together with the LiDAR
 

@@ -13,7 +13,7 @@ from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
 _ROS1_NAMES = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}  # same fields, another name
 _NUMPY_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}  # PointField.datatype
@@ -94,6 +94,7 @@ class Bag:
             count = connection.msgcount + (known.count if known else 0)
             self.topics[connection.topic] = BagTopic(_ros2_name(connection.msgtype), count, *_quality(connection.ext))
         self.start, self.end = self._reader.start_time, self._reader.end_time
+        self._types = self._reader.typestore if self._reader.is2 else _without_sequence_numbers(self._reader.typestore)
         return self
 
     def __exit__(self, *exception):
@@ -104,7 +105,7 @@ class Bag:
         chosen = [c for c in self._reader.connections if topics is None or c.topic in topics]
         if not chosen:
             return
-        convert = None if self._reader.is2 else self._reader.typestore.ros1_to_cdr
+        convert = None if self._reader.is2 else self._types.ros1_to_cdr
         for connection, time, raw in self._reader.messages(chosen, start=start, stop=stop):
             try:
                 data = bytes(convert(raw, connection.msgtype)) if convert else bytes(raw)
@@ -114,16 +115,24 @@ class Bag:
 
     def deserialize(self, message):
         """A BagMessage -> an object with the fields of its type. ROS 1 messages get the field names of ROS 2 (k, not K)."""
-        types = self._reader.typestore if self._reader.is2 else ros2_types()
+        types = ros2_types() if not self._reader.is2 and message.msgtype in ros2_types().fielddefs else self._types
         try:
             return types.deserialize_cdr(message.data, message.msgtype)
-        except (SerdeError, KeyError) as error:
+        except (SerdeError, TypesysError) as error:
             raise ValueError(f"bag {self.path}: {message.topic} at {message.time} ns: not readable as {message.msgtype}: {error}") from error
 
     def definition(self, topic):
         """(message definition text, type hash) of a topic as recorded, so that a copy needs no knowledge of the type; (None, None) for ROS 1."""
         connection = next(c for c in self._reader.connections if c.topic == topic)
         return (connection.msgdef.data, connection.digest) if self._reader.is2 and connection.digest else (None, None)
+
+
+def _without_sequence_numbers(types):
+    """The types of a ROS 1 bag with the Header of ROS 2, which has no `seq`: what rosbags needs to convert them."""
+    converted = get_typestore(Stores.EMPTY)
+    ours = {name: ros2_types().fielddefs[name] for name in ("std_msgs/msg/Header", "builtin_interfaces/msg/Time")}
+    converted.register({**types.fielddefs, **ours})
+    return converted
 
 
 def _ros2_name(msgtype):
@@ -152,9 +161,11 @@ class BagWriter:
         self.path = Path(path)
         if self.path.exists():
             raise FileExistsError(f"bag {self.path}: exists; move it away, or choose another name")
-        self._types = get_typestore(Stores.ROS2_KILTED)
-        for name, text in (definitions or {}).items():
-            self._types.register(get_types_from_msg(text, name))
+        self._types = ros2_types()
+        if definitions:
+            self._types = get_typestore(Stores.ROS2_KILTED)  # one of its own, to add to
+            for name, text in definitions.items():
+                self._types.register(get_types_from_msg(text, name))
         self._writer = Writer(self.path, version=9, storage_plugin=StoragePlugin.MCAP)
         self._connections = {}
 
@@ -179,7 +190,7 @@ class BagWriter:
         text, digest = definition
         try:
             return self._writer.add_connection(topic, msgtype, typestore=self._types, msgdef=text, rihs01=digest, offered_qos_profiles=[_profile(latched)])
-        except (KeyError, WriterError, SerdeError) as error:
+        except (TypesysError, WriterError) as error:
             raise ValueError(f"bag {self.path}: {topic}: the definition of {msgtype} is not known; give it in `definitions` ({error})") from error
 
     def serialize(self, message, msgtype):
