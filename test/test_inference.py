@@ -39,9 +39,9 @@ def checkpoint(network):
     return Checkpoint(network.state_dict(), CONFIG, STREET, {"licence": "none"})
 
 
-@pytest.fixture(scope="module")
-def segmenter(checkpoint):
-    return Segmenter(checkpoint, device="cpu")
+@pytest.fixture(scope="module", params=["cpu", "torch"])
+def segmenter(checkpoint, request):
+    return Segmenter(checkpoint, device="cpu", backend=request.param, cpu_threads=2)
 
 
 @pytest.mark.parametrize("num_points", [1, 2, 500, 20_000])
@@ -81,7 +81,7 @@ def test_images_change_nothing_and_no_point_claims_to_have_seen_one(segmenter):
 
 
 def test_it_says_what_it_runs_on(segmenter, network):
-    assert str(segmenter.device) == "cpu" and segmenter.backend
+    assert str(segmenter.device) == "cpu" and segmenter.backend in ("cpu", "torch")
     assert segmenter.class_map == STREET and segmenter.card == {"licence": "none"}
     assert segmenter.num_parameters == sum(p.numel() for p in network.parameters())
 
@@ -97,7 +97,7 @@ def test_cpu_threads_hold_while_a_frame_is_labelled_in_another_thread(checkpoint
     before, seen = torch.get_num_threads(), []
 
     def work():
-        Segmenter(checkpoint, device="cpu", cpu_threads=3).segment(make_frame())
+        Segmenter(checkpoint, device="cpu", backend="torch", cpu_threads=3).segment(make_frame())
         seen.append(torch.get_num_threads())
 
     thread = threading.Thread(target=work)
@@ -105,6 +105,15 @@ def test_cpu_threads_hold_while_a_frame_is_labelled_in_another_thread(checkpoint
     thread.join()
     torch.set_num_threads(before)
     assert seen == [3]
+
+
+def test_auto_takes_the_inference_form_on_a_cpu_and_its_threads_end_with_it(checkpoint):
+    before = set(threading.enumerate())
+    segmenter = Segmenter(checkpoint, device="cpu", cpu_threads=3)
+    own = set(threading.enumerate()) - before
+    assert segmenter.backend == "cpu" and len(own) == 2  # the caller is the third
+    del segmenter
+    assert not any(thread.is_alive() for thread in own)
 
 
 def test_callers_in_several_threads_get_their_own_answers(segmenter):
