@@ -29,6 +29,16 @@ class KernelMap:
     num_out: int
     centre: int | None = None
 
+    def __post_init__(self):
+        self.__dict__["_derived"] = {}
+
+    def derived(self, name, make):
+        """What a backend works out from the pairs, made by `make()` when this name is first asked for."""
+        known = self._derived.get(name)
+        if known is None:  # two threads may both make it; either result is good
+            known = self._derived[name] = make()
+        return known
+
     @cached_property
     def by_output(self):
         """`Bags` that sum one row a pair into one row an output voxel."""
@@ -141,6 +151,11 @@ class KernelMaps:
             return torch.from_numpy(coarser.parents).to(self.device)
 
         return self._once(("parents", stride, factor), make)
+
+    def children(self, stride, factor):
+        """`Bags` that sum the voxels of `stride` into those of stride * factor."""
+        parents = self.coarsen(stride, factor)
+        return self._once(("children", stride, factor), lambda: make_bags(parents, len(self._levels[stride * factor])))
 
     def submanifold(self, stride, kernel_size):
         """KernelMap of a submanifold kernel of size 1 or 3 on one level."""
