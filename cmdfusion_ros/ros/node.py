@@ -1,0 +1,336 @@
+"""The ROS 2 node `cmdfusion`: clouds and images in, labelled clouds out.
+
+Threads: the executor's takes messages and asks the synchroniser; the worker's labels and publishes; a few decode images. None waits for another.
+What happens to a cloud is in `pipeline.py` and `labelling.py`; here is the node's life.
+"""
+
+import functools
+import os
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import rclpy
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.serialization import deserialize_message
+from rclpy.time import Time
+
+from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.ros.convert import MessageError
+from cmdfusion_ros.ros.diagnostics import CameraFacts, NodeDiagnostics, NodeFacts, text_of
+from cmdfusion_ros.ros.extrinsics import Extrinsics
+from cmdfusion_ros.ros.inputs import Inputs
+from cmdfusion_ros.ros.interfaces import load_interfaces
+from cmdfusion_ros.ros.labelling import Labelling, Released
+from cmdfusion_ros.ros.model import open_segmenter
+from cmdfusion_ros.ros.outputs import CloudOutputs, create_publisher
+from cmdfusion_ros.ros.pairing import CloudAnchoredPairing
+from cmdfusion_ros.ros.parameters import NodeParameters
+from cmdfusion_ros.ros.pipeline import Pipeline
+from cmdfusion_ros.ros.taxonomy import open_taxonomy
+from cmdfusion_ros.ros.transform_source import open_transform_source
+from cmdfusion_ros.ros.views import ViewOutputs
+from cmdfusion_ros.ros.worker import Worker
+
+
+def transition(method):
+    """A lifecycle callback that says why it failed: rclpy swallows what is raised in one. A reason that the user can mend leaves the state as it was."""
+
+    @functools.wraps(method)
+    def wrapped(self, state):
+        try:
+            method(self)
+            return TransitionCallbackReturn.SUCCESS
+        except (ValueError, OSError, ImportError) as error:  # SettingsError and MessageError are ValueErrors
+            self.get_logger().error(f"{method.__name__[3:]} failed: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(f"{method.__name__[3:]} failed: {traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+
+    return wrapped
+
+
+class CmdfusionNode(LifecycleNode):
+    """Configure opens the network and the publishers; activate subscribes; deactivate keeps the network; cleanup lets it go."""
+
+    def __init__(self, **arguments):
+        super().__init__("cmdfusion", **arguments)
+        self._labelling = self._pairing = self._inputs = self._worker = self._transforms = self._extrinsics = self._jumps = None
+        self.parameters = NodeParameters(self, self._on_settings)
+        self.interfaces = load_interfaces()
+        for line in [*self.parameters.warnings, *self.interfaces.complaints()]:
+            self.get_logger().warning(line)
+        self.diagnostics = NodeDiagnostics(self.settings)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics_publisher = create_publisher(self, self.interfaces.DiagnosticArray, "/diagnostics")
+        self._diagnostics_timer = self.create_timer(1 / self.settings.diagnostics.rate, self.publish_diagnostics, clock=self._steady)
+        self._create_services()
+
+    @property
+    def settings(self):
+        """NodeSettings in force."""
+        return self.parameters.settings
+
+    # ---- the clock of the synchroniser
+
+    def now_ros(self):
+        """int ns of the node's clock: of /clock with use_sim_time, and 0 before it speaks."""
+        return self.get_clock().now().nanoseconds
+
+    def now_steady(self):
+        """int ns that never jump."""
+        return time.monotonic_ns()
+
+    # ---- lifecycle
+
+    def start(self):
+        """Configure and activate. Returns whether both succeeded; the reason is in the log."""
+        return self.trigger_configure() == TransitionCallbackReturn.SUCCESS and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+    @transition
+    def on_configure(self):
+        settings = self.settings
+        segmenter, model = open_segmenter(settings.model)
+        taxonomy = open_taxonomy(segmenter.class_map, settings.output.taxonomy, settings.output.palette_file)
+        for name in settings.filter.classes:
+            taxonomy.class_map.label(name)  # an unknown one is an error that names the known ones
+        self._transforms = open_transform_source(self, self.interfaces, self._make_time, self._on_static_transforms, self._warn)
+        self._extrinsics = Extrinsics(self._transforms.buffer, settings)
+        self.diagnostics.model = model
+        self._labelling = Labelling(
+            Pipeline(segmenter, self._extrinsics, settings, self._read_message),
+            taxonomy,
+            CloudOutputs(self, self.interfaces, settings, taxonomy, model.checkpoint, self._extrinsics),
+            ViewOutputs(self, self.interfaces, settings, taxonomy, self._extrinsics),
+            self.diagnostics,
+            self.now_ros,
+            self.get_logger(),
+        )
+        log = self.get_logger()
+        log.info(f"network {model.checkpoint} on {model.device}, {model.backend}, {model.num_parameters} parameters, warm scan {model.warmup_ms:.0f} ms")
+        log.info(f"transforms: {self._transforms.name}")
+        if model.checkpoint == "fake":
+            log.warning("FAKE network: every point gets the first class; the labels mean nothing")
+
+    @transition
+    def on_activate(self):
+        settings = self.settings
+        self.diagnostics.activated()
+        self._worker = Worker(self._labelling.label, self._labelling.publish, self._labelling.failed, settings.sync, self.now_ros)
+        self._pairing = CloudAnchoredPairing(settings.pairing(), self, self._on_release, self._on_reset)
+        self._worker.start()
+        self._inputs = Inputs(self, self.interfaces, settings, self._pairing, self._extrinsics, self.diagnostics, self._steady)
+        threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        self._jumps = self.get_clock().create_jump_callback(threshold, post_callback=lambda jump: self._pairing.on_clock_jump())
+
+    @transition
+    def on_deactivate(self):
+        self._stop()
+
+    @transition
+    def on_cleanup(self):
+        self._let_go()
+
+    @transition
+    def on_shutdown(self):
+        self.close()
+
+    @transition
+    def on_error(self):
+        self.close()
+
+    def close(self):
+        """Stop and let go of everything, in whatever state the node is."""
+        self._stop()
+        self._let_go()
+
+    def _stop(self):
+        if self._inputs is None:
+            return
+        self._jumps.unregister()
+        self._inputs.close()
+        if not self._worker.stop():
+            self.get_logger().error("the worker did not end within 10 s")
+        self.diagnostics.add_dropped({**self._dropped(), "stopped": self._worker.report().dropped["stopped"] + self._pairing.num_pending})
+        self._inputs = self._pairing = self._worker = self._jumps = None
+
+    def _let_go(self):
+        if self._labelling is None:
+            return
+        self._labelling.close()
+        self._transforms.close()
+        self._labelling = self._transforms = self._extrinsics = self.diagnostics.model = None
+
+    # ---- what happens while it runs
+
+    def _on_release(self, paired):
+        if reason := self._labelling.reason_to_skip():
+            self.diagnostics.cloud_dropped(reason)
+        else:
+            self._worker.offer(Released(paired, time.monotonic_ns()))
+
+    def _on_reset(self, epoch, reason):
+        self.get_logger().info(f"new time line: {reason}")
+        self._worker.start_epoch(epoch)
+        self._transforms.buffer.clear()
+        self._extrinsics.forget()
+        self._labelling.clear_views()
+
+    def _on_static_transforms(self):
+        self._extrinsics.forget()
+        if self._inputs:
+            self._inputs.look_for_transforms()
+
+    def _on_settings(self, settings):
+        self.diagnostics.settings = settings
+        self._diagnostics_timer.timer_period_ns = round(1e9 / settings.diagnostics.rate)
+        if self._labelling:
+            self._labelling.update_settings(settings)
+            self._extrinsics.settings = settings
+        if self._inputs:
+            self._pairing.update_settings(settings.pairing())
+            self._worker.update_settings(settings.sync)
+
+    def _read_message(self, payload, kind):
+        """Serialised cloud or image -> message. Raises MessageError."""
+        try:
+            return deserialize_message(payload.data, payload.message_class)
+        except Exception as error:
+            raise MessageError(f"{kind}: cannot be deserialised: {error}") from error
+
+    def _make_time(self, stamp):
+        return Time(nanoseconds=stamp, clock_type=ClockType.ROS_TIME)
+
+    def _warn(self, line):
+        self.get_logger().warning(line, throttle_duration_sec=5.0)
+
+    # ---- services
+
+    def _create_services(self):
+        interfaces = self.interfaces
+        if interfaces.has("Trigger"):
+            self.create_service(interfaces.SetBool, "~/enable", self._on_enable)
+            self.create_service(interfaces.Trigger, "~/reset", self._on_reset_request)
+            self.create_service(interfaces.Trigger, "~/save_frame", self._on_save_frame)
+        if interfaces.has("SetCamera"):
+            self.create_service(interfaces.SetCamera, "~/set_camera", self._on_set_camera)
+
+    def _on_enable(self, request, response):
+        if self._labelling is None:
+            response.success, response.message = False, "not configured"
+            return response
+        self._labelling.paused = not request.data
+        response.success, response.message = True, "labelling" if request.data else "paused: the network stays loaded"
+        return response
+
+    def _on_reset_request(self, request, response):
+        response.success = self._pairing is not None
+        response.message = "reset" if response.success else "not active"
+        if response.success:
+            self._pairing.reset("asked for by ~/reset")
+        return response
+
+    def _on_save_frame(self, request, response):
+        response.success = self._inputs is not None
+        response.message = "not active"
+        if response.success:
+            folder = Path(os.environ.get("ROS_HOME", Path.home() / ".ros"))
+            self._labelling.save_to = folder / f"cmdfusion_frame_{time.strftime('%Y%m%dT%H%M%S')}.npz"
+            response.message = f"the next cloud goes to {self._labelling.save_to}"
+        return response
+
+    def _on_set_camera(self, request, response):
+        cameras = [request.name] if request.name else list(self.settings.cameras)
+        unknown = [camera for camera in cameras if camera not in self.settings.cameras]
+        if unknown:
+            response.success, response.message = False, f"no camera {unknown[0]!r}; known: {', '.join(self.settings.cameras) or 'none'}"
+            return response
+        results = self.set_parameters([Parameter(f"{camera}.enabled", value=request.enable) for camera in cameras])
+        response.success = all(result.successful for result in results)
+        done = f"{'using' if request.enable else 'ignoring'} {', '.join(cameras)}"
+        response.message = "; ".join(result.reason for result in results if result.reason) or done
+        return response
+
+    # ---- diagnostics
+
+    def publish_diagnostics(self):
+        """Publish /diagnostics as of now."""
+        message = self.interfaces.DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        hardware = self.diagnostics.model.device if self.diagnostics.model else ""
+        for part in self.diagnostics.parts(self._facts()):
+            status = self.interfaces.DiagnosticStatus(name=f"{self.get_name()}: {part.name}", message=part.message, hardware_id=hardware)
+            status.level = bytes([part.level])
+            status.values = [self.interfaces.KeyValue(key=key, value=text_of(value)) for key, value in part.values.items()]
+            message.status.append(status)
+        self._diagnostics_publisher.publish(message)
+
+    def _facts(self):
+        active = self._inputs is not None
+        state = "active" if active else "inactive" if self._labelling else "unconfigured"
+        if active and self._labelling.paused:
+            state = "paused"
+        return NodeFacts(
+            state=state,
+            wanted=active and self._labelling.wanted,
+            publishers=self._inputs.publishers() if active else {},
+            dropped=self._dropped() if active else {},
+            sync=self._pairing.report() if active else None,
+            cameras={camera: self._camera_facts(camera) for camera in self.settings.cameras},
+        )
+
+    def _dropped(self):
+        """{reason: clouds} that synchroniser and worker dropped since activation; what failed is counted by its reason in the diagnostics."""
+        worker = {name: count for name, count in self._worker.report().dropped.items() if name != "failed"}
+        return dict(Counter(self._pairing.report().dropped) + Counter(worker))
+
+    def _camera_facts(self, camera):
+        if self._extrinsics is None:
+            return CameraFacts(False, "", "", None, float("nan"), 0)
+        return self._extrinsics.facts(camera, self._inputs.cloud_frame if self._inputs else "")
+
+
+def make_executor(name):
+    """The rclpy executor called `name`; auto is the single-threaded one, because the events executor of Kilted does not wake for a signal."""
+    if name == "events":
+        try:
+            from rclpy.experimental.events_executor import EventsExecutor
+
+            return EventsExecutor()
+        except ImportError:
+            raise SettingsError("executor: this rclpy has no EventsExecutor; use auto or single") from None
+    return SingleThreadedExecutor()
+
+
+def main(arguments=None):
+    """Run the node until SIGINT or SIGTERM. Returns the exit code: 0 after either, 2 for parameters that cannot be used."""
+    rclpy.init(args=arguments)
+    node = None
+    try:
+        node = CmdfusionNode()
+        executor = make_executor(node.settings.executor)
+        executor.add_node(node)
+        if node.settings.autostart:
+            node.start()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except SettingsError as error:
+        rclpy.logging.get_logger("cmdfusion").fatal(str(error))
+        return 2
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

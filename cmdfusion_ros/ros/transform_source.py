@@ -1,0 +1,74 @@
+"""Where transforms come from: tf2_ros where it is installed, else our own listener on /tf and /tf_static, else nothing but calibration files."""
+
+from cmdfusion_ros.ros.qos import INPUTS, qos_profile
+from cmdfusion_ros.ros.transforms import Tf2Buffer, TransformBuffer
+
+
+class Tf2Source:
+    """tf2_ros' Buffer and TransformListener.
+
+    Attributes:
+        name: for the log. buffer: has `lookup`, `lookup_full` and `clear`.
+    """
+
+    name = "tf2_ros"
+
+    def __init__(self, node, tf2_ros, make_time):
+        self._node, self._tf2_ros = node, tf2_ros
+        raw = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(raw, node, spin_thread=False)
+        self.buffer = Tf2Buffer(raw, make_time, tf2_ros.TransformException)
+
+    def close(self):
+        self._listener.unregister()
+
+
+class OwnSource:
+    """Our TransformBuffer, fed by subscriptions of ours. `on_static()` is called when /tf_static spoke."""
+
+    name = "own listener (tf2_ros is not installed)"
+
+    def __init__(self, node, message, on_static, complain):
+        self._node = node
+        self.buffer = TransformBuffer()
+        self._on_static, self._complain = on_static, complain
+        self._subscriptions = [
+            node.create_subscription(message, "/tf", lambda message: self._take(message, False), qos_profile(INPUTS["/tf"])),
+            node.create_subscription(message, "/tf_static", lambda message: self._take(message, True), qos_profile(INPUTS["/tf_static"])),
+        ]
+
+    def _take(self, message, static):
+        for problem in self.buffer.add(message, static):
+            self._complain(problem)
+        if static:
+            self._on_static()
+
+    def close(self):
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+
+class NoSource:
+    """No transforms at all: tf2_msgs is not installed either."""
+
+    name = "none (neither tf2_ros nor tf2_msgs is installed): extrinsics come from calibration files only"
+
+    def __init__(self):
+        self.buffer = TransformBuffer()
+
+    def close(self):
+        pass
+
+
+def open_transform_source(node, interfaces, make_time, on_static, complain):
+    """The best source that this installation has.
+
+    Args:
+        node: rclpy Node. make_time: int ns -> rclpy Time. on_static: called after static transforms came. complain: called with a line for each
+            transform that is none.
+    """
+    try:
+        import tf2_ros
+    except ImportError:
+        return OwnSource(node, interfaces.TFMessage, on_static, complain) if interfaces.has("TFMessage") else NoSource()
+    return Tf2Source(node, tf2_ros, make_time)
