@@ -3,8 +3,10 @@
 Nothing here imports ROS: every function takes any object with the fields of the message, from rclpy or from rosbags. A message that cannot be
 read raises MessageError and nothing else, whatever its bytes are.
 
-sensor_msgs_py is not used, even where it is installed: it has no rule for all-zero points or for the scale of an intensity, it copies where a
-view would do, and versions differ in what they take. `benchmarks/node_overhead.py` has the figures.
+sensor_msgs_py is not used, even where it is installed. Tried side by side (its version of November 2024), it takes no notice of row_step, so that a cloud
+with padded rows comes out as other points; swaps a big-endian cloud wrongly when three of its fields are asked for; and gives an organised cloud as width x
+height. It knows neither all-zero points nor scales of intensity. `benchmarks/node_overhead.py` has the times: about ours with structured arrays, 60 times
+ours with the loops people write.
 """
 
 import struct

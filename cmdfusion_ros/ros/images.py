@@ -16,10 +16,11 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # how the files begin
 def image_decoder():
     """(decode, who): the function that turns an Image or CompressedImage into RGB, and "cv_bridge" or "own" for the reports.
 
-    cv_bridge is used where it can be imported and passes a trial on a small image, for the encodings it does well (`_BRIDGE_ENCODINGS`). Ours does
-    the rest everywhere: cv_bridge knows no nv12, refuses 8UC1 and 16UC1 as not being colours, and its big-endian branch calls a numpy method that
-    numpy 2 no longer has. The trial is there because a cv_bridge built for another OpenCV or numpy imports well and then fails, or gives wrong colours.
-    Compressed images go to OpenCV either way; cv_bridge would do the same, but shows half an image where data was cut off, and turns it by its EXIF tag.
+    cv_bridge is used where it can be imported and passes a trial on a small image, for the messages it does well (`_suits_bridge`). Ours does the rest
+    everywhere: cv_bridge knows no nv12, refuses 8UC1 and 16UC1 as not being colours, skews an image whose step is no whole number of pixels, and where
+    is_bigendian is set calls a numpy method that numpy 2 no longer has. The trial is there because a cv_bridge built for another OpenCV or numpy imports
+    well and then fails, or gives wrong colours. Compressed images are always ours: cv_bridge keeps the file's own channels and depth, so that a grey JPEG
+    or a 16-bit PNG fails, and shows half an image where data was cut off.
     """
     try:
         import cv_bridge
@@ -27,14 +28,14 @@ def image_decoder():
         decode = _bridge_decoder(cv_bridge.CvBridge())
         trial = SimpleNamespace(height=2, width=2, encoding="bgr8", step=6, is_bigendian=0, data=bytes(range(12)))
         works = np.array_equal(decode(trial), decode_image(trial))
-    except (ImportError, AttributeError, SystemError, MessageError):
+    except Exception:  # whatever a broken installation raises, and it raises many things: ours works without it
         works = False
     return (decode, "cv_bridge") if works else (decode_image, "own")
 
 
 def _bridge_decoder(bridge):
     def decode(message):
-        if getattr(message, "encoding", None) not in _BRIDGE_ENCODINGS:
+        if not _suits_bridge(message):
             return decode_image(message)
         _rows(message)  # cv_bridge checks sizes only in part
         try:
@@ -43,6 +44,12 @@ def _bridge_decoder(bridge):
             raise MessageError(f"image {message.encoding}: cv_bridge: {type(error).__name__}: {error}") from error
 
     return decode
+
+
+def _suits_bridge(message):
+    if getattr(message, "encoding", None) not in _BRIDGE_ENCODINGS or message.is_bigendian:
+        return False
+    return message.step % ENCODINGS[message.encoding][0] == 0
 
 
 def decode_image(message):

@@ -217,6 +217,8 @@ def test_a_working_cv_bridge_is_used_for_what_it_does_well_and_ours_for_the_rest
     np.testing.assert_array_equal(decode(image("bgr8", rgb[:, :, ::-1])), rgb)
     np.testing.assert_array_equal(decode(compressed(".png", "png", rgb[:, :, ::-1])), rgb)
     assert decode(image("nv12", np.full((6, 6), 128, np.uint8), height=4)).shape == (4, 6, 3)
+    np.testing.assert_array_equal(decode(image("rgb8", rgb, is_bigendian=1)), rgb)
+    np.testing.assert_array_equal(decode(image("rgb8", rgb, padding=1)), rgb)
     assert cv_bridge_stand_in.asked == [("bgr8", "rgb8")]
 
 
