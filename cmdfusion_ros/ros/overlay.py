@@ -1,7 +1,5 @@
 """The overlay image of a camera: its labelled points where they fall into the image. The tool to see a wrong extrinsic or a time offset."""
 
-import array
-
 import cv2
 import numpy as np
 
@@ -33,16 +31,15 @@ def draw_overlay(view, points, labels, class_map, caption):
     return drawn
 
 
-def fill_image(message, rgb, header):
+def fill_image(message, rgb, header, byte_array):
     """Fill an Image with (H, W, 3) uint8 RGB and return it.
 
     Args:
         message: an empty Image. header: that of the camera's image, so that the overlay has its stamp and optical frame.
+        byte_array: makes what the message takes as data from a flat memoryview; for rclpy an array.array filled with `frombytes`.
     """
     message.header = header
     message.height, message.width = rgb.shape[:2]
     message.encoding, message.is_bigendian, message.step = "rgb8", 0, 3 * rgb.shape[1]
-    data = array.array("B")  # see labelled_cloud.fill_cloud
-    data.frombytes(np.ascontiguousarray(rgb).reshape(-1).data)
-    message.data = data
+    message.data = byte_array(np.ascontiguousarray(rgb).reshape(-1).data)
     return message

@@ -37,6 +37,6 @@ def test_the_caption_stands_in_the_corner(view):
 
 def test_an_image_message_takes_it():
     rgb = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
-    message = fill_image(SimpleNamespace(), rgb[:, ::-1], header="header of the camera")
+    message = fill_image(SimpleNamespace(), rgb[:, ::-1], header="header of the camera", byte_array=bytes)
     assert (message.header, message.height, message.width, message.encoding, message.step) == ("header of the camera", 3, 4, "rgb8", 12)
     np.testing.assert_array_equal(np.frombuffer(message.data, np.uint8).reshape(3, 4, 3), rgb[:, ::-1])
