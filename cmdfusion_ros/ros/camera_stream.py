@@ -133,7 +133,9 @@ class CameraStream:
         if not self._insert(image):
             return None  # and no sign of life either: a stuck driver repeats its last image for ever
         if self.offline:
-            self.offline, self.worth_waiting = False, False  # fused at once, waited for when it has proved itself
+            self.offline = False
+            self.trust()
+            self.worth_waiting = False  # fused at once, waited for when it has proved itself
         self.seen, self.skew, self.last_arrival = True, 0, image.arrival
         return image
 
@@ -190,6 +192,8 @@ class CameraStream:
 
     def disorder(self, now):
         """How far behind the newest an image may still come; 0 for a camera whose images arrive in order (R10)."""
+        if len(self._reorderings) < _REORDERINGS:
+            return 0
         sizes = [size for arrival, size in self._reorderings if now - arrival <= _MINUTE]
         return max(sizes) if len(sizes) >= _REORDERINGS else 0
 
@@ -201,22 +205,20 @@ class CameraStream:
         newest = self._stamps[-1]
         if newest >= target + disorder:
             return True
-        if disorder or self.period is None:
-            return False
-        return newest + self.period - target > min(target - newest, self.tolerance)
+        period = None if disorder else self.period
+        return period is not None and newest + period - target > min(target - newest, self.tolerance)
 
     def refresh(self, now, target):
         """Notice that the camera went silent (R13). `target` is its target time for the newest cloud.
 
         Both must have moved on without it, the clock and the clouds: a bag that pauses stops both or only the clouds.
         """
-        if not self.seen or self.offline:
+        if not self.seen or self.offline or now - self.last_arrival <= self._offline_after:
             return
         silence = max(self._offline_after, _OFFLINE_PERIODS * (self.period or 0))
         behind = not self._stamps or target - self._stamps[-1] > silence
         if now - self.last_arrival > silence and behind:
             self.offline, self.worth_waiting = True, False
-            self._hits = 0
 
     def judge(self, in_time, held_up, arrival, deadline):
         """Learn from one cloud whose time is over: did an eligible image come before its deadline, and did the cloud wait for this camera until then?

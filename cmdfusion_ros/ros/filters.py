@@ -59,6 +59,7 @@ class PairingFilter:
 
     def report(self):
         """SyncReport."""
+        self.on_tick()
         with self._lock:
             return self._pairing.report()
 

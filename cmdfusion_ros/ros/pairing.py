@@ -22,6 +22,7 @@ _SECOND = 1_000_000_000
 _MIN_STALL = _SECOND // 2  # a /clock slower than 2 Hz counts as standing still
 _LATE_HORIZON = _SECOND  # images later than this belong to no cloud any more
 _REJECTED_IN_A_ROW = 3  # clouds behind the newest, before a standstill counts as a new time line
+_DURATIONS = ("max_wait", "startup_grace", "time_jump_threshold", "clock_skew_limit")
 _STARTING = (CameraState.NEVER_SEEN, CameraState.UNCALIBRATED, CameraState.NO_TRANSFORM)
 
 
@@ -54,7 +55,7 @@ class CloudAnchoredPairing:
     """
 
     def __init__(self, settings, clock, release, on_reset=None):
-        self.settings = settings
+        self._take(settings)
         self._clock = ClockWatch(clock)
         self._release_to = release
         self._on_reset = on_reset
@@ -65,6 +66,11 @@ class CloudAnchoredPairing:
         self._waits = Samples()
         self.epoch = 0
         self._start_time_line()
+
+    def _take(self, settings):
+        self.settings = settings
+        self._durations = {name: to_ns(getattr(settings.sync, name)) for name in _DURATIONS}
+        self._shift = settings.target_shift_ns
 
     def _start_time_line(self):
         self._pending = []  # _Cloud, in order of stamp
@@ -92,7 +98,7 @@ class CloudAnchoredPairing:
             self._jump("cloud stamp jumped back")
         elif not self._is_in_order(stamp, steady):
             return
-        self._accept(_Cloud(stamp, cloud, stamp + self.settings.target_shift_ns, now, steady, now - stamp))
+        self._accept(_Cloud(stamp, cloud, stamp + self._shift, now, steady, now - stamp))
         self._pump()
 
     def on_image(self, camera, stamp, image):
@@ -145,7 +151,7 @@ class CloudAnchoredPairing:
         if list(settings.cameras) != list(self._streams):
             raise SettingsError(f"cameras: expected {list(self._streams)} as before, got {list(settings.cameras)}; cameras cannot change at run time")
         self._advance()
-        self.settings = settings
+        self._take(settings)
         for name, timing in settings.cameras.items():
             self._streams[name].configure(timing, settings.sync)
         self._pump()
@@ -180,7 +186,7 @@ class CloudAnchoredPairing:
 
     def _ns(self, name):
         """A duration of the settings `sync.*` in ns."""
-        return to_ns(getattr(self.settings.sync, name))
+        return self._durations[name]
 
     def _jump(self, reason):
         self._counts["time_jumps"] += 1
@@ -310,7 +316,7 @@ class CloudAnchoredPairing:
         self._last_released = cloud.stamp
         self._unjudged.append(cloud)
         self._recent.append(cloud)
-        while self._recent[0].arrival < self._clock.ros - _LATE_HORIZON:
+        while self._recent and self._recent[0].arrival < self._clock.ros - _LATE_HORIZON:
             self._recent.popleft()
         self._release_to(paired)
 
