@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cmdfusion_ros.sparse.voxelise import X_STEP, Y_STEP, coarsen, pack_keys, unique_voxels
+from cmdfusion_ros.sparse.voxelise import X_STEP, Y_STEP, pack_keys
 
 PAST_THE_END = np.iinfo(np.int64).max  # no key is as large
 
@@ -74,23 +74,6 @@ def _set_with_mirror(groups, number, inputs, outputs):
     groups[26 - number] = (outputs, inputs)
 
 
-class Coarser(NamedTuple):
-    """The next coarser scale.
-
-    Attributes:
-        voxel_coords: (V', 4) int32, sorted, unique.
-        parents: (V,) int64, for each finer voxel the row of the coarser one that holds it.
-    """
-
-    voxel_coords: np.ndarray
-    parents: np.ndarray
-
-
-def coarser_voxels(voxel_coords, factor):
-    """Voxels `factor` times as large that hold at least one of these. (V, 4) int32 -> Coarser."""
-    return Coarser(*unique_voxels(coarsen(voxel_coords, factor)))
-
-
 def pooling_pairs(voxel_coords, parents, factor):
     """Pairs of a strided kernel as large as its stride: every input voxel lies in exactly one output voxel.
 
@@ -102,8 +85,10 @@ def pooling_pairs(voxel_coords, parents, factor):
     Returns:
         Pairs, K = factor ** 3.
     """
-    inside = voxel_coords[:, 1:] % np.int32(factor)  # floor-modulo: right below zero too
-    numbers = (inside[:, 0] * factor + inside[:, 1]) * factor + inside[:, 2]
+    numbers = np.zeros(len(voxel_coords), np.int32)
+    for axis in (1, 2, 3):
+        numbers *= factor
+        numbers += np.ascontiguousarray(voxel_coords[:, axis]) % np.int32(factor)  # floor-modulo: right below zero too
     order = np.argsort(numbers.astype(np.uint16), kind="stable")
     return Pairs(order.astype(np.int32), parents[order].astype(np.int32), np.bincount(numbers, minlength=factor**3))
 

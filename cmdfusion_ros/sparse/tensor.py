@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cmdfusion_ros.sparse import neighbours
-from cmdfusion_ros.sparse.voxelise import pack_keys
+from cmdfusion_ros.sparse.voxelise import coarser_voxels, pack_keys
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ class KernelMaps:
         """
 
         def make():
-            coarser = neighbours.coarser_voxels(self._numpy_coords(stride), factor)
+            coarser = coarser_voxels(self._numpy_coords(stride), factor)
             known = self._levels.get(stride * factor)
             if known is None:
                 self._levels[stride * factor] = torch.from_numpy(coarser.voxel_coords).to(self.device)
@@ -148,7 +148,7 @@ class KernelMaps:
                 raise ValueError(
                     f"voxels of stride {stride * factor}: expected exactly those that hold voxels of stride {stride}; make both from the same points"
                 )
-            return torch.from_numpy(coarser.parents).to(self.device)
+            return torch.from_numpy(coarser.point_to_voxel).to(self.device)
 
         return self._once(("parents", stride, factor), make)
 

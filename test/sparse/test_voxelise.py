@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.sparse import neighbours
-from cmdfusion_ros.sparse.voxelise import HIGHEST, LOWEST, pack_keys, unique_voxels, unpack_keys, voxelise
+from cmdfusion_ros.sparse.voxelise import HIGHEST, LOWEST, coarser_voxels, pack_keys, unique_voxels, voxelise
 
 
 def test_voxels_worked_out_by_hand():
@@ -27,11 +27,10 @@ def test_unique_voxels_equals_numpy_unique(spread):
     assert np.array_equal(voxels.point_to_voxel, inverse.reshape(-1)) and voxels.point_to_voxel.dtype == np.int64
 
 
-def test_keys_sort_as_coordinates_and_come_back():
+def test_keys_sort_as_coordinates_do():
     corners = np.array([LOWEST, [0, 0, 0, -1], [0, 0, 0, 0], [0, 0, 1, LOWEST[3]], [0, 1, -1, 0], HIGHEST], np.int32)
     keys = pack_keys(corners)
     assert (np.diff(keys) > 0).all() and (keys >= 0).all()
-    assert np.array_equal(unpack_keys(keys), corners)
 
 
 def test_scales_nest_below_zero_too():
@@ -109,14 +108,14 @@ def test_submanifold_pairs_equal_a_slow_search():
 @pytest.mark.parametrize("factor", [2, 3])
 def test_pooling_pairs_equal_a_slow_search(factor):
     coords = random_voxels(1)
-    coarser = neighbours.coarser_voxels(coords, factor)
-    pairs = neighbours.pooling_pairs(coords, coarser.parents, factor)
+    coarser = coarser_voxels(coords, factor)
+    pairs = neighbours.pooling_pairs(coords, coarser.point_to_voxel, factor)
     assert pair_set(pairs) == slow_pairs(coords, coarser.voxel_coords, cells(0, factor - 1), factor)
 
 
 def test_strided_pairs_equal_a_slow_search():
     coords = random_voxels(2)
-    coarser = neighbours.coarser_voxels(coords, 2)
+    coarser = coarser_voxels(coords, 2)
     pairs = neighbours.strided_pairs(pack_keys(coords), coarser.voxel_coords)
     assert pair_set(pairs) == slow_pairs(coords, coarser.voxel_coords, cells(-1, 1), 2)
 
