@@ -16,6 +16,7 @@ _WINDOW = 10.0  # seconds that rates, ratios and percentiles look back
 _SILENCE = 2.0  # seconds without a cloud, or without an output while clouds come, that are an ERROR
 _SETUP_TIME = 5.0  # seconds that a camera may take to get its calibration and transform
 _ERRORS_IN_A_ROW = 3
+_NOBODY = (0, "")  # publishers of a topic that is not subscribed to
 _UNSEEN = 50  # clouds without a visible point before a camera's frame is doubted
 
 
@@ -47,7 +48,8 @@ class NodeFacts:
 
     Attributes:
         state: "active", "inactive", "paused", ... wanted: whether anybody wants labels.
-        publishers: {topic: number of publishers}. dropped: {reason: clouds} of synchroniser and worker. sync: SyncReport, None while not active.
+        publishers: {topic: (number of publishers, why some cannot be received or "")}. dropped: {reason: clouds} of synchroniser and worker.
+        sync: SyncReport, None while not active.
         cameras: {camera: CameraFacts}.
     """
 
@@ -109,7 +111,6 @@ class NodeDiagnostics:
         self._gaps = 0
         self._last_cloud = None  # (points, fields, frame) of the last one that was read
         self._cameras = {camera: _Camera() for camera in settings.cameras}
-        self._qos = {}
         self.started = now()
 
     def activated(self):
@@ -188,11 +189,6 @@ class NodeDiagnostics:
             self._cameras[camera].decode_errors += 1
             self._cameras[camera].reason = reason
 
-    def qos_incompatible(self, topic, text):
-        """A publisher on `topic` cannot be received because of its quality of service."""
-        with self._lock:
-            self._qos[topic] = text
-
     def parts(self, facts):
         """All Parts, in a fixed order.
 
@@ -254,7 +250,7 @@ class NodeDiagnostics:
         age = facts.sync.cloud_age_ms / 1e3 if facts.sync else math.nan
         values = {
             "topic": topic,
-            "publishers": facts.publishers.get(topic, 0),
+            "publishers": facts.publishers.get(topic, _NOBODY)[0],
             "received": self.received,
             "rate_hz": _rate(self._arrivals, now, lambda item: item[0]),
             "jitter_ms": _jitter_ms(self._arrivals),
@@ -269,7 +265,7 @@ class NodeDiagnostics:
             "out_of_order": facts.sync.dropped["out_of_order"] if facts.sync else 0,
             "unstamped": facts.sync.unstamped if facts.sync else 0,
             "time_jumps": facts.sync.time_jumps if facts.sync else 0,
-            "incompatible_qos": self._qos.get(topic, ""),
+            "incompatible_qos": facts.publishers.get(topic, _NOBODY)[1],
         }
         return Part("lidar", *self._lidar_level(facts, now, topic, age), values)
 
@@ -277,12 +273,12 @@ class NodeDiagnostics:
         if facts.state != "active":
             return OK, facts.state
         silent = now - (self._arrivals[-1][0] if self._arrivals else self.started)
-        if topic in self._qos:
-            return ERROR, f"incompatible quality of service on {topic}: {self._qos[topic]}"
+        publishers, incompatible = facts.publishers.get(topic, _NOBODY)
+        if incompatible:
+            return ERROR, f"incompatible quality of service on {topic}: {incompatible}"
         if silent > _SILENCE and self.received:
             return ERROR, f"no cloud for {silent:.1f} s"
         if not self.received:
-            publishers = facts.publishers.get(topic, 0)
             return WARN, f"waiting for the first cloud on {topic}, which has {publishers} publishers" + ("" if publishers else "; is the name right?")
         if abs(age) > 3600:
             return WARN, f"the clouds' stamps are {age:.0f} s away from now; is use_sim_time right?"
@@ -328,7 +324,7 @@ class NodeDiagnostics:
             "reason": camera.reason or place.missing or (sync.reason if sync else ""),
             "topic": topic,
             "transport": own.transport,
-            "publishers": facts.publishers.get(topic, 0),
+            "publishers": facts.publishers.get(topic, _NOBODY)[0],
             "rate_hz": _rate(camera.arrivals, now, lambda item: item[0]),
             "last_age_s": now - camera.arrivals[-1][0] if camera.arrivals else math.nan,
             **(_sync_values(sync) if sync else {}),
@@ -340,7 +336,7 @@ class NodeDiagnostics:
             "transform_age_s": place.transform_age_s,
             "ego_compensated": bool(self.settings.sync.fixed_frame) and not place.uncompensated,
             "uncompensated": place.uncompensated,
-            "incompatible_qos": self._qos.get(topic, "") or self._qos.get(own.camera_info_topic, ""),
+            "incompatible_qos": facts.publishers.get(topic, _NOBODY)[1] or facts.publishers.get(own.camera_info_topic, _NOBODY)[1],
         }
         return Part(f"camera/{name}", *self._camera_level(camera, values, place, facts), values)
 

@@ -4,7 +4,7 @@ import struct
 from typing import NamedTuple
 
 from cmdfusion_ros.ros.convert import MessageError, raw_stamp_ns
-from cmdfusion_ros.ros.qos import INPUTS, overridable, qos_profile
+from cmdfusion_ros.ros.qos import publishers_of, subscribe
 
 _TICK = 0.005  # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
 
@@ -50,15 +50,7 @@ class Inputs:
         self._subscribe(self._interfaces.CameraInfo, own.camera_info_topic, lambda message: self._on_camera_info(camera, message), info_quality)
 
     def _subscribe(self, kind, topic, callback, quality, raw=False):
-        self._subscriptions[topic] = self._node.create_subscription(
-            kind,
-            topic,
-            callback,
-            qos_profile(INPUTS[quality]),
-            raw=raw,
-            event_callbacks=qos_events(lambda text: self._diagnostics.qos_incompatible(topic, text)),
-            qos_overriding_options=overridable(),
-        )
+        self._subscriptions[topic] = subscribe(self._node, kind, topic, callback, quality, raw)
 
     def close(self):
         self._node.destroy_timer(self._tick)
@@ -66,8 +58,8 @@ class Inputs:
             self._node.destroy_subscription(subscription)
 
     def publishers(self):
-        """{topic as in the settings: number of publishers}."""
-        return {topic: self._node.count_publishers(subscription.topic_name) for topic, subscription in self._subscriptions.items()}
+        """{topic as in the settings: (number of publishers, why some cannot be received or "")}."""
+        return {topic: publishers_of(self._node, subscription) for topic, subscription in self._subscriptions.items()}
 
     def look_for_transforms(self):
         """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the cloud."""
@@ -126,19 +118,3 @@ def raw_frame_id(serialised):
     if length > len(serialised) - 16:
         raise MessageError(f"serialised message: expected a frame_id of at most {len(serialised) - 16} bytes, got {length}; was it cut off?")
     return bytes(serialised[16 : 16 + max(length - 1, 0)]).decode("utf-8", "replace")
-
-
-def qos_events(tell):
-    """Subscription event callbacks that call `tell(text)` when a publisher offers less than we ask for; None where this rclpy has none."""
-    try:
-        from rclpy.event_handler import SubscriptionEventCallbacks
-    except ImportError:
-        from rclpy.qos_event import SubscriptionEventCallbacks  # Humble
-
-    def on_incompatible(event):
-        tell(f"policy {getattr(event.last_policy_kind, 'name', event.last_policy_kind)}: {event.total_count} publishers offer less than we ask for; "
-             "set qos_overrides.<topic>.subscription.<policy>")  # fmt: skip
-
-    return SubscriptionEventCallbacks(incompatible_qos=on_incompatible)
-
-

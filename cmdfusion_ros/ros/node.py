@@ -28,10 +28,11 @@ from cmdfusion_ros.ros.inputs import Inputs
 from cmdfusion_ros.ros.interfaces import load_interfaces
 from cmdfusion_ros.ros.labelling import Labelling, Released
 from cmdfusion_ros.ros.model import open_segmenter
-from cmdfusion_ros.ros.outputs import CloudOutputs, create_publisher
+from cmdfusion_ros.ros.outputs import CloudOutputs
 from cmdfusion_ros.ros.pairing import CloudAnchoredPairing
 from cmdfusion_ros.ros.parameters import NodeParameters
 from cmdfusion_ros.ros.pipeline import Pipeline
+from cmdfusion_ros.ros.qos import advertise
 from cmdfusion_ros.ros.taxonomy import open_taxonomy
 from cmdfusion_ros.ros.transform_source import open_transform_source
 from cmdfusion_ros.ros.views import ViewOutputs
@@ -68,7 +69,7 @@ class CmdfusionNode(LifecycleNode):
             self.get_logger().warning(line)
         self.diagnostics = NodeDiagnostics(self.settings)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics_publisher = create_publisher(self, self.interfaces.DiagnosticArray, "/diagnostics")
+        self._diagnostics_publisher = advertise(self, self.interfaces.DiagnosticArray, "/diagnostics")
         self._diagnostics_timer = self.create_timer(1 / self.settings.diagnostics.rate, self.publish_diagnostics, clock=self._steady)
         self._create_services()
 

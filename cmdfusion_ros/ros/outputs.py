@@ -7,7 +7,7 @@ import numpy as np
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.transforms import apply
 from cmdfusion_ros.ros.labelled_cloud import fill_cloud, write_labelled_cloud, write_selected_cloud
-from cmdfusion_ros.ros.qos import OUTPUTS, overridable, qos_profile
+from cmdfusion_ros.ros.qos import advertise
 
 
 class RateLimit:
@@ -39,12 +39,12 @@ class CloudOutputs:
         self._sequence = 0
         for topic, message in (("~/points_labeled", "PointCloud2"), ("~/points_filtered", "PointCloud2"), ("~/status", "SegmentationStatus")):
             if interfaces.has(message):
-                self._publishers[topic] = create_publisher(node, getattr(interfaces, message), topic)
+                self._publishers[topic] = advertise(node, getattr(interfaces, message), topic)
         if interfaces.has("ClassMap"):
-            self._publishers["~/class_map"] = create_publisher(node, interfaces.ClassMap, "~/class_map")
+            self._publishers["~/class_map"] = advertise(node, interfaces.ClassMap, "~/class_map")
             self._publishers["~/class_map"].publish(class_map_message(interfaces, taxonomy.class_map, model_name, self.ignore_id, self._now()))
         if interfaces.has("LabelInfo"):
-            self._publishers["~/label_info"] = create_publisher(node, interfaces.LabelInfo, "~/label_info")
+            self._publishers["~/label_info"] = advertise(node, interfaces.LabelInfo, "~/label_info")
             self._publishers["~/label_info"].publish(label_info_message(interfaces, taxonomy.class_map, self._now()))
 
     @property
@@ -117,11 +117,6 @@ class CloudOutputs:
 
     def _now(self):
         return self._node.get_clock().now().to_msg()
-
-
-def create_publisher(node, message, topic, qos_topic=""):
-    """A publisher with the quality of the table and `qos_overrides` parameters."""
-    return node.create_publisher(message, topic, qos_profile(OUTPUTS[qos_topic or topic]), qos_overriding_options=overridable())
 
 
 def time_message(interfaces, stamp):

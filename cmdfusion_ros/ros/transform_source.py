@@ -1,6 +1,6 @@
 """Where transforms come from: tf2_ros where it is installed, else our own listener on /tf and /tf_static, else nothing but calibration files."""
 
-from cmdfusion_ros.ros.qos import INPUTS, qos_profile
+from cmdfusion_ros.ros.qos import subscribe
 from cmdfusion_ros.ros.transforms import Tf2Buffer, TransformBuffer
 
 
@@ -33,8 +33,8 @@ class OwnSource:
         self.buffer = TransformBuffer()
         self._on_static, self._complain = on_static, complain
         self._subscriptions = [
-            node.create_subscription(message, "/tf", lambda message: self._take(message, False), qos_profile(INPUTS["/tf"])),
-            node.create_subscription(message, "/tf_static", lambda message: self._take(message, True), qos_profile(INPUTS["/tf_static"])),
+            subscribe(node, message, "/tf", lambda message: self._take(message, False), "/tf"),
+            subscribe(node, message, "/tf_static", lambda message: self._take(message, True), "/tf_static"),
         ]
 
     def _take(self, message, static):

@@ -5,8 +5,9 @@ import array
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.instances import find_instances
 from cmdfusion_ros.ros.markers import DELETE_ALL, box_markers, fill_marker, frustum_marker, legend_markers, mode_marker
-from cmdfusion_ros.ros.outputs import RateLimit, create_publisher, time_message
+from cmdfusion_ros.ros.outputs import RateLimit, time_message
 from cmdfusion_ros.ros.overlay import draw_overlay, fill_image
+from cmdfusion_ros.ros.qos import advertise
 
 _LIFETIME_NS = 500_000_000  # a marker that is not renewed must not stay: half a second, but never less than two periods
 
@@ -22,8 +23,8 @@ class ViewOutputs:
     def __init__(self, node, interfaces, settings, taxonomy, extrinsics):
         self._node, self._interfaces, self._taxonomy, self._extrinsics = node, interfaces, taxonomy, extrinsics
         self.settings = settings
-        self._markers = create_publisher(node, interfaces.MarkerArray, "~/markers")
-        self._overlays = {camera: create_publisher(node, interfaces.Image, f"~/overlay/{camera}", "~/overlay") for camera in settings.cameras}
+        self._markers = advertise(node, interfaces.MarkerArray, "~/markers")
+        self._overlays = {camera: advertise(node, interfaces.Image, f"~/overlay/{camera}", "~/overlay") for camera in settings.cameras}
         self._marker_limit = RateLimit()
         self._overlay_limits = {camera: RateLimit() for camera in settings.cameras}
 
