@@ -39,14 +39,16 @@ def draw_points(image, pixels, depth, colors, radius=2):
     """
     height, width = image.shape[:2]
     drawn = image.copy()
-    order = np.argsort(-depth, kind="stable")
-    u, v = np.rint(pixels[order]).astype(np.int64).T
-    colors = colors[order]
+    u, v = np.rint(pixels).astype(np.int64).T
+    inside = (u >= -radius) & (u < width + radius) & (v >= -radius) & (v < height + radius)
+    order = np.flatnonzero(inside)[np.argsort(-depth[inside], kind="stable")]
+    rank = np.zeros((height + 2 * radius, width + 2 * radius), np.float32)  # 0: no point; the nearer the higher; exact up to 16 million points
+    rank[v[order] + radius, u[order] + radius] = np.arange(1, len(order) + 1)  # the last of equal places wins: the nearest
     steps = np.arange(-radius, radius + 1)
-    for dv in steps:
-        for du in steps[steps**2 + dv**2 <= radius**2 + 0.5]:
-            inside = (u + du >= 0) & (u + du < width) & (v + dv >= 0) & (v + dv < height)
-            drawn[v[inside] + dv, u[inside] + du] = colors[inside]  # the last of equal places wins: the nearest
+    disc = (steps[:, None] ** 2 + steps**2 <= radius**2 + 0.5).astype(np.uint8)
+    rank = cv2.dilate(rank, disc)[radius : height + radius, radius : width + radius].reshape(-1)
+    hit = np.flatnonzero(rank)
+    drawn.reshape(-1, 3)[hit] = colors[order][rank[hit].astype(np.int64) - 1]
     return drawn
 
 
