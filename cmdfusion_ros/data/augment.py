@@ -18,6 +18,9 @@ class AugmentSettings:
 
     paste: tuple[str, ...] = setting((), "classes whose points are also put at other azimuths, for those seen too seldom")
     paste_copies: int = setting(2, "how many turned copies of them", minimum=1, maximum=16)
+    fill: tuple[str, ...] = setting((), "classes of flat ground to fill between the rings, as sensors with dense rings near the vehicle see it")
+    fill_chance: float = setting(0.0, "chance to fill the ground of a scan", minimum=0.0, maximum=1.0)
+    fill_factor: float = setting(1.0, "add up to this many points for every ground point", above=0.0, maximum=20.0)
     sector: float = setting(360.0, "keep a random sector of the scan this wide; makes a step cheaper", "degrees", minimum=1.0, maximum=360.0)
     yaw: float = setting(0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0)
     flip: float = setting(0.0, "chance to mirror x, and again y", minimum=0.0, maximum=1.0)
@@ -44,6 +47,9 @@ def augment(frame, settings, rng, class_map):
     if settings.paste:
         labels = [class_map.label(name) for name in settings.paste]
         frame = paste_turned(frame, labels, rng.uniform(-np.pi, np.pi, settings.paste_copies))
+    if settings.fill and rng.random() < settings.fill_chance:
+        labels = [class_map.label(name) for name in settings.fill]
+        frame = fill_ground(frame, labels, rng.uniform(0.0, settings.fill_factor), rng)
     if settings.sector < 360.0:
         frame = crop_sector(frame, rng.uniform(-np.pi, np.pi), np.radians(settings.sector))
     if settings.thin_chance and rng.random() < settings.thin_chance:
@@ -117,6 +123,32 @@ def paste_turned(frame, labels, angles):
     turned = [frame.points[rows] @ yaw_rotation(angle).T.astype(np.float32) for angle in angles]
     longer = select(frame, np.concatenate([np.arange(frame.num_points), np.tile(rows, len(angles))]))
     return _with_points(longer, np.concatenate([frame.points, *turned]), frame.world_from_lidar)
+
+
+def fill_ground(frame, labels, factor, rng):
+    """Add points between neighbouring points of the same one of `labels`: flat ground as a sensor with closer rings sees it.
+
+    Rings of some sensors lie metres apart near the vehicle, those of others centimetres: a network that knows only the first takes dense ground
+    for something else. Each new point lies on the line between two points of one label in one square of 4 m, with values between theirs.
+
+    Args:
+        labels: classes that are flat over 4 m.
+        factor: new points for every point of these classes.
+    """
+    rows = np.flatnonzero(np.isin(frame.labels, labels))
+    if not len(rows):
+        return frame
+    squares = np.floor(frame.points[rows, :2] / 4.0 + rng.random(2)).astype(np.int64)
+    keys = (squares[:, 0] * 100_003 + squares[:, 1]) * 256 + frame.labels[rows]
+    order = np.argsort(keys, kind="stable")
+    rows, keys = rows[order], keys[order]
+    first, last = np.searchsorted(keys, keys), np.searchsorted(keys, keys, side="right")
+    one = rng.integers(0, len(rows), int(factor * len(rows)))
+    other = rng.integers(first[one], last[one])  # any point of the same square and label
+    part = rng.random(len(one), np.float32)
+    points = frame.points[rows[one]] + part[:, None] * (frame.points[rows[other]] - frame.points[rows[one]])
+    longer = select(frame, np.concatenate([np.arange(frame.num_points), rows[one]]))
+    return _with_points(longer, np.concatenate([frame.points, points]), frame.world_from_lidar)
 
 
 def crop_sector(frame, start, width):

@@ -13,6 +13,7 @@ from cmdfusion_ros.data.augment import (
     change_intensity,
     crop_sector,
     drop_points,
+    fill_ground,
     flip,
     paste_turned,
     rotate,
@@ -28,6 +29,8 @@ from cmdfusion_ros.geometry.transforms import apply, rigid, yaw_rotation
 STREET = load_class_map("street")
 EVERYTHING = AugmentSettings(
     paste=("person", "two_wheeler"),
+    fill=("road",),
+    fill_chance=0.5,
     sector=270.0,
     yaw=180.0,
     flip=0.5,
@@ -99,6 +102,25 @@ def test_pasted_copies_stand_elsewhere_at_the_same_distance_with_their_label():
     assert paste_turned(frame, [5], [1.0]).num_points == 3
 
 
+def test_filled_ground_lies_between_ground_points_of_its_label():
+    """Two rings of road 1.5 m apart on a slope, sidewalk beyond: new points lie on the slope, between the rings, and none on the wall."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(-np.pi, np.pi, 900)
+    radius = np.repeat([5.0, 6.5, 9.0], 300)
+    labels = np.repeat(np.array([0, 0, 1], np.uint8), 300)
+    x, y = radius * np.cos(angle), radius * np.sin(angle)
+    ground = Frame(np.stack([x, y, 0.1 * x - 2], axis=1).astype(np.float32), np.full(900, 0.5, np.float32), labels=labels)
+    filled = fill_ground(ground, [0], 2.0, rng)
+    new, new_labels = filled.points[900:], filled.labels[900:]
+    assert len(new) == 1200 and (new_labels == 0).all()
+    np.testing.assert_array_equal(filled.points[:900], ground.points)
+    np.testing.assert_allclose(new[:, 2], 0.1 * new[:, 0] - 2, atol=1e-4)
+    distance = np.hypot(new[:, 0], new[:, 1])
+    assert distance.min() > 4.5 and distance.max() < 6.51
+    assert (np.abs(distance - 5.75) < 0.5).sum() > 200  # between the rings, where there was nothing
+    assert fill_ground(ground, [4], 2.0, rng).num_points == 900
+
+
 def test_thinned_beams_go_as_a_whole():
     """32 beams 1 degree apart, bands of 2 degrees half kept: every second beam remains, with all its points."""
     beams = np.radians(np.arange(-16, 16) + 0.5)
@@ -139,7 +161,7 @@ def test_the_same_generator_gives_the_same_scan_and_the_frame_stays():
 
 def test_labels_stay_with_their_points_and_changes_stay_in_bounds():
     """Distances from the axis tell which point is which: turns and mirrors keep them, scale and shift are held small."""
-    settings = dataclasses.replace(EVERYTHING, scale=0.0, shift=0.0)
+    settings = dataclasses.replace(EVERYTHING, scale=0.0, shift=0.0, fill_chance=0.0)
     frame = make_frame()
     for step in range(20):
         changed = augment(frame, settings, np.random.default_rng(step), STREET)
