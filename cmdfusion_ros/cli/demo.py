@@ -70,7 +70,7 @@ def run(args):
         record = run_offline(layout, options, out / "labelled", out / "logs")
     else:
         record = run_live(layout, options, out)
-    summary = record.summary(score(layout.path, out / "labelled", class_map))
+    summary = record.summary(score(layout.path, out / "labelled", class_map) if record.returned else None)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     draw(layout, options, record, summary, class_map, out)
     return report(record, summary, out)
@@ -135,10 +135,10 @@ def draw(layout, options, record, summary, class_map, out):
         return
     middle = len(stamps) // 2
     stamp = stamps[middle]
-    mode = record.modes.get(stamp) or record.last_mode
+    mode = record.modes.get(stamp, "")  # without ~/status it is not known of one cloud
     class_map_file = out / "logs" / "class_map.json"
     class_map_file.write_text(json.dumps(class_map.to_dict()))
-    title = f"{layout.path.name}   scan {middle + 1} of {len(stamps)}   {mode.replace('_', ' ')}"
+    title = f"{layout.path.name}   scan {middle + 1} of {len(stamps)}   {mode.replace('_', ' ')}".strip()
     words = ("--title", title, "--subtitle", headline(summary), "--class-map", class_map_file, "--out", out / "picture.png")
     points = ("--points", options.points) if options.points else ()
     with ProcessGroup(out / "logs", None) as group:

@@ -30,7 +30,7 @@ def run(args):
     print(layout.table(), flush=True)
     with tempfile.TemporaryDirectory() as logs:
         record = run_offline(layout, options, args.out, logs)
-    print(headline(record.summary(score(layout.path, args.out, class_map_of(options)))))
+    print(headline(record.summary(score(layout.path, args.out, class_map_of(options)) if record.returned else None)))
     problems = record.problems()
     for problem in problems:
         print(f"NOT AS IT SHOULD BE: {problem}")

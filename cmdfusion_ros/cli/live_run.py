@@ -55,7 +55,7 @@ def measure_rate(group, layout, options):
     """(rate, seconds a cloud takes): the largest rate up to 1 at which this machine keeps up with the bag, from labelling its first scans."""
     group.start("offline", "cmdfusion_ros.ros.offline", layout.path, "--measure", 4, *options.model_arguments, listen=True)
     _, event = group.wait_for(lambda name, event: event["event"] == "measured", _START_TIMEOUT, "labelling the first scans")
-    group.stop("offline")
+    group.stop("offline", patience=5.0)
     seconds = event["seconds"]
     period = layout.cloud_period_ns / 1e9
     if not seconds or not period:
@@ -100,7 +100,9 @@ def _start_node(group, layout, options, out):
         print("tf2_msgs is not installed: the node gets the cameras' places from calibration files, not from /tf_static", flush=True)
     parameters, remaps = node_parameters(layout, calibration_files)
     model = {"checkpoint": options.checkpoint, "device": options.device, "backend": options.backend}
-    parameters |= {"use_sim_time": True, "diagnostics.rate": 5.0} | {f"model.{key}": value for key, value in model.items()}
+    # A rate that was measured means to lose nothing, so a hiccup of this machine may queue; a given rate is a robot's: what is too late is dropped.
+    overload = "queue" if options.rate == "auto" else "latest"
+    parameters |= {"use_sim_time": True, "diagnostics.rate": 5.0, "sync.overload": overload} | {f"model.{key}": value for key, value in model.items()}
     write_parameter_file(out / "node.yaml", parameters)
     if not find_fastdds_profile():
         print("the Fast DDS profile for large clouds was not found: clouds over 0.5 MB may be lost on their way", flush=True)
@@ -127,7 +129,7 @@ def _play(group, layout, options, rate, record):
     group.start("player", "cmdfusion_ros.ros.player", *words, listen=True)
     line, played, changed = LiveLine(), False, time.monotonic()
     before = None
-    while not (played and record.settled):
+    while not (len(record.sent) == layout.num_clouds and record.settled):
         for name, event in group.take(0.05):
             if event["event"] == "failed":
                 raise ProcessError(f"the {name} failed: {event['why']}")
@@ -141,14 +143,14 @@ def _play(group, layout, options, rate, record):
             raise ProcessError(f"the node ended before the bag did; its last words:\n{group.log_tail('node')}")
         if before != (before := (len(record.returned), record.count("received"), sum(record.dropped.values()), played)):
             changed = time.monotonic()
-        if played and time.monotonic() - changed > _SETTLE_TIMEOUT:
+        if played and (record.settled or time.monotonic() - changed > _SETTLE_TIMEOUT):
             break
     line.finish(progress(record))
 
 
 def _stop_all(group):
     """End player, recorder (which closes its bag) and node; a node that does not end cleanly is worth a word."""
-    for name in ("player", "recorder", "node"):
-        code = group.stop(name)
+    for name, patience in (("player", 5.0), ("recorder", 0.0), ("node", 0.0)):  # a player that is done goes by itself
+        code = group.stop(name, patience)
         if code:
             print(f"note: the {name} ended with exit code {code}; see {group.log(name)}", flush=True)

@@ -108,9 +108,12 @@ class ProcessGroup:
         """Whether a process that was not stopped still runs."""
         return self._processes[name].poll() is None
 
-    def stop(self, name):
-        """End one process and return its exit code; how it ended is no failure of the run any more."""
-        return self._end(self._processes.pop(name))
+    def stop(self, name, patience=0.0):
+        """End one process that did not end by itself within `patience` seconds; returns its exit code, which is no failure of the run any more."""
+        process = self._processes.pop(name)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+        return self._end(process)
 
     def _end(self, process):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):

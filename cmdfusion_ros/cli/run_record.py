@@ -21,7 +21,7 @@ class RunRecord:
         self.num_clouds = num_clouds
         self._labelled_topic, self._status_topic = labelled_topic, status_topic
         self.sent, self.returned, self.modes = {}, {}, {}  # by header stamp: wall ns, wall ns, mode
-        self.pipeline = {}  # last values of the node's diagnostics, {key: text}
+        self.values = {}  # last values of the node's diagnostics of its pipeline and its synchroniser, {key: text}
 
     def take(self, event):
         """Take one event in."""
@@ -35,19 +35,21 @@ class RunRecord:
         elif kind == "message" and topic == self._status_topic:
             self.modes[event["stamp"]] = event["mode"]
         elif kind == "message" and "parts" in event:
-            self.pipeline.update(next((values for name, values in event["parts"].items() if name.endswith("pipeline")), {}))
+            for name, values in event["parts"].items():
+                if name.endswith((": pipeline", ": sync")):
+                    self.values.update(values)
         elif kind == "counts":
-            self.pipeline.update(event["counts"])
+            self.values.update(event["counts"])
 
     def count(self, key):
         """A count of the node's diagnostics; 0 before the first."""
-        return int(self.pipeline.get(key, 0))
+        return int(self.values.get(key, 0))
 
     @property
     def dropped(self):
         """{reason: clouds} as the node names them, without those that are 0."""
         prefix = "dropped."
-        return {key.removeprefix(prefix): int(value) for key, value in sorted(self.pipeline.items()) if key.startswith(prefix) and int(value)}
+        return {key.removeprefix(prefix): int(value) for key, value in sorted(self.values.items()) if key.startswith(prefix) and int(value)}
 
     @property
     def settled(self):
@@ -69,15 +71,15 @@ class RunRecord:
     @property
     def last_mode(self):
         """Mode of the newest labelled cloud, "" where it is not known."""
-        return self.modes[max(self.modes)] if self.modes else self.pipeline.get("mode_last", "")
+        return self.modes[max(self.modes)] if self.modes else self.values.get("mode_last", "")
 
     def mode_counts(self):
-        """{FUSED, PARTIAL, LIDAR_ONLY: clouds}; None where the node's own messages are not built and its diagnostics do not count them."""
+        """{FUSED, PARTIAL, LIDAR_ONLY: clouds}: of the labelled clouds, from ~/status. Where our messages are not built there is no ~/status; then of the
+        clouds that the synchroniser released, from /diagnostics, those that were dropped afterwards included.
+        """
         if self.modes:
             return {mode: sum(value == mode for value in self.modes.values()) for mode in MODES}
-        if all(f"modes.{mode}" in self.pipeline for mode in MODES):
-            return {mode: self.count(f"modes.{mode}") for mode in MODES}
-        return None
+        return {mode: self.count(f"released.{mode}") for mode in MODES}
 
     def problems(self):
         """Sentences about what does not add up; empty where everything does."""

@@ -109,8 +109,9 @@ class BagLayout:
             if not chosen or not after.replace(".", "", 1).isdigit():
                 known = ", ".join(camera.name for camera in self.cameras)
                 raise ValueError(f"--silence: expected CAMERA@SECONDS with {f'one of {known} or all' if known else 'a camera; the bag has none'}, got {text!r}")
-            for camera in chosen:
-                silent.update({topic: self.start + round(float(after) * 1e9) for topic in (camera.image_topic, camera.info_topic) if topic})
+            time = self.start + round(float(after) * 1e9)
+            for topic in (topic for camera in chosen for topic in (camera.image_topic, camera.info_topic) if topic):
+                silent[topic] = min(time, silent.get(topic, time))
         return silent
 
     def table(self):

@@ -100,7 +100,7 @@ class OfflineNode:
         self._pipeline.close()
 
     def counts(self):
-        """What the node's diagnostics would say: {received, labelled, dropped.<reason>, modes.<mode>}."""
+        """What the node's diagnostics would say: {received, labelled, dropped.<reason>}."""
         report = self._pairing.report()
         dropped = {**report.dropped, **self.failed}
         return {"received": self.received, "labelled": self.labelled, **{f"dropped.{name}": count for name, count in dropped.items()}}

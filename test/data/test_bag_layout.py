@@ -219,6 +219,7 @@ def test_silences_name_topics_and_recording_times(tmp_path):
     layout = inspect_bag(write(tmp_path / "bag", clouds() + camera("front", 0) + camera("left", 0) + place("front", "left")))
     assert layout.silences(["front@0.5"]) == {"/front/image_raw": layout.start + 500 * MS, "/front/camera_info": layout.start + 500 * MS}
     assert set(layout.silences(["all@1"])) == {"/front/image_raw", "/front/camera_info", "/left/image_raw", "/left/camera_info"}
+    assert layout.silences(["front@0.5", "all@1"])["/front/image_raw"] == layout.start + 500 * MS  # the earlier one holds
     for wrong in ("front", "front@soon", "rear@1"):
         with pytest.raises(ValueError, match="expected CAMERA@SECONDS with one of front, left or all"):
             layout.silences([wrong])
