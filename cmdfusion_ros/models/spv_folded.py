@@ -32,11 +32,24 @@ class FoldedSpvPyramid:
     def __call__(self, batch):
         """Batch -> Output."""
         with torch.inference_mode(), one_torch_thread():
-            x, features = self._embedding(batch, self._workers), []
+            x, features = self._embed_while_maps_are_found(batch), []
             for block, stride, next_stride in zip(self._blocks, self._strides, self._strides[1:], strict=False):
                 x, own = block(x, batch, batch.scale(stride), batch.scale(next_stride), self._workers)
                 features.append(own)
             return Output(self._head(features, batch, self._workers), batch.scale(self._head.strides[0]).point_to_voxel)
+
+    def _embed_while_maps_are_found(self, batch):
+        """What the first block reads, (V, C). Neighbours are searched by numpy on one thread; the others embed meanwhile."""
+        embedded = []
+
+        def find_maps():
+            for stride in sorted(set(self._strides[:-1])):
+                batch.maps.submanifold(stride, 3)
+                batch.maps.children(stride, 2)
+
+        tasks = (find_maps, lambda: embedded.append(self._embedding(batch, self._workers)))
+        self._workers.run(lambda number: tasks[number](), len(tasks))
+        return embedded[0]
 
     def close(self):
         """End the threads; the network must not be called any more."""
