@@ -11,8 +11,8 @@ import numpy as np
 
 from cmdfusion_ros.frame import Distortion
 from cmdfusion_ros.ros.calibration import read_calibration_file, read_camera_info
+from cmdfusion_ros.ros.camera_diagnostics import CameraFacts
 from cmdfusion_ros.ros.convert import MessageError
-from cmdfusion_ros.ros.diagnostics import CameraFacts
 from cmdfusion_ros.ros.transforms import ExtrapolationError, TransformError
 
 _POLL = 0.002  # seconds between looks for a transform that the worker waits for

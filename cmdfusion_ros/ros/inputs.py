@@ -73,7 +73,7 @@ class Inputs:
         try:
             stamp, frame_id = raw_stamp_ns(data), raw_frame_id(data)
         except MessageError as error:
-            self._diagnostics.cloud_arrived(0)
+            self._diagnostics.cloud_arrived(None)
             self._diagnostics.cloud_unreadable(str(error))
             return
         self._diagnostics.cloud_arrived(stamp)

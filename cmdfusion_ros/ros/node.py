@@ -21,8 +21,9 @@ from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 
 from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.ros.camera_diagnostics import CameraFacts
 from cmdfusion_ros.ros.convert import MessageError
-from cmdfusion_ros.ros.diagnostics import CameraFacts, NodeDiagnostics, NodeFacts, text_of
+from cmdfusion_ros.ros.diagnostics import NodeDiagnostics, NodeFacts, text_of
 from cmdfusion_ros.ros.extrinsics import Extrinsics
 from cmdfusion_ros.ros.inputs import Inputs
 from cmdfusion_ros.ros.interfaces import load_interfaces
@@ -104,8 +105,9 @@ class CmdfusionNode(LifecycleNode):
         self._transforms = open_transform_source(self, self.interfaces, self._make_time, self._on_static_transforms, self._warn)
         self._extrinsics = Extrinsics(self._transforms.buffer, settings)
         self.diagnostics.model = model
+        pipeline = Pipeline(segmenter, self._extrinsics, settings, self._read_message)
         self._labelling = Labelling(
-            Pipeline(segmenter, self._extrinsics, settings, self._read_message),
+            pipeline,
             taxonomy,
             CloudOutputs(self, self.interfaces, settings, taxonomy, model.checkpoint, self._extrinsics),
             ViewOutputs(self, self.interfaces, settings, taxonomy, self._extrinsics),
@@ -115,7 +117,7 @@ class CmdfusionNode(LifecycleNode):
         )
         log = self.get_logger()
         log.info(f"network {model.checkpoint} on {model.device}, {model.backend}, {model.num_parameters} parameters, warm scan {model.warmup_ms:.0f} ms")
-        log.info(f"transforms: {self._transforms.name}")
+        log.info(f"transforms: {self._transforms.name}; images decoded by {pipeline.decoder_name}")
         if model.checkpoint == "fake":
             log.warning("FAKE network: every point gets the first class; the labels mean nothing")
 

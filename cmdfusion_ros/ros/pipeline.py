@@ -16,7 +16,7 @@ from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.ros.convert import Cloud, read_cloud
 from cmdfusion_ros.ros.extrinsics import UncalibratedError
-from cmdfusion_ros.ros.images import decode_image
+from cmdfusion_ros.ros.images import image_decoder
 from cmdfusion_ros.ros.paired_cloud import CameraStatus, Mode, mode_of
 from cmdfusion_ros.ros.transforms import TransformError
 
@@ -95,13 +95,17 @@ class Pipeline:
         extrinsics: has `geometry(camera) -> CameraGeometry`, `camera_from_lidar(camera, frame_id, cloud_stamp, image_stamp)` and
             `frame_from_lidar(frame_id, cloud_stamp)`; they raise TransformError or MessageError.
         settings: NodeSettings.
-        read_message: serialised cloud or image -> message; the identity where payloads are messages already.
+        read_message: (payload, "cloud" or "image") -> message; it may raise MessageError.
+
+    Attributes:
+        settings: NodeSettings in force. decoder_name: who decodes images, "own" or "cv_bridge".
     """
 
     def __init__(self, segmenter, extrinsics, settings, read_message):
         self._segmenter = segmenter
         self._extrinsics = extrinsics
         self._read_message = read_message
+        self._decode_image, self.decoder_name = image_decoder()
         self._intensity_scale = 0.0  # sticky: one dark scan must not change what the numbers mean
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self.settings = settings
@@ -145,7 +149,7 @@ class Pipeline:
         return LabelledCloud(message, cloud, rows, frame, prediction, mode, cameras, paired.epoch, started, timings, retried)
 
     def _decode(self, payload):
-        return decode_image(self._read_message(payload, "image"))
+        return self._decode_image(self._read_message(payload, "image"))
 
     def _views(self, paired, cloud, decoding, points):
         """The CameraViews of the images that can be used, and {camera: CameraReport} of every camera."""
