@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from cmdfusion_ros.checkpoint import load_checkpoint
-from cmdfusion_ros.config import SettingsError, load_settings, save_settings, settings_from_dict
+from cmdfusion_ros.config import load_settings, settings_from_dict
 from cmdfusion_ros.data.semantic_kitti import SemanticKitti
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.trainer import CURVES, LOG, NETWORK, RECIPE, STATE, Trainer
@@ -168,12 +168,3 @@ def test_a_run_that_diverges_stops_and_says_where(data, tmp_path):
 def test_a_resumed_run_can_be_moved(data, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "moved")
     assert Trainer(recipe(), data, tmp_path / "moved", resume=True).step == 8
-
-
-def test_recipes_come_back_from_yaml_and_know_their_datasets(tmp_path):
-    save_settings(recipe(), tmp_path / "recipe.yaml")
-    assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe()
-    with pytest.raises(SettingsError, match="train.dataset: class map street reads .*pandaset.*, not 'waymo'"):
-        recipe(train={"dataset": "waymo", "sequences": ["01"]})
-    with pytest.raises(SettingsError, match="learning_rat: unknown setting; did you mean 'learning_rate'"):
-        recipe(learning_rat=1.0)

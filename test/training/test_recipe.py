@@ -1,0 +1,34 @@
+"""Recipes come back from YAML, know their datasets, and those that ship can be read."""
+
+from pathlib import Path
+
+import pytest
+
+from cmdfusion_ros.config import SettingsError, load_settings, save_settings, settings_from_dict
+from cmdfusion_ros.training.recipe import Recipe
+
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "config" / "train").glob("*.yaml"))
+
+
+def test_a_recipe_comes_back_from_yaml(tmp_path):
+    recipe = settings_from_dict(Recipe, {"train": {"sequences": ["00", "01"]}, "augment": {"yaw": 90.0, "paste": ["person"]}, "model": {"channels": 8}})
+    save_settings(recipe, tmp_path / "recipe.yaml")
+    assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe
+
+
+def test_a_dataset_that_the_class_map_cannot_read_is_refused():
+    with pytest.raises(SettingsError, match="train.dataset: class map street reads .*pandaset.*, not 'waymo'"):
+        settings_from_dict(Recipe, {"train": {"dataset": "waymo", "sequences": ["01"]}})
+
+
+def test_a_misspelt_setting_is_named_with_the_nearest():
+    with pytest.raises(SettingsError, match="learning_rat: unknown setting; did you mean 'learning_rate'"):
+        settings_from_dict(Recipe, {"learning_rat": 1.0})
+    with pytest.raises(SettingsError, match="augment.yav: unknown setting; did you mean 'yaw'"):
+        settings_from_dict(Recipe, {"augment": {"yav": 1.0}})
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_recipe_reads_and_trains_on_something(path):
+    recipe = load_settings(Recipe, path)
+    assert recipe.train.sequences and recipe.licence and recipe.attribution
