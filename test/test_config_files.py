@@ -181,7 +181,7 @@ def test_the_foxglove_layout_shows_our_topics():
 def test_the_aggregator_sorts_every_diagnostic_of_the_node():
     groups = load_yaml(CONFIG / "diagnostics_aggregator.yaml")["/**"]["ros__parameters"]["cmdfusion"]["analyzers"].values()
     source = "".join(path.read_text() for path in (CONFIG.parent / "cmdfusion_ros" / "ros").glob("*diagnostics.py"))
-    parts = {name.format(name="front") for name in re.findall(r'Part\(f?"([^"]+)"', source)}
+    parts = {re.sub(r"{.*}", "front", name) for name in re.findall(r'Part\(f?"([^"]+)"', source)}
     assert parts == {"pipeline", "lidar", "sync", "model", "camera/front"}
     for part in parts:
         name = f"cmdfusion: {part}"

@@ -18,7 +18,7 @@ PACKAGE = REPOSITORY / "cmdfusion_ros"
 MANIFEST = ElementTree.parse(REPOSITORY / "package.xml").getroot()
 INTERFACES = sorted([*(REPOSITORY / "msg").glob("*.msg"), *(REPOSITORY / "srv").glob("*.srv")])
 PIP_NAMES = {"yaml": "PyYAML", "cv2": "opencv-python-headless"}
-OPTIONAL = {"triton", "torchsparse"}  # faster backends, tried and left out where absent
+OPTIONAL = {"triton", "torchsparse", "spconv", "MinkowskiEngine"}  # faster backends and those we are measured against; left out where absent
 
 
 def named_in_manifest(*tags):
