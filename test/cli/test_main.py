@@ -15,7 +15,14 @@ def test_help_names_every_verb_and_imports_none(capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert all(verb in text for verb in cli.VERBS)
-    code = "import sys; from cmdfusion_ros.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules, 'numpy' in sys.modules)"
+    code = """
+import sys
+from cmdfusion_ros.cli.main import main
+try:
+    main(["--help"])
+except SystemExit:
+    print("torch" in sys.modules, "numpy" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False False"
 

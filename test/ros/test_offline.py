@@ -1,0 +1,83 @@
+"""Without ROS the node's own synchroniser and pipeline label a bag: every cloud, with the right cameras."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cmdfusion_ros.data.bags import Bag, BagWriter, read_labelled_clouds
+from cmdfusion_ros.ros import offline
+from cmdfusion_ros.ros.offline import LABELLED_TOPIC
+
+
+def run(capsys, *arguments):
+    """(exit code, events) of the offline process, called in this one."""
+    code = offline.main([str(argument) for argument in arguments])
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def modes_of(events):
+    return [event["mode"] for event in events if event["event"] == "message"]
+
+
+def counts_of(events):
+    return [event["counts"] for event in events if event["event"] == "counts"][-1]
+
+
+def test_every_cloud_is_labelled_in_order_with_both_cameras(small_bag, tmp_path, capsys):
+    code, events = run(capsys, small_bag, "--out", tmp_path / "out", "--backend", "fake")
+    assert code == 0 and modes_of(events) == ["FUSED"] * 8
+    counts = counts_of(events)
+    assert counts["received"] == counts["labelled"] == 8 and not any(value for key, value in counts.items() if key.startswith("dropped"))
+    stamps = [stamp for stamp, _ in read_labelled_clouds(tmp_path / "out", LABELLED_TOPIC)]
+    assert stamps == [1_700_000_000_000_000_000 + index * 100_000_000 for index in range(8)]
+
+
+def test_the_labelled_bag_holds_the_points_as_they_came_and_the_transforms(small_bag, tmp_path, capsys):
+    run(capsys, small_bag, "--out", tmp_path / "out", "--backend", "fake")
+    _, columns = next(read_labelled_clouds(tmp_path / "out", LABELLED_TOPIC))
+    assert columns.dtype.names == ("x", "y", "z", "intensity", "rgb", "label", "confidence", "camera_mask") and len(columns) == 2000
+    assert set(columns["label"]) <= {0, 1}  # the stand-in says road of every point it saw
+    with Bag(tmp_path / "out") as bag:
+        assert bag.topics["/tf_static"].latched and bag.topics[LABELLED_TOPIC].count == 8
+
+
+def test_a_silent_camera_costs_no_cloud_only_its_own_share(small_bag, tmp_path, capsys):
+    _, events = run(capsys, small_bag, "--out", tmp_path / "one", "--backend", "fake", "--silence", "front@0.35")
+    assert counts_of(events)["labelled"] == 8
+    modes = modes_of(events)
+    assert modes == ["FUSED"] * modes.index("PARTIAL") + ["PARTIAL"] * (8 - modes.index("PARTIAL")) and modes.index("PARTIAL") in (3, 4)
+    _, events = run(capsys, small_bag, "--out", tmp_path / "all", "--backend", "fake", "--silence", "all@0.35")
+    assert counts_of(events)["labelled"] == 8 and modes_of(events)[-4:] == ["LIDAR_ONLY"] * 4
+
+
+def test_a_cloud_that_cannot_be_read_is_counted_and_the_others_are_labelled(small_bag, tmp_path, capsys):
+    with Bag(small_bag) as bag, BagWriter(tmp_path / "damaged") as writer:
+        for number, message in enumerate(bag.messages()):
+            late_cloud = message.topic == "/lidar/points" and number > 15
+            data = message.data.replace(b"x\x00", b"q\x00", 1) if late_cloud else message.data  # a cloud without x
+            writer.write(message.topic, message.msgtype, message.time, data, latched=message.topic == "/tf_static")
+    code, events = run(capsys, tmp_path / "damaged", "--out", tmp_path / "out", "--backend", "fake")
+    counts = counts_of(events)
+    assert code == 0 and counts["received"] == 8 == counts["labelled"] + counts["dropped.malformed"] and counts["dropped.malformed"] > 0
+    assert any(event["event"] == "unlabelled" and "'x'" in event["why"] for event in events)
+
+
+def test_measuring_labels_a_few_clouds_and_writes_nothing(small_bag, capsys):
+    code, events = run(capsys, small_bag, "--measure", 3, "--backend", "fake")
+    assert code == 0 and events[-1]["event"] == "measured" and 0 < events[-1]["seconds"] < 10
+    assert np.isfinite(events[-1]["seconds"])
+
+
+@pytest.mark.parametrize(
+    "arguments, why",
+    [
+        (["--out", "{tmp}/out", "--points", "/nope"], "no PointCloud2 on /nope"),
+        (["--out", "{tmp}", "--backend", "fake"], "exists; move it away"),
+        (["--out", "{tmp}/out", "--backend", "fake", "--silence", "rear@1"], "expected CAMERA@SECONDS"),
+        (["--out", "{tmp}/out", "--checkpoint", "{tmp}/no.safetensors"], "model.checkpoint"),
+    ],
+)
+def test_what_cannot_be_done_is_said_as_an_event(small_bag, tmp_path, capsys, arguments, why):
+    code, events = run(capsys, small_bag, *(word.format(tmp=tmp_path) for word in arguments))
+    assert code == 1 and events[-1]["event"] == "failed" and why in events[-1]["why"]
