@@ -12,18 +12,17 @@ from cmdfusion_ros.ros.paired_cloud import Mode
 from cmdfusion_ros.ros.sync_settings import CameraTiming, PairingSettings, SyncSettings
 
 
-def load_simulation():
-    """benchmarks/pairing_simulation.py, loaded once for all tests."""
-    if "pairing_simulation" not in sys.modules:
-        path = Path(__file__).resolve().parents[2] / "benchmarks" / "pairing_simulation.py"
-        spec = importlib.util.spec_from_file_location("pairing_simulation", path)
-        module = sys.modules["pairing_simulation"] = importlib.util.module_from_spec(spec)
+def load_beside(name):
+    """A module of this folder; pytest's importlib mode does not put the folder on the path."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    return sys.modules["pairing_simulation"]
+    return sys.modules[name]
 
 
-simulation = load_simulation()
-Action, Arrival, play, MS, BEGIN = simulation.Action, simulation.Arrival, simulation.play, simulation.MS, simulation.BEGIN
+stories = load_beside("pairing_stories")
+Action, Arrival, play, MS, BEGIN = stories.Action, stories.Arrival, stories.play, stories.MS, stories.BEGIN
 CAMERAS = ("front", "left")
 few = run_with(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
