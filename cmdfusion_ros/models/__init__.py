@@ -1,6 +1,7 @@
 """Networks: batch in, logits out; no files, no losses."""
 
 from cmdfusion_ros.geometry.voxels import VoxelGrid
+from cmdfusion_ros.models.spv_pyramid import SpvPyramid
 
 
 def build_network(model_config, num_classes):
@@ -10,8 +11,6 @@ def build_network(model_config, num_classes):
         model_config: a ModelConfig.
         num_classes: columns of the logits.
     """
-    from cmdfusion_ros.models.spv_pyramid import SpvPyramid  # here, so that `models.grid_of` and the types load without the networks
-
     return SpvPyramid(model_config.channels, model_config.strides, num_classes)
 
 

@@ -229,7 +229,7 @@ def _fold_residual(block):
     """ResidualBlock -> its two convolutions and the weight (C, C) of the skip connection, whose bias the second takes over."""
     skip = fold(block.skip, block.skip_norm)
     second = fold(block.second, block.second_norm)
-    return fold(block.first, block.first_norm), FoldedConv(second.weights, second.bias + skip.bias), skip.weights[0]
+    return fold(block.first, block.first_norm), FoldedConv(second.weight, second.bias + skip.bias), skip.weight[0]
 
 
 def _fold_mlp(mlp):
