@@ -39,12 +39,13 @@ class Labelling:
         now_ros: int ns of the node's clock. log: rclpy logger.
 
     Attributes:
+        taxonomy: as given.
         paused: while True no cloud is labelled.
         save_to: Path to which the next labelled cloud is written, or None.
     """
 
     def __init__(self, pipeline, taxonomy, outputs, views, diagnostics, now_ros, log):
-        self._pipeline, self._taxonomy, self._outputs, self._views = pipeline, taxonomy, outputs, views
+        self._pipeline, self.taxonomy, self._outputs, self._views = pipeline, taxonomy, outputs, views
         self._diagnostics, self._now_ros, self._log = diagnostics, now_ros, log
         self.paused = False
         self.save_to = None
@@ -79,7 +80,7 @@ class Labelling:
     def publish(self, released, labelled):
         """Publish a LabelledCloud on every topic that somebody subscribes to."""
         started = time.monotonic_ns()
-        prediction = self._taxonomy.translate(labelled.prediction)
+        prediction = self.taxonomy.translate(labelled.prediction)
         self._outputs.publish_clouds(labelled, prediction)
         published = time.monotonic_ns()
         total_ms = (published - released.at_ns) / 1e6
@@ -109,7 +110,7 @@ class Labelling:
         if self.save_to is None:
             return
         path, self.save_to = self.save_to, None
-        save_frame(path, labelled, prediction, self._taxonomy.class_map, self._pipeline.settings)
+        save_frame(path, labelled, prediction, self.taxonomy.class_map, self._pipeline.settings)
         self._log.info(f"saved {path}")
 
 

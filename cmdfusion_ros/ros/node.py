@@ -64,7 +64,7 @@ class CmdfusionNode(LifecycleNode):
     def __init__(self, **arguments):
         super().__init__("cmdfusion", **arguments)
         self._labelling = self._pairing = self._inputs = self._worker = self._transforms = self._extrinsics = self._jumps = None
-        self.parameters = NodeParameters(self, self._on_settings)
+        self.parameters = NodeParameters(self, self._on_settings, self._check_settings)
         self.interfaces = load_interfaces()
         for line in [*self.parameters.warnings, *self.interfaces.complaints()]:
             self.get_logger().warning(line)
@@ -100,8 +100,7 @@ class CmdfusionNode(LifecycleNode):
         settings = self.settings
         segmenter, model = open_segmenter(settings.model)
         taxonomy = open_taxonomy(segmenter.class_map, settings.output.taxonomy, settings.output.palette_file)
-        for name in settings.filter.classes:
-            taxonomy.class_map.label(name)  # an unknown one is an error that names the known ones
+        taxonomy.check(settings.filter.classes)
         self._transforms = open_transform_source(self, self.interfaces, self._make_time, self._on_static_transforms, self._warn)
         self._extrinsics = Extrinsics(self._transforms.buffer, settings)
         self.diagnostics.model = model
@@ -189,6 +188,10 @@ class CmdfusionNode(LifecycleNode):
         self._extrinsics.forget()
         if self._inputs:
             self._inputs.look_for_transforms()
+
+    def _check_settings(self, settings):
+        if self._labelling:
+            self._labelling.taxonomy.check(settings.filter.classes)
 
     def _on_settings(self, settings):
         self.diagnostics.settings = settings

@@ -81,7 +81,7 @@ class CloudOutputs:
         rule = self.settings.filter
         class_map = self._taxonomy.class_map
         removed = np.zeros(256, bool)
-        removed[[class_map.label(name) for name in rule.classes if name in class_map.names]] = True
+        removed[[class_map.label(name) for name in rule.classes]] = True
         keep = labelled.cloud.usable & (rule.min_confidence <= 0)
         keep[labelled.rows] = ~removed[prediction.labels] & (prediction.confidence >= rule.min_confidence)
         if any(rule.ego_box):

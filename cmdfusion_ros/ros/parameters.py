@@ -21,18 +21,20 @@ class NodeParameters:
         warnings: lines about overrides that no parameter is declared for.
     """
 
-    def __init__(self, node, on_change):
+    def __init__(self, node, on_change, check):
         """Declare every parameter on `node` with the overrides it was started with.
 
         Args:
             node: an rclpy Node.
             on_change: called with the new NodeSettings after a parameter changed at run time.
+            check: called with NodeSettings that a change would give; it may refuse them with a SettingsError.
 
         Raises:
             SettingsError: an override of a wrong type or out of bounds, before anything else happens.
         """
         self._node = node
         self._on_change = on_change
+        self._refuse = check
         self._names = []
         for parameter in node_parameters():
             self._declare(parameter)
@@ -70,6 +72,7 @@ class NodeParameters:
         values = {name: self._node.get_parameter(name).value for name in self._names}
         try:
             settings = node_settings({**values, **ours})
+            self._refuse(settings)
         except SettingsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if not hasattr(self._node, "add_post_set_parameters_callback"):  # Humble: this is the only callback there is

@@ -23,6 +23,12 @@ class Taxonomy:
         confidence = np.where(labels == IGNORE_LABEL, np.float32(0), prediction.confidence)
         return Prediction(labels, confidence, prediction.camera_mask)
 
+    def check(self, names):
+        """Raise SettingsError where one of `names` is no class that is published."""
+        for name in names:
+            if name not in self.class_map.names:
+                raise SettingsError(f"filter.classes: no class {name!r} in {self.class_map.name}{nearest_name(name, self.class_map.names)}")
+
 
 def open_taxonomy(model_map, name="model", palette_file=""):
     """The Taxonomy called `name` for a network with the ClassMap `model_map`.
