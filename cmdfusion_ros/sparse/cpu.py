@@ -1,7 +1,8 @@
 """The fast way on a CPU, for inference: a convolution in blocks of output rows, with bias, skip connection and LeakyReLU in the same pass.
 
-Against the reference in `conv`: products go into scratch memory that each thread keeps, centre product, bias and skip connection are one product in place
-(the segmented sum then adds all of it), and the rows of a block are still in the cache when they are activated. Results are the same to rounding.
+Against the reference in `conv`: offsets with about equally many pairs are multiplied in one batch, products go into scratch memory that each thread keeps,
+centre product, bias and skip connection are one product in place (the segmented sum then adds all of it), and the rows of a block are still in the cache when
+they are activated. Results are the same to rounding.
 """
 
 import threading
@@ -10,68 +11,136 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-BLOCK_ROWS = 8192  # of output; with 6 pairs a row and 32 channels a block's products are 6 MB
-MIN_BLOCK_ROWS = 1024  # below it, a block's 54 calls cost more than its work
+BLOCK_ROWS = 8192  # rows of a layer without neighbours that one thread takes at a time
+MIN_BLOCK_ROWS = 1024
+BLOCK_PAIRS = 65536  # pairs of a convolution that one thread takes at a time: with 32 channels their products are 8 MB
+MIN_BLOCK_PAIRS = 8192  # below it, a block's calls cost more than its work
+CALL_MACS = 200_000  # multiply-adds in the time of one more call: what may be wasted on padding to save it
+
+
+class Group(NamedTuple):
+    """Offsets of a block that are multiplied in one batch, each padded to `rows` pairs.
+
+    Attributes:
+        offsets: list of offset numbers.
+        in_rows: (len(offsets) * rows,) int32, input rows, offset by offset; padding points at row 0.
+        rows: pairs of each offset, padding included.
+        start: row of the block's products where this group's begin.
+    """
+
+    offsets: list
+    in_rows: torch.Tensor
+    rows: int
+    start: int
 
 
 class Block(NamedTuple):
     """The pairs of consecutive output rows.
 
+    Products lie in this order: those of the centre offset (one for each output row) if the map has one, then group by group.
+
     Attributes:
         start, end: output rows.
-        offsets: tuple of offset numbers that have pairs here.
-        in_rows: tuple, for each of them its (p,) int32 input rows; None for the centre, whose input rows are the output rows.
-        sizes: list of pairs of each of them.
-        order, starts: the block's pairs sorted by output row, and where each row begins, as `Bags` has them.
+        num_products: rows of all products, padding included.
+        groups: list of Group.
+        order, starts: for each output row its products, and where they begin in `order`; as `Bags` has them.
     """
 
     start: int
     end: int
-    offsets: tuple
-    in_rows: tuple
-    sizes: list
+    num_products: int
+    groups: list
     order: torch.Tensor
     starts: torch.Tensor
 
 
-def row_blocks(num_rows, num_threads, block_rows=BLOCK_ROWS):
-    """Bounds [(start, end)] of blocks of about equal size: at most `block_rows` long, a few for each thread where rows are few."""
-    num_blocks = max(-(-num_rows // block_rows), min(num_threads, num_rows // MIN_BLOCK_ROWS), 1)
+def row_blocks(num_rows, num_threads):
+    """Bounds [(start, end)] of blocks of about equal size: at most BLOCK_ROWS long, at least one for each thread unless rows are few."""
+    return _bounds(num_rows, max(-(-num_rows // BLOCK_ROWS), min(num_threads, num_rows // MIN_BLOCK_ROWS), 1))
+
+
+def _bounds(num_rows, num_blocks):
     edges = [num_rows * i // num_blocks for i in range(num_blocks + 1)]
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def make_blocks(kernel_map, workers):
-    """The pairs of a KernelMap (on the CPU) in blocks of output rows: a list of Block."""
-    bounds = row_blocks(kernel_map.num_out, workers.num_threads)
+def make_blocks(kernel_map, num_threads, max_padding):
+    """The pairs of a KernelMap (on the CPU) in blocks of output rows.
+
+    Args:
+        kernel_map: KernelMap.
+        num_threads: threads that will share the blocks.
+        max_padding: pairs that may be wasted on an offset to have it in the batch of another.
+
+    Returns:
+        list of Block.
+    """
+    num_pairs = len(kernel_map.in_rows)
+    bounds = _bounds(kernel_map.num_out, max(-(-num_pairs // BLOCK_PAIRS), min(num_threads, num_pairs // MIN_BLOCK_PAIRS), 1))
+    in_rows, out_rows, counts = kernel_map.in_rows.numpy(), kernel_map.out_rows.numpy(), np.array(kernel_map.counts)
+    firsts = np.concatenate([[0], np.cumsum(counts)])
     edges = np.array([0] + [end for _, end in bounds])
-    out_rows = kernel_map.out_rows.numpy()
-    firsts = np.concatenate([[0], np.cumsum(kernel_map.counts)])
-    cuts = np.stack([first + np.searchsorted(out_rows[first:last], edges) for first, last in zip(firsts, firsts[1:], strict=False)])  # (K, blocks + 1)
-    blocks = [None] * len(bounds)
-
-    def make(number):
-        blocks[number] = _make_block(kernel_map, *bounds[number], cuts[:, number], cuts[:, number + 1])
-
-    workers.run(make, len(bounds))
+    cuts = np.stack([firsts[k] + np.searchsorted(out_rows[firsts[k] : firsts[k + 1]], edges) for k in range(len(counts))])  # (K, blocks + 1)
+    sizes = np.diff(cuts)  # (K, blocks): pairs of every offset in every block
+    layouts = [_lay_out(sizes[:, number], kernel_map.centre, max_padding) for number in range(len(bounds))]
+    # Where each pair's product lies among those of its block. Pairs are sorted by offset, then by output row, so by offset, then by block.
+    shifts = (np.stack([layout.places for layout in layouts], axis=1) - cuts[:, :-1]).astype(np.int32)
+    places = np.repeat(shifts.ravel(), sizes.ravel())
+    places += np.arange(num_pairs, dtype=np.int32)
+    order, starts = _by_output(places, out_rows, firsts, kernel_map.num_out)
+    blocks = []
+    for number, ((start, end), layout) in enumerate(zip(bounds, layouts, strict=True)):
+        groups = []
+        for offsets, rows, first in layout.groups:
+            padded = np.zeros((len(offsets), rows), np.int32)
+            for line, k in zip(padded, offsets, strict=True):
+                line[: sizes[k, number]] = in_rows[cuts[k, number] : cuts[k, number + 1]]
+            groups.append(Group(offsets, torch.from_numpy(padded.reshape(-1)), rows, first))
+        own = torch.from_numpy(order[starts[start] : starts[end]])
+        blocks.append(Block(start, end, layout.num_products, groups, own, torch.from_numpy(starts[start:end] - starts[start])))
     return blocks
 
 
-def _make_block(kernel_map, start, end, begins, ends):
-    out_rows = kernel_map.out_rows.numpy()
-    offsets = [int(k) for k in np.flatnonzero(ends > begins)]
-    sizes = [int(ends[k] - begins[k]) for k in offsets]
-    rows = [out_rows[begins[k] : ends[k]] - np.int32(start) for k in offsets]
-    in_rows = tuple(None if k == kernel_map.centre else kernel_map.in_rows[begins[k] : ends[k]] for k in offsets)
-    counts = np.bincount(np.concatenate(rows), minlength=end - start) if rows else np.zeros(end - start, np.int64)
-    starts = np.cumsum(counts) - counts
-    order, cursor, first = np.empty(sum(sizes), np.int32), starts.copy(), 0
-    for targets, size in zip(rows, sizes, strict=True):  # a counting sort: no target comes twice within one offset
+class _Layout(NamedTuple):
+    """Where the products of a block's offsets lie: `places` (K,) first row of each offset, `groups` [(offsets, rows of each, first row)], `num_products`."""
+
+    places: np.ndarray
+    groups: list
+    num_products: int
+
+
+def _lay_out(sizes, centre, max_padding):
+    """Group the offsets of one block: largest first, each group as long as no member wastes more than `max_padding` rows."""
+    places, groups, end = np.zeros(len(sizes), np.int64), [], 0
+    if centre is not None:
+        end = int(sizes[centre])
+    offsets = sorted((k for k in range(len(sizes)) if sizes[k] and k != centre), key=lambda k: -sizes[k])
+    while offsets:
+        rows = int(sizes[offsets[0]])
+        members = [k for k in offsets if rows - sizes[k] <= max_padding]
+        offsets = offsets[len(members) :]
+        groups.append((members, rows, end))
+        for k in members:
+            places[k] = end
+            end += rows
+    return _Layout(places, groups, end)
+
+
+def _by_output(places, out_rows, firsts, num_out):
+    """`places` (P,) sorted by output row, and where each of these begins, (num_out + 1,), both int32.
+
+    A counting sort, offset by offset (`firsts`: where each begins): within one no output row comes twice.
+    """
+    starts = np.zeros(num_out + 1, np.int32)
+    np.cumsum(np.bincount(out_rows, minlength=num_out), out=starts[1:])
+    order, cursor = np.empty(len(out_rows), np.int32), starts[:-1].copy()
+    for first, last in zip(firsts, firsts[1:], strict=False):
+        targets = out_rows[first:last]
         position = cursor[targets]
-        order[position] = np.arange(first, first + size, dtype=np.int32)
-        cursor[targets] = position + 1
-        first += size
-    return Block(start, end, tuple(offsets), in_rows, sizes, torch.from_numpy(order), torch.from_numpy(starts.astype(np.int32)))
+        order[position] = places[first:last]
+        position += 1
+        cursor[targets] = position
+    return order, starts
 
 
 _scratch = threading.local()
@@ -87,9 +156,9 @@ def scratch(name, rows, columns):
 
 
 class FoldedConv(NamedTuple):
-    """A convolution as inference needs it: `weights` K tensors (C_in, C_out), `bias` (C_out,)."""
+    """A convolution as inference needs it: `weight` (K, C_in, C_out), `bias` (C_out,)."""
 
-    weights: tuple
+    weight: torch.Tensor
     bias: torch.Tensor
 
 
@@ -100,7 +169,7 @@ def fold(conv, norm=None):
     if norm is not None:
         scale, shift = affine_of(norm)
         weight, bias = weight * scale, bias * scale + shift
-    return FoldedConv(tuple(weight.contiguous().unbind(0)), bias.clone())
+    return FoldedConv(weight.clone(), bias.clone())
 
 
 def affine_of(norm):
@@ -117,38 +186,57 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
         conv: FoldedConv.
         features: (V_in, C_in) float32.
         kernel_map: KernelMap on the CPU.
-        skip: (skip_features (V_out, C), weight (C, C_out)), whose product is added too, or None; only for kernels with a centre (submanifold).
+        skip: (skip_features (V_out, C), weight (C, C_out) or None for the identity), whose product is added too, or None; only for kernels with a centre
+            (submanifold).
         slope: of a LeakyReLU; None for no activation.
 
     Returns:
         (V_out, C_out) float32.
     """
-    blocks = kernel_map.derived(("blocks", workers.num_threads), lambda: make_blocks(kernel_map, workers))
+    max_padding = CALL_MACS // conv.weight[0].numel()
+    blocks = kernel_map.derived(("blocks", workers.num_threads, max_padding), lambda: make_blocks(kernel_map, workers.num_threads, max_padding))
     out = features.new_empty(kernel_map.num_out, len(conv.bias))
-    workers.run(lambda number: _convolve_block(blocks[number], conv, features, out, skip, slope), len(blocks))
+    workers.run(lambda number: _convolve_block(blocks[number], kernel_map.centre, conv, features, out, skip, slope), len(blocks))
     return out
 
 
-def _convolve_block(block, conv, features, out, skip, slope):
+def _convolve_block(block, centre, conv, features, out, skip, slope):
     """Rows start..end of `out`."""
-    products = scratch("products", sum(block.sizes), out.shape[1])
-    bias_is_in = False
-    for k, rows, target in zip(block.offsets, block.in_rows, products.split(block.sizes), strict=True):
-        if rows is None:
-            torch.addmm(conv.bias, features[block.start : block.end], conv.weights[k], out=target)
-            if skip is not None:
-                target.addmm_(skip[0][block.start : block.end], skip[1])
-            bias_is_in = True
-        else:
-            gathered = scratch("gathered", len(rows), features.shape[1])
-            torch.index_select(features, 0, rows, out=gathered)
-            torch.mm(gathered, conv.weights[k], out=target)
     result = out[block.start : block.end]
-    if products.numel():
+    products = scratch("products", block.num_products, out.shape[1])
+    if centre is not None:
+        own = torch.addmm(conv.bias, features[block.start : block.end], conv.weight[centre], out=products[: len(result)])
+        if skip is not None:
+            _add_product(own, skip[0][block.start : block.end], skip[1])
+    for group in block.groups:
+        _multiply_group(group, conv.weight, features, products)
+    if centre is None and not block.groups:
+        result.zero_()
+    elif block.groups:
         result.copy_(torch.nn.functional.embedding_bag(block.order, products, block.starts, mode="sum"))
     else:
-        result.zero_()
-    if not bias_is_in:
+        result.copy_(products)
+    if centre is None:
         result += conv.bias
     if slope is not None:
         torch.nn.functional.leaky_relu_(result, slope)
+
+
+def _multiply_group(group, weight, features, products):
+    """The products of one Group."""
+    (_, in_channels, out_channels), num_rows = weight.shape, len(group.in_rows)
+    gathered = scratch("gathered", num_rows, in_channels)
+    torch.index_select(features, 0, group.in_rows, out=gathered)
+    target = products[group.start : group.start + num_rows]
+    if len(group.offsets) == 1:
+        torch.mm(gathered, weight[group.offsets[0]], out=target)
+    else:
+        torch.bmm(gathered.view(-1, group.rows, in_channels), weight[group.offsets], out=target.view(-1, group.rows, out_channels))
+
+
+def _add_product(target, features, weight):
+    """target += features @ weight, where no weight is the identity."""
+    if weight is None:
+        target += features
+    else:
+        target.addmm_(features, weight)

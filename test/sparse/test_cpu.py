@@ -23,8 +23,9 @@ def workers(request):
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks so small that the test clouds have many."""
-    monkeypatch.setattr(cpu, "MIN_BLOCK_ROWS", 16)
-    monkeypatch.setattr(cpu.row_blocks, "__defaults__", (100,))
+    monkeypatch.setattr(cpu, "MIN_BLOCK_PAIRS", 64)
+    monkeypatch.setattr(cpu, "BLOCK_PAIRS", 500)
+    monkeypatch.setattr(cpu, "CALL_MACS", 1000)  # so that groups of one and of several offsets occur
 
 
 def random_tensor(channels, num_voxels=2000, seed=0):
@@ -82,8 +83,15 @@ def test_a_residual_block_in_two_calls_equals_the_layers_one_by_one(workers):
         folded = cpu.fold(second, norms[1])
         folded = folded._replace(bias=folded.bias + folded_skip.bias)
         hidden = cpu.convolve(workers, cpu.fold(first, norms[0]), x.features, kernel_map, slope=0.1)
-        result = cpu.convolve(workers, folded, hidden, kernel_map, skip=(x.features, folded_skip.weights[0]), slope=0.1)
+        result = cpu.convolve(workers, folded, hidden, kernel_map, skip=(x.features, folded_skip.weight[0]), slope=0.1)
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_skip_connection_without_weight_adds_the_features_themselves(workers):
+    x, conv = random_tensor(8), SubmanifoldConv(8, 8)
+    with torch.inference_mode():
+        result = cpu.convolve(workers, cpu.fold(conv), x.features, x.maps.submanifold(1, 3), skip=(x.features, None))
+        torch.testing.assert_close(result, conv(x).features + x.features, rtol=1e-5, atol=1e-5)
 
 
 def test_results_repeat_bit_by_bit_whatever_the_number_of_threads():
@@ -125,7 +133,7 @@ def test_no_voxels_give_no_rows(workers):
 
 def test_blocks_of_rows_cover_all_rows_once():
     for num_rows, num_threads in ((0, 2), (5, 4), (3000, 2), (100_000, 3)):
-        bounds = cpu.row_blocks(num_rows, num_threads, 8192)
+        bounds = cpu.row_blocks(num_rows, num_threads)
         assert bounds[0][0] == 0 and bounds[-1][1] == num_rows
         assert all(end == start for (_, end), (start, _) in zip(bounds, bounds[1:], strict=False))
-        assert max(end - start for start, end in bounds) <= 8192
+        assert max(end - start for start, end in bounds) <= cpu.BLOCK_ROWS
