@@ -33,12 +33,12 @@ class ClockWatch:
     def is_left_over(self, stamp, horizon):
         """Whether a message was still under way when the ROS clock jumped back: stamped near the time before, not near the time now.
 
-        `horizon`: how far from the time before, and for how long after the jump.
+        `horizon`: how far from the time before, and for how long after the jump at most; long before the clock comes to where it was.
         """
         if self._jump is None:
             return False
         before, after = self._jump
-        if self.ros > after + horizon:
+        if self.ros > after + min(horizon, (before - after) // 2):
             self._jump = None
             return False
         return abs(stamp - before) < min(abs(stamp - self.ros), horizon)

@@ -106,3 +106,15 @@ def test_a_new_time_line_of_the_clouds_keeps_a_camera_that_was_there_first():
     just_there = stream_of(5000, 5100, 1000)
     just_there.start_time_line()
     assert just_there.nearest(9999 * MS).stamp == 1000 * MS
+
+
+def test_hits_from_before_a_silence_do_not_count_after_it():
+    stream = stream_of(0, 100, recover_after=2)
+    for _ in range(5):
+        stream.judge(True, False, 0, 0)
+    stream.refresh(2000 * MS, 2000 * MS)
+    stream.add(2100 * MS, "back", 2100 * MS)
+    stream.judge(True, False, 0, 0)
+    assert not stream.worth_waiting
+    stream.judge(True, False, 0, 0)
+    assert stream.worth_waiting

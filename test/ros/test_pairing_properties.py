@@ -158,3 +158,12 @@ def test_the_mode_counts_the_images(sync_settings, happenings):
     for paired in play(settings_of(sync_settings), happenings).clouds:
         assert paired.mode is {0: Mode.LIDAR_ONLY, 1: Mode.PARTIAL, 2: Mode.FUSED}[len(paired.images)]
         assert set(paired.camera_states) == set(CAMERAS)
+
+
+def test_what_a_camera_taught_at_one_deadline_holds_for_the_next_cloud_whenever_the_tick_comes():
+    """The wait of the first cloud was in vain, so the second must not get the image that comes after that."""
+    happenings = [Arrival(900 * MS, "front", BEGIN + 500 * MS, "old"), Arrival(1250 * MS, "front", BEGIN + 1090 * MS, "late")]
+    happenings += [Arrival(time * MS, None, BEGIN + (time - 10) * MS, time) for time in (1000, 1100)]
+    sync_settings = SyncSettings(max_wait=0.2, offline_after=0.1, recover_after=1, startup_grace=0.0, clock_skew_limit=0.0)
+    results = [outcome(play(settings_of(sync_settings, ("front",)), happenings, tick=tick)) for tick in (None, 1 * MS)]
+    assert results[0] == results[1] and [row[3] for row in results[0]] == [Mode.LIDAR_ONLY] * 2

@@ -210,3 +210,31 @@ def test_a_small_step_back_of_the_clock_is_a_jump_only_where_ros_says_so():
     assert play(settings(), stream(None, 20), clock=SimulatedClock(ros)).resets == []
     jumped = play(settings(), stream(None, 20) + [says_so], clock=SimulatedClock(ros))
     assert jumped.resets == [(2 * SECOND, "ROS clock jumped back")]
+
+
+def test_a_small_step_back_of_the_clock_makes_no_cloud_wait_longer_by_it():
+    """Host time corrected by 800 ms while a cloud waits; the sensors have clocks of their own."""
+    clock = SimulatedClock(lambda steady: BEGIN + steady - (800 * MS if steady >= 240 * MS else 0))
+    played = play(settings("dead"), [cloud(230, 200), image("dead", 240, 100)], clock=clock)
+    assert played.released[0][0] <= 305 * MS
+
+
+def test_a_small_step_back_of_the_clock_does_not_hide_that_a_camera_died():
+    clock = SimulatedClock(lambda steady: BEGIN + steady - (800 * MS if steady >= 1150 * MS else 0))
+    played = play(settings("front", recover_after=100), stream(None, 40) + stream("front", 10), clock=clock)
+    assert waits(played)[21:] == [0.0] * 19
+    assert len([wait for wait in waits(played)[10:] if wait]) <= 11
+
+
+@pytest.mark.parametrize("back", [500, 3000])
+def test_after_a_seek_back_the_same_stretch_is_played_without_loss(back):
+    """Also where the clock passes the moment of the jump again."""
+    once = stream(None, 40, begin=1000) + stream("front", 40, begin=1000, latency=50)
+    jump = 5040
+    again = [Arrival(a.time + back * MS, a.camera, a.stamp, a.payload) for a in once if a.time > (jump - back) * MS]
+    rest = [Arrival(a.time + back * MS, a.camera, a.stamp, a.payload) for a in stream(None, 20, begin=5000) + stream("front", 20, begin=5000, latency=50)]
+    clock = SimulatedClock(lambda steady: BEGIN + steady - (back * MS if steady >= jump * MS else 0))
+    says_so = Action(jump * MS, lambda pairing: pairing.on_clock_jump())
+    played = play(settings("front"), once + [says_so] + again + rest, clock=clock)
+    assert played.pairing.report().dropped == {"out_of_order": 0, "duplicate": 0, "reset": 0}
+    assert modes(played)[-20:] == [Mode.FUSED] * 20
