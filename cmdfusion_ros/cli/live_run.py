@@ -112,13 +112,19 @@ def _start_node(group, layout, options, out):
     topics = [word for topic in _RECORDED for word in ("--topic", topic)]
     group.start("recorder", "cmdfusion_ros.ros.recorder", out / "labelled", *topics, listen=True)
     print("starting the node ...", flush=True)
-    ready = {LABELLED_TOPIC, "/diagnostics"}
+    missing, unconfigured = {LABELLED_TOPIC, "/diagnostics"}, 0
 
-    def is_last(name, event):
-        ready.discard(event.get("topic") if event["event"] == "subscribed" else None)
-        return not ready
+    def is_ready(name, event):
+        nonlocal unconfigured
+        if event["event"] == "subscribed":
+            missing.discard(event["topic"])
+        states = [values.get("state") for part, values in event.get("parts", {}).items() if part.endswith(": pipeline")]
+        unconfigured += states == ["unconfigured"]
+        if unconfigured > 2:  # a lifecycle node whose configuration fails stays there, waiting for better parameters
+            raise ProcessError(f"the node could not be configured; its last words:\n{group.log_tail('node')}")
+        return not missing
 
-    group.wait_for(is_last, _START_TIMEOUT, "the node's start")
+    group.wait_for(is_ready, _START_TIMEOUT, "the node's start")
 
 
 def _play(group, layout, options, rate, record):
