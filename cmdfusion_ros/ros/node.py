@@ -330,6 +330,10 @@ def main(arguments=None):
     except SettingsError as error:
         rclpy.logging.get_logger("cmdfusion").fatal(str(error))
         return 2
+    except Exception:
+        if rclpy.ok():
+            raise
+        # rclpy itself fails with an RCLError where a signal shut the context while it built a wait set: that is an ordinary end
     finally:
         if node is not None:
             node.close()
