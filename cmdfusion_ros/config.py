@@ -9,6 +9,7 @@ import difflib
 import types
 import typing
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import yaml
 
@@ -178,5 +179,5 @@ class ModelConfig:
 
     def __post_init__(self):
         check_settings(self)
-        if len(self.strides) < 2 or self.strides[0] != 1 or any(b < a or b % a for a, b in zip(self.strides, self.strides[1:])):
+        if len(self.strides) < 2 or self.strides[0] != 1 or any(b < a or b % a for a, b in pairwise(self.strides)):
             raise SettingsError(f"strides: expected to start at 1, each a multiple of the one before, got {self.strides}")

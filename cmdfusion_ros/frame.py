@@ -15,7 +15,7 @@ def require_array(name, array, shape, dtype, advice=""):
     """Raise ValueError unless `array` is a numpy array of `dtype` and `shape` (None in `shape` matches any length)."""
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name}: expected a numpy array, got {type(array).__name__}{_then(advice)}")
-    matches = array.ndim == len(shape) and all(want is None or want == got for want, got in zip(shape, array.shape))
+    matches = array.ndim == len(shape) and all(want is None or want == got for want, got in zip(shape, array.shape, strict=True))
     if not matches:
         wanted = "(" + ", ".join("N" if want is None else str(want) for want in shape) + ")"
         raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}{_then(advice)}")

@@ -1,6 +1,7 @@
 """The voxel grid of a network: sizes only. Which point lies in which voxel is worked out in `batch.py`."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -20,5 +21,5 @@ class VoxelGrid:
     def __post_init__(self):
         if not self.voxel_size > 0:
             raise ValueError(f"voxel_size: expected more than 0 m, got {self.voxel_size}")
-        if not self.strides or self.strides[0] != 1 or any(b <= a or b % a for a, b in zip(self.strides, self.strides[1:])):
+        if not self.strides or self.strides[0] != 1 or any(b <= a or b % a for a, b in pairwise(self.strides)):
             raise ValueError(f"strides: expected 1 first, then growing multiples, got {self.strides}")
