@@ -1,0 +1,136 @@
+"""What is published of a labelled cloud, what is filtered, what is saved. No ROS."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.frame import CameraView, Frame, Prediction
+from cmdfusion_ros.geometry.transforms import rigid
+from cmdfusion_ros.ros.convert import MessageError, read_cloud
+from cmdfusion_ros.ros.interfaces import COSTS, Interfaces, load_interfaces
+from cmdfusion_ros.ros.labelling import Labelling, save_frame
+from cmdfusion_ros.ros.outputs import CloudOutputs, RateLimit
+from cmdfusion_ros.ros.paired_cloud import CameraStatus, Mode
+from cmdfusion_ros.ros.pipeline import CameraReport, LabelledCloud, Timings
+from cmdfusion_ros.ros.settings import node_settings
+from cmdfusion_ros.ros.taxonomy import open_taxonomy
+from cmdfusion_ros.ros.transforms import TransformError
+
+STREET = load_class_map("street")
+ROAD, CAR = STREET.label("road"), STREET.label("car")
+POINTS = np.array([[1, 0, 0], [5, 0, 0], [5, 5, 0], [0, 0, 0], [50, 0, 0]], np.float32)  # the fourth is no return
+NOTHING = Interfaces({}, {})
+
+
+@pytest.fixture
+def labelled(messages):
+    """Four points with labels road, car, car, road and rising confidence; the camera `front` was used."""
+    cloud = read_cloud(messages.cloud(POINTS))
+    rows = cloud.usable
+    view = CameraView("front", np.zeros((4, 6, 3), np.uint8), np.diag([40.0, 40, 1]), messages.camera_from_lidar, None, 77)
+    frame = Frame(cloud.points[rows].copy(), cloud.intensity[rows].copy(), cloud.stamp, "lidar", (view,))
+    prediction = Prediction(np.array([ROAD, CAR, CAR, ROAD], np.uint8), np.float32([0.2, 0.4, 0.6, 0.8]), np.uint32([0, 1, 1, 0]))
+    report = CameraReport("front", CameraStatus.FUSED, "", 77, 1000, 2, 0.5)
+    return LabelledCloud(messages.cloud(POINTS), cloud, rows, frame, prediction, Mode.FUSED, (report,), 0, 0, Timings())
+
+
+class Place:
+    """Extrinsics: the base is 1 m behind the LiDAR."""
+
+    def transform(self, target, source):
+        assert (target, source) == ("base", "lidar")
+        return rigid(np.eye(3), (1.0, 0.0, 0.0))
+
+
+def outputs(**values):
+    settings = node_settings({name.replace("__", "."): value for name, value in values.items()})
+    return CloudOutputs(None, NOTHING, settings, open_taxonomy(STREET), "x", Place())
+
+
+def test_all_points_are_kept_by_default_but_rows_that_are_no_points(labelled):
+    np.testing.assert_array_equal(outputs().kept(labelled, labelled.prediction), [True, True, True, False, True])
+
+
+def test_classes_and_unsure_points_are_left_out(labelled):
+    keep = outputs(filter__classes=["car"]).kept(labelled, labelled.prediction)
+    np.testing.assert_array_equal(keep, [True, False, False, False, True])
+    keep = outputs(filter__min_confidence=0.5).kept(labelled, labelled.prediction)
+    np.testing.assert_array_equal(keep, [False, False, True, False, True])
+
+
+def test_the_ego_box_is_left_out_in_its_own_frame(labelled):
+    box = [-2.0, -2, -2, 2, 2, 2]
+    np.testing.assert_array_equal(outputs(filter__ego_box=box).kept(labelled, labelled.prediction), [False, True, True, False, True])
+    in_base = outputs(filter__ego_box=[5.5, -1.0, -1, 6.5, 1, 1], filter__ego_frame="base")  # x = 5 in the LiDAR frame
+    np.testing.assert_array_equal(in_base.kept(labelled, labelled.prediction), [True, False, True, False, True])
+
+
+def test_the_id_of_unlabelled_points_is_the_class_map_s_or_the_user_s():
+    assert outputs().ignore_id == STREET.ignore_raw and outputs(output__unlabeled_id=255).ignore_id == 255
+
+
+def test_a_saved_frame_holds_inputs_and_outputs(labelled, tmp_path):
+    path = tmp_path / "deep" / "frame.npz"
+    save_frame(path, labelled, labelled.prediction, STREET, node_settings({"cameras": ["front"]}))
+    with np.load(path) as saved:
+        np.testing.assert_array_equal(saved["points"], POINTS)
+        np.testing.assert_array_equal(saved["labels"], labelled.prediction.labels)
+        assert saved["class_names"][saved["labels"]].tolist() == ["road", "car", "car", "road"]
+        assert saved["front.image"].shape == (4, 6, 3) and saved["front.stamp"] == 77 and saved["mode"] == "FUSED"
+        facts = json.loads(str(saved["facts"]))
+    assert facts["cameras"] == [["front", "FUSED", "", 1000, 2]] and facts["fields"][0] == ["x", 0, 7, 1]
+    assert facts["settings"]["sync"]["max_wait"] == 0.06 and facts["settings"]["camera_settings"]["front"]["enabled"] is True
+
+
+class Counting:
+    """NodeDiagnostics that only remembers."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *values: self.calls.append((name, *values))
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (MessageError("cut off"), ("cloud_unreadable", "cut off")),
+        (TransformError("no base"), ("cloud_failed", "no_transform", "no base")),
+        (RuntimeError("out of memory"), ("cloud_failed", "model_error", "RuntimeError: out of memory")),
+    ],
+)
+def test_a_failed_cloud_is_counted_by_its_reason(error, counted):
+    diagnostics = Counting()
+    log = SimpleNamespace(error=lambda text, **options: None)
+    Labelling(None, None, None, None, diagnostics, None, log).failed(None, error)
+    assert diagnostics.calls == [counted]
+
+
+def test_a_rate_limit_lets_pass_what_is_due(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("cmdfusion_ros.ros.outputs.time.monotonic", lambda: now[0])
+    limit = RateLimit()
+    passed = []
+    for _ in range(10):
+        passed.append(limit.passes(2.0))
+        now[0] += 0.2
+    assert passed == [True, False, False, True, False, False, True, False, False, True]
+    assert not RateLimit().passes(0.0)
+
+
+def test_a_missing_package_is_named_with_its_cost_and_others_still_load(monkeypatch):
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    import sys
+
+    for module in ("vision_msgs", "vision_msgs.msg", "std_srvs", "std_srvs.srv"):
+        monkeypatch.setitem(sys.modules, module, None)
+    interfaces = load_interfaces()
+    assert not interfaces.has("Trigger") and interfaces.has("PointCloud2")
+    complaints = " ".join(interfaces.complaints())
+    assert COSTS["std_srvs"] in complaints and COSTS["vision_msgs"] in complaints
+    with pytest.raises(AttributeError, match="Trigger is not installed"):
+        interfaces.Trigger  # noqa: B018
