@@ -1,0 +1,266 @@
+"""The node in this process, over real rclpy: clouds, cameras, outputs, and what goes wrong. Skips where rclpy is not installed."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or the ros-kilted wheels)")
+
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
+
+from cmdfusion_ros.ros.interfaces import load_interfaces  # noqa: E402
+from cmdfusion_ros.ros.qos import OUTPUTS  # noqa: E402
+
+INTERFACES = load_interfaces()
+needs_interfaces = pytest.mark.skipif(not INTERFACES.has("SegmentationStatus"), reason="cmdfusion_ros.msg is not built: run colcon build")
+needs_tf2_msgs = pytest.mark.skipif(not INTERFACES.has("TFMessage"), reason="tf2_msgs is not installed")
+COUNTS = st.sampled_from([0, 1, 4, 7, 16, 100, 2**31, 2**32 - 1])
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def test_a_cloud_comes_back_labelled_with_its_own_header_and_order(bench, wire):
+    it = bench()
+    heard = it.listen(INTERFACES.PointCloud2, "/cmdfusion/points_labeled")
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    it.until(lambda: it.node.count_subscribers("/cmdfusion/points_labeled"), "the subscription")
+    sent = wire.cloud(time.time_ns())
+    clouds.publish(sent)
+    it.until(lambda: heard, "a labelled cloud")
+    labelled = heard[0]
+    assert labelled.header == sent.header and labelled.width == sent.width
+    assert [item.name for item in labelled.fields] == ["x", "y", "z", "intensity", "rgb", "label", "confidence", "camera_mask"]
+    points = np.frombuffer(labelled.data, np.float32).reshape(-1, 8)[:, :3]
+    np.testing.assert_array_equal(points, np.frombuffer(sent.data, np.float32).reshape(-1, 4)[:, :3])
+
+
+def test_nothing_is_computed_while_nobody_subscribes(bench, wire):
+    it = bench()
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: it.parts()["pipeline"].get("dropped.no_subscriber") == 1, "the cloud")
+    assert it.parts()["pipeline"]["labelled"] == 0 and it.parts()["lidar"]["received"] == 1
+    it.node.set_parameters([Parameter("output.always_publish", value=True)])
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "the second cloud")
+
+
+# ---- cameras
+
+
+@needs_interfaces
+def test_status_says_fused_and_lidar_only_at_the_right_clouds(bench, wire, one_camera):
+    it = bench(one_camera)
+    statuses = it.listen(INTERFACES.SegmentationStatus, "/cmdfusion/status")
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    images = it.speak(INTERFACES.CompressedImage, "/front/image_raw/compressed")
+    start = time.time_ns()
+    for index in range(2):
+        images.publish(wire.jpeg(start + index * 10**8))
+        it.until(lambda count=index + 1: it.parts()["camera/front"].get("received") == count, "the image")
+        clouds.publish(wire.cloud(start + index * 10**8))
+        it.until(lambda count=index + 1: len(statuses) == count, "the status")
+    clouds.publish(wire.cloud(start + 4 * 10**8))  # no image within tolerance
+    it.until(lambda: len(statuses) == 3, "the third status")
+    kind = INTERFACES.SegmentationStatus
+    assert [status.mode for status in statuses] == [kind.MODE_FUSED, kind.MODE_FUSED, kind.MODE_LIDAR_ONLY]
+    assert [status.sequence for status in statuses] == [1, 2, 3]
+    front = statuses[0].cameras[0]
+    assert (front.name, front.status, front.points) == ("front", front.STATUS_FUSED, statuses[0].num_points)
+    assert statuses[2].cameras[0].status == front.STATUS_NO_IMAGE
+    assert statuses[0].header.frame_id == "lidar" and sum(statuses[0].class_counts) == statuses[0].num_labeled
+
+
+@needs_tf2_msgs
+def test_a_camera_joins_when_its_calibration_and_transform_arrive(bench, wire, one_camera):
+    from geometry_msgs.msg import TransformStamped
+
+    it = bench({**one_camera, "front.calibration_file": "", "front.frame": ""})
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    images = it.speak(INTERFACES.CompressedImage, "/front/image_raw/compressed")
+    infos = it.speak(INTERFACES.CameraInfo, "/front/camera_info")
+    static = it.speak(INTERFACES.TFMessage, "/tf_static", LATCHED)
+
+    def state_after_a_pair():
+        before, stamp = it.parts()["pipeline"]["labelled"], time.time_ns()
+        images.publish(wire.jpeg(stamp))
+        clouds.publish(wire.cloud(stamp))
+        it.until(lambda: it.parts()["pipeline"]["labelled"] == before + 1, "a labelled cloud")
+        return it.parts()["camera/front"]
+
+    assert state_after_a_pair()["last_status"] == "NO_CALIBRATION"
+    info = INTERFACES.CameraInfo(width=64, height=48, distortion_model="plumb_bob", k=[40.0, 0.0, 31.5, 0.0, 40.0, 23.5, 0.0, 0.0, 1.0])
+    info.header.frame_id = "front_optical"
+    infos.publish(info)
+    it.until(lambda: it.parts()["camera/front"]["calibrated"], "the calibration")
+    part = state_after_a_pair()
+    assert part["last_status"] == "NO_TRANSFORM" and "front_optical" in part["reason"]
+    message = INTERFACES.TFMessage()
+    transform = TransformStamped()
+    transform.header.frame_id, transform.child_frame_id = "lidar", "front_optical"
+    transform.transform.rotation.x, transform.transform.rotation.y, transform.transform.rotation.z, transform.transform.rotation.w = 0.5, -0.5, 0.5, -0.5
+    message.transforms = [transform]
+    static.publish(message)
+    it.until(lambda: state_after_a_pair()["last_status"] == "FUSED", "the transform")
+
+
+def test_an_image_that_cannot_be_decoded_is_counted_and_costs_no_cloud(bench, wire, one_camera):
+    it = bench(one_camera)
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    images = it.speak(INTERFACES.CompressedImage, "/front/image_raw/compressed")
+    stamp = time.time_ns()
+    broken = wire.jpeg(stamp)
+    broken.data = broken.data[:40]
+    images.publish(broken)
+    it.until(lambda: it.parts()["camera/front"].get("received") == 1, "the image")
+    clouds.publish(wire.cloud(stamp))
+    it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "the cloud")
+    part = it.parts()["camera/front"]
+    assert part["last_status"] == "DECODE_ERROR" and part["decode_errors"] == 1 and "could not be decoded" in part["message"]
+
+
+# ---- outputs
+
+
+@needs_interfaces
+def test_late_joiners_get_the_class_map(bench, wire):
+    it = bench()
+    heard = it.listen(INTERFACES.ClassMap, "/cmdfusion/class_map", LATCHED)
+    it.until(lambda: heard, "the class map")
+    assert heard[0].taxonomy == "street" and heard[0].model == "fake" and heard[0].ignore_id == 0
+    assert [(item.class_id, item.name) for item in heard[0].classes][:2] == [(1, "road"), (2, "sidewalk")]
+
+
+def test_filtered_points_lack_the_classes_named(bench, wire):
+    it = bench({"filter.classes": ["road"]})  # the fake labels everything road
+    heard = it.listen(INTERFACES.PointCloud2, "/cmdfusion/points_filtered")
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: heard, "a filtered cloud")
+    assert heard[0].width == 0 and [item.name for item in heard[0].fields] == ["x", "y", "z", "intensity"]
+    assert not it.node.set_parameters([Parameter("filter.classes", value=["cra"])])[0].successful
+    assert it.node.set_parameters([Parameter("filter.classes", value=["car"])])[0].successful
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: len(heard) == 2, "a second filtered cloud")
+    assert heard[1].width == 100
+
+
+def test_markers_show_legend_mode_and_camera_and_the_overlay_is_an_image(bench, wire, one_camera):
+    it = bench({**one_camera, "output.always_publish": False})
+    markers = it.listen(INTERFACES.MarkerArray, "/cmdfusion/markers")
+    overlays = it.listen(INTERFACES.Image, "/cmdfusion/overlay/front", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    images = it.speak(INTERFACES.CompressedImage, "/front/image_raw/compressed")
+    stamp = time.time_ns()
+    images.publish(wire.jpeg(stamp))
+    it.until(lambda: it.parts()["camera/front"].get("received") == 1, "the image")
+    clouds.publish(wire.cloud(stamp))
+    it.until(lambda: markers and overlays, "markers and overlay")
+    spaces = [marker.ns for marker in markers[0].markers]
+    assert spaces.count("legend") == 12 and "mode" in spaces and "cameras" in spaces
+    assert {marker.header.frame_id for marker in markers[0].markers} == {"lidar"}
+    assert (overlays[0].width, overlays[0].height, overlays[0].encoding, overlays[0].header.frame_id) == (64, 48, "rgb8", "front_optical")
+
+
+def test_publishers_have_the_quality_of_the_table(bench, wire):
+    it = bench({"cameras": ["front"]})
+    for topic, quality in OUTPUTS.items():
+        name = topic.replace("~", "/cmdfusion") + ("/front" if topic == "~/overlay" else "")
+        found = [info for info in it.node.get_publishers_info_by_topic(name) if info.node_name == "cmdfusion"]
+        if not found:
+            assert topic in ("~/label_info", "~/status", "~/class_map"), f"{topic} is not published"
+            continue
+        profile = found[0].qos_profile
+        assert (profile.reliability.name.lower(), profile.durability.name.lower()) == (quality.reliability, quality.durability), topic
+
+
+# ---- what goes wrong
+
+
+def malformed_clouds(wire, stamp):
+    """(what is wrong, PointCloud2) for every way in which a driver gets it wrong."""
+    cut, no_x, step, row, absurd, beyond = (wire.cloud(stamp) for _ in range(6))
+    cut.data = cut.data[:100]
+    no_x.fields = no_x.fields[1:]
+    step.point_step = 4
+    row.row_step = 7
+    absurd.width, absurd.row_step = 2**31, 2**32 - 1
+    beyond.fields[2].offset = 2**32 - 1
+    return {"cut": cut, "no x": no_x, "point_step": step, "row_step": row, "absurd size": absurd, "offset": beyond}
+
+
+def test_malformed_clouds_are_counted_and_the_node_goes_on(bench, wire):
+    it = bench({"output.always_publish": True})
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    start = time.time_ns()
+    for index, (what, message) in enumerate(malformed_clouds(wire, start).items(), start=1):
+        message.header.stamp = wire.stamp(start + index * 10**8)
+        clouds.publish(message)
+        it.until(lambda count=index: it.parts()["pipeline"].get("dropped.malformed") == count, f"counting: {what}")
+    clouds.publish(wire.cloud(start + 10**9))
+    it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "a good cloud")
+    part = it.parts()["pipeline"]
+    assert part["received"] == part["labelled"] + part["dropped"] == 7 and "cloud" in part["last_error"]
+
+
+def test_whatever_comes_the_node_stays_up_and_every_cloud_is_accounted_for(bench, wire, one_camera):
+    """Random values in every number of a cloud and an image; 60 of each."""
+    it = bench(one_camera)
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    images = it.speak(INTERFACES.CompressedImage, "/front/image_raw/compressed")
+    start, sent = time.time_ns(), []
+
+    @settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(
+        st.fixed_dictionaries({}, optional={name: COUNTS for name in ("height", "width", "point_step", "row_step")}),
+        st.lists(st.tuples(st.sampled_from(["x", "y", "z", "intensity", ""]), COUNTS, st.integers(0, 255), COUNTS), max_size=6) | st.none(),
+        st.binary(max_size=400) | st.none(), st.booleans(), st.binary(max_size=100), st.text(max_size=5),
+    )  # fmt: skip
+    def send(changes, fields, data, is_bigendian, image_data, text):
+        stamp = start + len(sent) * 10**8
+        image, cloud = wire.jpeg(stamp), wire.cloud(stamp)
+        image.data, image.format = image_data, "jpeg"
+        for name, value in changes.items():
+            setattr(cloud, name, value)
+        if fields is not None:
+            cloud.fields = [INTERFACES.PointField(name=n, offset=offset, datatype=kind, count=count) for n, offset, kind, count in fields]
+        if data is not None:
+            cloud.data = data
+        cloud.is_bigendian, cloud.header.frame_id = is_bigendian, text.replace("\x00", "").encode("utf-8", "replace").decode()
+        sent.append(cloud)
+        images.publish(image)
+        clouds.publish(cloud)
+        it.until(lambda: sum(it.parts()["pipeline"][key] for key in ("labelled", "dropped")) == len(sent), "the account of a cloud")
+
+    send()
+    clouds.publish(wire.cloud(start + len(sent) * 10**8))
+    before = it.parts()["pipeline"]["labelled"]
+    it.until(lambda: it.parts()["pipeline"]["labelled"] == before + 1, "a good cloud")
+    assert it.parts()["pipeline"]["dropped.malformed"] > 20 and it.parts()["camera/front"]["decode_errors"] > 0
+
+
+def test_a_bag_that_begins_again_is_a_new_time_line(bench, wire):
+    it = bench({"output.always_publish": True})
+    markers = it.listen(INTERFACES.MarkerArray, "/cmdfusion/markers")
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    start = time.time_ns()
+    for stamp in (start, start + 10**8, start - 5 * 10**9, start - 5 * 10**9 + 10**8):
+        before = it.parts()["pipeline"]["labelled"]
+        clouds.publish(wire.cloud(stamp))
+        it.until(lambda count=before + 1: it.parts()["pipeline"]["labelled"] == count, "a labelled cloud")
+    assert it.parts()["lidar"]["time_jumps"] == 1 and it.parts()["sync"]["epoch"] == 1
+    it.until(lambda: any(marker.action == 3 for message in markers for marker in message.markers), "emptying the view")
+
+
+def test_diagnostics_are_published_and_name_a_publisher_that_cannot_be_received(bench, wire, one_camera):
+    it = bench({**one_camera, "front.calibration_file": "", "front.camera_info_durability": "transient_local", "diagnostics.rate": 10.0})
+    heard = it.listen(INTERFACES.DiagnosticArray, "/diagnostics")
+    it.friend.create_publisher(INTERFACES.CameraInfo, "/front/camera_info", 1)  # volatile: a latched subscription cannot have it
+    it.until(lambda: heard and {part.name: part for part in heard[-1].status}["cmdfusion: camera/front"].level == b"\x02", "the ERROR")
+    part = {part.name: part for part in heard[-1].status}["cmdfusion: camera/front"]
+    assert "friend offers less" in part.message and "qos_overrides./front/camera_info" in part.message
+    assert [part.name for part in heard[-1].status][:4] == ["cmdfusion: pipeline", "cmdfusion: lidar", "cmdfusion: sync", "cmdfusion: model"]
+    assert {part.name: part for part in heard[-1].status}["cmdfusion: model"].message.startswith("FAKE")
