@@ -33,12 +33,12 @@ def ros_environment():
     ROS_DOMAIN_ID is drawn from 1 to 100, so that two runs on one machine do not hear each other. A profile that the user has set stays.
     """
     environment = {**os.environ, "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    if os.environ.get("ROS_DISTRO") == "humble":  # its word for the same; newer ones warn about it
+    humble = os.environ.get("ROS_DISTRO") == "humble"  # it has other words for the same; newer ones warn about those
+    if humble:
         environment["ROS_LOCALHOST_ONLY"] = "1"
     profile = find_fastdds_profile()
     if profile:
-        environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
-        environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))  # Humble
+        environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE" if humble else "FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
     return environment
 
 

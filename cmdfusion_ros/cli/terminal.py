@@ -14,18 +14,18 @@ class LiveLine:
     def __init__(self, stream=None):
         self._stream = stream or sys.stdout
         self._in_place = self._stream.isatty()
-        self._last = -math.inf
+        self._last, self._last_text = -math.inf, ""
         self._length = 0
 
     def show(self, text):
-        """Show `text` now (in a file: when it is time)."""
+        """Show `text` now (in a file: when it is time and it is news)."""
         now = time.monotonic()
         if self._in_place:
             self._stream.write("\r" + text.ljust(self._length))
             self._length = len(text)
-        elif now - self._last >= _QUIET_PERIOD:
+        elif now - self._last >= _QUIET_PERIOD and text != self._last_text:
             self._stream.write(text + "\n")
-            self._last = now
+            self._last, self._last_text = now, text
         self._stream.flush()
 
     def finish(self, text):

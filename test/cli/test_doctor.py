@@ -1,0 +1,54 @@
+"""The doctor says what is there, what is missing and what that costs; only what labelling needs makes it fail."""
+
+import pytest
+
+from cmdfusion_ros.cli import doctor
+from cmdfusion_ros.cli.doctor import BAD, GOOD, MISSING, Finding
+from cmdfusion_ros.cli.main import main
+
+
+def test_the_report_names_every_section_and_ends_with_0_where_labelling_works(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "network_findings", lambda: [Finding(GOOD, "weights", "there")])
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("This package", "Network", "ROS 2", "numpy", "rclpy", "Fast DDS profile"))
+    monkeypatch.setattr(doctor, "network_findings", lambda: [Finding(BAD, "weights", "gone")])
+    assert main(["doctor"]) == 1
+
+
+def test_the_network_section_names_weights_classes_device_and_backend():
+    findings = {finding.subject: finding for finding in doctor.network_findings()}
+    assert findings["weights"].level == GOOD and "parameters" in findings["weights"].words
+    assert "road" in findings["classes"].words and "auto takes" in findings["device"].words and "auto takes" in findings["sparse backend"].words
+
+
+def test_missing_weights_are_bad_and_say_what_to_do(monkeypatch, tmp_path):
+    from cmdfusion_ros import inference
+
+    def no_weights():
+        raise FileNotFoundError("weights are not installed; reinstall the package")
+
+    monkeypatch.setattr(inference, "default_checkpoint_path", no_weights)
+    assert Finding(BAD, "weights", "weights are not installed; reinstall the package") in doctor.network_findings()
+
+
+def test_without_any_ros_package_nothing_is_bad(monkeypatch):
+    monkeypatch.setattr(doctor, "installed", lambda module: False)
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    findings = {finding.subject: finding for finding in doctor.ros_findings()}
+    assert not any(finding.level == BAD for finding in findings.values())
+    assert "work offline" in findings["rclpy"].words and "colcon build" in findings["our messages"].words
+
+
+@pytest.mark.parametrize(
+    "environment, level, words",
+    [
+        ({}, MISSING, "export FASTDDS_DEFAULT_PROFILES_FILE=/share/profile.xml"),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/nowhere.xml"}, MISSING, "/nowhere.xml, which does not exist"),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": __file__}, GOOD, __file__),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, GOOD, "not needed: rmw_cyclonedds_cpp"),
+    ],
+)
+def test_the_transport_profile_is_judged_by_the_environment(environment, level, words):
+    finding = doctor.profile_finding(environment, "/share/profile.xml")
+    assert finding.level == level and words in finding.words

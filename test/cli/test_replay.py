@@ -1,0 +1,29 @@
+"""The verb replay plays a bag and says what it published."""
+
+import importlib.util
+
+import pytest
+
+from cmdfusion_ros.cli import replay
+from cmdfusion_ros.cli.main import main
+
+
+def test_without_ros_replay_says_how_to_get_it(small_bag, monkeypatch, capsys):
+    monkeypatch.setattr(replay, "ros_is_there", lambda: False)
+    assert main(["replay", str(small_bag)]) == 2
+    assert "source a ROS 2" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("rclpy") is None, reason="ROS 2 (rclpy) is not installed: replay is not tested")
+def test_a_bag_is_played_to_its_end(small_bag, monkeypatch, capsys):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "84")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    assert main(["replay", str(small_bag), "--rate", "4", "--silence", "all@0"]) == 0
+    said = capsys.readouterr().out
+    assert "8/8 clouds" in said and "/lidar/points: 8 at 10.0 Hz" in said
+
+
+def test_a_wrong_camera_is_refused_before_anything_starts(small_bag, monkeypatch, capsys):
+    monkeypatch.setattr(replay, "ros_is_there", lambda: True)
+    assert main(["replay", str(small_bag), "--silence", "rear@1"]) == 2
+    assert "one of front, left or all" in capsys.readouterr().err
