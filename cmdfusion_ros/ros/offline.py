@@ -167,6 +167,7 @@ def measure(bag, layout, settings, segmenter, clouds):
     times = []
 
     def take(labelled, prediction):
+        write_labelled_cloud(labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout)  # publishing begins with it
         times.append((time.monotonic_ns() - labelled.released_ns) / 1e9)
 
     node = OfflineNode(bag, layout, settings, segmenter, take)

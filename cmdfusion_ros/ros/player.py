@@ -45,7 +45,7 @@ class Player:
             if kind is None:
                 self.skipped[topic] = info.msgtype
             elif topic != "/clock":
-                self.publishers[topic] = node.create_publisher(kind, topic, _quality(info))
+                self.publishers[topic] = node.create_publisher(kind, topic, _quality(info, info.latched or self._is_static(topic)))
 
     def wait_for_subscribers(self, topics, timeout):
         """Return once every one of `topics` has a subscriber. The clock stands at the bag's start meanwhile.
@@ -107,11 +107,11 @@ class Player:
         self._clock.publish(struct.pack("<4BiI", 0, 1, 0, 0, seconds, nanoseconds))
 
 
-def _quality(info):
-    """The recorded quality where it matters; latched topics keep what they had, for those who come late."""
+def _quality(info, latched):
+    """The recorded reliability; latched topics keep what they had, for those who come late. /tf_static is latched whatever a ROS 1 bag says of it."""
     reliability = ReliabilityPolicy.RELIABLE if info.reliable else ReliabilityPolicy.BEST_EFFORT
-    durability = DurabilityPolicy.TRANSIENT_LOCAL if info.latched else DurabilityPolicy.VOLATILE
-    return QoSProfile(depth=100 if info.latched else 10, reliability=reliability, durability=durability)
+    durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+    return QoSProfile(depth=100 if latched else 10, reliability=reliability, durability=durability)
 
 
 def add_arguments(parser):
