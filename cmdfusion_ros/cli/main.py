@@ -3,7 +3,9 @@
 import argparse
 import importlib
 import importlib.util
+import signal
 import sys
+import threading
 import traceback
 
 from cmdfusion_ros.cli.processes import ProcessError
@@ -16,6 +18,7 @@ VERBS = {
     "doctor": "say what is installed, what is chosen, and why",
     "train": "train a network",
     "evaluate": "score a checkpoint",
+    "bench": "measure speed",
 }
 _EXPECTED = (ValueError, OSError, ModuleNotFoundError, ProcessError)  # what a wrong input or a missing part raises: one line is enough for those
 
@@ -24,7 +27,7 @@ def main(arguments=None):
     """Run one verb.
 
     Returns:
-        The exit code: what the verb says; 2 for wrong input, 1 for a bug, 130 for Ctrl-C.
+        The exit code: what the verb says; 2 for wrong input, 1 for a bug, 130 for Ctrl-C, SIGTERM and a closed terminal.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     verb = next((word for word in arguments if not word.startswith("-")), None)
@@ -32,6 +35,9 @@ def main(arguments=None):
     if args.verb is None:
         _parser(None).print_help()
         return 2
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: a verb that started processes ends them first
+            signal.signal(number, signal.default_int_handler)
     try:
         return args.run(args)
     except KeyboardInterrupt:
