@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cmdfusion_ros.data.bags import Bag, raw_stamp_ns
+from cmdfusion_ros.data.camera_timing import CameraTiming, camera_timing, period_of
 from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quaternion
 
 CLOUD, IMAGE, COMPRESSED = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -27,7 +28,6 @@ _PICTURE_WORDS = {
     "rgb",
 }
 _PREFERRED = ("image_raw", "raw", "image_color", "image")  # of several pictures of one camera: the one that the CameraInfo's distortion belongs to
-_LOCKED = 0.1  # of the image period: a camera whose stamps scatter less about their offset is triggered together with the LiDAR
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,7 @@ class CameraLayout:
         info_topic: of its CameraInfo; "" where none was found.
         info: its first CameraInfo as rosbags reads it, or None.
         camera_from_lidar: (4, 4) float64 from static transforms, or None.
-        period_ns: median time between images, 0 for fewer than two.
-        time_offset_ns: image stamp minus cloud stamp when the two belong together (ros/pairing's `time_offset`).
-        tolerance_ns: how far from that an image may lie.
-        arrival_lag_ns: how much later than the cloud such an image was recorded (95th percentile; negative: before it). A node must wait that long.
+        timing: CameraTiming, how its clock lies to the clouds'.
         problems: why the camera cannot be used; empty where it can.
     """
 
@@ -55,10 +52,7 @@ class CameraLayout:
     info_topic: str
     info: object | None
     camera_from_lidar: np.ndarray | None
-    period_ns: int
-    time_offset_ns: int
-    tolerance_ns: int
-    arrival_lag_ns: int
+    timing: CameraTiming
     problems: tuple = ()
 
 
@@ -125,8 +119,8 @@ class BagLayout:
             width = max(len("camera"), *(len(camera.name) for camera in self.cameras))
             lines.append(f"{'camera':<{width}}  images    Hz  offset ms  lag ms  topic")
         for c in self.cameras:
-            hertz = f"{1e9 / c.period_ns:5.1f}" if c.period_ns else "    -"
-            timing = f"{c.time_offset_ns / 1e6:10.1f} {c.arrival_lag_ns / 1e6:7.1f}"
+            hertz = f"{1e9 / c.timing.period:5.1f}" if c.timing.period else "    -"
+            timing = f"{c.timing.offset / 1e6:10.1f} {c.timing.lag / 1e6:7.1f}"
             lines.append(f"{c.name:<{width}} {c.num_images:7d} {hertz} {timing}  {c.image_topic}" + "".join(f"; NOT USED: {p}" for p in c.problems))
         return "\n".join(lines + [f"note     {note}" for note in self.notes])
 
@@ -206,7 +200,7 @@ def inspect_bag(path, cloud_topic=None, seconds=60.0):
             cloud_frame=frame,
             num_clouds=bag.topics[cloud_topic].count,
             num_points=cloud.width * cloud.height,
-            cloud_period_ns=_period(stamps),
+            cloud_period_ns=period_of(stamps),
             delay_ns=int(np.median(survey.recorded(cloud_topic) - stamps)),
             cameras=cameras,
             transform_topics=tuple(sorted(topic for topic, info in bag.topics.items() if info.msgtype == TRANSFORMS)),
@@ -272,7 +266,7 @@ def _read_camera(survey, name, topic, cloud_topic, cloud_frame, edges):
     info_topic = _info_topic(survey, topic, frame)
     info = survey.first.get(info_topic)
     camera_from_lidar = _chain(edges, frame, cloud_frame)
-    offset, tolerance, lag, period = _timing(survey, topic, cloud_topic)
+    timing = camera_timing(survey.stamps(topic), survey.recorded(topic), survey.stamps(cloud_topic), survey.recorded(cloud_topic))
     problems = []
     if info is None:
         problems.append("no CameraInfo beside it, nor one of its frame")
@@ -283,9 +277,17 @@ def _read_camera(survey, name, topic, cloud_topic, cloud_frame, edges):
     if not survey.stamps(topic).all():
         problems.append("its images have no stamps")
     return CameraLayout(
-        name, topic, survey.bag.topics[topic].msgtype == COMPRESSED, frame, survey.bag.topics[topic].count, info_topic or "", info,
-        camera_from_lidar, period, offset, tolerance, lag, tuple(problems),
-    )  # fmt: skip
+        name=name,
+        image_topic=topic,
+        compressed=survey.bag.topics[topic].msgtype == COMPRESSED,
+        frame_id=frame,
+        num_images=survey.bag.topics[topic].count,
+        info_topic=info_topic or "",
+        info=info,
+        camera_from_lidar=camera_from_lidar,
+        timing=timing,
+        problems=tuple(problems),
+    )
 
 
 def _info_topic(survey, image_topic, frame):
@@ -322,33 +324,3 @@ def _chain(edges, target, source):
                     found[there] = step @ found[frame]
                     front.append(there)
     return found.get(target)
-
-
-def _period(stamps):
-    return int(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else 0
-
-
-def _timing(survey, image_topic, cloud_topic):
-    """(time offset, tolerance, arrival lag, image period) of a camera, all int ns.
-
-    The phase of a camera is the circular mean of its stamps relative to the clouds', because near half a period some nearest images lie before
-    and some after their clouds. In that case (0.45 of a period or more) the earlier image is meant: it is there already when the cloud comes.
-    A camera without a fixed phase runs free: offset 0, any image within half a period.
-    """
-    images, clouds = survey.stamps(image_topic), survey.stamps(cloud_topic)
-    period = _period(images)
-    if not period:
-        return 0, 50_000_000, 0, 0
-    nearest = images[np.abs(images[None, :] - clouds[:, None]).argmin(axis=1)] - clouds  # (clouds,) signed ns
-    turns = np.exp(2j * np.pi * (nearest % period) / period).mean()
-    phase = np.angle(turns) / (2 * np.pi)  # of a period, in (-0.5, 0.5]
-    scatter = np.sqrt(max(-2 * np.log(max(abs(turns), 1e-9)), 0.0)) / (2 * np.pi)
-    if scatter > _LOCKED:
-        offset, tolerance = 0, round(0.55 * period)
-    else:
-        offset = round((phase - 1 if phase > 0.45 else phase) * period)
-        tolerance = round(max(0.2, 4 * scatter) * period)
-    pick = np.abs(images[None, :] - clouds[:, None] - offset).argmin(axis=1)
-    matched = np.abs(images[pick] - clouds - offset) <= tolerance
-    lags = (survey.recorded(image_topic)[pick] - survey.recorded(cloud_topic))[matched]
-    return offset, tolerance, int(np.percentile(lags, 95)) if len(lags) else 0, period

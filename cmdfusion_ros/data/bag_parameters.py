@@ -20,7 +20,7 @@ def node_parameters(layout, calibration_files=None):
         ({parameter: value} with dotted names, {topic that the node wants: topic in the bag} for the remap rules of a node).
     """
     cameras = layout.usable_cameras
-    lags = [camera.arrival_lag_ns / 1e9 + _WAIT_MARGIN for camera in cameras]
+    lags = [camera.timing.lag / 1e9 + _WAIT_MARGIN for camera in cameras]
     parameters = {
         "points.topic": layout.cloud_topic,
         "points.scan_period": min(layout.cloud_period_ns / 1e9 or 0.1, 1.0),
@@ -40,8 +40,8 @@ def node_parameters(layout, calibration_files=None):
             "transport": "compressed" if camera.compressed else "raw",
             "camera_info_topic": camera.info_topic,
             "frame": camera.frame_id,
-            "time_offset": round(camera.time_offset_ns / 1e9, 6),
-            "tolerance": round(min(camera.tolerance_ns / 1e9, 1.0), 6),
+            "time_offset": round(camera.timing.offset / 1e9, 6),
+            "tolerance": round(min(camera.timing.tolerance / 1e9, 1.0), 6),
         }
         if calibration_files is not None:
             own["calibration_file"] = str(calibration_files[camera.name])

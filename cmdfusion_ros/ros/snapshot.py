@@ -43,14 +43,14 @@ def camera_pictures(bag, layout, stamp, points, labels, class_map, silences):
 
 def _nearest_image(bag, camera, stamp, delay, silent_from):
     """The decoded image nearest the camera's target time for a cloud of that stamp; None where none is within tolerance or it cannot be decoded."""
-    target = stamp + camera.time_offset_ns
-    recorded, window = target + delay, camera.tolerance_ns + 2_000_000_000  # drivers and networks delay
+    target = stamp + camera.timing.offset
+    recorded, window = target + delay, camera.timing.tolerance + 2_000_000_000  # drivers and networks delay
     best = min(
         (message for message in bag.messages([camera.image_topic], recorded - window, recorded + window) if not silent_from or message.time < silent_from),
         key=lambda message: abs(raw_stamp_ns(message.data) - target),
         default=None,
     )
-    if best is None or abs(raw_stamp_ns(best.data) - target) > camera.tolerance_ns:
+    if best is None or abs(raw_stamp_ns(best.data) - target) > camera.timing.tolerance:
         return None
     try:
         return decode_image(bag.deserialize(best))

@@ -87,25 +87,25 @@ def test_a_camera_gets_its_calibration_extrinsic_offset_and_lag(tmp_path):
         "front", "/front/image_raw", "/front/camera_info", "front_optical", False,
     )  # fmt: skip
     np.testing.assert_allclose(front.camera_from_lidar, OPTICAL_FROM_LIDAR, atol=1e-12)
-    assert front.info.k[0] == 100 and front.period_ns == 100 * MS
-    assert front.time_offset_ns == pytest.approx(-20 * MS, abs=10) and front.tolerance_ns == pytest.approx(20 * MS, rel=1e-3)
-    assert front.arrival_lag_ns == -10 * MS  # stamped 20 ms before the cloud, 40 ms on its way instead of 30
+    assert front.info.k[0] == 100 and front.timing.period == 100 * MS
+    assert front.timing.offset == pytest.approx(-20 * MS, abs=10) and front.timing.tolerance == pytest.approx(20 * MS, rel=1e-3)
+    assert front.timing.lag == -10 * MS  # stamped 20 ms before the cloud, 40 ms on its way instead of 30
 
 
 def test_an_offset_near_half_a_period_means_the_image_before_the_cloud(tmp_path):
     jitter = np.array([0, 3, -3, 2, -2, 1, -1, 3, -3, 0]) * MS  # so that the nearest image is now before, now after
     layout = inspect_bag(write(tmp_path / "bag", clouds() + camera("front", -50 * MS, jitter=jitter) + place("front")))
-    assert layout.cameras[0].time_offset_ns == pytest.approx(-50 * MS, abs=MS)
+    assert layout.cameras[0].timing.offset == pytest.approx(-50 * MS, abs=MS)
 
 
 def test_a_free_running_camera_takes_any_image_within_half_a_period(tmp_path):
     layout = inspect_bag(write(tmp_path / "bag", clouds(40) + camera("front", 0, count=60, period=71 * MS) + place("front")))
-    assert layout.cameras[0].time_offset_ns == 0 and layout.cameras[0].tolerance_ns == pytest.approx(0.55 * 71 * MS)
+    assert layout.cameras[0].timing.offset == 0 and layout.cameras[0].timing.tolerance == pytest.approx(0.55 * 71 * MS)
 
 
 def test_a_camera_three_times_as_fast_as_the_lidar_is_locked_to_it(tmp_path):
     layout = inspect_bag(write(tmp_path / "bag", clouds() + camera("front", 8 * MS, count=30, period=33_333_333) + place("front")))
-    assert layout.cameras[0].time_offset_ns == pytest.approx(8 * MS, abs=MS)
+    assert layout.cameras[0].timing.offset == pytest.approx(8 * MS, abs=MS)
 
 
 def test_extrinsics_go_through_links_in_either_direction(tmp_path):
@@ -183,7 +183,7 @@ def test_a_bag_without_clouds_is_refused_and_one_without_images_says_so(tmp_path
 
 def test_a_single_cloud_needs_no_period(tmp_path):
     layout = inspect_bag(write(tmp_path / "bag", clouds(1) + camera("front", 0, count=1) + place("front")))
-    assert layout.cloud_period_ns == 0 and layout.usable_cameras[0].tolerance_ns == 50 * MS
+    assert layout.cloud_period_ns == 0 and layout.usable_cameras[0].timing.tolerance == 50 * MS
 
 
 def test_a_ros1_bag_with_slashes_in_frames_is_understood(tmp_path):
