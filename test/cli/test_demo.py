@@ -95,13 +95,14 @@ def test_live_every_cloud_is_accounted_for(small_bag, tmp_path):
 
 
 @needs_ros
-def test_ctrl_c_ends_every_process_of_the_run(small_bag, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_every_process_of_the_run(small_bag, tmp_path, number):
     command = [sys.executable, "-m", "cmdfusion_ros", "demo", str(small_bag), "--out", str(tmp_path / "run"), "--backend", "fake", "--rate", "0.05"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}, text=True, start_new_session=True)
     while "starting the node" not in run.stdout.readline():
         assert run.poll() is None
     assert processes_about(tmp_path / "run")
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     assert run.wait(60) == 130
     assert not processes_about(tmp_path / "run")
 
