@@ -7,7 +7,7 @@ from pathlib import Path
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.live_run import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.offline_run import run_offline
-from cmdfusion_ros.cli.processes import ProcessGroup
+from cmdfusion_ros.cli.processes import ProcessError, ProcessGroup
 from cmdfusion_ros.data.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags import read_labelled_clouds
 from cmdfusion_ros.data.frame_bag import read_bag_labels, write_frame_bag
@@ -69,7 +69,10 @@ def run(args):
         print("labelling offline, as asked" if args.offline else "ROS 2 (rclpy) is not installed: labelling the bag offline, without the node", flush=True)
         record = run_offline(layout, options, out / "labelled", out / "logs")
     else:
-        record = run_live(layout, options, out)
+        try:
+            record = run_live(layout, options, out)
+        except ProcessError as error:
+            raise ProcessError(f"{error}\n`--offline` labels the bag without ROS") from error
     summary = record.summary(score(layout.path, out / "labelled", class_map) if record.returned else None)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     draw(layout, options, record, summary, class_map, out)
