@@ -13,20 +13,9 @@ from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quate
 CLOUD, IMAGE, COMPRESSED = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, TRANSFORMS = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 # Last parts of image topics that name the picture, not the camera.
-_PICTURE_WORDS = set("image_raw image_color image_mono image_rect image_rect_color image raw color compressed image_compressed compressed_image rgb jpeg jpg".split())
-    "image_raw",
-    "image_color",
-    "image_mono",
-    "image_rect",
-    "image_rect_color",
-    "image",
-    "raw",
-    "color",
-    "compressed",
-    "image_compressed",
-    "compressed_image",
-    "rgb",
-}
+_PICTURE_WORDS = frozenset(
+    "image image_raw image_color image_mono image_rect image_rect_color image_compressed raw color rgb compressed compressed_image jpeg jpg".split()
+)
 _PREFERRED = ("image_raw", "raw", "image_color", "image")  # of several pictures of one camera: the one that the CameraInfo's distortion belongs to
 
 
