@@ -39,6 +39,8 @@ from cmdfusion_ros.ros.transform_source import open_transform_source
 from cmdfusion_ros.ros.views import ViewOutputs
 from cmdfusion_ros.ros.worker import Worker
 
+_SPIN = 0.5  # seconds after which a spin that nothing woke looks whether it is time to end
+
 
 def transition(method):
     """A lifecycle callback that says why it failed: rclpy swallows what is raised in one. A reason that the user can mend leaves the state as it was."""
@@ -303,14 +305,15 @@ class CmdfusionNode(LifecycleNode):
 
 
 def make_executor(name):
-    """The rclpy executor called `name`; auto is the single-threaded one, because the events executor of Kilted does not wake for a signal."""
-    if name == "events":
+    """The rclpy executor called `name`; auto takes the events executor where this rclpy has it: a message costs it a third (0.25 ms against 0.76)."""
+    if name != "single":
         try:
             from rclpy.experimental.events_executor import EventsExecutor
 
             return EventsExecutor()
         except ImportError:
-            raise SettingsError("executor: this rclpy has no EventsExecutor; use auto or single") from None
+            if name == "events":
+                raise SettingsError("executor: this rclpy has no EventsExecutor; use auto or single") from None
     return SingleThreadedExecutor()
 
 
@@ -324,7 +327,8 @@ def main(arguments=None):
         executor.add_node(node)
         if node.settings.autostart:
             node.start()
-        executor.spin()
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=_SPIN)  # not spin(): that of Kilted's events executor never runs a callback
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except SettingsError as error:

@@ -111,17 +111,16 @@ def one_camera(tmp_path):
 class Bench:
     """A node, a friend that talks to it, and the executor that runs both."""
 
-    def __init__(self, parameters, start=True):
+    def __init__(self, parameters, start=True, executor="auto"):
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
 
-        from cmdfusion_ros.ros.node import CmdfusionNode
+        from cmdfusion_ros.ros.node import CmdfusionNode, make_executor
 
         overrides = [Parameter(name, value=value) for name, value in {"model.backend": "fake", **parameters}.items()]
         self.node = CmdfusionNode(parameter_overrides=overrides)
         self.friend = rclpy.create_node("friend")
-        self.executor = SingleThreadedExecutor()
+        self.executor = make_executor(executor)
         self.executor.add_node(self.node)
         self.executor.add_node(self.friend)
         if start:
@@ -167,15 +166,15 @@ class Bench:
 
 @pytest.fixture
 def bench(monkeypatch):
-    """bench({parameter: value}, start=True) -> Bench, in a ROS domain of this process's own."""
+    """bench({parameter: value}, start=True, executor="auto") -> Bench, in a ROS domain of this process's own."""
     import rclpy
 
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     rclpy.init(domain_id=100 + os.getpid() % 60)
     made = []
 
-    def make(parameters=None, start=True):
-        made.append(Bench(parameters or {}, start))
+    def make(parameters=None, **options):
+        made.append(Bench(parameters or {}, **options))
         return made[-1]
 
     yield make

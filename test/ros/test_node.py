@@ -92,6 +92,29 @@ def test_deactivate_keeps_the_counts_and_activate_goes_on(bench, wire):
     assert it.parts()["pipeline"]["state"] == "unconfigured"
 
 
+@pytest.mark.parametrize("executor", ["auto", "single"])
+def test_a_manager_takes_the_node_through_its_life_while_clouds_flow(bench, wire, executor):
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    it = bench({"output.always_publish": True}, start=False, executor=executor)
+    clouds = it.friend.create_publisher(INTERFACES.PointCloud2, "/points", 10)
+    it.friend.create_timer(0.02, lambda: clouds.publish(wire.cloud(time.time_ns())))
+
+    def change(number):
+        request = Transition(id=number)
+        return it.call(ChangeState, "/cmdfusion/change_state", transition=request).success
+
+    for _ in range(2):
+        before = it.parts()["pipeline"]["labelled"]
+        assert change(Transition.TRANSITION_CONFIGURE) and change(Transition.TRANSITION_ACTIVATE)
+        it.until(lambda count=before + 3: it.parts()["pipeline"]["labelled"] >= count, "three clouds")
+        assert change(Transition.TRANSITION_DEACTIVATE) and change(Transition.TRANSITION_CLEANUP)
+    part = it.parts()["pipeline"]
+    assert part["received"] == part["labelled"] + part["dropped"] and part["state"] == "unconfigured"
+    assert change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+
+
 def test_the_events_executor_is_refused_where_rclpy_has_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "rclpy.experimental.events_executor", None)
     with pytest.raises(SettingsError, match="has no EventsExecutor"):
