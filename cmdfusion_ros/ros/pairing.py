@@ -8,14 +8,14 @@ Plain Python without threads, locks or timers: whoever owns a pairing calls it f
 
 import math
 from bisect import insort
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field
 
 from cmdfusion_ros.config import SettingsError, nearest_name
 from cmdfusion_ros.ros.camera_stream import CameraState, CameraStream
 from cmdfusion_ros.ros.clock_watch import ClockWatch
 from cmdfusion_ros.ros.paired_cloud import CameraStatus, Mode, PairedCloud, PairedImage, ReleaseReason, mode_of
-from cmdfusion_ros.ros.sync_report import Samples, SyncReport, camera_sync
+from cmdfusion_ros.ros.sync_report import CloudTally, camera_sync
 from cmdfusion_ros.ros.sync_settings import to_ns
 
 _SECOND = 1_000_000_000
@@ -36,6 +36,7 @@ class _Cloud:
     arrival: int  # ROS clock
     arrival_steady: int
     age: int
+    waits_for: set = field(default_factory=set)  # cameras; set when it arrives, then it only shrinks, so that the result does not depend on ticks
     in_time: set = field(default_factory=set)  # cameras with an eligible image before the deadline
     held_by: tuple = ()  # cameras it waited for until the deadline
     distance: dict = field(default_factory=dict)  # {camera: |image used - target|}
@@ -60,10 +61,7 @@ class CloudAnchoredPairing:
         self._release_to = release
         self._on_reset = on_reset
         self._streams = {name: CameraStream(name, timing, settings.sync) for name, timing in settings.cameras.items()}
-        self._counts = Counter()
-        self._modes = Counter()
-        self._reasons = Counter()
-        self._waits = Samples()
+        self._tally = CloudTally()
         self.epoch = 0
         self._start_time_line()
 
@@ -77,7 +75,7 @@ class CloudAnchoredPairing:
         self._unjudged = deque()  # released, deadline not over
         self._recent = deque()  # released, within the horizon of late images
         self._newest = None  # the accepted _Cloud with the greatest stamp
-        self._first_steady = None  # arrival of the first cloud
+        self._first = None  # the first accepted _Cloud
         self._last_released = None  # stamp
         self._last_accepted_steady = self._clock.steady
         self._behind = 0  # clouds in a row rejected as out of order
@@ -87,12 +85,12 @@ class CloudAnchoredPairing:
     def on_cloud(self, stamp, cloud):
         """Take a cloud. stamp: int ns from its header, 0 for none (it then gets the time of arrival)."""
         now, steady = self._advance()
-        self._counts["received"] += 1
+        self._tally.counts["received"] += 1
         if stamp <= 0:
-            self._counts["unstamped"] += 1
+            self._tally.counts["unstamped"] += 1
             stamp = now or steady
         if self._clock.is_left_over(stamp, self._ns("time_jump_threshold")):
-            self._counts["reset"] += 1
+            self._tally.counts["reset"] += 1
             return
         if self._newest and stamp < self._newest.stamp - self._ns("time_jump_threshold"):
             self._jump("cloud stamp jumped back")
@@ -131,7 +129,7 @@ class CloudAnchoredPairing:
 
     def reset(self, reason):
         """Begin anew: pending clouds are dropped (counted reset), images and what they told are forgotten, the epoch goes up. Counters stay."""
-        self._counts["reset"] += len(self._pending)
+        self._tally.counts["reset"] += len(self._pending)
         self.epoch += 1
         for stream in self._streams.values():
             stream.start_time_line()
@@ -189,13 +187,13 @@ class CloudAnchoredPairing:
         return self._durations[name]
 
     def _jump(self, reason):
-        self._counts["time_jumps"] += 1
+        self._tally.counts["time_jumps"] += 1
         self.reset(reason)
 
     def _is_in_order(self, stamp, steady):
         """Whether a cloud may still be released in order (R5); if not, it is counted. Clouds that stay behind for good are a new time line."""
         if any(cloud.stamp == stamp for cloud in self._pending) or stamp == self._last_released:
-            self._counts["duplicate"] += 1
+            self._tally.counts["duplicate"] += 1
             return False
         if self._last_released is None or stamp > self._last_released:
             return True
@@ -204,7 +202,7 @@ class CloudAnchoredPairing:
         if self._behind > _REJECTED_IN_A_ROW and standstill:
             self._jump("clouds stayed behind the newest")
             return True
-        self._counts["out_of_order"] += 1
+        self._tally.counts["out_of_order"] += 1
         return False
 
     def _skew(self, stream, stamp, now, steady):
@@ -228,8 +226,7 @@ class CloudAnchoredPairing:
 
     def _accept(self, cloud):
         """Let a cloud wait."""
-        if self._first_steady is None:
-            self._first_steady = cloud.arrival_steady
+        self._first = self._first or cloud
         self._behind, self._last_accepted_steady = 0, cloud.arrival_steady
         if self._newest is None or cloud.stamp > self._newest.stamp:
             self._newest = cloud
@@ -240,6 +237,8 @@ class CloudAnchoredPairing:
                 stream.drop_ahead(target, limit)
             if stream.eligible(target):
                 cloud.in_time.add(stream.name)
+            if stream.worth_waiting or stream.state in _STARTING:
+                cloud.waits_for.add(stream.name)
         insort(self._pending, cloud, key=lambda waiting: waiting.stamp)
         while len(self._pending) > self.settings.sync.max_pending_clouds:
             self._release(ReleaseReason.BACKLOG)
@@ -278,23 +277,32 @@ class CloudAnchoredPairing:
             if reason is None:
                 return
             if reason is ReleaseReason.DEADLINE:
-                first.held_by = unsettled
+                first.held_by = tuple(name for name in unsettled if self._streams[name].state is CameraState.ACTIVE)
             self._release(reason)
             self._judge()
 
     def _unsettled(self, cloud):
-        """Names of the cameras that are worth waiting for (R3)."""
-        starting = self._clock.steady - self._first_steady < self._ns("startup_grace")
-        names = []
-        for name, stream in self._streams.items():
-            state = stream.state
-            if state is CameraState.ACTIVE:
-                waits = stream.worth_waiting and not stream.is_settled(cloud.start + stream.offset, self._clock.ros)
+        """The cameras that a cloud still waits for (R3)."""
+        starting = self._is_starting()
+        unsettled = []
+        for name in sorted(cloud.waits_for):
+            stream = self._streams[name]
+            if stream.state is CameraState.ACTIVE:
+                waits = not stream.is_settled(cloud.start + stream.offset, self._clock.ros)
+            elif starting and stream.state in _STARTING:
+                waits = True
             else:
-                waits = starting and state in _STARTING
+                cloud.waits_for.remove(name)
+                continue
             if waits:
-                names.append(name)
-        return tuple(names)
+                unsettled.append(name)
+        return unsettled
+
+    def _is_starting(self):
+        """Whether the grace for cameras that are not ready lasts: by both clocks, so that slow and fast bags get it in full, unless one stands still."""
+        grace, arrival = self._ns("startup_grace"), self._first.arrival_steady
+        over = self._clock.ros - self._first.arrival >= grace or self._clock.standing_still(arrival) >= _MIN_STALL
+        return self._clock.steady - arrival < grace or not over
 
     def _overdue(self, cloud):
         """The ReleaseReason of a cloud whose time is over, else None."""
@@ -309,10 +317,7 @@ class CloudAnchoredPairing:
         """Let the oldest pending cloud go, with what is there."""
         cloud = self._pending.pop(0)
         paired = self._pair(cloud, reason)
-        self._counts["released"] += 1
-        self._modes[paired.mode] += 1
-        self._reasons[reason] += 1
-        self._waits.add(paired.wait_ns)
+        self._tally.add_release(paired)
         self._last_released = cloud.stamp
         self._unjudged.append(cloud)
         self._recent.append(cloud)
@@ -339,7 +344,7 @@ class CloudAnchoredPairing:
             images = {}
         stalled = reason is ReleaseReason.CLOCK_STALLED
         wait = self._clock.steady - cloud.arrival_steady if stalled else self._clock.ros - cloud.arrival
-        return PairedCloud(cloud.stamp, cloud.payload, images, states, mode, self.epoch, self._counts["released"], wait, reason, cloud.age)
+        return PairedCloud(cloud.stamp, cloud.payload, images, states, mode, self.epoch, self._tally.counts["released"], wait, reason, cloud.age)
 
     def _judge(self):
         """Let the cameras learn from the clouds whose deadline is over."""
@@ -349,6 +354,9 @@ class CloudAnchoredPairing:
             for name, stream in self._streams.items():
                 if stream.ready:
                     stream.judge(name in cloud.in_time, name in cloud.held_by, cloud.arrival, cloud.arrival + max_wait)
+                if not stream.worth_waiting:
+                    for waiting in self._pending:
+                        waiting.waits_for.discard(name)
                 stream.note_offset(cloud.start)
 
     # ---- what it knows
@@ -357,29 +365,12 @@ class CloudAnchoredPairing:
         """SyncReport: counters since the start, statistics of the last clouds, warnings. Does what is due first, as `on_tick`."""
         self._advance()
         cameras = {name: camera_sync(stream, self._clock.ros) for name, stream in self._streams.items()}
-        waits = [camera.suggested_max_wait_ms for camera in cameras.values() if camera.state == "ACTIVE"]
-        return SyncReport(
-            epoch=self.epoch,
-            time_jumps=self._counts["time_jumps"],
-            received=self._counts["received"],
-            released=self._counts["released"],
-            pending=len(self._pending),
-            dropped={name: self._counts[name] for name in ("out_of_order", "duplicate", "reset")},
-            unstamped=self._counts["unstamped"],
-            modes={mode.name: self._modes[mode] for mode in Mode},
-            reasons={reason.value: self._reasons[reason] for reason in ReleaseReason},
-            mean_wait_ms=self._waits.mean / 1e6,
-            p95_wait_ms=self._waits.quantile(0.95) / 1e6,
-            suggested_max_wait_ms=max((wait for wait in waits if wait == wait), default=math.nan),
-            cloud_age_ms=self._newest.age / 1e6 if self._newest else math.nan,
-            warnings=tuple(self._warnings()),
-            cameras=cameras,
-        )
+        return self._tally.report(self.epoch, len(self._pending), self._newest.age if self._newest else math.nan, tuple(self._warnings()), cameras)
 
     def _warnings(self):
-        if self._first_steady is None:
+        if self._first is None:
             return
-        if self._clock.standing_still(self._first_steady) >= _MIN_STALL:
+        if self._clock.standing_still(self._first.arrival_steady) >= _MIN_STALL:
             yield "the ROS clock stands still; is the bag paused, or is use_sim_time true without anybody publishing /clock?"
         elif abs(self._newest.age) > (self._ns("clock_skew_limit") or _SECOND):
             yield f"cloud stamps are {-self._newest.age / 1e9:+.3f} s away from the ROS clock; is use_sim_time right?"

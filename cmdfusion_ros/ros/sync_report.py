@@ -4,6 +4,8 @@ import math
 from collections import Counter, deque
 from dataclasses import dataclass
 
+from cmdfusion_ros.ros.paired_cloud import Mode, ReleaseReason
+
 _RECENT = 256  # samples kept of each quantity: 25 s at 10 Hz
 _ENOUGH = 20  # samples before anything is suggested
 LATENESS_BINS_MS = (5, 10, 20, 40, 80, 160, 320, 640)  # upper edges; one more bin holds the rest
@@ -30,6 +32,44 @@ class Samples:
         """The smallest value that `share` of the values do not exceed; NaN where there are none."""
         ordered = sorted(self.values)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+class CloudTally:
+    """What happened to the clouds. Kept over resets."""
+
+    def __init__(self):
+        self.counts = Counter()  # received, released, unstamped, time_jumps, and the reasons for dropping: out_of_order, duplicate, reset
+        self._modes = Counter()
+        self._reasons = Counter()
+        self._waits = Samples()
+
+    def add_release(self, paired):
+        """A PairedCloud that goes out."""
+        self.counts["released"] += 1
+        self._modes[paired.mode] += 1
+        self._reasons[paired.reason] += 1
+        self._waits.add(paired.wait_ns)
+
+    def report(self, epoch, num_pending, age_ns, warnings, cameras):
+        """SyncReport; `age_ns` of the newest cloud, `cameras` {name: CameraSync}."""
+        waits = [camera.suggested_max_wait_ms for camera in cameras.values() if camera.state == "ACTIVE"]
+        return SyncReport(
+            epoch=epoch,
+            time_jumps=self.counts["time_jumps"],
+            received=self.counts["received"],
+            released=self.counts["released"],
+            pending=num_pending,
+            dropped={name: self.counts[name] for name in ("out_of_order", "duplicate", "reset")},
+            unstamped=self.counts["unstamped"],
+            modes={mode.name: self._modes[mode] for mode in Mode},
+            reasons={reason.value: self._reasons[reason] for reason in ReleaseReason},
+            mean_wait_ms=self._waits.mean / 1e6,
+            p95_wait_ms=self._waits.quantile(0.95) / 1e6,
+            suggested_max_wait_ms=max((wait for wait in waits if wait == wait), default=math.nan),
+            cloud_age_ms=age_ns / 1e6,
+            warnings=warnings,
+            cameras=cameras,
+        )
 
 
 class CameraTally:

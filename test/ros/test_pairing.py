@@ -54,6 +54,12 @@ def test_02_a_camera_dead_from_the_start_costs_time_only_during_the_grace():
     assert played.pairing.report().cameras["dead"].state == "NEVER_SEEN"
 
 
+def test_02_a_camera_that_appears_late_in_the_grace_is_waited_for_at_once():
+    """What clouds waited for it before it was there is not held against it."""
+    played = play(settings("late", startup_grace=3.0), stream(None, 40) + stream("late", 20, begin=2200, latency=60))
+    assert modes(played) == [Mode.LIDAR_ONLY] * 20 + [Mode.FUSED] * 20
+
+
 def test_03_a_camera_that_dies_costs_at_most_offline_after_of_waits():
     played = play(settings("front", "dies"), stream(None, 60) + stream("front", 60) + stream("dies", 30))
     held = [paired.stamp for paired in played.clouds if paired.deadline_hit]

@@ -162,8 +162,20 @@ def test_the_mode_counts_the_images(sync_settings, happenings):
 
 def test_what_a_camera_taught_at_one_deadline_holds_for_the_next_cloud_whenever_the_tick_comes():
     """The wait of the first cloud was in vain, so the second must not get the image that comes after that."""
-    happenings = [Arrival(900 * MS, "front", BEGIN + 500 * MS, "old"), Arrival(1250 * MS, "front", BEGIN + 1090 * MS, "late")]
+    images = [(905, 500), (1005, 600), (1105, 700), (1250, 1090)]
+    happenings = [Arrival(time * MS, "front", BEGIN + stamp * MS, stamp) for time, stamp in images]
     happenings += [Arrival(time * MS, None, BEGIN + (time - 10) * MS, time) for time in (1000, 1100)]
-    sync_settings = SyncSettings(max_wait=0.2, offline_after=0.1, recover_after=1, startup_grace=0.0, clock_skew_limit=0.0)
+    sync_settings = SyncSettings(max_wait=0.2, offline_after=0.15, recover_after=1, startup_grace=0.0, clock_skew_limit=0.0)
     results = [outcome(play(settings_of(sync_settings, ("front",)), happenings, tick=tick)) for tick in (None, 1 * MS)]
     assert results[0] == results[1] and [row[3] for row in results[0]] == [Mode.LIDAR_ONLY] * 2
+
+
+def test_a_camera_that_wins_trust_back_is_waited_for_by_the_clouds_that_come_after():
+    """The first cloud's deadline (888 ms) lies between the end of the grace (868 ms), when the second may go, and the image that would serve it (929 ms)."""
+    images = [(454, 324), (561, 394), (716, 534), (808, 674), (929, 744)]
+    clouds = [(368, 243), (465, 343), (603, 443), (688, 543), (864, 743)]
+    happenings = [Arrival(time * MS, "left", BEGIN + stamp * MS, stamp) for time, stamp in images]
+    happenings += [Arrival(time * MS, None, BEGIN + stamp * MS, stamp) for time, stamp in clouds]
+    sync_settings = SyncSettings(max_wait=0.2, offline_after=0.1, recover_after=1, startup_grace=0.5, max_pending_clouds=4)
+    results = [outcome(play(settings_of(sync_settings), happenings, tick=tick)) for tick in (None, 1 * MS)]
+    assert results[0] == results[1]
