@@ -1,0 +1,147 @@
+"""`cmdfusion world OUT`: make sequences of a made-up street: LiDAR, images, labels, poses."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.terminal import LiveLine
+from cmdfusion_ros.config import load_settings, settings_from_dict, settings_to_dict
+from cmdfusion_ros.data.frame_bag import write_frame_bag
+from cmdfusion_ros.data.semantic_kitti import SemanticKitti
+from cmdfusion_ros.data.synthetic.rendering import render_frames, write_folders
+from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES
+from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
+from cmdfusion_ros.pictures import BACKGROUND, CameraPicture, draw_labels, save_scan_picture
+
+_BAR = 28  # characters
+_FOLDED = "semantic_kitti"  # class map of preview and table
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser(
+        "world",
+        help="make labelled sequences of a made-up street",
+        description="Make sequences of a made-up street as OUT/sequences/00, 01, ... in the SemanticKITTI layout, or as rosbags, and OUT/preview.png. "
+        "Equal seeds and settings give equal bytes, whatever the number of processes.",
+    )
+    parser.add_argument("out", metavar="OUT", help="folder to write")
+    parser.add_argument("--seed", type=int, default=0, help="number that everything follows from (default 0)")
+    parser.add_argument("--sequences", type=int, default=1, metavar="N", help="number of sequences, each another street (default 1)")
+    parser.add_argument("--scans", type=int, default=20, metavar="N", help="scans of each sequence (default 20)")
+    parser.add_argument("--rig", choices=RIG_NAMES, help="sensors (default kitti)")
+    parser.add_argument("--rare", type=float, metavar="X", help="times as many people, two-wheelers, lorries and signs (default 1)")
+    parser.add_argument("--settings", metavar="FILE", help="YAML file with further settings: weather, calibration errors, kind of street, ...")
+    parser.add_argument("--bag", action="store_true", help="write rosbags OUT/<name> with all cameras instead of folders with the first one")
+    parser.add_argument("--no-images", action="store_true", help="leave the cameras out: several times faster")
+    parser.add_argument("--processes", type=int, metavar="N", help="processes to work with (default: one a core)")
+    return parser
+
+
+def run(args):
+    settings = _settings(args)
+    names = [f"{number:02d}" for number in range(args.sequences)]
+    if args.seed < 0 or args.sequences < 1 or args.scans < 1:
+        raise ValueError(f"expected a seed of at least 0 and at least 1 sequence of 1 scan, got {args.seed}, {args.sequences}, {args.scans}")
+    out, images = Path(args.out), not args.no_images
+    workers = args.processes or len(os.sched_getaffinity(0))
+    if workers < 1:
+        raise ValueError(f"--processes: expected at least 1, got {workers}")
+    out.mkdir(parents=True, exist_ok=True)
+    total = args.sequences * args.scans
+    started = time.monotonic()
+    progress = _Progress(total)
+    if args.bag:
+        class_map = load_class_map(_FOLDED)
+        for name in names:
+            frames = render_frames(args.seed, name, args.scans, settings, _FOLDED, images, workers)
+            write_frame_bag(out / name, progress.counted(frames), class_map)
+    else:
+        for count in write_folders(out, args.seed, names, args.scans, settings, images, workers):
+            progress.add(count)
+    seconds = time.monotonic() - started
+    progress.finish(f"{total} scans in {seconds:.0f} s: {total / seconds:.2f} a second on {workers} process{'es' if workers > 1 else ''}")
+    sequence = Sequence(args.seed, names[0], args.scans, settings)
+    draw_preview(out / "preview.png", sequence, args.scans // 2)
+    print(f"  {out / 'preview.png'}: a scan of sequence {names[0]}")
+    if not args.bag:
+        print(f"  {out / 'sequences'}: {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}\n{frequency_table(out, names)}")
+    return 0
+
+
+def _settings(args):
+    values = settings_to_dict(load_settings(SequenceSettings, args.settings), only_changed=True) if args.settings else {}
+    if args.rig is not None:
+        values["rig"] = args.rig
+    if args.rare is not None:
+        values["world"] = {**values.get("world", {}), "rare": args.rare}
+    return settings_from_dict(SequenceSettings, values)
+
+
+class _Progress:
+    """The live line of a run: bar, scans done, scans a second, time to go."""
+
+    def __init__(self, total):
+        self._total, self._done, self._started, self._line = total, 0, time.monotonic(), LiveLine()
+
+    def add(self, count):
+        """So many scans more are done."""
+        self._done += count
+        rate = self._done / max(time.monotonic() - self._started, 1e-3)
+        full = round(_BAR * self._done / self._total)
+        left = (self._total - self._done) / rate
+        self._line.show(f"[{'█' * full}{'·' * (_BAR - full)}] {self._done}/{self._total} scans  {rate:5.2f} a second  {left:4.0f} s to go")
+
+    def counted(self, items):
+        """The items, each counted as it passes."""
+        for item in items:
+            yield item
+            self.add(1)
+
+    def finish(self, text):
+        """Replace the line by a last one."""
+        self._line.finish(text)
+
+
+def draw_preview(path, sequence, index):
+    """Write a PNG of one scan: bird's-eye view, range image, the first camera's picture, its label image, and the points in it."""
+    class_map = load_class_map(_FOLDED)
+    scan, photograph = sequence.scan(index), sequence.photograph(index, 0)
+    labels = class_map.labels_from_raw(scan.raw, DATASET)
+    view = photograph.view
+    truth = class_map.colors_from_labels(class_map.labels_from_raw(photograph.raw.reshape(-1), DATASET)).reshape(*photograph.raw.shape, 3)
+    points, drawn = draw_labels(view, scan.points, labels, class_map)
+    panels = (
+        CameraPicture(view.name, view.image, sequence.light.weather),
+        CameraPicture("its labels", truth),
+        CameraPicture("points in it", points, f"{drawn} points"),
+        CameraPicture("range image", range_image(scan, sequence.rig.lidar, view.image_size)),
+    )
+    title = f"made-up street   seed {sequence.seed}   sequence {sequence.name}   scan {index}   rig {sequence.rig.name}"
+    save_scan_picture(path, scan.points, labels, class_map, panels, title, f"{len(scan.points)} points, {sequence.world.speed:.1f} m/s")
+
+
+def range_image(scan, lidar, size):
+    """(height, width, 3) uint8 for `size`: rows are beams, columns azimuth (backwards at both ends), bright is near."""
+    width, height = size
+    azimuth = np.arctan2(scan.points[:, 1], scan.points[:, 0])
+    column = ((np.pi - azimuth) / (2 * np.pi) * width).astype(int).clip(0, width - 1)
+    order = np.argsort(-np.linalg.norm(scan.points, axis=1))
+    nearness = 1 - np.linalg.norm(scan.points, axis=1)[order] / lidar.reach
+    image = np.tile(np.array(BACKGROUND, np.uint8), (len(lidar.elevation), width, 1))
+    color = np.stack([255 * nearness**1.5, 255 * nearness**3, 90 + 100 * nearness], axis=1)
+    image[scan.ring[order], column[order]] = color.clip(0, 255)
+    rows = np.arange(height) * len(lidar.elevation) // height
+    return image[rows]
+
+
+def frequency_table(root, names):
+    """The shares of the classes in the written sequences, as a text table."""
+    class_map = load_class_map(_FOLDED)
+    counts = np.zeros(256, np.int64)
+    for frame in SemanticKitti(root, names, class_map):
+        counts += np.bincount(frame.labels, minlength=256)
+    shares = 100 * counts[: class_map.num_classes] / max(counts[: class_map.num_classes].sum(), 1)
+    return "\n".join(f"  {name:<14}{share:8.3f} %" for name, share in zip(class_map.names, shares, strict=True))

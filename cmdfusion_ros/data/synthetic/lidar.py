@@ -1,0 +1,138 @@
+"""One turn of a spinning LiDAR through the street: exact hits, then what a real sensor makes of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmdfusion_ros.data.synthetic.looks import paint_surfaces
+from cmdfusion_ros.data.synthetic.rays import SKY, SpinRays, cast
+from cmdfusion_ros.data.synthetic.surfaces import labels_of, surfaces_at
+from cmdfusion_ros.geometry.transforms import invert, rigid
+
+_ROUGH = {70: 0.05, 72: 0.02, 51: 0.01}  # metres: leaves and grass are deeper than the surface that stands for them
+_GLASSY = 0.6  # gloss from which a surface is glass
+_FULL = 0.35  # of the signal at 10 m that a dull grey wall sends back head-on; returns below _FAINT of it are lost by and by
+_FAINT = 0.012
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The returns of one turn.
+
+    Attributes:
+        points: (N, 3) float32, metres, LiDAR frame at the scan's stamp (the middle of the turn), or uncompensated: at each point's own time.
+        intensity: (N,) float32 in 0..1. raw: (N,) uint16, SemanticKITTI ids. instance_ids: (N,) uint16.
+        ring: (N,) uint8, 0 is the uppermost beam. seconds: (N,) float32, after the stamp.
+    """
+
+    points: np.ndarray
+    intensity: np.ndarray
+    raw: np.ndarray
+    instance_ids: np.ndarray
+    ring: np.ndarray
+    seconds: np.ndarray
+
+
+def lidar_pose(world, rig, seconds):
+    """world_from_lidar (4, 4) at a time."""
+    return world.vehicle(seconds) @ rigid(np.eye(3), (0.0, 0.0, rig.lidar.height))
+
+
+def scan(world, rig, seconds, rng, compensated=True, clean=False):
+    """A Scan at `seconds`.
+
+    Args:
+        world: World. rig: Rig. rng: Generator of this scan's noise.
+        compensated: whether the motion of the sensor during the turn is taken out of the points, as SemanticKITTI's are.
+        clean: exact ranges, nothing lost, no mixed pixels.
+    """
+    lidar = rig.lidar
+    pose = lidar_pose(world, rig, seconds)
+    velocity, yaw_rate = world.motion(seconds)
+    rays = SpinRays(pose, np.radians(np.array(lidar.elevation)), lidar.columns, 1 / lidar.rate, velocity, yaw_rate)
+    solids = world.solids(seconds)
+    hits = cast(rays, solids, lidar.reach, world.ground)
+    rows, columns = np.nonzero(hits.index != SKY)
+    surfaces = surfaces_at(rays, hits, solids, world.ground, rows, columns)
+    albedo, gloss, _ = paint_surfaces(surfaces, solids, world.ground)
+    reflectance = _reflectance(surfaces, solids, albedo, gloss)
+    part, distance = surfaces.part, surfaces.distance
+    intensity = reflectance
+    kept = distance > lidar.least
+    if not clean:
+        part, distance = _mix(hits, rows, columns, distance, rng)
+        intensity = np.clip(reflectance * rng.normal(1.0, 0.13, len(reflectance)) + rng.normal(0, 0.02, len(reflectance)), 0, 1)
+        kept &= _returns(surfaces, reflectance, gloss, rng) & (distance > lidar.least)
+        distance = distance + _range_noise(surfaces.raw, lidar.noise, rng)
+    raw, instance = labels_of(part, solids)
+    points = _points(rays, pose, distance, rows, columns, yaw_rate, compensated)
+    return Scan(
+        points=points[kept],
+        intensity=np.round(intensity[kept] * 255).astype(np.float32) / np.float32(255),
+        raw=raw[kept],
+        instance_ids=instance[kept],
+        ring=rows[kept].astype(np.uint8),
+        seconds=rays.seconds[columns[kept]].astype(np.float32),
+    )
+
+
+def _reflectance(surfaces, solids, albedo, gloss):
+    """Intensity as the sensor reports it, range already compensated: material, a weak fall with incidence, patterns in part (they are seen in infrared too)."""
+    base = surfaces.reflectance(solids)
+    paint = surfaces.paint(solids)
+    pattern = np.clip(albedo.mean(axis=1) / np.maximum(paint.mean(axis=1), 0.02), 0.6, 1.5)
+    rough = 0.72 + 0.28 * surfaces.cosine  # a dull surface seen aslant; ground returns of real sensors fall little
+    value = base * rough * (1 + 0.35 * (pattern - 1))
+    painted = gloss > 0.4
+    value[painted] *= 0.15 + 0.85 * surfaces.cosine[painted] ** 2
+    value[gloss > _GLASSY] *= 0.25
+    back = (surfaces.raw == 81) & (albedo.min(axis=1) > 0.315) & (albedo.max(axis=1) < 0.325)
+    value[back] = 0.3
+    return np.clip(value, 0.0, 1.0)
+
+
+def _returns(surfaces, reflectance, gloss, rng):
+    """Which rays come back: fewer from afar, from dark or glancing surfaces, from glass; one in a hundred is lost without reason."""
+    signal = (reflectance / _FULL) * (0.3 + 0.7 * surfaces.cosine) * (10.0 / np.maximum(surfaces.distance, 5.0)) ** 2 * np.exp(-surfaces.distance / 250)
+    share = np.clip((signal / _FAINT) ** 0.7, 0, 0.99)
+    glass = gloss > _GLASSY
+    share[glass] *= np.where(surfaces.cosine[glass] > 0.985, 0.7, 0.22)
+    return rng.random(len(share)) < share
+
+
+def _range_noise(raw, noise, rng):
+    sigma = np.full(len(raw), noise, np.float32)
+    for code, rough in _ROUGH.items():
+        sigma[raw == code] = np.hypot(noise, rough)
+    return (rng.standard_normal(len(raw)) * sigma).astype(np.float32)
+
+
+def _mix(hits, rows, columns, distance, rng):
+    """Mixed pixels: at the edge of a body a beam covers it and what is behind it, and one range comes back from between.
+
+    Returns:
+        part (N,), distance (N,): those of the neighbour that gives more, and the mixture.
+    """
+    beside = (columns + 1) % hits.distance.shape[1]
+    other = hits.distance[rows, beside]
+    part = hits.index[rows, columns].copy()
+    gap = np.abs(other - distance)
+    mixed = np.flatnonzero((gap > 0.25) & (gap < 5.0) & (rng.random(len(distance)) < 0.12))
+    share = rng.random(len(mixed)).astype(np.float32)
+    distance = distance.copy()
+    part[mixed] = np.where(share > 0.5, hits.index[rows[mixed], beside[mixed]], part[mixed])
+    distance[mixed] += share * (other[mixed] - distance[mixed])
+    return part, distance
+
+
+def _points(rays, pose, distance, rows, columns, yaw_rate, compensated):
+    """(N, 3) float32 in the LiDAR frame."""
+    directions = rays.directions[:, rows, columns].astype(np.float64)
+    away = directions * distance
+    lidar_from_world = invert(pose)[:3, :3]
+    if compensated:
+        return (lidar_from_world @ (away + rays.velocity[:, None] * rays.seconds[columns])).T.astype(np.float32)
+    x, y, z = lidar_from_world @ away
+    turn = yaw_rate * rays.seconds[columns]
+    c, s = np.cos(turn), np.sin(turn)
+    return np.stack([c * x + s * y, c * y - s * x, z], axis=1).astype(np.float32)

@@ -1,0 +1,91 @@
+"""Sequences rendered by several processes: the same bytes as by one."""
+
+import multiprocessing
+import os
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.data.synthetic.folders import write_scan, write_tables
+from cmdfusion_ros.data.synthetic.sequence import open_sequence
+
+_CHUNK = 5  # scans a task
+
+
+def write_folders(root, seed, names, num_scans, settings, images=True, workers=1):
+    """Write sequences in the SemanticKITTI layout to `root`/sequences/<name>.
+
+    Args:
+        root: folder. seed: int. names: of the sequences. num_scans: of each. settings: SequenceSettings. images: whether pictures are taken.
+        workers: number of processes.
+
+    Yields:
+        Number of scans written since the last time.
+    """
+    tasks = []
+    for name in names:
+        folder = Path(root) / "sequences" / name
+        starts = range(0, num_scans, _CHUNK)
+        tasks += [(str(folder), (seed, name, num_scans, settings), start, min(start + _CHUNK, num_scans), images) for start in starts]
+    if workers == 1:
+        yield from map(_write_chunk, tasks)
+        return
+    with _processes(workers) as pool:
+        for future in as_completed([pool.submit(_write_chunk, task) for task in tasks]):
+            yield future.result()
+
+
+def render_frames(seed, name, num_scans, settings, class_map_name, images=True, workers=1):
+    """The Frames of a sequence in order, rendered by `workers` processes, a few ahead of what is asked for.
+
+    Args:
+        seed, name, num_scans, settings: of `Sequence`. class_map_name: of the labels. images: whether pictures are taken.
+    """
+    tasks = [((seed, name, num_scans, settings), index, class_map_name, images) for index in range(num_scans)]
+    if workers == 1:
+        yield from map(_render_frame, tasks)
+        return
+    with _processes(workers) as pool:
+        waiting, ahead = iter(tasks), deque()
+        for task in waiting:
+            ahead.append(pool.submit(_render_frame, task))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _write_chunk(task):
+    folder, arguments, start, stop, images = task
+    sequence = open_sequence(*arguments)
+    if start == 0:
+        write_tables(folder, sequence)
+    for name in ("velodyne", "labels", "image_2"):
+        (Path(folder) / name).mkdir(parents=True, exist_ok=True)
+    for index in range(start, stop):
+        write_scan(folder, sequence, index, images)
+    return stop - start
+
+
+def _render_frame(task):
+    arguments, index, class_map_name, images = task
+    return open_sequence(*arguments).frame(index, load_class_map(class_map_name), images)
+
+
+@contextmanager
+def _processes(workers):
+    """Fresh processes, one thread each: a pool of processes with pools of threads is slower than either."""
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, "1"))
+    try:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            try:
+                yield pool
+            except BaseException:  # Ctrl-C or a failed scan: do not work off the rest
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
