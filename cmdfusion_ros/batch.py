@@ -40,6 +40,7 @@ class Batch:
         maps: KernelMaps on and between the scales, shared by every layer that reads this batch.
         labels: (N,) int64, labels or IGNORE_LABEL; None where a frame has none.
         views: the CameraViews of each frame: a tuple of tuples, still numpy.
+        measured_points: (n, 3) float32 numpy of each frame, a tuple: what is projected into its views (`Frame.measured_points`).
     """
 
     points: torch.Tensor
@@ -51,6 +52,7 @@ class Batch:
     maps: KernelMaps
     labels: torch.Tensor | None = None
     views: tuple = ()
+    measured_points: tuple = ()
 
     def scale(self, stride):
         """The Scale with this stride; ValueError with the known ones otherwise."""
@@ -96,6 +98,7 @@ def make_batch(frames, grid, device="cpu"):
         maps=maps,
         labels=tensor(np.concatenate([frame.labels for frame in frames]).astype(np.int64)) if labelled else None,
         views=tuple(tuple(frame.views) for frame in frames),
+        measured_points=tuple(frame.points if frame.measured_points is None else frame.measured_points for frame in frames),
     )
 
 

@@ -68,7 +68,7 @@ class CameraView:
     Attributes:
         name: the camera's name.
         image: (H, W, 3) uint8, RGB, as the sensor made it (not undistorted).
-        intrinsic: (3, 3) float64, pixels, of `image` as it is now (after any crop or resize).
+        intrinsic: (3, 3) float64, pixels, of `image` as it is now (after any crop or resize; a mirrored image has a negative focal length along u).
         camera_from_lidar: (4, 4) float64, rigid; takes LiDAR-frame coordinates to the optical frame (z forward, x right, y down).
         distortion: lens model, or None for a pinhole.
         stamp: int, nanoseconds; 0 where unknown.
@@ -85,7 +85,7 @@ class CameraView:
         where = f"camera {self.name}"
         require_array(f"{where}: image", self.image, (None, None, 3), np.uint8, "give RGB, 8 bits")
         require_array(f"{where}: intrinsic", self.intrinsic, (3, 3), np.float64)
-        if not np.isfinite(self.intrinsic).all() or self.intrinsic[0, 0] <= 0 or self.intrinsic[1, 1] <= 0:
+        if not np.isfinite(self.intrinsic).all() or self.intrinsic[0, 0] == 0 or self.intrinsic[1, 1] <= 0:
             raise ValueError(f"{where}: intrinsic: expected finite values and positive focal lengths, got {self.intrinsic.tolist()}; is it calibrated?")
         require_rigid(f"{where}: camera_from_lidar", self.camera_from_lidar)
 
@@ -108,6 +108,8 @@ class Frame:
         labels: (N,) uint8, train ids or IGNORE_LABEL; None where unknown.
         instance_ids: (N,) uint16, equal for the points of one thing through a sequence, 0 for none; None where unknown.
         world_from_lidar: (4, 4) float64, rigid, pose of the scan; None where unknown.
+        measured_points: (N, 3) float32, where the sensor saw the points that augmentation has moved since: what the views show, so what is projected
+            into them. Rows of points that no sensor saw there (pasted ones) are NaN. None = `points`.
         name: where the frame came from ("sequences/00/000003"), for error messages.
     """
 
@@ -119,6 +121,7 @@ class Frame:
     labels: np.ndarray | None = None
     instance_ids: np.ndarray | None = None
     world_from_lidar: np.ndarray | None = None
+    measured_points: np.ndarray | None = None
     name: str = field(default="", compare=False)
 
     def __post_init__(self):
@@ -134,6 +137,8 @@ class Frame:
             require_array(f"{where}instance_ids", self.instance_ids, (num_points,), np.uint16)
         if self.world_from_lidar is not None:
             require_rigid(f"{where}world_from_lidar", self.world_from_lidar)
+        if self.measured_points is not None:
+            require_array(f"{where}measured_points", self.measured_points, (num_points, 3), np.float32)
         names = [view.name for view in self.views]
         if len(set(names)) != len(names):
             raise ValueError(f"{where}views: expected one view a camera, got {names}")

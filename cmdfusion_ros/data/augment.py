@@ -1,6 +1,7 @@
 """Changes of a training scan that leave its meaning: pure functions Frame -> Frame.
 
-They are for scans without camera views: a flipped or scaled scan has no rigid `camera_from_lidar`, so views must be projected first.
+A flipped or scaled scan has no rigid `camera_from_lidar`. So a scan with camera views keeps where its points were measured (`Frame.measured_points`), and those
+are projected: three numbers a point, whatever the number of cameras and their lenses. Points that were added have no place in any image.
 """
 
 from dataclasses import dataclass, replace
@@ -8,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmdfusion_ros.config import SettingsError, check_settings, setting
-from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
+
+_OF_POINTS = ("points", "intensity", "labels", "instance_ids", "measured_points")  # what a Frame holds for each point
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def augment(frame, settings, rng, class_map):
 
 def select(frame, rows):
     """The points of `frame` at `rows` (indices or a mask), with all they carry."""
-    taken = {name: getattr(frame, name)[rows] for name in ("points", "intensity", "labels", "instance_ids") if getattr(frame, name) is not None}
+    taken = {name: getattr(frame, name)[rows] for name in _OF_POINTS if getattr(frame, name) is not None}
     return replace(frame, **taken)
 
 
@@ -108,10 +110,19 @@ def scale(frame, factor):
     return _with_points(frame, frame.points * np.float32(factor), None)
 
 
-def _with_points(frame, points, pose) -> Frame:
+def _with_points(frame, points, pose):
+    measured = frame.points if frame.views and frame.measured_points is None else frame.measured_points
+    return replace(frame, points=points, world_from_lidar=pose, measured_points=measured)
+
+
+def _with_added(frame, rows, points):
+    """`frame` and behind it `points` (M, 3), each with the other values of the point at its row of `rows`, seen by no camera."""
+    longer = select(frame, np.concatenate([np.arange(frame.num_points), rows]))
+    measured = None
     if frame.views:
-        raise ValueError(f"frame {frame.name}: has camera views, which a moved scan no longer fits; augment scans read without images")
-    return replace(frame, points=points, world_from_lidar=pose)
+        known = frame.points if frame.measured_points is None else frame.measured_points
+        measured = np.concatenate([known, np.full((len(rows), 3), np.nan, np.float32)])
+    return replace(longer, points=np.concatenate([frame.points, points]), measured_points=measured)
 
 
 def paste_turned(frame, labels, angles):
@@ -121,8 +132,7 @@ def paste_turned(frame, labels, angles):
     """
     rows = np.flatnonzero(np.isin(frame.labels, labels))
     turned = [frame.points[rows] @ yaw_rotation(angle).T.astype(np.float32) for angle in angles]
-    longer = select(frame, np.concatenate([np.arange(frame.num_points), np.tile(rows, len(angles))]))
-    return _with_points(longer, np.concatenate([frame.points, *turned]), frame.world_from_lidar)
+    return _with_added(frame, np.tile(rows, len(angles)), np.concatenate(turned))
 
 
 def fill_ground(frame, labels, factor, rng):
@@ -147,8 +157,7 @@ def fill_ground(frame, labels, factor, rng):
     other = rng.integers(first[one], last[one])  # any point of the same square and label
     part = rng.random(len(one), np.float32)
     points = frame.points[rows[one]] + part[:, None] * (frame.points[rows[other]] - frame.points[rows[one]])
-    longer = select(frame, np.concatenate([np.arange(frame.num_points), rows[one]]))
-    return _with_points(longer, np.concatenate([frame.points, points]), frame.world_from_lidar)
+    return _with_added(frame, rows[one], points)
 
 
 def crop_sector(frame, start, width):

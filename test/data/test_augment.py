@@ -178,11 +178,27 @@ def test_an_empty_scan_stays_empty():
     assert augment(empty, EVERYTHING, np.random.default_rng(0), STREET).num_points == 0
 
 
-def test_a_frame_with_views_is_refused():
-    view = CameraView("front", np.zeros((4, 4, 3), np.uint8), np.eye(3), np.eye(4))
-    frame = dataclasses.replace(make_frame(), views=(view,))
-    with pytest.raises(ValueError, match="frame made: has camera views"):
-        augment(frame, EVERYTHING, np.random.default_rng(0), STREET)
+def with_view(frame):
+    return dataclasses.replace(frame, views=(CameraView("front", np.zeros((4, 4, 3), np.uint8), np.eye(3), np.eye(4)),))
+
+
+def test_a_scan_with_views_keeps_where_its_points_were_measured():
+    """Intensity tells which point is which. Whatever happens to a point, its place in the images is that of the untouched scan, or none if it was added."""
+    settings = dataclasses.replace(EVERYTHING, intensity_dropout=0.0, intensity_gain=1.0, intensity_gamma=1.0, fill_chance=1.0)
+    frame = dataclasses.replace(make_frame(), intensity=np.linspace(0, 1, make_frame().num_points, dtype=np.float32))
+    changed = augment(with_view(frame), settings, np.random.default_rng(3), STREET)
+    assert changed.measured_points.shape == changed.points.shape
+    rows = np.searchsorted(frame.intensity, changed.intensity)
+    added = np.isnan(changed.measured_points).any(axis=1)
+    assert 0 < added.sum() < len(added)
+    np.testing.assert_array_equal(changed.measured_points[~added], frame.points[rows[~added]])
+    assert not np.allclose(changed.points[~added], changed.measured_points[~added], atol=1e-2)
+    again = rotate(changed, 1.0)
+    np.testing.assert_array_equal(again.measured_points, changed.measured_points)
+
+
+def test_a_scan_without_views_carries_no_second_copy_of_its_points():
+    assert augment(make_frame(), EVERYTHING, np.random.default_rng(0), STREET).measured_points is None
 
 
 def test_wrong_settings_are_named():
