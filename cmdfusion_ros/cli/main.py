@@ -18,6 +18,7 @@ VERBS = {
     "doctor": "say what is installed, what is chosen, and why",
     "train": "train a network",
     "evaluate": "score a checkpoint",
+    "world": "make labelled sequences of a made-up street",
     "bench": "measure speed",
 }
 _EXPECTED = (ValueError, OSError, ModuleNotFoundError, ProcessError)  # what a wrong input or a missing part raises: one line is enough for those
