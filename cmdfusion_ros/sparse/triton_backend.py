@@ -1,0 +1,182 @@
+"""Sparse convolution on CUDA through Triton: the gather, the products and the epilogue of a tile of output rows in one kernel.
+
+An implicit matrix product, output-stationary: a program owns a tile of output rows, walks the offsets that any of them has a neighbour under, gathers those rows and
+accumulates in float32. Rows with the same set of neighbours are put side by side (sorted by a bit mask of the offsets), so that few products meet empty cells.
+No atomics, so results repeat bit by bit. Kernels run on the CPU too through Triton's interpreter (TRITON_INTERPRET=1 set before triton is imported), for tests.
+"""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+BLOCK_ROWS = 64  # output rows of a tile: with 128, sorted masks waste a fifth more products on LiDAR
+BLOCK_PAIRS = 64  # pairs that a step of the weight's gradient sums over
+SPLITS = 8  # programs that share the pairs of one offset in the weight's gradient; their parts are summed in order
+MAX_BLOCK_IN, MAX_BLOCK_OUT = 64, 128
+
+
+class Table(NamedTuple):
+    """A KernelMap as a kernel reads it.
+
+    Attributes:
+        inputs: (K, V_out) int32, input row under each offset, -1 where there is none.
+        rows: (V_out,) int32, output rows sorted by which offsets they have.
+        tile_masks: (tiles,) int32, bit k set where any row of the tile has offset k.
+        firsts: (K + 1,) int32, first pair of each offset.
+    """
+
+    inputs: torch.Tensor
+    rows: torch.Tensor
+    tile_masks: torch.Tensor
+    firsts: torch.Tensor
+
+
+def make_table(kernel_map):
+    """KernelMap -> Table, on its device."""
+    device, num_offsets = kernel_map.in_rows.device, len(kernel_map.counts)
+    counts = torch.tensor(kernel_map.counts, device=device)
+    offset_of_pair = torch.repeat_interleave(torch.arange(num_offsets, device=device), counts, output_size=len(kernel_map.in_rows))
+    inputs = torch.full((num_offsets, kernel_map.num_out), -1, dtype=torch.int32, device=device)
+    inputs[offset_of_pair, kernel_map.out_rows.long()] = kernel_map.in_rows
+    bits = (1 << torch.arange(num_offsets, device=device))[:, None]
+    masks = ((inputs >= 0) * bits).sum(0)  # (V_out,) int64; no two offsets share a bit
+    rows = torch.argsort(masks, stable=True)
+    num_tiles = -(-kernel_map.num_out // BLOCK_ROWS)
+    tiled = torch.nn.functional.pad(masks[rows], (0, num_tiles * BLOCK_ROWS - kernel_map.num_out)).view(num_tiles, BLOCK_ROWS)
+    tile_masks = ((tiled[:, None, :] & bits[None]) != 0).any(2).mul(bits[:, 0]).sum(1)
+    firsts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    return Table(inputs, rows.int(), tile_masks.int(), firsts.int())
+
+
+@triton.jit
+def _convolve_kernel(
+    features, weight, bias, skip, inputs, rows, tile_masks, out, num_out, slope,
+    IN: tl.constexpr, OUT: tl.constexpr, OFFSETS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_SLOPE: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_IN: tl.constexpr, BLOCK_OUT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Tile (program 0) of output rows x block (program 1) of output channels."""
+    tile = tl.program_id(0)
+    place = tile * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    inside = place < num_out
+    row = tl.load(rows + place, mask=inside, other=0).to(tl.int64)
+    out_channel = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    out_inside = out_channel < OUT
+    mask = tl.load(tile_masks + tile)
+    total = tl.zeros((BLOCK_ROWS, BLOCK_OUT), dtype=tl.float32)
+    for k in range(OFFSETS):
+        if (mask >> k) & 1:
+            source = tl.load(inputs + k * num_out + row, mask=inside, other=-1).to(tl.int64)
+            for first in range(0, IN, BLOCK_IN):
+                in_channel = first + tl.arange(0, BLOCK_IN)
+                in_inside = in_channel < IN
+                values = tl.load(features + source[:, None] * IN + in_channel[None, :], mask=(source >= 0)[:, None] & in_inside[None, :], other=0.0)
+                block = tl.load(weight + (k * IN + in_channel)[:, None] * OUT + out_channel[None, :], mask=in_inside[:, None] & out_inside[None, :], other=0.0)
+                total = tl.dot(values, block, acc=total, input_precision=PRECISION)
+    where = row[:, None] * OUT + out_channel[None, :]
+    stored = inside[:, None] & out_inside[None, :]
+    if HAS_BIAS:
+        total += tl.load(bias + out_channel, mask=out_inside, other=0.0).to(tl.float32)[None, :]
+    if HAS_SKIP:
+        total += tl.load(skip + where, mask=stored, other=0.0).to(tl.float32)
+    if HAS_SLOPE:
+        total = tl.where(total > 0, total, total * slope)
+    tl.store(out + where, total.to(out.dtype.element_ty), mask=stored)
+
+
+@triton.jit
+def _weight_gradient_kernel(
+    features, gradient, in_rows, out_rows, firsts, parts,
+    IN: tl.constexpr, OUT: tl.constexpr, OFFSETS: tl.constexpr, SPLITS: tl.constexpr,
+    BLOCK_PAIRS: tl.constexpr, BLOCK_IN: tl.constexpr, BLOCK_OUT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Part of one offset's pairs (program 0) x block of the weight (programs 1 and 2): features[in_rows].T @ gradient[out_rows]."""
+    k, split = tl.program_id(0) // SPLITS, tl.program_id(0) % SPLITS
+    in_channel = tl.program_id(1) * BLOCK_IN + tl.arange(0, BLOCK_IN)
+    out_channel = tl.program_id(2) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    in_inside, out_inside = in_channel < IN, out_channel < OUT
+    end = tl.load(firsts + k + 1)
+    total = tl.zeros((BLOCK_IN, BLOCK_OUT), dtype=tl.float32)
+    for first in range(tl.load(firsts + k) + split * BLOCK_PAIRS, end, SPLITS * BLOCK_PAIRS):
+        pair = first + tl.arange(0, BLOCK_PAIRS)
+        inside = pair < end
+        source = tl.load(in_rows + pair, mask=inside, other=0).to(tl.int64)
+        target = tl.load(out_rows + pair, mask=inside, other=0).to(tl.int64)
+        values = tl.load(features + source[:, None] * IN + in_channel[None, :], mask=inside[:, None] & in_inside[None, :], other=0.0)
+        slopes = tl.load(gradient + target[:, None] * OUT + out_channel[None, :], mask=inside[:, None] & out_inside[None, :], other=0.0)
+        total = tl.dot(tl.trans(values), slopes, acc=total, input_precision=PRECISION)
+    where = ((split * OFFSETS + k) * IN + in_channel)[:, None] * OUT + out_channel[None, :]
+    tl.store(parts + where, total, mask=in_inside[:, None] & out_inside[None, :])
+
+
+def convolve(features, weight, kernel_map, bias=None, skip=None, slope=None):
+    """activate(convolution + bias + skip). No gradient; see `TritonConvolution`.
+
+    Args:
+        features: (V_in, C_in) float32, float16 or bfloat16.
+        weight: (K, C_in, C_out), same dtype; K at most 31.
+        kernel_map: KernelMap on the same device.
+        bias: (C_out,) or None. skip: (V_out, C_out) or None. slope: of a LeakyReLU or None.
+
+    Returns:
+        (V_out, C_out) of the features' dtype; sums are float32 whatever the dtype.
+    """
+    table = kernel_map.derived("triton table", lambda: make_table(kernel_map))
+    num_offsets, in_channels, out_channels = weight.shape
+    out = features.new_empty(kernel_map.num_out, out_channels)
+    if out.numel() == 0:
+        return out
+    block_in, block_out = _block(in_channels, MAX_BLOCK_IN), _block(out_channels, MAX_BLOCK_OUT)
+    grid = (len(table.tile_masks), triton.cdiv(out_channels, block_out))
+    _convolve_kernel[grid](
+        features.contiguous(), weight.contiguous(), out if bias is None else bias, out if skip is None else skip.contiguous(),
+        table.inputs, table.rows, table.tile_masks, out, kernel_map.num_out, 0.0 if slope is None else slope,
+        IN=in_channels, OUT=out_channels, OFFSETS=num_offsets, HAS_BIAS=bias is not None, HAS_SKIP=skip is not None, HAS_SLOPE=slope is not None,
+        BLOCK_ROWS=BLOCK_ROWS, BLOCK_IN=block_in, BLOCK_OUT=block_out, PRECISION=_precision(),
+    )  # fmt: skip
+    return out
+
+
+def weight_gradient(features, gradient, kernel_map):
+    """(K, C_in, C_out) float32: for every offset the sum over its pairs of features[i].T @ gradient[o]."""
+    table = kernel_map.derived("triton table", lambda: make_table(kernel_map))
+    num_offsets, in_channels, out_channels = len(kernel_map.counts), features.shape[1], gradient.shape[1]
+    parts = features.new_empty(SPLITS, num_offsets, in_channels, out_channels, dtype=torch.float32)
+    block_in, block_out = _block(in_channels, MAX_BLOCK_IN), _block(out_channels, MAX_BLOCK_IN)
+    grid = (num_offsets * SPLITS, triton.cdiv(in_channels, block_in), triton.cdiv(out_channels, block_out))
+    _weight_gradient_kernel[grid](
+        features.contiguous(), gradient.contiguous(), kernel_map.in_rows, kernel_map.out_rows, table.firsts, parts,
+        IN=in_channels, OUT=out_channels, OFFSETS=num_offsets, SPLITS=SPLITS,
+        BLOCK_PAIRS=BLOCK_PAIRS, BLOCK_IN=block_in, BLOCK_OUT=block_out, PRECISION=_precision(),
+    )  # fmt: skip
+    return parts.sum(0)
+
+
+def _block(channels, largest):
+    return min(max(triton.next_power_of_2(channels), 16), largest)  # 16: the smallest product of tensor cores
+
+
+def _precision():
+    """Of float32 products: as torch is told to do its own."""
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+class TritonConvolution(torch.autograd.Function):
+    """`conv.SparseConvolution` by these kernels: same arguments, same gradients."""
+
+    @staticmethod
+    def forward(ctx, features, weight, kernel_map):
+        ctx.save_for_backward(features, weight)
+        ctx.kernel_map = kernel_map
+        return convolve(features, weight, kernel_map)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        features, weight = ctx.saved_tensors
+        grad_features = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_features = convolve(grad_output, weight.transpose(1, 2), ctx.kernel_map.transposed)
+        if ctx.needs_input_grad[1]:
+            grad_weight = weight_gradient(features, grad_output, ctx.kernel_map).to(weight.dtype)
+        return grad_features, grad_weight, None
