@@ -39,6 +39,8 @@ from cmdfusion_ros.ros.transform_source import open_transform_source
 from cmdfusion_ros.ros.views import ViewOutputs
 from cmdfusion_ros.ros.worker import Worker
 
+_LOOK = 0.1  # seconds between looks at the levels of the diagnostics
+_AT_ONCE = 0.2  # seconds between two reports at least, however often a level changes
 _SPIN = 0.5  # seconds after which a spin that nothing woke looks whether it is time to end
 
 
@@ -73,7 +75,9 @@ class CmdfusionNode(LifecycleNode):
         self.diagnostics = NodeDiagnostics(self.settings)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics_publisher = advertise(self, self.interfaces.DiagnosticArray, "/diagnostics")
-        self._diagnostics_timer = self.create_timer(1 / self.settings.diagnostics.rate, self.publish_diagnostics, clock=self._steady)
+        self._reported = (-1e9, ())  # (time, levels) of the last report
+        self._topic_facts = {}
+        self.create_timer(_LOOK, self._look_at_diagnostics, clock=self._steady)
         self._create_services()
 
     @property
@@ -197,7 +201,6 @@ class CmdfusionNode(LifecycleNode):
 
     def _on_settings(self, settings):
         self.diagnostics.settings = settings
-        self._diagnostics_timer.timer_period_ns = round(1e9 / settings.diagnostics.rate)
         if self._labelling:
             self._labelling.update_settings(settings)
             self._extrinsics.settings = settings
@@ -267,12 +270,23 @@ class CmdfusionNode(LifecycleNode):
 
     # ---- diagnostics
 
-    def publish_diagnostics(self):
-        """Publish /diagnostics as of now."""
+    def _look_at_diagnostics(self):
+        """Publish /diagnostics at its rate, and at once where a level changed."""
+        now = time.monotonic()
+        is_due = now - self._reported[0] >= 1 / self.settings.diagnostics.rate - _LOOK / 2
+        if is_due and self._inputs:
+            self._topic_facts = self._inputs.publishers()  # asks the ROS graph for every topic: not at each look
+        parts = self.diagnostics.parts(self._facts())
+        levels = tuple(part.level for part in parts)
+        if is_due or (levels != self._reported[1] and now - self._reported[0] >= _AT_ONCE):
+            self._reported = (now, levels)
+            self._publish_diagnostics(parts)
+
+    def _publish_diagnostics(self, parts):
         message = self.interfaces.DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         hardware = self.diagnostics.model.device if self.diagnostics.model else ""
-        for part in self.diagnostics.parts(self._facts()):
+        for part in parts:
             status = self.interfaces.DiagnosticStatus(name=f"{self.get_name()}: {part.name}", message=part.message, hardware_id=hardware)
             status.level = bytes([part.level])
             status.values = [self.interfaces.KeyValue(key=key, value=text_of(value)) for key, value in part.values.items()]
@@ -287,7 +301,7 @@ class CmdfusionNode(LifecycleNode):
         return NodeFacts(
             state=state,
             wanted=active and self._labelling.wanted,
-            publishers=self._inputs.publishers() if active else {},
+            publishers=self._topic_facts if active else {},
             dropped=self._dropped() if active else {},
             sync=self._pairing.report() if active else None,
             cameras={camera: self._camera_facts(camera) for camera in self.settings.cameras},

@@ -2,6 +2,8 @@
 
 import array
 
+import cv2
+
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.instances import find_instances
 from cmdfusion_ros.ros.markers import DELETE_ALL, box_markers, fill_marker, frustum_marker, legend_markers, mode_marker
@@ -13,7 +15,7 @@ _LIFETIME_NS = 500_000_000  # a marker that is not renewed must not stay: half a
 
 
 class ViewOutputs:
-    """The publishers of ~/markers and ~/overlay/<camera>.
+    """The publishers of ~/markers and ~/overlay/<camera>, as Image and as <...>/compressed.
 
     Args:
         node: rclpy Node. interfaces: Interfaces. settings: NodeSettings. taxonomy: Taxonomy.
@@ -25,17 +27,20 @@ class ViewOutputs:
         self.settings = settings
         self._markers = advertise(node, interfaces.MarkerArray, "~/markers")
         self._overlays = {camera: advertise(node, interfaces.Image, f"~/overlay/{camera}", "~/overlay") for camera in settings.cameras}
+        self._jpegs = {camera: advertise(node, interfaces.CompressedImage, f"~/overlay/{camera}/compressed", "~/overlay") for camera in settings.cameras}
         self._marker_limit = RateLimit()
         self._overlay_limits = {camera: RateLimit() for camera in settings.cameras}
 
     def wanted(self):
         """Whether anybody subscribes."""
-        publishers = [self._markers, *self._overlays.values()]
-        return any(publisher.get_subscription_count() for publisher in publishers)
+        return any(publisher.get_subscription_count() for publisher in self._publishers())
 
     def close(self):
-        for publisher in (self._markers, *self._overlays.values()):
+        for publisher in self._publishers():
             self._node.destroy_publisher(publisher)
+
+    def _publishers(self):
+        return (self._markers, *self._overlays.values(), *self._jpegs.values())
 
     def clear(self):
         """Empty the view: time jumped."""
@@ -48,9 +53,9 @@ class ViewOutputs:
         if self._markers.get_subscription_count() and self._marker_limit.passes(self.settings.markers.rate):
             self._publish_markers(labelled, prediction)
         for view in labelled.frame.views:
-            publisher = self._overlays[view.name]
-            if publisher.get_subscription_count() and self._overlay_limits[view.name].passes(self.settings.overlay.rate):
-                self._publish_overlay(publisher, labelled, prediction, view)
+            listeners = self._overlays[view.name].get_subscription_count() + self._jpegs[view.name].get_subscription_count()
+            if listeners and self._overlay_limits[view.name].passes(self.settings.overlay.rate):
+                self._publish_overlay(labelled, prediction, view)
 
     def _publish_markers(self, labelled, prediction):
         class_map = self._taxonomy.class_map
@@ -75,13 +80,18 @@ class ViewOutputs:
                 geometry, camera_from_lidar = place
                 yield frustum_marker(number, report.status, geometry.intrinsic, geometry.image_size, camera_from_lidar)
 
-    def _publish_overlay(self, publisher, labelled, prediction, view):
+    def _publish_overlay(self, labelled, prediction, view):
         report = next(report for report in labelled.cameras if report.name == view.name)
         sure = int((prediction.labels != IGNORE_LABEL).sum())
         caption = f"{view.name}  {report.offset_ns / 1e6:+.0f} ms  {100 * report.visible_ratio:.0f} % of {sure} points"
         drawn = draw_overlay(view, labelled.frame.points, prediction.labels, self._taxonomy.class_map, caption)
         header = self._interfaces.Header(stamp=time_message(self._interfaces, view.stamp), frame_id=self._extrinsics.geometry(view.name).frame_id)
-        publisher.publish(fill_image(self._interfaces.Image(), drawn, header, _byte_array))
+        if self._overlays[view.name].get_subscription_count():
+            self._overlays[view.name].publish(fill_image(self._interfaces.Image(), drawn, header, _byte_array))
+        if self._jpegs[view.name].get_subscription_count():
+            message = self._interfaces.CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
+            message.data = _byte_array(cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].data)
+            self._jpegs[view.name].publish(message)
 
 
 def _byte_array(view):

@@ -2,6 +2,7 @@
 
 import time
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ INTERFACES = load_interfaces()
 needs_interfaces = pytest.mark.skipif(not INTERFACES.has("SegmentationStatus"), reason="cmdfusion_ros.msg is not built: run colcon build")
 needs_tf2_msgs = pytest.mark.skipif(not INTERFACES.has("TFMessage"), reason="tf2_msgs is not installed")
 COUNTS = st.sampled_from([0, 1, 4, 7, 16, 100, 2**31, 2**32 - 1])
+SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -151,7 +153,8 @@ def test_filtered_points_lack_the_classes_named(bench, wire):
 def test_markers_show_legend_mode_and_camera_and_the_overlay_is_an_image(bench, wire, one_camera):
     it = bench({**one_camera, "output.always_publish": False})
     markers = it.listen(INTERFACES.MarkerArray, "/cmdfusion/markers")
-    overlays = it.listen(INTERFACES.Image, "/cmdfusion/overlay/front", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+    overlays = it.listen(INTERFACES.Image, "/cmdfusion/overlay/front", SENSOR)
+    jpegs = it.listen(INTERFACES.CompressedImage, "/cmdfusion/overlay/front/compressed", SENSOR)
     clouds = it.speak(INTERFACES.PointCloud2, "/points")
     images = it.speak(INTERFACES.CompressedImage, "/front/image_raw/compressed")
     stamp = time.time_ns()
@@ -162,6 +165,8 @@ def test_markers_show_legend_mode_and_camera_and_the_overlay_is_an_image(bench, 
     spaces = [marker.ns for marker in markers[0].markers]
     assert spaces.count("legend") == 12 and "mode" in spaces and "cameras" in spaces
     assert {marker.header.frame_id for marker in markers[0].markers} == {"lidar"}
+    it.until(lambda: jpegs, "the compressed overlay")
+    assert cv2.imdecode(np.frombuffer(jpegs[0].data, np.uint8), cv2.IMREAD_COLOR).shape == (48, 64, 3)
     assert (overlays[0].width, overlays[0].height, overlays[0].encoding, overlays[0].header.frame_id) == (64, 48, "rgb8", "front_optical")
 
 
@@ -253,6 +258,22 @@ def test_a_bag_that_begins_again_is_a_new_time_line(bench, wire):
         it.until(lambda count=before + 1: it.parts()["pipeline"]["labelled"] == count, "a labelled cloud")
     assert it.parts()["lidar"]["time_jumps"] == 1 and it.parts()["sync"]["epoch"] == 1
     it.until(lambda: any(marker.action == 3 for message in markers for marker in message.markers), "emptying the view")
+
+
+def test_the_quality_of_a_topic_can_be_overridden(bench):
+    it = bench({"qos_overrides./points.subscription.reliability": "reliable", "qos_overrides./cmdfusion/points_labeled.publisher.depth": 7})
+    (subscription,) = it.node.get_subscriptions_info_by_topic("/points")
+    assert subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE and not it.node.parameters.warnings
+
+
+def test_a_worsening_is_published_at_once(bench, wire):
+    """Not only when the next report is due."""
+    it = bench({"output.always_publish": True, "diagnostics.rate": 0.01, "diagnostics.max_processing_time": 1e-6})
+    heard = it.listen(INTERFACES.DiagnosticArray, "/diagnostics")
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: heard and heard[-1].status[0].level != b"\x00", "the WARN")
+    assert "processing takes longer" in heard[-1].status[0].message
 
 
 def test_diagnostics_are_published_and_name_a_publisher_that_cannot_be_received(bench, wire, one_camera):
