@@ -1,0 +1,96 @@
+"""ResNet-18, -34, -50 and -101 (He et al. 2016; stride on the 3x3 of a bottleneck) without its classifier.
+
+Tensors are named as torchvision names them, so that published weights load as they are.
+"""
+
+from torch import nn
+
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks in layer1..layer4
+_WIDTHS = (64, 128, 256, 512)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip connection."""
+
+    expansion = 1
+
+    def __init__(self, in_channels, width, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _downsample(in_channels, width, stride)
+
+    def forward(self, x):
+        inner = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu_()))
+        return (inner + (x if self.downsample is None else self.downsample(x))).relu_()
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions beside a skip connection."""
+
+    expansion = 4
+
+    def __init__(self, in_channels, width, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.downsample = _downsample(in_channels, width * self.expansion, stride)
+
+    def forward(self, x):
+        inner = self.bn1(self.conv1(x)).relu_()
+        inner = self.bn2(self.conv2(inner)).relu_()
+        inner = self.bn3(self.conv3(inner))
+        return (inner + (x if self.downsample is None else self.downsample(x))).relu_()
+
+
+def _downsample(in_channels, out_channels, stride):
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
+class ResNet(nn.Module):
+    """Images -> feature maps of four scales.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        stem_stride: of the first convolution. 2 is what published weights were trained with: maps at 1/4, 1/8, 1/16, 1/32 of the image. 1 makes all of them
+            twice as fine (CMDFusion, U2MKD) at four times the cost.
+
+    Attributes:
+        channels: of the four maps.
+    """
+
+    def __init__(self, depth, stem_stride=2):
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ValueError(f"depth: expected one of {', '.join(map(str, DEPTHS))}, got {depth}")
+        block = BasicBlock if depth < 50 else Bottleneck
+        self.channels = tuple(width * block.expansion for width in _WIDTHS)
+        self.conv1 = nn.Conv2d(3, 64, 7, stem_stride, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        in_channels = 64
+        for number, (width, num_blocks) in enumerate(zip(_WIDTHS, DEPTHS[depth], strict=True), start=1):
+            blocks = []
+            for i in range(num_blocks):
+                blocks.append(block(in_channels, width, stride=2 if i == 0 and number > 1 else 1))
+                in_channels = width * block.expansion
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images):
+        """(V, 3, H, W), normalised as `views` does -> four maps (V, channels[i], h_i, w_i), finest first."""
+        x = nn.functional.max_pool2d(self.bn1(self.conv1(images)).relu_(), 3, stride=2, padding=1)
+        maps = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            maps.append(x)
+        return maps
