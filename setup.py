@@ -56,7 +56,7 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.90", "ruff==0.17.5"],
+        "test": ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.90", "torchmetrics>=1.4", "ruff==0.17.5"],
         "ros": [requirement + ON_WHEELS for requirement in ROS],
         "ros-build": [requirement + ON_WHEELS for requirement in ROS_BUILD],
     },
