@@ -61,7 +61,7 @@ class NodeDiagnostics:
         self._lock = threading.Lock()
         self._received = self._labelled = self._errors = self._retries = self._gaps = 0
         self._dropped = Counter()
-        self._errors_in_a_row = 0
+        self._errors_in_a_row = self._retries_in_a_row = 0
         self._last_error = ""
         self._arrivals = Window()  # of stamps
         self._results = Window()  # of _Result
@@ -116,6 +116,7 @@ class NodeDiagnostics:
             now = self._now()
             self._labelled += 1
             self._errors_in_a_row = 0
+            self._retries_in_a_row = self._retries_in_a_row + 1 if labelled.retried else 0
             if labelled.retried:
                 self._retries += 1
                 self._last_error = labelled.retried
@@ -263,7 +264,7 @@ class NodeDiagnostics:
         values = {**vars(self.model), "retries": self._retries}
         if self.model.checkpoint == "fake":
             return Part("model", WARN, "FAKE: no network, the labels mean nothing", values)
-        if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
+        if max(self._errors_in_a_row, self._retries_in_a_row) >= _ERRORS_IN_A_ROW:
             return Part("model", ERROR, self._last_error, values)
         return Part("model", OK, f"{self.model.checkpoint} on {self.model.device}", values)
 

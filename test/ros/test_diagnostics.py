@@ -46,9 +46,9 @@ class World:
                 self.diagnostics.cloud_labelled(labelled_cloud(mode, status, reason), processing_ms, 80.0)
 
 
-def labelled_cloud(mode, status, reason=""):
+def labelled_cloud(mode, status, reason="", retried=""):
     cloud = SimpleNamespace(num_points=7, fields=[SimpleNamespace(name="x"), SimpleNamespace(name="y")], frame_id="lidar")
-    return SimpleNamespace(mode=mode, cloud=cloud, cameras=[CameraReport("front", status, reason, visible_ratio=0.25)], retried="")
+    return SimpleNamespace(mode=mode, cloud=cloud, cameras=[CameraReport("front", status, reason, visible_ratio=0.25)], retried=retried)
 
 
 def test_the_parts_come_in_a_fixed_order():
@@ -110,6 +110,19 @@ def test_three_failures_in_a_row_are_an_error_and_one_success_ends_it():
     assert parts["pipeline"].level == ERROR and "out of memory" in parts["pipeline"].message and parts["model"].level == ERROR
     world.clouds(1)
     assert world.parts()["pipeline"].level == OK and world.parts()["model"].level == OK
+
+
+def test_a_network_that_keeps_failing_with_images_is_an_error_of_the_model_alone():
+    world = World()
+    world.diagnostics.model = ModelInfo("street.safetensors", "ab", "cpu", "torch", 5, 1.0)
+    for _ in range(3):
+        world.now += 0.1
+        world.diagnostics.cloud_arrived(world.now_ros())
+        world.diagnostics.cloud_labelled(labelled_cloud(Mode.LIDAR_ONLY, CameraStatus.NO_IMAGE, retried="failed with images"), 50.0, 80.0)
+    parts = world.parts()
+    assert parts["model"].level == ERROR and parts["model"].values["retries"] == 3 and parts["pipeline"].level == OK
+    world.clouds(1)
+    assert world.parts()["model"].level == OK
 
 
 def test_no_cloud_is_a_warning_before_the_first_and_an_error_after():

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.geometry.projection import project_points
+from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
 from cmdfusion_ros.ros.convert import MessageError
 from cmdfusion_ros.ros.extrinsics import Extrinsics
 from cmdfusion_ros.ros.paired_cloud import CameraStatus, Mode
@@ -168,6 +170,19 @@ def test_the_scale_of_an_intensity_stays_what_it_was_over_a_dark_scan(build, mes
     pipeline(messages.paired(messages.cloud(POINTS, intensity=0.9)))
     assert segmenter.frames[0].intensity[0] == pytest.approx(200 / 255)
     assert segmenter.frames[1].intensity[0] == pytest.approx(0.9 / 255)
+
+
+def test_points_and_cameras_go_together_into_another_frame(build, messages):
+    """The network sees points and views in the frame asked for; each point still falls on its own pixel."""
+    segmenter = Recorder()
+    pipeline = build(segmenter, cameras=("front",), points__frame="base")
+    pipeline._extrinsics.frame_from_lidar = lambda frame_id, stamp: rigid(yaw_rotation(0.5), (1.0, 2.0, 3.0))
+    labelled = pipeline(messages.paired(messages.cloud(POINTS), {"front": messages.jpeg()}))
+    frame, seen = segmenter.frames[0], POINTS[labelled.rows]
+    assert frame.frame_id == "base" and not np.allclose(frame.points, seen)
+    view = frame.views[0]
+    moved = project_points(frame.points, view.intrinsic, view.camera_from_lidar, view.image_size)[0]
+    np.testing.assert_allclose(moved, project_points(seen, view.intrinsic, messages.camera_from_lidar, view.image_size)[0], atol=1e-3)
 
 
 def test_states_of_cameras_without_image_pass_through(build, messages):

@@ -1,0 +1,84 @@
+"""Which source of transforms is taken, with stand-ins for tf2_ros and rclpy."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cmdfusion_ros.ros.interfaces import Interfaces
+from cmdfusion_ros.ros.transform_source import NoSource, OwnSource, Tf2Source, open_transform_source
+from cmdfusion_ros.ros.transforms import TransformError
+
+
+class TransformException(Exception):
+    """As tf2_ros names the base of its errors."""
+
+
+class Buffer:
+    """As much of tf2_ros.Buffer as is used: one transform, of 1 m along x."""
+
+    def lookup_transform(self, target, source, time):
+        if source != "lidar":
+            raise TransformException(f"{source} does not exist")
+        assert time == ("time", 0)
+        transform = SimpleNamespace(translation=SimpleNamespace(x=1.0, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0))
+        return SimpleNamespace(transform=transform)
+
+
+class TransformListener:
+    """Remembers what it was given."""
+
+    def __init__(self, buffer, node, *, spin_thread):
+        self.given = (buffer, node, spin_thread)
+        self.unregistered = False
+
+    def unregister(self):
+        self.unregistered = True
+
+
+@pytest.fixture
+def tf2_ros(monkeypatch):
+    module = SimpleNamespace(Buffer=Buffer, TransformListener=TransformListener, TransformException=TransformException)
+    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+
+
+@pytest.fixture
+def no_tf2_ros(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+
+
+def test_tf2_ros_is_taken_where_it_is_installed(tf2_ros):
+    source = open_transform_source("node", Interfaces({}, {}), lambda stamp: ("time", stamp), None, None)
+    assert isinstance(source, Tf2Source) and source._listener.given[1:] == ("node", False)
+    assert source.buffer.lookup("front", "lidar")[0, 3] == 1.0
+    with pytest.raises(TransformError, match="radar does not exist"):
+        source.buffer.lookup("front", "radar")
+    source.close()
+    assert source._listener.unregistered
+
+
+def test_our_own_listener_is_taken_where_only_the_messages_are(no_tf2_ros, monkeypatch):
+    callbacks, heard, complaints = {}, [], []
+    monkeypatch.setattr("cmdfusion_ros.ros.transform_source.subscribe", lambda node, kind, topic, callback, quality: callbacks.setdefault(topic, callback))
+    source = open_transform_source("node", Interfaces({"TFMessage": "kind"}, {}), None, lambda: heard.append("static"), complaints.append)
+    assert isinstance(source, OwnSource) and sorted(callbacks) == ["/tf", "/tf_static"]
+    callbacks["/tf_static"](message("base", "lidar", w=1.0))
+    assert heard == ["static"] and complaints == []
+    np.testing.assert_array_equal(source.buffer.lookup("base", "lidar"), np.eye(4))
+    callbacks["/tf"](message("odom", "base", w=0.0))  # a quaternion of zeros
+    assert heard == ["static"] and "quaternion" in complaints[0]
+
+
+def test_without_either_there_are_no_transforms_and_it_is_said(no_tf2_ros):
+    source = open_transform_source("node", Interfaces({}, {}), None, None, None)
+    assert isinstance(source, NoSource) and "calibration files only" in source.name
+    with pytest.raises(TransformError):
+        source.buffer.lookup("base", "lidar")
+    source.close()
+
+
+def message(parent, child, w):
+    transform = SimpleNamespace(translation=SimpleNamespace(x=0.0, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=w))
+    header = SimpleNamespace(frame_id=parent, stamp=SimpleNamespace(sec=1, nanosec=0))
+    return SimpleNamespace(transforms=[SimpleNamespace(header=header, child_frame_id=child, transform=transform)])
