@@ -27,6 +27,7 @@ def add_parser(subparsers):
     parser.add_argument("bag", nargs="?", help="rosbag2 folder, .mcap or ROS 1 .bag file (default: a made-up street)")
     parser.add_argument("--out", default="demo_output", help="folder for the results (default demo_output)")
     parser.add_argument("--rate", default="auto", type=_rate, help="times real time; auto (default): as fast as this machine labels, at most 1")
+    parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="take only the first S seconds of the bag; 0 = all (default 60)")
     parser.add_argument("--offline", action="store_true", help="do not use ROS, even if it is there")
     add_run_arguments(parser)
     return parser
@@ -61,7 +62,7 @@ def run(args):
     out.mkdir(parents=True, exist_ok=True)
     bag = Path(args.bag) if args.bag else _made_up_bag(out)
     options = run_options(args)
-    layout = inspect_bag(bag, options.points)
+    layout = inspect_bag(bag, options.points, args.duration)
     print(layout.table(), flush=True)
     class_map = model_class_map(options)
     remove_bag(out / "labelled")

@@ -131,7 +131,7 @@ def _play(group, layout, options, rate, record):
     """Play the bag; return when every cloud is accounted for, or nothing has changed for a while."""
     inputs = [layout.cloud_topic, *(topic for camera in layout.usable_cameras for topic in (camera.image_topic, camera.info_topic))]
     waits = [word for topic in inputs for word in ("--wait-for", topic)]
-    words = (layout.path, "--points", layout.cloud_topic, "--rate", rate, *waits, *options.silence_arguments)
+    words = (layout.path, "--points", layout.cloud_topic, "--rate", rate, "--duration", layout.duration, *waits, *options.silence_arguments)
     group.start("player", "cmdfusion_ros.ros.player", *words, listen=True)
     line, played, changed = LiveLine(), False, time.monotonic()
     before = None

@@ -26,7 +26,18 @@ def run_offline(layout, options, labelled, logs):
     Path(logs).mkdir(parents=True, exist_ok=True)
     line = LiveLine()
     with ProcessGroup(logs, dict(os.environ)) as group:
-        group.start("offline", "cmdfusion_ros.ros.offline", layout.path, "--out", labelled, *options.model_arguments, *options.silence_arguments, listen=True)
+        group.start(
+            "offline",
+            "cmdfusion_ros.ros.offline",
+            layout.path,
+            "--out",
+            labelled,
+            "--duration",
+            layout.duration,
+            *options.model_arguments,
+            *options.silence_arguments,
+            listen=True,
+        )
         done = False
         while not done:
             for name, event in group.take(0.1):

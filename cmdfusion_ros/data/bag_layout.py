@@ -51,7 +51,7 @@ class BagLayout:
 
     Attributes:
         path, kind: the bag; "ROS 1" or "rosbag2".
-        start, end: int ns, recording times.
+        start, end: int ns, recording times; `end` after `duration` seconds (0: all of the bag) at the latest.
         cloud_topic, cloud_frame: of the scans that will be labelled.
         num_clouds, num_points: messages in the bag; points of the first.
         cloud_period_ns: median time between two stamps, 0 for fewer than two.
@@ -65,6 +65,7 @@ class BagLayout:
     kind: str
     start: int
     end: int
+    duration: float
     cloud_topic: str
     cloud_frame: str
     num_clouds: int
@@ -155,13 +156,14 @@ class _Survey:
         return np.array([stamp for _, stamp in self._times[topic]], np.int64)
 
 
-def inspect_bag(path, cloud_topic=None, seconds=60.0):
+def inspect_bag(path, cloud_topic=None, duration=0.0, seconds=60.0):
     """Find the cloud, the cameras, their extrinsics and time offsets in a bag.
 
     Args:
         path: any bag that `Bag` reads.
         cloud_topic: the PointCloud2 topic to take; None for the densest stream of clouds.
-        seconds: how much of its head is looked at; counts are of the whole bag.
+        duration: seconds after which the bag is taken to end, 0 for all of it; counts of clouds are of that part.
+        seconds: how much of its head is looked at.
 
     Returns:
         BagLayout.
@@ -169,7 +171,7 @@ def inspect_bag(path, cloud_topic=None, seconds=60.0):
     Raises:
         ValueError: the bag has no PointCloud2, or none on `cloud_topic`.
     """
-    with Bag(path) as bag:
+    with Bag(path, duration) as bag:
         survey = _Survey(bag, seconds)
         cloud_topic, notes = _choose_cloud(survey, cloud_topic)
         cloud = survey.first[cloud_topic]
@@ -185,9 +187,10 @@ def inspect_bag(path, cloud_topic=None, seconds=60.0):
             kind=bag.kind,
             start=bag.start,
             end=bag.end,
+            duration=duration,
             cloud_topic=cloud_topic,
             cloud_frame=frame,
-            num_clouds=bag.topics[cloud_topic].count,
+            num_clouds=sum(1 for _ in bag.messages([cloud_topic])) if duration else bag.topics[cloud_topic].count,
             num_points=cloud.width * cloud.height,
             cloud_period_ns=period_of(stamps),
             delay_ns=int(np.median(survey.recorded(cloud_topic) - stamps)),

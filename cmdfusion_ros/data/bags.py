@@ -62,6 +62,10 @@ def raw_stamp_ns(data):
 class Bag:
     """A bag open for reading; use it in a `with`.
 
+    Args:
+        path: rosbag2 folder, .mcap or ROS 1 .bag file.
+        duration: seconds from its start, by recording time, after which the bag is taken to end; 0 for all of it. `BagTopic.count` counts all.
+
     Attributes:
         path: as given.
         kind: "ROS 1" or "rosbag2".
@@ -73,8 +77,8 @@ class Bag:
         ValueError: it is not a bag, or damaged.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, path, duration=0.0):
+        self.path, self._duration = Path(path), duration
         if not self.path.exists():
             raise FileNotFoundError(f"bag {self.path}: there is nothing; expected a rosbag2 folder, a .mcap or a ROS 1 .bag file")
         self.kind = "ROS 1" if self.path.suffix == ".bag" else "rosbag2"
@@ -94,6 +98,8 @@ class Bag:
             count = connection.msgcount + (known.count if known else 0)
             self.topics[connection.topic] = BagTopic(_ros2_name(connection.msgtype), count, *_quality(connection.ext))
         self.start, self.end = self._reader.start_time, self._reader.end_time
+        if self._duration:
+            self.end = min(self.end, self.start + round(self._duration * 1e9))
         self._types = self._reader.typestore if self._reader.is2 else _without_sequence_numbers(self._reader.typestore)
         return self
 
@@ -106,6 +112,7 @@ class Bag:
         if not chosen:
             return
         convert = None if self._reader.is2 else self._types.ros1_to_cdr
+        stop = self.end if stop is None else min(stop, self.end)
         for connection, time, raw in self._reader.messages(chosen, start=start, stop=stop):
             try:
                 data = bytes(convert(raw, connection.msgtype)) if convert else bytes(raw)

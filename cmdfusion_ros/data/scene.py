@@ -209,7 +209,7 @@ class Scene:
             points, intensity, labels = self.scan(time)
             views = tuple(self.photograph(camera, time) for camera in cameras)
             stamp = START_NS + index * SCAN_PERIOD_NS
-            yield Frame(points, intensity, stamp, "lidar", views, labels, None, self.lidar_pose(time), f"scene/{index:06d}")
+            yield Frame(points, intensity, stamp, "lidar", views, labels, world_from_lidar=self.lidar_pose(time), name=f"scene/{index:06d}")
 
 
 def _hit_box(low, high, directions):

@@ -184,6 +184,7 @@ def main(arguments=None):
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--out", help="bag to make (mcap) with the labelled clouds")
     task.add_argument("--measure", type=int, metavar="N", help="only label the first N clouds and say how long one takes")
+    parser.add_argument("--duration", type=float, default=0.0, metavar="S", help="take only the first S seconds (default: all)")
     parser.add_argument("--silence", action="append", default=[], metavar="CAMERA@S", help="drop a camera's messages from S seconds on; all@S for all")
     parser.add_argument("--points", help="PointCloud2 topic (default: the densest)")
     parser.add_argument("--checkpoint", default="", help="network (default: the one shipped)")
@@ -191,12 +192,12 @@ def main(arguments=None):
     parser.add_argument("--backend", default="auto", help="as the node's model.backend")
     args = parser.parse_args(arguments)
     try:
-        layout = inspect_bag(args.bag, args.points)
+        layout = inspect_bag(args.bag, args.points, args.duration)
         parameters, _ = node_parameters(layout)
         settings = node_settings({**parameters, "model.checkpoint": args.checkpoint, "model.device": args.device, "model.backend": args.backend})
         segmenter, info = open_segmenter(settings.model)
         emit("loaded", checkpoint=info.checkpoint, device=info.device, backend=info.backend)
-        with Bag(args.bag) as bag:
+        with Bag(args.bag, args.duration) as bag:
             if args.measure:
                 measure(bag, layout, settings, segmenter, args.measure)
             else:

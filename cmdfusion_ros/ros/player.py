@@ -121,6 +121,7 @@ def add_arguments(parser):
     parser.add_argument("--wait-timeout", type=float, default=60.0, metavar="S", help="give up waiting after this long (default 60)")
     parser.add_argument("--silence", action="append", default=[], metavar="CAMERA@S", help="drop a camera's messages from S seconds on; all@S for all")
     parser.add_argument("--points", help="PointCloud2 topic whose clouds are reported (default: the densest)")
+    parser.add_argument("--duration", type=float, default=0.0, metavar="S", help="play only the first S seconds (default: all)")
     parser.add_argument("--tail", type=float, default=1.0, metavar="S", help="seconds of recorded time the clock runs on after the last message (default 1)")
     return parser
 
@@ -130,11 +131,11 @@ def main(arguments=None):
     if not args.rate > 0:
         raise SystemExit(f"player: --rate: expected more than 0, got {args.rate}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    layout = inspect_bag(args.bag, args.points)
+    layout = inspect_bag(args.bag, args.points, args.duration)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("bag_player")
     try:
-        with Bag(args.bag) as bag:
+        with Bag(args.bag, args.duration) as bag:
             player = Player(node, bag, args.rate, layout.silences(args.silence), layout.cloud_topic)
             if player.skipped:
                 emit("skipped", topics=player.skipped)

@@ -8,7 +8,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from cmdfusion_ros.data.bag_layout import inspect_bag
 from cmdfusion_ros.data.bag_parameters import node_parameters, write_calibration_files, write_parameter_file
-from cmdfusion_ros.data.bags import BagWriter, ros2_types
+from cmdfusion_ros.data.bags import Bag, BagWriter, ros2_types
 from cmdfusion_ros.geometry.transforms import invert, quaternion_from_rotation, rigid, yaw_rotation
 
 MS = 1_000_000
@@ -252,3 +252,13 @@ def test_calibration_files_hold_lens_and_place_and_refuse_what_they_cannot_say(t
     binned = inspect_bag(write(tmp_path / "binned", clouds() + camera("front", 0, binning=2) + place("front")))
     with pytest.raises(ValueError, match="front: its CameraInfo has binning"):
         write_calibration_files(tmp_path, binned)
+
+
+def test_a_bag_can_be_taken_to_end_early(tmp_path):
+    path = write(tmp_path / "bag", clouds(10) + camera("front", 0) + place("front"))
+    layout = inspect_bag(path, duration=0.5)
+    assert layout.num_clouds == 5 and layout.end == layout.start + 500 * MS and layout.duration == 0.5
+    assert inspect_bag(path, duration=100).num_clouds == 10
+    with Bag(path, duration=0.5) as bag:
+        assert sum(1 for _ in bag.messages(["/lidar/points"])) == 5
+        assert all(message.time < bag.start + 500 * MS for message in bag.messages(stop=bag.start + 900 * MS))
