@@ -14,6 +14,7 @@ from pathlib import Path
 import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -52,8 +53,12 @@ def transition(method):
         try:
             method(self)
             return TransitionCallbackReturn.SUCCESS
-        except (ValueError, OSError, ImportError) as error:  # SettingsError and MessageError are ValueErrors
+        except (ValueError, OSError, ImportError, NameValidationException) as error:  # SettingsError and MessageError are ValueErrors
             self.get_logger().error(f"{method.__name__[3:]} failed: {error}")
+            if self._inputs is None:  # what a failed transition had begun must not stay half built
+                self._stop()
+            if self._labelling is None:
+                self._let_go()
             return TransitionCallbackReturn.FAILURE
         except Exception:
             self.get_logger().error(f"{method.__name__[3:]} failed: {traceback.format_exc()}")
@@ -130,8 +135,8 @@ class CmdfusionNode(LifecycleNode):
     def on_activate(self):
         settings = self.settings
         self.diagnostics.activated()
-        self._worker = Worker(self._labelling.label, self._labelling.publish, self._labelling.failed, settings.sync, self.now_ros)
         self._pairing = CloudAnchoredPairing(settings.pairing(), self, self._on_release, self._on_reset)
+        self._worker = Worker(self._labelling.label, self._labelling.publish, self._labelling.failed, settings.sync, self.now_ros)
         self._worker.start()
         self._inputs = Inputs(self, self.interfaces, settings, self._pairing, self._extrinsics, self.diagnostics, self._steady)
         threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
@@ -159,20 +164,23 @@ class CmdfusionNode(LifecycleNode):
         self._let_go()
 
     def _stop(self):
-        if self._inputs is None:
-            return
-        self._jumps.unregister()
-        self._inputs.close()
-        if not self._worker.stop():
-            self.get_logger().error("the worker did not end within 10 s")
-        self.diagnostics.add_dropped({**self._dropped(), "stopped": self._worker.report().dropped["stopped"] + self._pairing.num_pending})
+        """Undo what activating did, as far as it got."""
+        if self._jumps:
+            self._jumps.unregister()
+        if self._inputs:
+            self._inputs.close()
+        if self._worker:
+            if not self._worker.stop():
+                self.get_logger().error("the worker did not end within 10 s")
+            stopped = self._worker.report().dropped["stopped"] + self._pairing.num_pending
+            self.diagnostics.add_dropped({**self._dropped(), "stopped": stopped})
         self._inputs = self._pairing = self._worker = self._jumps = None
 
     def _let_go(self):
-        if self._labelling is None:
-            return
-        self._labelling.close()
-        self._transforms.close()
+        """Undo what configuring did, as far as it got."""
+        for part in (self._labelling, self._transforms):
+            if part:
+                part.close()
         self._labelling = self._transforms = self._extrinsics = self.diagnostics.model = None
 
     # ---- what happens while it runs

@@ -115,7 +115,7 @@ class NodeSettings:
     """All parameters of the node. Build it with `node_settings`."""
 
     autostart: bool = setting(True, "configure and activate at start; false = wait for a lifecycle manager")
-    executor: str = setting("auto", "rclpy executor; auto = events where this rclpy has it, which is cheaper, else single", choices=("auto", "single", "events"))
+    executor: str = setting("auto", "rclpy executor; auto = events where this rclpy has it (cheaper), else single", choices=("auto", "single", "events"))
     cameras: tuple[str, ...] = setting((), "names of the cameras, in the order of the bits of camera_mask; none = LiDAR alone")
     model: ModelSettings = section(ModelSettings)
     points: PointsSettings = section(PointsSettings)

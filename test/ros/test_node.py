@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,21 @@ def test_a_missing_checkpoint_leaves_the_node_unconfigured_and_says_why(bench, c
 def test_an_unknown_class_to_filter_leaves_the_node_unconfigured(bench, wire):
     it = bench({"filter.classes": ["cra"]}, start=False)
     assert not it.node.start()
+
+
+def test_a_failed_transition_leaves_nothing_half_built(bench, capfd, one_camera, tmp_path):
+    it = bench({**one_camera, "front.calibration_file": str(tmp_path / "late.yaml")}, start=False)
+    before = len(list(it.node.subscriptions))
+    assert not it.node.start() and "late.yaml" in capfd.readouterr().err
+    assert len(list(it.node.subscriptions)) == before
+    (tmp_path / "late.yaml").write_text(Path(one_camera["front.calibration_file"]).read_text())
+    assert it.node.start()  # the user mended it
+
+
+def test_a_topic_that_is_no_name_leaves_the_node_inactive(bench, capfd):
+    it = bench({"points.topic": "no name"}, start=False)
+    assert not it.node.start() and "activate failed" in capfd.readouterr().err
+    assert it.parts()["pipeline"]["state"] == "inactive" and it.node._worker is None
 
 
 def test_deactivate_keeps_the_counts_and_activate_goes_on(bench, wire):
