@@ -12,8 +12,7 @@ from cmdfusion_ros.checkpoint import Checkpoint, load_checkpoint
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.spv_folded import FoldedSpvPyramid
-
-BACKENDS = ("auto", "cpu", "torch")
+from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 
 
 def default_checkpoint_path():
@@ -32,14 +31,14 @@ class Segmenter:
     Args:
         checkpoint: a Checkpoint or the path of one.
         device: "auto" (CUDA where it works, else CPU), "cpu", "cuda" or "cuda:1".
-        backend: how the network is computed: "cpu" (its inference form, several times as fast as the other), "torch" (its training form, on any device), or
-            "auto" (the faster one on this device).
+        backend: how the network is computed: "cpu" (its inference form, several times as fast as the other), "torch" (its training form, on any device),
+            "triton" (its training form with fused kernels, on CUDA), or "auto" (the fastest that works on this device).
         cpu_threads: threads while a frame is labelled on a CPU; 0 = as many as torch takes by itself.
 
     Attributes:
         class_map: ClassMap of the labels.
         card: what the checkpoint says of itself.
-        device, backend: what was chosen.
+        device, backend: what was chosen; backend_reason: why.
         num_parameters: learned numbers of the network.
 
     Raises:
@@ -50,7 +49,7 @@ class Segmenter:
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint)
         self.device = _choose_device(device)
-        self.backend = _choose_backend(backend, self.device)
+        self.backend, self.backend_reason = choose_backend(backend, self.device)
         self.class_map = checkpoint.class_map
         self.card = checkpoint.card
         self._grid = grid_of(checkpoint.model_config)
@@ -62,7 +61,7 @@ class Segmenter:
             self._network = FoldedSpvPyramid(network, cpu_threads or torch.get_num_threads())
             weakref.finalize(self, self._network.close)
         else:
-            self._network = network.to(self.device)
+            self._network = use_backend(network.to(self.device), self.backend)
             self._torch_threads = cpu_threads
 
     def segment(self, frame):
@@ -79,16 +78,6 @@ class Segmenter:
             confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
         camera_mask = np.zeros(frame.num_points, np.uint32)  # no network of this version reads images
         return Prediction(labels, confidence, camera_mask)
-
-
-def _choose_backend(name, device):
-    if name not in BACKENDS:
-        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
-    if name == "cpu" and device.type != "cpu":
-        raise ValueError(f"backend: 'cpu' asked for on device {device}; use auto or torch there")
-    if name == "auto":
-        return "cpu" if device.type == "cpu" else "torch"
-    return name
 
 
 def _choose_device(name):

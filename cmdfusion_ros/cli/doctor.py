@@ -70,7 +70,7 @@ def network_findings():
     import torch
 
     from cmdfusion_ros.checkpoint import load_checkpoint
-    from cmdfusion_ros.inference import BACKENDS, Segmenter, default_checkpoint_path
+    from cmdfusion_ros.inference import Segmenter, default_checkpoint_path
 
     findings = [Finding(GOOD, "torch", f"{torch.__version__}, {torch.get_num_threads()} threads")]
     for index in range(torch.cuda.device_count()):
@@ -86,14 +86,12 @@ def network_findings():
     card = checkpoint.card
     size = default_checkpoint_path().stat().st_size / 1e6
     words = f"{default_checkpoint_path()} ({size:.1f} MB, {segmenter.num_parameters:,} parameters, {len(card.get('trained_on', ()))} scans)"
-    backends = [name for name in BACKENDS if name != "auto"]
-    reason = "the only one of this version" if len(backends) == 1 else f"of {', '.join(backends)}"
     return [
         *findings,
         Finding(GOOD, "weights", words),
         Finding(GOOD, "classes", f"{segmenter.class_map.name}: {', '.join(segmenter.class_map.names)}"),
         Finding(GOOD, "device", f"auto takes {segmenter.device}"),
-        Finding(GOOD, "sparse backend", f"auto takes {segmenter.backend}: {reason}"),
+        Finding(GOOD, "sparse backend", f"auto takes {segmenter.backend}: {segmenter.backend_reason}"),
     ]
 
 

@@ -69,10 +69,20 @@ def gather_multiply_sum(features, weight, kernel_map):
     return kernel_map.by_output.sum(products)
 
 
+def autograd_function(backend):
+    """The function (features, weight, kernel_map) of a backend that trains: "torch" or "triton"."""
+    if backend == "triton":
+        from cmdfusion_ros.sparse.triton_backend import TritonConvolution  # imports triton, which not every machine has
+
+        return TritonConvolution
+    return SparseConvolution
+
+
 class _Conv(nn.Module):
     """Weight, bias and checks of the three convolutions, which differ in the kernel map they ask for."""
 
     kind = None
+    backend = "torch"  # see `backends.use_backend`
 
     def __init__(self, in_channels, out_channels, kernel_size, bias):
         super().__init__()
@@ -97,7 +107,11 @@ class _Conv(nn.Module):
         """(V_out, C_out)."""
         if tensor.features.shape[1] != self.in_channels:
             raise ValueError(f"{type(self).__name__}: expected {self.in_channels} channels, got {tensor.features.shape[1]}")
-        features = SparseConvolution.apply(tensor.features, self.weight, kernel_map)
+        features, weight, device_type = tensor.features, self.weight, tensor.features.device.type
+        if torch.is_autocast_enabled(device_type):  # autocast does not look into an autograd function
+            dtype = torch.get_autocast_dtype(device_type)
+            features, weight = features.to(dtype), weight.to(dtype)
+        features = autograd_function(self.backend).apply(features, weight, kernel_map)
         return features if self.bias is None else features + self.bias
 
 

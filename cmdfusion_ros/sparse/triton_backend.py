@@ -1,7 +1,8 @@
 """Sparse convolution on CUDA through Triton: the gather, the products and the epilogue of a tile of output rows in one kernel.
 
-An implicit matrix product, output-stationary: a program owns a tile of output rows, walks the offsets that any of them has a neighbour under, gathers those rows and
-accumulates in float32. Rows with the same set of neighbours are put side by side (sorted by a bit mask of the offsets), so that few products meet empty cells.
+An implicit matrix product, output-stationary: a program owns a tile of output rows, walks the offsets that any of them has a neighbour under, gathers those
+rows and accumulates in float32. Rows with the same set of neighbours are put side by side (sorted by a bit mask of the offsets), so that few products meet
+empty cells.
 No atomics, so results repeat bit by bit. Kernels run on the CPU too through Triton's interpreter (TRITON_INTERPRET=1 set before triton is imported), for tests.
 """
 

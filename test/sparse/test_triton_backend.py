@@ -62,6 +62,8 @@ def test_gradients_equal_the_reference(maps, kind):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_the_reference_rounded_once(maps, dtype):
     kernel_map = maps.submanifold(1, 3)
+    if dtype == torch.bfloat16 and DEVICE == "cpu":
+        pytest.skip("Triton's interpreter multiplies the bits of bfloat16 as integers")
     features, weight = random(kernel_map.num_in, 16, dtype=dtype), random(27, 16, 16, dtype=dtype, seed=1)
     result = triton_backend.convolve(features, weight, kernel_map)
     assert result.dtype == dtype

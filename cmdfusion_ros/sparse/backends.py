@@ -1,0 +1,92 @@
+"""The door to the backends of sparse convolution: which can run here, which is taken, and why."""
+
+import functools
+from typing import NamedTuple
+
+import torch
+
+from cmdfusion_ros.sparse.conv import SparseConvolution, StridedConv, SubmanifoldConv, TransposedConv, autograd_function
+from cmdfusion_ros.sparse.tensor import KernelMaps
+
+# What each can do. `cpu` is not a backend of the modules of `conv`: networks have a form of their own for it.
+BACKENDS = {
+    "torch": "plain torch, any device, trains: the reference",
+    "cpu": "blocks of rows on threads of our own, CPU, inference only",
+    "triton": "fused kernels, CUDA, trains",
+}
+
+
+class Choice(NamedTuple):
+    """The backend that is taken, a key of BACKENDS, and why."""
+
+    name: str
+    reason: str
+
+
+def choose_backend(name, device, training=False):
+    """Take a backend, or the fastest that works.
+
+    Args:
+        name: "auto" or a key of BACKENDS.
+        device: torch.device that the network runs on.
+        training: whether gradients are needed.
+
+    Returns:
+        Choice.
+
+    Raises:
+        ValueError: an unknown name, or a backend that cannot run here.
+    """
+    if name == "auto":
+        if device.type == "cpu":
+            return Choice("torch", "the one that trains on a CPU") if training else Choice("cpu", "the fastest on a CPU")
+        problem = problem_with("triton", device, training)
+        return Choice("triton", "the fastest on CUDA, and its check passed") if problem is None else Choice("torch", f"triton is not taken: {problem}")
+    if name not in BACKENDS:
+        raise ValueError(f"backend: expected one of auto, {', '.join(BACKENDS)}, got {name!r}")
+    problem = problem_with(name, device, training)
+    if problem is not None:
+        raise ValueError(f"backend: {name!r} asked for, but {problem}; use auto or torch")
+    return Choice(name, "asked for")
+
+
+def problem_with(name, device, training=False):
+    """Why a backend cannot run on a device, or None where it can."""
+    if name == "cpu":
+        if device.type != "cpu":
+            return f"the device is {device}"
+        return "it has no gradients" if training else None
+    if name == "triton":
+        return "it needs CUDA" if device.type != "cuda" else _triton_problem(device)
+    return None
+
+
+@functools.cache
+def _triton_problem(device):
+    """Compile and run one small convolution and its gradients, and compare them with the reference."""
+    try:
+        function = autograd_function("triton")
+        row = torch.arange(40, dtype=torch.int32, device=device)[:, None]
+        kernel_map = KernelMaps({1: torch.cat([torch.zeros_like(row), row // 8, row % 8, torch.zeros_like(row)], 1)}).submanifold(1, 3)
+        generator = torch.Generator().manual_seed(0)
+        features = torch.randn(40, 16, generator=generator).to(device).requires_grad_()
+        weight = torch.randn(27, 16, 16, generator=generator).to(device).requires_grad_()
+        with torch.enable_grad():
+            results = [one.apply(features, weight, kernel_map) for one in (function, SparseConvolution)]
+            gradients = [torch.autograd.grad(result.square().sum(), [features, weight]) for result in results]
+        for ours, reference in zip((results[0], *gradients[0]), (results[1], *gradients[1]), strict=True):
+            if not torch.allclose(ours, reference, rtol=1e-2, atol=1e-2 * float(reference.detach().abs().max())):
+                return "its results differ from the reference"
+    except ImportError:
+        return "triton is not installed"
+    except Exception as error:  # whatever a missing compiler or an old driver raises: the reference still works
+        return f"it fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return None
+
+
+def use_backend(network, name):
+    """Let every sparse convolution in a network run on "torch" or "triton"; returns the network."""
+    for module in network.modules():
+        if isinstance(module, (SubmanifoldConv, StridedConv, TransposedConv)):
+            module.backend = name
+    return network

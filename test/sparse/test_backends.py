@@ -1,0 +1,85 @@
+"""Which backend is taken, and why."""
+
+import os
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
+
+from cmdfusion_ros.sparse import backends  # noqa: E402  after the variable is set
+from cmdfusion_ros.sparse.backends import choose_backend, use_backend
+from cmdfusion_ros.sparse.conv import StridedConv, SubmanifoldConv
+from cmdfusion_ros.sparse.tensor import SparseTensor
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def small_box():
+    """24 voxels, (24, 4) int32."""
+    return torch.cartesian_prod(torch.arange(1), torch.arange(4), torch.arange(3), torch.arange(2)).int()
+
+
+def test_auto_takes_the_fast_path_on_a_cpu_and_the_reference_to_train_there():
+    assert choose_backend("auto", CPU).name == "cpu"
+    assert choose_backend("auto", CPU, training=True).name == "torch"
+
+
+def test_auto_takes_triton_on_cuda_where_its_check_passes_and_says_why_not_where_it_fails(monkeypatch):
+    monkeypatch.setattr(backends, "_triton_problem", lambda device: None)
+    assert choose_backend("auto", CUDA) == ("triton", "the fastest on CUDA, and its check passed")
+    monkeypatch.setattr(backends, "_triton_problem", lambda device: "triton is not installed")
+    assert choose_backend("auto", CUDA) == ("torch", "triton is not taken: triton is not installed")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "training", "message"),
+    [
+        ("fast", CPU, False, "expected one of auto, torch, cpu, triton, got 'fast'"),
+        ("cpu", CUDA, False, "'cpu' asked for, but the device is cuda; use auto or torch"),
+        ("cpu", CPU, True, "'cpu' asked for, but it has no gradients"),
+        ("triton", CPU, False, "'triton' asked for, but it needs CUDA"),
+    ],
+)
+def test_a_backend_that_cannot_run_is_an_error_that_says_why(name, device, training, message):
+    with pytest.raises(ValueError, match=message):
+        choose_backend(name, device, training)
+
+
+def test_the_check_of_triton_passes_where_it_works():
+    pytest.importorskip("triton", reason="triton is not installed")
+    assert backends._triton_problem.__wrapped__(CUDA if torch.cuda.is_available() else CPU) is None
+
+
+def test_the_check_of_triton_names_what_fails(monkeypatch):
+    def broken(backend):
+        raise RuntimeError("no C compiler\nlong story")
+
+    monkeypatch.setattr(backends, "autograd_function", broken)
+    assert backends._triton_problem.__wrapped__(CPU) == "it fails: RuntimeError: no C compiler"
+
+
+def test_a_network_is_moved_to_a_backend_as_a_whole():
+    pytest.importorskip("triton", reason="triton is not installed")
+    device = CUDA if torch.cuda.is_available() else CPU
+    network = torch.nn.Sequential(SubmanifoldConv(4, 8), StridedConv(8, 4)).to(device)
+    cells = small_box().to(device)
+    tensor = SparseTensor(torch.randn(len(cells), 4, generator=torch.Generator().manual_seed(0)).to(device), cells)
+    expected = network(tensor).features
+    assert use_backend(network, "triton") is network
+    result = network(tensor).features
+    assert type(result.grad_fn).__name__ == "TritonConvolutionBackward"
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_autocast_reaches_sparse_convolutions():
+    cells = small_box()
+    conv, features = SubmanifoldConv(8, 8), torch.randn(len(cells), 8, generator=torch.Generator().manual_seed(0))
+    expected = conv(SparseTensor(features, cells)).features
+    with torch.autocast("cpu", torch.bfloat16):
+        result = conv(SparseTensor(features, cells)).features
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.float(), expected, rtol=0.05, atol=0.1)
+    result.sum().backward()
+    assert conv.weight.grad.dtype == torch.float32
