@@ -260,6 +260,14 @@ def test_a_bag_that_begins_again_is_a_new_time_line(bench, wire):
     it.until(lambda: any(marker.action == 3 for message in markers for marker in message.markers), "emptying the view")
 
 
+def test_sim_time_without_a_clock_holds_no_cloud_for_ever_and_is_said(bench, wire, one_camera):
+    it = bench({**one_camera, "use_sim_time": True})
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "a labelled cloud")
+    assert "use_sim_time" in it.parts()["sync"]["message"] and it.parts()["sync"]["reason.clock_stalled"] == 1
+
+
 def test_the_quality_of_a_topic_can_be_overridden(bench):
     it = bench({"qos_overrides./points.subscription.reliability": "reliable", "qos_overrides./cmdfusion/points_labeled.publisher.depth": 7})
     (subscription,) = it.node.get_subscriptions_info_by_topic("/points")
