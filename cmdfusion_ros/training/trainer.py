@@ -23,6 +23,8 @@ from cmdfusion_ros.data.augment import augment
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
+from cmdfusion_ros.sparse.backends import choose_backend, use_backend
+from cmdfusion_ros.sparse.memory import keep_freed_memory
 from cmdfusion_ros.training.curves import draw_curves
 from cmdfusion_ros.training.losses import class_weights_from_counts, segmentation_loss
 from cmdfusion_ros.training.metrics import score
@@ -56,8 +58,11 @@ class Trainer:
         self.scans = recipe.train.open(data_folder, self.class_map)
         self.validation_scans = recipe.validation.open(data_folder, self.class_map) if recipe.validation.sequences else None
         _refuse_overlap(self.scans, self.validation_scans)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         torch.manual_seed(recipe.seed)
-        self.network = build_network(recipe.model, self.class_map.num_classes).to(self.device)
+        network = build_network(recipe.model, self.class_map.num_classes).to(self.device)
+        self.network = use_backend(network, choose_backend("auto", self.device, training=True).name)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = _make_optimizer(recipe, self.network)
         self.grid = grid_of(recipe.model)
