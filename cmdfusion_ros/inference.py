@@ -12,7 +12,10 @@ from cmdfusion_ros.checkpoint import Checkpoint, load_checkpoint
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.spv_folded import FoldedSpvPyramid
-from cmdfusion_ros.sparse.backends import choose_backend, use_backend
+from cmdfusion_ros.sparse.backends import Choice, choose_backend, use_backend
+from cmdfusion_ros.sparse.memory import keep_freed_memory
+
+_INFERENCE_FORMS = {"spv_pyramid": FoldedSpvPyramid}  # of networks on a CPU
 
 
 def default_checkpoint_path():
@@ -31,8 +34,8 @@ class Segmenter:
     Args:
         checkpoint: a Checkpoint or the path of one.
         device: "auto" (CUDA where it works, else CPU), "cpu", "cuda" or "cuda:1".
-        backend: how the network is computed: "cpu" (its inference form, several times as fast as the other), "torch" (its training form, on any device),
-            "triton" (its training form with fused kernels, on CUDA), or "auto" (the fastest that works on this device).
+        backend: how the network is computed: "cpu" (its inference form, several times as fast; spv_pyramid has one), "torch" (its training form, on
+            any device), "triton" (its training form with fused kernels, on CUDA), or "auto" (the fastest that works on this device).
         cpu_threads: threads while a frame is labelled on a CPU; 0 = as many as torch takes by itself.
 
     Attributes:
@@ -49,7 +52,7 @@ class Segmenter:
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint)
         self.device = _choose_device(device)
-        self.backend, self.backend_reason = choose_backend(backend, self.device)
+        self.backend, self.backend_reason = _backend_of(checkpoint.model_config.network, backend, self.device)
         self.class_map = checkpoint.class_map
         self.card = checkpoint.card
         self._grid = grid_of(checkpoint.model_config)
@@ -57,8 +60,10 @@ class Segmenter:
         network = checkpoint.build_network().requires_grad_(False)
         self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
         self._torch_threads = 0
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if self.backend == "cpu":
-            self._network = FoldedSpvPyramid(network, cpu_threads or torch.get_num_threads())
+            self._network = _INFERENCE_FORMS[checkpoint.model_config.network](network, cpu_threads or torch.get_num_threads())
             weakref.finalize(self, self._network.close)
         else:
             self._network = use_backend(network.to(self.device), self.backend)
@@ -78,6 +83,16 @@ class Segmenter:
             confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
         camera_mask = np.zeros(frame.num_points, np.uint32)  # no network of this version reads images
         return Prediction(labels, confidence, camera_mask)
+
+
+def _backend_of(network, name, device):
+    """`choose_backend` for a network by its name, which may lack the form that is the fastest."""
+    choice = choose_backend(name, device)
+    if choice.name != "cpu" or network in _INFERENCE_FORMS:
+        return choice
+    if name == "cpu":
+        raise ValueError(f"backend: 'cpu' asked for, but the network {network} has no such form, only {', '.join(_INFERENCE_FORMS)} has; use auto or torch")
+    return Choice("torch", f"the network {network} has no faster form on a CPU")
 
 
 def _choose_device(name):

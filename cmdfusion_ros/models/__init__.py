@@ -1,7 +1,10 @@
 """Networks: batch in, logits out; no files, no losses."""
 
 from cmdfusion_ros.geometry.voxels import VoxelGrid
+from cmdfusion_ros.models.cmdfusion import CmdFusion
 from cmdfusion_ros.models.spv_pyramid import SpvPyramid
+
+_NETWORKS = {"spv_pyramid": SpvPyramid, "cmdfusion": CmdFusion}  # the choices of ModelConfig.network
 
 
 def build_network(model_config, num_classes):
@@ -11,7 +14,7 @@ def build_network(model_config, num_classes):
         model_config: a ModelConfig.
         num_classes: columns of the logits.
     """
-    return SpvPyramid(model_config.channels, model_config.strides, num_classes)
+    return _NETWORKS[model_config.network](model_config.channels, model_config.strides, num_classes)
 
 
 def grid_of(model_config):

@@ -6,6 +6,14 @@ import torch
 
 
 @dataclass(frozen=True, eq=False)
+class ScaleFeatures:
+    """Features (V, C) on the voxels of one stride; those of points are `features[batch.scale(stride).point_to_voxel]`."""
+
+    stride: int
+    features: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Output:
     """The answer of a network to one Batch.
 
@@ -14,10 +22,14 @@ class Output:
     Attributes:
         row_logits: (R, C) float32, one row for each thing decided; the column is the label.
         point_to_row: (N,) int64, for each point of the batch, in its order, its row.
+        auxiliary: Outputs of other heads, which training supervises too; none in evaluation mode.
+        knowledge: ScaleFeatures of a knowledge branch, before fusion: what distillation draws to the features of images; none in evaluation mode.
     """
 
     row_logits: torch.Tensor
     point_to_row: torch.Tensor
+    auxiliary: tuple = ()
+    knowledge: tuple = ()
 
     @property
     def logits(self):
