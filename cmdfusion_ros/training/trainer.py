@@ -18,7 +18,7 @@ from tqdm import tqdm
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint import load_checkpoint, save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.config import save_settings, settings_to_dict
+from cmdfusion_ros.config import save_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.data.augment import augment
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.inference import Segmenter
@@ -28,6 +28,7 @@ from cmdfusion_ros.sparse.memory import keep_freed_memory
 from cmdfusion_ros.training.curves import draw_curves
 from cmdfusion_ros.training.losses import class_weights_from_counts, segmentation_loss
 from cmdfusion_ros.training.metrics import score
+from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.schedule import learning_rate_at
 
 STATE = "state.pt"  # network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and plain values
@@ -108,9 +109,11 @@ class Trainer:
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
         batch = make_batch(frames, self.grid, self.device)
         self.network.train()
-        logits = self.network(batch).logits
-        cross_entropy, lovasz = segmentation_loss(logits, batch.labels, batch.labels != IGNORE_LABEL, class_weights)
-        loss = cross_entropy + recipe.lovasz_weight * lovasz
+        output = self.network(batch)
+        terms = [segmentation_loss(head.logits, batch.labels, batch.labels != IGNORE_LABEL, class_weights) for head in (output, *output.auxiliary)]
+        (cross_entropy, lovasz), *others = terms
+        auxiliary = sum(one + recipe.lovasz_weight * two for one, two in others)  # 0 without other heads
+        loss = cross_entropy + recipe.lovasz_weight * lovasz + recipe.auxiliary_weight * auxiliary
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.gradient_clip)
@@ -123,6 +126,7 @@ class Trainer:
             "loss": loss.item(),
             "cross_entropy": cross_entropy.item(),
             "lovasz": lovasz.item(),
+            **({"auxiliary": auxiliary.item()} if others else {}),
             "learning_rate": rate,
             "gradient_norm": norm.item(),
             "points": len(batch.points),
@@ -200,7 +204,8 @@ class Trainer:
     def _load_state(self, path):
         state = torch.load(path, map_location=self.device, weights_only=True)
         ours = settings_to_dict(self.recipe)
-        changed = sorted(key for key in ours.keys() | state["recipe"].keys() if ours.get(key) != state["recipe"].get(key))
+        theirs = settings_to_dict(settings_from_dict(Recipe, state["recipe"], where=f"{path}: "))  # settings that are newer than the run have their default
+        changed = sorted(key for key in ours if ours[key] != theirs[key])
         if changed:
             raise ValueError(f"{path}: made with another recipe ({', '.join(changed)} differ); train it into another folder")
         self.network.load_state_dict(state["network"])

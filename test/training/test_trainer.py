@@ -168,3 +168,24 @@ def test_a_run_that_diverges_stops_and_says_where(data, tmp_path):
 def test_a_resumed_run_can_be_moved(data, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "moved")
     assert Trainer(recipe(), data, tmp_path / "moved", resume=True).step == 8
+
+
+def test_a_run_from_before_a_setting_existed_resumes_with_its_default(data, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "older")
+    state = torch.load(tmp_path / "older" / STATE, weights_only=True)
+    del state["recipe"]["auxiliary_weight"]
+    torch.save(state, tmp_path / "older" / STATE)
+    assert Trainer(recipe(), data, tmp_path / "older", resume=True).step == 8
+    with pytest.raises(ValueError, match=r"made with another recipe \(auxiliary_weight differ\)"):
+        Trainer(recipe(auxiliary_weight=0.5), data, tmp_path / "older", resume=True)
+
+
+def test_both_directions_of_cmdfusion_are_trained(data, tmp_path):
+    model = {"network": "cmdfusion", "channels": 8, "voxel_size": 0.5, "strides": [1, 2, 4]}
+    trainer = Trainer(recipe(model=model, steps=30, save_every=30, validation={}), data, tmp_path / "run")
+    before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
+    trainer.run(progress=False)
+    rows = steps_of(tmp_path / "run")
+    assert rows[-1]["auxiliary"] < 0.6 * rows[0]["auxiliary"] and rows[-1]["cross_entropy"] < 0.6 * rows[0]["cross_entropy"]
+    assert not [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
+    assert load_checkpoint(tmp_path / "run" / NETWORK).model_config.network == "cmdfusion"
