@@ -1,6 +1,5 @@
 """`cmdfusion world OUT`: make sequences of a made-up street: LiDAR, images, labels, poses."""
 
-import os
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from cmdfusion_ros.cli.terminal import LiveLine
 from cmdfusion_ros.config import load_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.data.frame_bag import write_frame_bag
 from cmdfusion_ros.data.semantic_kitti import SemanticKitti
-from cmdfusion_ros.data.synthetic.rendering import render_frames, write_folders
+from cmdfusion_ros.data.synthetic.rendering import available_cores, render_frames, write_folders
 from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES
 from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
 from cmdfusion_ros.pictures import BACKGROUND, CameraPicture, draw_labels, save_scan_picture
@@ -46,7 +45,7 @@ def run(args):
     if args.seed < 0 or args.sequences < 1 or args.scans < 1:
         raise ValueError(f"expected a seed of at least 0 and at least 1 sequence of 1 scan, got {args.seed}, {args.sequences}, {args.scans}")
     out, images = Path(args.out), not args.no_images
-    workers = args.processes or len(os.sched_getaffinity(0))
+    workers = available_cores() if args.processes is None else args.processes
     if workers < 1:
         raise ValueError(f"--processes: expected at least 1, got {workers}")
     out.mkdir(parents=True, exist_ok=True)

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from cmdfusion_ros.data.synthetic.solids import BOARDS, PLAIN, SIGN, Material, Part, TUBE, box, grille, rod, wedge
+from cmdfusion_ros.data.synthetic.solids import BOARDS, PLAIN, SIGN, TUBE, Material, Part, box, grille, rod, wedge
 
 FENCE, POLE, TRAFFIC_SIGN = 51, 80, 81
 _GREY = Material(POLE, (0.33, 0.34, 0.35), PLAIN, 0.24, gloss=0.15)
 _FACING = np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])  # a tube around x, its lower end forward
 # What the plate shows: paint of the border, paint of the field. The shape follows in `traffic_sign`.
-_PLATES = (((0.6, 0.02, 0.02), "round"), ((0.02, 0.10, 0.45), "square"), ((0.6, 0.02, 0.02), "triangle"), ((0.02, 0.10, 0.45), "round"), ((0.7, 0.55, 0.02), "square"))
+_RED, _BLUE, _YELLOW = (0.6, 0.02, 0.02), (0.02, 0.10, 0.45), (0.7, 0.55, 0.02)
+_PLATES = ((_RED, "round"), (_BLUE, "square"), (_RED, "triangle"), (_BLUE, "round"), (_YELLOW, "square"))
 
 
 def lamp(rng):
@@ -16,7 +17,7 @@ def lamp(rng):
     height = rng.uniform(4.0, 9.0)
     paint = tuple(np.array(_GREY.paint) * rng.uniform(0.3, 1.2))
     steel = Material(POLE, paint, PLAIN, 0.24)
-    parts = [rod((0, 0, -0.2), (0, 0, height), 0.09, steel, 0.05), rod((0, 0, -0.1), (0, 0, 1.2), 0.11, steel)]
+    parts = [rod((0, 0, -0.2), (0, 0, height), 0.07, steel, 0.04), rod((0, 0, -0.1), (0, 0, 1.0), 0.085, steel)]
     if height > 5.5:
         reach = rng.uniform(0.8, 2.0)
         return [*parts, rod((0, 0, height), (0, reach, height + 0.2), 0.05, steel), box((0, reach, height + 0.2), (0.14, 0.4, 0.06), steel)]
@@ -27,12 +28,12 @@ def mast(rng):
     """A wooden pole of an overhead line."""
     wood = Material(POLE, (0.20, 0.15, 0.11), PLAIN, 0.3)
     height = rng.uniform(6.5, 9)
-    return [rod((0, 0, -0.2), (0, 0, height), 0.14, wood, 0.1), box((0, 0, height - 0.4), (0.05, 0.7, 0.05), wood)]
+    return [rod((0, 0, -0.2), (0, 0, height), 0.115, wood, 0.08), box((0, 0, height - 0.4), (0.05, 0.7, 0.05), wood)]
 
 
 def bollard(rng):
     """A post a metre high."""
-    return [rod((0, 0, -0.1), (0, 0, rng.uniform(0.7, 1.1)), rng.uniform(0.05, 0.1), Material(POLE, tuple(rng.uniform(0.1, 0.7, 1).repeat(3)), PLAIN, 0.3))]
+    return [rod((0, 0, -0.1), (0, 0, rng.uniform(0.7, 1.1)), rng.uniform(0.04, 0.08), Material(POLE, tuple(rng.uniform(0.1, 0.7, 1).repeat(3)), PLAIN, 0.3))]
 
 
 def traffic_sign(rng):

@@ -133,7 +133,10 @@ class Ground:
             t[active] = np.clip(ta + move, 0, reach[active])
             active = active[(np.abs(gap) > _CLOSE) & ((t[active] < reach[active]) | (move < 0))]
             if not len(active):
-                break
+                return t
+        z, _, _ = self.smooth(o[0, active] + t[active] * d[0, active], o[1, active] + t[active] * d[1, active])
+        lost = np.abs(o[2, active] + t[active] * d[2, active] - z - lift) > 20 * _CLOSE
+        t[active[lost]] = reach[active[lost]]  # rays that skim a crest for ever
         return t
 
     def _face(self, o, d, before, after):

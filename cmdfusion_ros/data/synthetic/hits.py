@@ -2,7 +2,7 @@
 
 Every function takes rays in the shape's local coordinates: `o` and `d` are triples of float32 arrays that broadcast to one shape. `d` is not of unit
 length: it is the unit ray of the world taken to local coordinates, so that t is metres in the world. Returned t is infinity for a miss. A ray that
-starts inside a shape misses it.
+starts inside a shape misses it. `limit` (...): hits beyond it need not be found.
 """
 
 import numpy as np
@@ -12,10 +12,12 @@ from cmdfusion_ros.data.synthetic.solids import BALL, BOX, CROWN, GRILLE, TUBE, 
 
 NEAR = 0.02  # metres; nearer hits are the sensor's own housing
 _TINY = np.float32(1e-12)  # added to components of directions: keeps 1 / 0 away and changes nothing else in float32
-_SHELLS = ((1.0, 0.8), (0.86, 0.9), (0.68, 1.1), (0.45, 1.5))  # of a crown: radius, and how much denser than its nominal density
+_SHELLS = ((-1, 1.0, 0.55), (-1, 0.86, 1.0), (-1, 0.64, 1.5), (1, 0.86, 1.0))  # of a crown: way in or out, radius, how much denser than its nominal density
+
+_BOUGH = np.float32(0.22)  # of a crown: size of a tuft of leaves as a share of the size of the patches that are thick or thin
 
 
-def hit_box(o, d, shape=None, size=None):
+def hit_box(o, d, shape=None, size=None, limit=None):
     """t (...) of the entry into the cube [-1, 1]^3."""
     near, far = -np.inf, np.inf
     for axis in range(3):
@@ -33,7 +35,7 @@ def wedge_planes(shape):
     )
 
 
-def hit_wedge(o, d, shape, size=None):
+def hit_wedge(o, d, shape, size=None, limit=None):
     """As `hit_box`, between the six planes of a WEDGE."""
     near, far = -np.inf, np.inf
     for nx, ny, nz, c in wedge_planes(shape):
@@ -51,7 +53,7 @@ def _nearest_approach(o, d, axes):
     return t, square, [o[axis] + t * d[axis] for axis in range(3)]
 
 
-def hit_ball(o, d, shape=None, size=None):
+def hit_ball(o, d, shape=None, size=None, limit=None):
     """t of the entry into the unit ball."""
     middle, square, p = _nearest_approach(o, d, (0, 1, 2))
     room = 1 - (p[0] * p[0] + p[1] * p[1] + p[2] * p[2])
@@ -59,7 +61,7 @@ def hit_ball(o, d, shape=None, size=None):
     return np.where((room > 0) & (t > NEAR), t, np.inf).astype(np.float32, copy=False)
 
 
-def hit_tube(o, d, shape, size=None):
+def hit_tube(o, d, shape, size=None, limit=None):
     """t of the entry into the tube around z, through its side or an end; ends may have a hole (what is behind it is then seen)."""
     taper, hole = float(shape[0]), float(shape[1])
     mean, slope = (1 + taper) / 2, (taper - 1) / 2  # radius = mean + slope * z
@@ -68,9 +70,9 @@ def hit_tube(o, d, shape, size=None):
     a = d[0] * d[0] + d[1] * d[1] - slope * slope * d[2] * d[2] + _TINY
     b = -slope * radius * d[2]
     room = b * b - a * (p[0] * p[0] + p[1] * p[1] - radius * radius)
-    t = middle + (-b - np.sqrt(np.maximum(room, 0))) / a
+    t = middle + (-b - np.sqrt(np.maximum(room, 0))) / a  # of the two roots the one that enters, whatever the sign of a
     z = o[2] + t * d[2]
-    side = np.where((room > 0) & (np.abs(z) <= 1) & (t > NEAR) & (a > 0), t, np.inf)
+    side = np.where((room > 0) & (np.abs(z) <= 1) & (t > NEAR), t, np.inf)
     end = -np.sign(d[2])
     t = (end - o[2]) / (d[2] + _TINY)
     x, y = o[0] + t * d[0], o[1] + t * d[1]
@@ -80,35 +82,47 @@ def hit_tube(o, d, shape, size=None):
     return np.minimum(side, cap).astype(np.float32, copy=False)
 
 
-def hit_crown(o, d, shape, size):
-    """t of the first leaf: the outer, then the inner shells on the way in, then the outer ones on the way out. Which places of a shell have a leaf is hashed."""
+def hit_crown(o, d, shape, size, limit=None):
+    """t of the first leaf: on the outer, then the inner shells on the way in, then on the way out. Which places of a shell have a leaf is hashed."""
     middle, square, p = _nearest_approach(o, d, (0, 1, 2))
     away = p[0] * p[0] + p[1] * p[1] + p[2] * p[2]
     found = np.full(away.shape, np.inf, np.float32)
-    rows = np.flatnonzero(away < 1)
+    meets = away < 1
+    if limit is not None:
+        meets &= middle - np.sqrt(np.maximum(1 - away, 0) / square) < limit
+    rows = np.flatnonzero(meets)
     if not len(rows):
         return found
-    flat = [np.broadcast_to(component, away.shape).reshape(-1)[rows] for component in (*d, *p, middle, square, away)]
-    d, p, (middle, square, away) = flat[:3], flat[3:6], flat[6:]
-    best = np.full(len(rows), np.inf, np.float32)
     leaves, clump, salt = float(shape[0]), float(shape[1]), int(shape[2])
-    for sign, shells in ((-1, _SHELLS), (1, _SHELLS[2::-1])):
-        for number, (radius, density) in enumerate(shells):
-            open_rows = np.flatnonzero((best == np.inf) & (away < radius * radius))
-            half = np.sqrt((radius * radius - away[open_rows]) / square[open_rows])
-            t = sign * half
-            x, y, z = ((p[axis][open_rows] + t * d[axis][open_rows]) * (size[axis] / clump) for axis in range(3))
-            tuft = hash_cells(x, y, z, salt + 7 * number + (sign > 0))
-            bough = hash_cells(x * 0.3, y * 0.3, z * 0.3, salt + 99)
-            leaf = tuft < leaves * density * (0.55 + 0.9 * bough)
-            t = t + middle[open_rows]
-            leaf &= t > NEAR
-            best[open_rows[leaf]] = t[leaf]
-    found.reshape(-1)[rows] = best
+    middle, square, away = (_pick(values, found.shape, rows) for values in (middle, square, away))
+    cells = [size[axis] / clump for axis in range(3)]
+    d = [_pick(d[axis], found.shape, rows) * cells[axis] for axis in range(3)]
+    p = [_pick(p[axis], found.shape, rows) * cells[axis] for axis in range(3)]
+    for number, (sign, radius, density) in enumerate(_SHELLS):
+        inside = np.flatnonzero(away < radius * radius)
+        t = sign * np.sqrt((radius * radius - away[inside]) / square[inside])
+        x, y, z = (p[axis][inside] + t * d[axis][inside] for axis in range(3))
+        tuft = hash_cells(x, y, z, salt + 7 * number)
+        bough = hash_cells(x * _BOUGH, y * _BOUGH, z * _BOUGH, salt + 99)
+        t += middle[inside]
+        leaf = (tuft < leaves * density * (0.25 + 1.5 * bough)) & (t > NEAR)
+        found.reshape(-1)[rows[inside[leaf]]] = t[leaf]
+        if leaf.any():
+            rest = np.ones(len(rows), bool)
+            rest[inside[leaf]] = False
+            rows, middle, square, away = rows[rest], middle[rest], square[rest], away[rest]
+            d, p = [values[rest] for values in d], [values[rest] for values in p]
     return found
 
 
-def hit_grille(o, d, shape, size):
+def _pick(values, shape, rows):
+    """The flat elements `rows` of an array that broadcasts to `shape`."""
+    if np.shape(values) != shape:
+        values = np.broadcast_to(values, shape)
+    return values.reshape(-1)[rows]
+
+
+def hit_grille(o, d, shape, size, limit=None):
     """As `hit_box`, where there is a slat or a rail; holes let the ray through."""
     t = hit_box(o, d)
     period, solid, rail = (float(value) for value in shape[:3])

@@ -81,7 +81,7 @@ def _reflectance(surfaces, solids, albedo, gloss):
     base = surfaces.reflectance(solids)
     paint = surfaces.paint(solids)
     pattern = np.clip(albedo.mean(axis=1) / np.maximum(paint.mean(axis=1), 0.02), 0.6, 1.5)
-    rough = 0.72 + 0.28 * surfaces.cosine  # a dull surface seen aslant; ground returns of real sensors fall little
+    rough = 0.86 + 0.14 * surfaces.cosine  # a dull surface seen aslant; ground returns of real sensors fall little
     value = base * rough * (1 + 0.35 * (pattern - 1))
     painted = gloss > 0.4
     value[painted] *= 0.15 + 0.85 * surfaces.cosine[painted] ** 2

@@ -38,12 +38,12 @@ def choose_light(rng, weather, heading):
     """A Light from a Generator. `heading`: radians, where the vehicle drives to; in a glare the sun stands low before it."""
     height, azimuth = rng.uniform(28, 58), rng.uniform(0, 2 * np.pi)
     warm = rng.uniform(0.85, 1.0)
-    sun, zenith, horizon, haze = np.array((1.0, 0.95 * warm**0.3, 0.88 * warm)), np.array((0.16, 0.30, 0.58)), np.array((0.55, 0.66, 0.78)), 450.0
+    sun, zenith, horizon, haze = np.array((1.0, 0.95 * warm**0.3, 0.88 * warm)), np.array((0.16, 0.30, 0.58)), np.array((0.55, 0.66, 0.78)), 1100.0
     if weather == "glare":
         height, azimuth = rng.uniform(7, 14), heading + rng.uniform(-0.25, 0.25)
         sun, horizon = np.array((1.0, 0.82, 0.60)), np.array((0.85, 0.75, 0.60))
     elif weather == "overcast":
-        sun, zenith, horizon, haze = np.full(3, 0.12), np.array((0.62, 0.65, 0.70)), np.array((0.74, 0.76, 0.78)), 220.0
+        sun, zenith, horizon, haze = np.full(3, 0.12), np.array((0.62, 0.65, 0.70)), np.array((0.74, 0.76, 0.78)), 420.0
     elif weather == "night":
         sun, zenith, horizon = np.array((0.002, 0.002, 0.003)), np.array((0.003, 0.004, 0.008)), np.array((0.012, 0.010, 0.010))
     elevation = np.radians(height)
@@ -95,7 +95,8 @@ def sky_color(light, directions):
         color = color * (1 - share) + share * np.float32(0.9)
     toward = directions @ light.toward_sun.astype(np.float32)
     if light.weather in ("day", "glare"):
-        color = color + (light.sun * 6).astype(np.float32) * np.exp((toward[:, None] - 1) * 900) + (light.sun * 0.35).astype(np.float32) * np.exp((toward[:, None] - 1) * 25)
+        glow = 6 * np.exp((toward - 1) * 900) + 0.35 * np.exp((toward - 1) * 25)
+        color = color + glow[:, None] * light.sun.astype(np.float32)
     return color.astype(np.float32)
 
 
@@ -114,7 +115,7 @@ def shade(surfaces, albedo, gloss, glow, light, sunlit, lamps, world_from_lidar)
     up = 0.5 + 0.5 * normals[:, 2:]
     sky = (0.55 * light.zenith + 0.45 * light.horizon).astype(np.float32)
     bounce = (0.22 * light.sun * light.toward_sun[2] + 0.1 * light.horizon).astype(np.float32)
-    radiance = albedo * (facing[:, None] * (light.sun * 1.15).astype(np.float32) + up * sky * 0.62 + (1 - up) * bounce)
+    radiance = albedo * (facing[:, None] * (light.sun * 1.6).astype(np.float32) + up * sky * 0.50 + (1 - up) * bounce)
     shiny = np.flatnonzero(gloss > 0.05)
     if len(shiny):
         radiance[shiny] += _mirror(surfaces, shiny, gloss, light, sunlit)
@@ -170,7 +171,7 @@ def develop(radiance, weather, rng):
     height, width = radiance.shape[:2]
     if weather == "glare":
         radiance = radiance + _veil(radiance)
-    target, limit = (0.10, 40.0) if weather == "night" else (0.24, 3.0)
+    target, limit = (0.10, 40.0) if weather == "night" else (0.20, 3.0)
     middle = float(np.median(radiance[height // 3 :].mean(axis=2)))
     gain = np.float32(np.clip(target / max(middle, 1e-4), 0.5, limit) * rng.uniform(0.85, 1.15))
     v, u = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None, :]
@@ -179,8 +180,10 @@ def develop(radiance, weather, rng):
     read, shot = (0.012, 0.03) if weather == "night" else (0.003, 0.014)
     exposed = exposed + grain * (read + shot * np.sqrt(np.clip(exposed, 0, 1)))
     exposed = np.clip(exposed, 0, None)
-    curve = exposed * (1 + exposed * 0.12) / (1 + 0.55 * exposed)  # a shoulder for the highlights
-    return np.clip(255 * np.power(np.minimum(curve, 1), np.float32(1 / 2.2)) + 0.5, 0, 255).astype(np.uint8)
+    curve = exposed * (1 + exposed * 0.2) / (0.9 + 0.5 * exposed)  # a shoulder for the highlights
+    tone = np.power(np.minimum(curve, 1), np.float32(1 / 2.2))
+    tone += 0.35 * tone * (1 - tone) * (2 * tone - 1)  # more contrast in the middle
+    return np.clip(255 * tone + 0.5, 0, 255).astype(np.uint8)
 
 
 def _veil(radiance):

@@ -147,7 +147,8 @@ def _livery(albedo, gloss, glow, at, q, face, size, part):
     color = albedo[at]
     band = (z > -0.35) & (z < -0.15)
     color[band] = 0.1 + 0.5 * tone[band]
-    letters = (np.abs(face[:, 1]) > 0.5) & (z > 0.1) & (z < 0.5) & (np.abs(q[:, 0]) < 0.6 * size[:, 0]) & (hash_cells(q[:, 0] * 4, np.floor(q[:, 2] * 3), part) < 0.6)
+    letters = (np.abs(face[:, 1]) > 0.5) & (z > 0.1) & (z < 0.5) & (np.abs(q[:, 0]) < 0.6 * size[:, 0])
+    letters &= hash_cells(q[:, 0] * 4, q[:, 2] * 3, part) < 0.6
     color[letters] = 0.5 * (1 - tone[letters])
     albedo[at] = color
 

@@ -8,9 +8,9 @@ from cmdfusion_ros.data.synthetic.ground import DRIVEWAY, FOOTWAY, GRAVEL, LAWN,
 _DEEP = 34.0  # metres from the middle of the road to the back of the lots
 # Shares of lots by the character of the street.
 CHARACTERS = {
-    "suburb": {"garden": 0.60, "park": 0.10, "row": 0.06, "hall": 0.04, "wood": 0.14, "field": 0.06},
-    "town": {"row": 0.46, "garden": 0.20, "hall": 0.14, "park": 0.12, "wood": 0.04, "field": 0.04},
-    "green": {"wood": 0.46, "field": 0.20, "garden": 0.20, "park": 0.12, "row": 0.01, "hall": 0.01},
+    "suburb": {"garden": 0.62, "park": 0.08, "row": 0.10, "hall": 0.02, "wood": 0.16, "field": 0.02},
+    "town": {"row": 0.52, "garden": 0.24, "hall": 0.06, "park": 0.10, "wood": 0.08},
+    "green": {"wood": 0.62, "field": 0.10, "garden": 0.18, "park": 0.08, "row": 0.01, "hall": 0.01},
 }
 _LENGTH = {"garden": (14, 24), "row": (9, 14), "hall": (22, 34), "park": (14, 30), "wood": (16, 34), "field": (14, 30)}
 
@@ -23,7 +23,7 @@ def fill_lots(plan, side, edge, character, gaps):
         side: 1 left, -1 right. edge: metres from the middle of the road to where lots begin.
         character: key of CHARACTERS. gaps: [(from, to)] along, where side streets run.
     """
-    kinds, shares = zip(*CHARACTERS[character].items())
+    kinds, shares = list(CHARACTERS[character]), list(CHARACTERS[character].values())
     along = plan.street.first
     while along < plan.street.last - 8:
         kind = str(plan.rng.choice(kinds, p=shares))
@@ -63,19 +63,19 @@ class Lot:
 def _border(lot, start, stop):
     """What stands between garden and footway from x = start to stop: hedge, fence, or nothing."""
     length, choice = stop - start, lot.rng.random()
-    if length < 1.5 or choice > 0.9:
+    if length < 1.5 or choice > 0.93:
         return
-    body = plants.hedge(lot.rng, length) if choice < 0.36 else furniture.fence(lot.rng, length)
+    body = plants.hedge(lot.rng, length) if choice < 0.55 else furniture.fence(lot.rng, length)
     lot.put(body, (start + stop) / 2, 0.35)
 
 
 def _garden(lot):
     rng, half = lot.rng, lot.length / 2
-    setback, wide, deep = rng.uniform(3.0, 8.0), min(rng.uniform(8, 14), lot.length - 5), rng.uniform(8, 11)
+    setback, wide, deep = rng.uniform(2.0, 5.5), min(rng.uniform(8, 14), lot.length - 5), rng.uniform(8, 11)
     shift = half - wide / 2 - 0.5
     lot.put(buildings.house(rng, wide, deep, rng.integers(1, 4)), shift, setback)
     drive = -half + 2.0
-    lot.paint(DRIVEWAY if rng.random() < 0.6 else GRAVEL, (drive - 1.5, drive + 1.5), (0, setback + 4))
+    lot.paint(rng.choice([DRIVEWAY, GRAVEL, FOOTWAY], p=(0.45, 0.15, 0.4)), (drive - 1.5, drive + 1.5), (0, setback + 4))
     lot.put(buildings.garage(rng), drive + 0.2, setback + 4)
     if rng.random() < 0.45:
         lot.put(vehicles.car(rng), drive, setback - 0.4, np.pi / 2)
@@ -84,13 +84,13 @@ def _garden(lot):
     lot.paint(SLABS, (shift - 0.6, shift + 0.6), (0, setback))
     if rng.random() < 0.4:
         lot.paint(SOIL, (drive + 2, half), (0.2, rng.uniform(1.0, 2.0)))
-    for _ in range(rng.integers(1, 6)):
-        lot.put(plants.bush(rng), rng.uniform(drive + 2.5, half - 1), rng.uniform(1.2, max(setback - 1, 1.5)))
+    for _ in range(rng.integers(3, 9)):
+        lot.put(plants.bush(rng, rng.uniform(0.8, 1.6)), rng.uniform(drive + 2.5, half - 1), rng.uniform(1.2, max(setback - 1, 1.5)))
     if rng.random() < 0.5 and setback > 5:
         lot.put(plants.broadleaf(rng, 0.75), rng.uniform(drive + 3, half - 1), setback - 2.6)
     for _ in range(rng.integers(1, 4)):
         lot.put((plants.conifer if rng.random() < 0.3 else plants.broadleaf)(rng), rng.uniform(-half, half), setback + deep + rng.uniform(3, 7))
-    lot.put(furniture.fence(rng, lot.depth - setback) if rng.random() < 0.5 else plants.hedge(rng, lot.depth - setback), half, lot.depth / 2 + 2, np.pi / 2)
+    lot.put(furniture.fence(rng, lot.depth - setback) if rng.random() < 0.35 else plants.hedge(rng, lot.depth - setback), half, lot.depth / 2 + 2, np.pi / 2)
 
 
 def _row(lot):
@@ -125,8 +125,8 @@ def _park(lot):
         lot.paint(GRAVEL, (-half / 2, half / 2), (1, lot.depth / 2))
     for _ in range(rng.integers(2, 6)):
         lot.put((plants.conifer if rng.random() < 0.2 else plants.broadleaf)(rng), rng.uniform(-half, half), rng.uniform(1, lot.depth))
-    for _ in range(rng.integers(2, 6)):
-        lot.put(plants.bush(rng, 1.2), rng.uniform(-half, half), rng.uniform(0.8, lot.depth))
+    for _ in range(rng.integers(4, 10)):
+        lot.put(plants.bush(rng, 1.5), rng.uniform(-half, half), rng.uniform(0.8, lot.depth))
     for _ in range(rng.poisson(0.4 * lot.plan.rare)):
         lot.plan.put_person(lot.middle + rng.uniform(-half, half), lot.side * (lot.edge + y + 0.8))
     if rng.random() < 0.4:
@@ -136,11 +136,14 @@ def _park(lot):
 def _wood(lot):
     rng, half = lot.rng, lot.length / 2
     lot.paint(SOIL if rng.random() < 0.4 else LAWN, (-half, half), (0.5, lot.depth))
-    front = rng.uniform(1.5, 7.0)
+    front = rng.uniform(0.8, 5.0)
+    for x in np.arange(-half + 0.8, half, 1.7):
+        if rng.random() < 0.85:
+            lot.put(plants.bush(rng, rng.uniform(1.0, 2.2)), x, front + rng.uniform(-0.3, 1.0))
     lot.put(plants.grove(rng, lot.length, 2.5), 0, front + 1.5)
     lot.put(plants.grove(rng, lot.length, 4), 0, front + 8)
-    if rng.random() < 0.45:
-        lot.put(furniture.fence(rng, lot.length), 0, 0.4)
+    if rng.random() < 0.3:
+        lot.put(furniture.fence(rng, lot.length), 0, 0.3)
 
 
 def _field(lot):
@@ -149,8 +152,8 @@ def _field(lot):
         lot.paint(SOIL, (-half, half), (2, lot.depth))
     if rng.random() < 0.6:
         lot.put(furniture.fence(rng, lot.length), 0, 0.5)
-    for _ in range(rng.integers(0, 4)):
-        lot.put(plants.bush(rng, 1.3), rng.uniform(-half, half), rng.uniform(0.8, 6))
+    for _ in range(rng.integers(2, 8)):
+        lot.put(plants.bush(rng, 1.8), rng.uniform(-half, half), rng.uniform(0.8, 6))
     if rng.random() < 0.7:
         lot.put(plants.grove(rng, lot.length, 5), 0, lot.depth - 3)
 

@@ -20,20 +20,22 @@ def _bark(rng):
 def broadleaf(rng, grow=1.0):
     """A tree 5 to 14 m high: trunk, boughs that belong to it, and a crown of overlapping clumps."""
     height, bark, leaves = rng.uniform(5.5, 12) * grow, _bark(rng), _leaves(rng)
-    fork, radius = height * rng.uniform(0.25, 0.42), 0.016 * height * rng.uniform(0.8, 1.5) + 0.05
+    fork, radius = height * rng.uniform(0.16, 0.4), 0.009 * height * rng.uniform(0.8, 1.6) + 0.05
     lean = rng.normal(0, 0.25, 2)
     top = np.array([*lean, fork])
     parts = [rod((0, 0, -0.3), top, radius, bark, radius * 0.75)]
     spread, salt = height * rng.uniform(0.2, 0.33), int(rng.integers(1000))
     middle = top + (0, 0, (height - fork) * 0.45)
     turn = rng.uniform(0, 2 * np.pi)
-    for number in range(rng.integers(4, 7)):
-        angle, out = turn + number * 2.4, spread * rng.uniform(0.35, 0.75)
-        tip = middle + (out * np.cos(angle), out * np.sin(angle), (height - fork) * rng.uniform(-0.22, 0.3))
-        parts.append(rod(top, top + 0.8 * (tip - top), radius * 0.5, bark, radius * 0.2))
-        size = spread * rng.uniform(0.55, 0.8)
-        parts.append(crown(tuple(tip), (size, size, size * rng.uniform(0.65, 0.95)), leaves, rng.uniform(0.4, 0.6), rng.uniform(0.1, 0.18), salt + number))
-    parts.append(crown(tuple(middle), (spread * 0.85, spread * 0.85, (height - fork) * 0.52), leaves, 0.5, 0.15, salt + 50))
+    for number in range(rng.integers(7, 11)):
+        angle, out = turn + number * 2.4, spread * rng.uniform(0.3, 0.95)
+        tip = middle + (out * np.cos(angle), out * np.sin(angle), (height - fork) * rng.uniform(-0.35, 0.42) * (1.2 - 0.6 * out / spread))
+        if number % 2 == 0:
+            parts.append(rod(top, top + 0.8 * (tip - top), radius * 0.5, bark, radius * 0.2))
+        size = spread * rng.uniform(0.3, 0.6)
+        shape = (size * rng.uniform(0.8, 1.3), size * rng.uniform(0.8, 1.3), size * rng.uniform(0.6, 0.95))
+        parts.append(crown(tuple(tip), shape, leaves, rng.uniform(0.4, 0.65), rng.uniform(0.09, 0.15), salt + number))
+    parts.append(crown(tuple(middle), (spread * 0.7, spread * 0.7, (height - fork) * 0.45), leaves, 0.5, 0.14, salt + 50))
     return parts
 
 
@@ -43,7 +45,7 @@ def conifer(rng):
     leaves = Material(VEGETATION, tuple(np.array((0.05, 0.085, 0.035)) * rng.uniform(0.8, 1.3)), LEAVES, 0.3)
     width = height * rng.uniform(0.16, 0.24)
     parts = [rod((0, 0, -0.3), (0, 0, height * 0.9), 0.012 * height + 0.05, bark, 0.03)]
-    for number, share in enumerate(np.linspace(0.2, 0.95, 5)):
+    for number, share in enumerate(np.linspace(0.16, 0.95, 6)):
         size = width * (1.08 - share)
         parts.append(crown((0, 0, height * share), (size, size, height * 0.14), leaves, 0.62, 0.14, salt + number))
     return parts
@@ -61,9 +63,9 @@ def bush(rng, grow=1.0):
     return parts
 
 
-def hedge(rng, length, height=None):
+def hedge(rng, length):
     """A cut hedge along x, with shoots that stand out of it."""
-    height, depth, leaves = height or rng.uniform(0.9, 2.0), rng.uniform(0.25, 0.5), _leaves(rng)
+    height, depth, leaves = rng.uniform(0.6, 1.8), rng.uniform(0.25, 0.5), _leaves(rng)
     salt = int(rng.integers(1000))
     parts = [box((0, 0, height / 2 - 0.1), (length / 2, depth, height / 2), leaves)]
     for number, x in enumerate(np.arange(-length / 2 + 0.5, length / 2 - 0.3, 1.1)):

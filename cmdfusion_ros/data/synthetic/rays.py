@@ -52,12 +52,17 @@ class SpinRays:
         self.directions = np.einsum("ij,jrc->irc", world_from_sensor[:3, :3], sensor).astype(np.float32)
 
     def windows(self, solids, reach):
-        """(part, row, end row, column, end column) of every part and rectangle of rays that may meet it within `reach` metres; tuples of ints."""
+        """Where to try which part.
+
+        Yields:
+            (part, least distance, row, end row, column, end column) of every part and rectangle of rays that may meet it within `reach` metres, the
+            nearest part first.
+        """
         corners = (solids.corners() - self.origin) @ self._sensor_from_world.T  # (P, 8, 3)
         drift = np.linalg.norm(solids.velocity - self.velocity, axis=1) * self._half_turn
         near = np.maximum(_distance_from_axis(corners[..., :2]) - drift, 0.0)
         far = np.hypot(corners[..., 0], corners[..., 1]).max(axis=1) + drift
-        top, bottom = corners[..., 2].max(axis=1), corners[..., 2].min(axis=1)
+        top, bottom = corners[..., 2].max(axis=1) + drift, corners[..., 2].min(axis=1) - drift
         upper = np.arctan2(top, np.where(top > 0, near, far)) + 1e-3
         lower = np.arctan2(bottom, np.where(bottom < 0, near, far)) - 1e-3
         azimuth = np.arctan2(corners[..., 1], corners[..., 0])
@@ -71,16 +76,16 @@ class SpinRays:
         step = 2 * np.pi / self.shape[1]
         first, last = np.floor((np.pi - left) / step - 0.5).astype(int), np.ceil((np.pi - right) / step + 0.5).astype(int)
         columns = self.shape[1]
-        for part in np.flatnonzero((first_row < last_row) & (near < reach)):
-            rows = int(first_row[part]), int(last_row[part])
+        for part in _nearest_first((first_row < last_row) & (near < reach), near):
+            head = part, float(near[part]), int(first_row[part]), int(last_row[part])
             if around[part]:
-                yield (int(part), *rows, 0, columns)
+                yield (*head, 0, columns)
                 continue
             start = first[part] % columns
             stop = start + last[part] - first[part]
-            yield (int(part), *rows, int(start), int(min(stop, columns)))
+            yield (*head, int(start), int(min(stop, columns)))
             if stop > columns:
-                yield (int(part), *rows, 0, int(stop - columns))
+                yield (*head, 0, int(stop - columns))
 
     def local(self, local_from_world, velocity, rows, columns):
         """Origins and directions of a rectangle of rays in the coordinates of a part that moves at `velocity`: two triples of arrays."""
@@ -93,6 +98,12 @@ class SpinRays:
     def origins(self, rows, columns):
         """(3, N) float64, world: where the rays of these rows and columns (each (N,)) start."""
         return self.origin[:, None] + self.velocity[:, None] * self.seconds[columns]
+
+
+def _nearest_first(wanted, near):
+    """The numbers of the parts that are `wanted` (P,), those with the least `near` (P,) first."""
+    parts = np.flatnonzero(wanted)
+    return parts[np.argsort(near[parts], kind="stable")].tolist()
 
 
 def _distance_from_axis(corners):
@@ -143,8 +154,8 @@ class ImageRays:
             high = np.where(there, seen, -np.inf).max(axis=1) + 1e-3
             bounds += [np.searchsorted(highest, low), np.searchsorted(lowest, high, side="right")]
         near = np.linalg.norm(corners, axis=2).min(axis=1) - np.linalg.norm(solids.size, axis=1)
-        for part in np.flatnonzero(there.any(axis=1) & (bounds[0] < bounds[1]) & (bounds[2] < bounds[3]) & (near < reach)):
-            yield (int(part), *(int(bound[part]) for bound in bounds))
+        for part in _nearest_first(there.any(axis=1) & (bounds[0] < bounds[1]) & (bounds[2] < bounds[3]) & (near < reach), near):
+            yield (part, float(near[part]), *(int(bound[part]) for bound in bounds))
 
     def local(self, local_from_world, velocity, rows, columns):
         """As `SpinRays.local`."""
@@ -190,7 +201,7 @@ class SunRays:
             seen = (corners @ direction - self._start[1 - axis]) / self._cell
             bounds += [np.floor(seen.min(axis=1)).clip(0, self.shape[axis]).astype(int), np.ceil(seen.max(axis=1) + 1).clip(0, self.shape[axis]).astype(int)]
         for part in np.flatnonzero((bounds[0] < bounds[1]) & (bounds[2] < bounds[3])):
-            yield (int(part), *(int(bound[part]) for bound in bounds))
+            yield (int(part), 0.0, *(int(bound[part]) for bound in bounds))
 
     def local(self, local_from_world, velocity, rows, columns):
         """As `SpinRays.local`."""
@@ -223,12 +234,15 @@ def cast(rays, solids, reach, ground=None):
     index = np.full(rays.shape, SKY, np.int32)
     if ground is not None:
         ground.cast(rays, distance, index)
-    for part, row, end_row, column, end_column in rays.windows(solids, reach):
+    for part, least, row, end_row, column, end_column in rays.windows(solids, reach):
         rows, columns = slice(row, end_row), slice(column, end_column)
+        window = distance[rows, columns]
+        if least > 0 and window.max(initial=0) < least:
+            continue  # wholly behind what has been hit
         o, d = rays.local(solids.local_from_world[part], solids.velocity[part], rows, columns)
-        t = HIT[int(solids.kind[part])](o, d, solids.shape[part], solids.size[part])
-        nearer = t < distance[rows, columns]
-        distance[rows, columns][nearer] = t[nearer]
+        t = HIT[int(solids.kind[part])](o, d, solids.shape[part], solids.size[part], window)
+        nearer = t < window
+        window[nearer] = t[nearer]
         index[rows, columns][nearer] = part
     distance[index == SKY] = np.inf
     return Hits(distance, index)

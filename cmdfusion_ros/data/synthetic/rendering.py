@@ -14,6 +14,11 @@ from cmdfusion_ros.data.synthetic.sequence import open_sequence
 _CHUNK = 5  # scans a task
 
 
+def available_cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def write_folders(root, seed, names, num_scans, settings, images=True, workers=1):
     """Write sequences in the SemanticKITTI layout to `root`/sequences/<name>.
 

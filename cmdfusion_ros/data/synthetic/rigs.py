@@ -107,7 +107,7 @@ def load_rig(name):
         "kitti": Rig("kitti", LidarRig(_hdl64(), 2000, 10.0, 1.73, 80.0, 2.6, 0.018), (front,)),
         "nuscenes": Rig("nuscenes", LidarRig(hdl32, 1084, 20.0, 1.84, 75.0, 1.0, 0.02), _surround((1600, 900), 1.0, 20.0)),
         "pandaset": Rig("pandaset", LidarRig(_pandar64(), 1800, 10.0, 1.88, 110.0, 1.5, 0.02), _surround((960, 540), 0.6, 10.0)),
-        "demo": Rig("demo", LidarRig(hdl32, 1000, 10.0, 1.84, 70.0, 1.5, 0.02), _surround((400, 225), 0.25, 10.0, wide)),
+        "demo": Rig("demo", LidarRig(hdl32, 1000, 10.0, 1.84, 70.0, 1.5, 0.02), _surround((352, 198), 0.22, 10.0, wide)),
     }
     if name not in rigs:
         raise ValueError(f"rig: expected one of {', '.join(RIG_NAMES)}, got {name!r}")

@@ -76,7 +76,7 @@ class Plan:
     def large_or_car(self, share):
         """A car, or with probability `share` times the knob for rare things a van, caravan or lorry."""
         if self.rng.random() < min(share * self.rare, 0.6):
-            return self.rng.choice([vehicles.delivery_van, vehicles.caravan, vehicles.truck], p=(0.5, 0.25, 0.25))(self.rng)
+            return self.rng.choice([vehicles.delivery_van, vehicles.caravan, vehicles.truck], p=(0.35, 0.2, 0.45))(self.rng)
         return vehicles.car(self.rng)
 
     def move(self, parts, along, across, speed, step=1.0):
@@ -96,12 +96,12 @@ class World:
 
     def __init__(self, rng, seconds, settings):
         self.settings = settings
-        character = settings.character if settings.character != "any" else str(rng.choice(list(lots.CHARACTERS), p=(0.5, 0.25, 0.25)))
+        character = settings.character if settings.character != "any" else str(rng.choice(list(lots.CHARACTERS), p=(0.45, 0.28, 0.27)))
         self.speed = settings.speed or float(rng.uniform(4, 12))
         self.street = Street(rng, self.speed * seconds, rng.uniform(0.002, 1 / 75))
         plan = Plan(rng, self.street, settings.rare)
         section = _Section(plan, character)
-        self.lane = section.half / 2
+        self.lane = 0.45 * section.half
         section.build()
         _add_traffic(plan, section, self.speed, seconds, settings)
         self.ground = Ground(self.street, self._heights(rng, section), plan.zones, float(rng.uniform(0.09, 0.15)))
@@ -116,7 +116,7 @@ class World:
         height = hills - 0.02 * np.minimum(np.abs(across), section.half)
         for side in (-1, 1):
             beyond = np.clip(side * across - section.edge[side] - 0.5, 0, 25)
-            height += rng.uniform(-0.03, 0.07) * beyond
+            height += rng.uniform(-0.03, 0.09 if section.character != "green" else 0.2) * beyond
         off_road = np.clip((np.abs(across) - min(section.edge.values())) / 3, 0, 1)
         return height + off_road * rng.normal(0, 0.03, height.shape) + 0.006 * rng.normal(0, 1, height.shape) * (1 - off_road)
 
@@ -170,8 +170,8 @@ class _Section:
     def __init__(self, plan, character):
         rng = plan.rng
         self.plan, self.character = plan, character
-        self.half = rng.uniform(3.0, 4.4) if character != "town" else rng.uniform(3.2, 5.0)
-        self.parking = {side: 2.2 if rng.random() < {"suburb": 0.45, "town": 0.75, "green": 0.15}[character] else 0.0 for side in (-1, 1)}
+        self.half = rng.uniform(2.9, 3.7) if character != "town" else rng.uniform(3.0, 4.4)
+        self.parking = {side: rng.uniform(1.9, 2.2) if rng.random() < {"suburb": 0.22, "town": 0.5, "green": 0.05}[character] else 0.0 for side in (-1, 1)}
         self.verge = {side: rng.uniform(1.2, 2.5) if rng.random() < 0.4 else 0.0 for side in (-1, 1)}
         self.walk = {side: rng.uniform(1.6, 3.4) if rng.random() < {"green": 0.5}.get(character, 0.97) else 0.0 for side in (-1, 1)}
         self.edge = {side: self.half + self.parking[side] + self.verge[side] + self.walk[side] + 0.15 for side in (-1, 1)}
@@ -210,13 +210,22 @@ class _Section:
                     plan.put(plants.broadleaf(rng, 0.8), stop + 2, side * (at + self.parking[side] / 2))
                 start = stop + 4
         else:
-            self._park(side, *everywhere, share=0.12)
+            self._park(side, *everywhere, share=rng.choice([0.0, 0.06, 0.2]))
         at += self.parking[side]
         self._paint(SLABS, everywhere, side, at, at + 0.15)  # the kerb stones
         at += 0.15
         self._paint(LAWN, everywhere, side, at, at + self.verge[side])
+        self._plant(side, at)
         at += self.verge[side]
         self._paint(rng.choice([SLABS, FOOTWAY], p=(0.6, 0.4)), everywhere, side, at, at + self.walk[side])
+
+    def _plant(self, side, near):
+        """Bushes in the verge of some streets."""
+        rng, plan = self.plan.rng, self.plan
+        if self.verge[side] and rng.random() < 0.5:
+            for along in np.arange(plan.street.first, plan.street.last, rng.uniform(2.5, 6)):
+                if self._free(along, 4.0) and rng.random() < 0.7:
+                    plan.put(plants.bush(rng, 0.55), along, side * (near + self.verge[side] / 2))
 
     def _paint(self, zone, along, side, near, far):
         self.plan.paint(zone, along, sorted((side * near, side * far)))
@@ -227,14 +236,12 @@ class _Section:
     def _park(self, side, start, stop, share=None):
         """Cars along the kerb from `start` to `stop`; on the road itself where there is no parking strip."""
         rng, plan = self.plan.rng, self.plan
-        share = rng.uniform(0.25, 0.85) if share is None else share
-        across = side * (self.half + 1.1 if self.parking[side] else self.half - 0.95)
-        if not self.parking[side] and (side < 0 or self.half < 3.6):
-            return  # the vehicle with the sensors drives on the right
+        share = rng.uniform(0.2, 0.7) if share is None else share
+        across = side * (self.half + (self.parking[side] / 2 or 0.6))  # without a strip, half on the footway
         along = start + 3.0
         while along < stop - 3.0:
             if rng.random() < share and self._free(along, 5.0):
-                body = plan.large_or_car(0.06)
+                body = plan.large_or_car(0.05)
                 reach = max(part.centre[0] + part.half[0] for part in body)
                 if reach < 3.2:
                     plan.put(body, along, across + rng.normal(0, 0.08), (0 if side < 0 else np.pi) + rng.normal(0, 0.02))
@@ -249,34 +256,34 @@ class _Section:
         kerb = self.half + self.parking[side] + 0.15
         back = self.edge[side] - 0.35
         first, last = plan.street.first, plan.street.last
-        if self.verge[side] or rng.random() < 0.3:
+        if self.verge[side] or rng.random() < 0.2:
             across = side * (kerb + (self.verge[side] / 2 if self.verge[side] else 0.5))
-            grow, spacing = rng.uniform(0.6, 1.0), rng.uniform(8, 16)
+            grow, spacing = rng.uniform(0.6, 1.0), rng.uniform(10, 20)
             for along in np.arange(first + 3, last, spacing):
                 if rng.random() < 0.8 and self._free(along):
                     plan.put(plants.broadleaf(rng, grow), along + rng.uniform(-1, 1), across)
         wood = rng.random() < 0.3
-        for along in np.arange(first + rng.uniform(5, 20), last, rng.uniform(22, 36)):
+        for along in np.arange(first + rng.uniform(5, 20), last, rng.uniform(30, 48)):
             if self._free(along):
                 plan.put(furniture.mast(rng) if wood else furniture.lamp(rng), along, side * (kerb + 0.45), 0.0 if side < 0 else np.pi)
         for start, stop in self.gaps:
             for along, yaw in ((start - 1.0, np.pi), (stop + 1.0, 0.0)):
-                if rng.random() < 0.7:
+                if rng.random() < 0.4:
                     plan.put(furniture.traffic_sign(rng), along, side * (kerb + 0.4), yaw + rng.normal(0, 0.15))
-        for _ in range(rng.poisson((last - first) / 55 * plan.rare**0.5)):
+        for _ in range(rng.poisson((last - first) / 130 * plan.rare**0.5)):
             plan.put(furniture.traffic_sign(rng), rng.uniform(first, last), side * (kerb + 0.4), (np.pi if side < 0 else 0) + rng.normal(0, 0.15))
-        if rng.random() < 0.2:
+        if rng.random() < 0.06:
             for along in np.arange(first, last, 3.0):
                 if self._free(along):
                     plan.put(furniture.bollard(rng), along, side * (kerb + 0.35))
         if self.walk[side]:
             per_metre = (last - first) * plan.rare
-            for make, rate in ((vehicles.bicycle, 1 / 170), (vehicles.motorcycle, 1 / 160)):
+            for make, rate in ((vehicles.bicycle, 1 / 170), (vehicles.motorcycle, 1 / 400)):
                 for _ in range(rng.poisson(per_metre * rate)):
                     along = rng.uniform(first, last)
                     if self._free(along):
                         plan.put(make(rng), along, side * (back - rng.uniform(0, 0.3)), rng.choice([0.0, np.pi]) + rng.normal(0, 0.2))
-            for _ in range(rng.poisson(per_metre / 400)):
+            for _ in range(rng.poisson(per_metre / 900)):
                 plan.put_person(rng.uniform(first, last), side * rng.uniform(kerb + 0.3, back))
 
     def _mark(self, everywhere):
@@ -303,7 +310,7 @@ class _Section:
 def _add_traffic(plan, section, speed, seconds, settings):
     """Who moves: cars at one speed a lane, so that none runs into another; riders at the road's edge; walkers on the footways."""
     rng, rare = plan.rng, settings.rare
-    lane, reach = section.half / 2, speed * seconds
+    lane, reach = 0.45 * section.half, speed * seconds
     along = rng.uniform(12, 40)
     while along < reach * 0.2 + 90:
         if rng.random() < 0.3 * settings.traffic:
@@ -317,9 +324,9 @@ def _add_traffic(plan, section, speed, seconds, settings):
             plan.move(_vehicle(plan, rng), along, lane, -oncoming)
         along += rng.uniform(18, 70)
     span = reach + 100
-    for _ in range(rng.poisson(span * rare / 650)):
-        plan.move(bicyclist(rng), rng.uniform(0, span), -section.half + 0.35, rng.uniform(3, min(6, max(speed - 0.5, 3.5))), 4.5)
-    for _ in range(rng.poisson(span * rare / 1300)):
+    for _ in range(rng.poisson(span * rare / 2200)):
+        plan.move(bicyclist(rng), rng.uniform(0, span), -section.half + 0.3, rng.uniform(3, min(6, max(speed - 0.5, 3.5))), 4.5)
+    for _ in range(rng.poisson(span * rare / 2200)):
         plan.move(bicyclist(rng), rng.uniform(0, span * 1.3), section.half - 0.35, -rng.uniform(3.5, 6), 4.5)
     for _ in range(rng.poisson(span * rare / 1500)):
         plan.move(motorcyclist(rng), rng.uniform(8, 30), -lane + rng.uniform(-0.5, 0.5), speed + rng.uniform(-0.5, 1.0))
@@ -327,7 +334,7 @@ def _add_traffic(plan, section, speed, seconds, settings):
         if not section.walk[side]:
             continue
         far = section.edge[side] - 0.6
-        for _ in range(rng.poisson(span * rare / 170)):
+        for _ in range(rng.poisson(span * rare / 400)):
             person = Person(rng)
             across = side * rng.uniform(far - section.walk[side] + 0.8, max(far, far - section.walk[side] + 0.9))
             plan.move(person.walking, rng.uniform(-20, span), across, rng.choice([-1, 1]) * rng.uniform(0.8, 1.7), 1.5 * person.height / 1.7)

@@ -1,0 +1,35 @@
+"""The drive of the demo: twenty seconds through a made-up street with six cameras, some of which die and come back."""
+
+from dataclasses import replace
+
+from cmdfusion_ros.data.synthetic.rendering import render_frames
+from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
+from cmdfusion_ros.data.synthetic.world import WorldSettings
+
+DEMO_SCANS = 200  # at 10 Hz
+_SEED, _NAME = 2, "demo"
+_START_NS = 1_700_000_000_000_000_000
+_OUTAGES = {  # camera: (from, to) in seconds after the start
+    "front": ((12.0, 16.0),),
+    "front_left": ((5.0, 9.0), (12.0, 16.0)),
+    "front_right": ((12.0, 16.0),),
+    "left": ((12.0, 16.0),),
+    "right": ((7.0, 16.0),),
+    "back": ((12.0, 20.0),),
+}
+
+
+def demo_frames(class_map_name, workers, num_scans=DEMO_SCANS):
+    """The Frames of the drive in order; a frame lacks the views of the cameras that are dead then. Between 12 and 16 s all are.
+
+    Args:
+        class_map_name: of the labels. workers: number of processes. num_scans: how many from the start.
+    """
+    world = WorldSettings(character="suburb", rare=4.0, traffic=1.5, speed=6.0)
+    settings = SequenceSettings(rig="demo", weather="day", start_ns=_START_NS, world=world)
+    for frame in render_frames(_SEED, _NAME, num_scans, settings, class_map_name, True, workers):
+        yield replace(frame, views=tuple(view for view in frame.views if not _is_dead(view.name, (frame.stamp - _START_NS) / 1e9)))
+
+
+def _is_dead(camera, seconds):
+    return any(start <= seconds < stop for start, stop in _OUTAGES[camera])
