@@ -1,6 +1,7 @@
 """`cmdfusion demo [BAG]`: replay a bag through the running node and show what it says of it."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,12 +9,16 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.live_run import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.offline_run import run_offline
 from cmdfusion_ros.cli.processes import ProcessError, ProcessGroup
+from cmdfusion_ros.cli.terminal import LiveLine
 from cmdfusion_ros.data.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags import read_labelled_clouds
 from cmdfusion_ros.data.frame_bag import read_bag_labels, write_frame_bag
-from cmdfusion_ros.data.scene import Scene
+from cmdfusion_ros.data.synthetic.rendering import render_frames
+from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
+from cmdfusion_ros.data.synthetic.world import WorldSettings
 
-_SCENE_SCANS = 15
+_STREET_SCANS, _STREET_SEED = 12, 1
+_STREET = SequenceSettings(rig="demo", world=WorldSettings(character="town"))  # 32 beams and six small images: made in seconds
 _PICTURE_TIMEOUT = 120.0  # seconds
 
 
@@ -85,10 +90,19 @@ def _made_up_bag(out):
     bag = out / "street"
     if not (bag / "metadata.yaml").exists():
         remove_bag(bag)
-        print(f"no bag given: making up a street of {_SCENE_SCANS} scans ...", flush=True)
-        scene = Scene()
-        write_frame_bag(bag, scene.frames(_SCENE_SCANS), scene.class_map)
+        print(f"no bag given: making up a street of {_STREET_SCANS} scans ...", flush=True)
+        frames = render_frames(_STREET_SEED, "street", _STREET_SCANS, _STREET, "street", images=True, workers=os.cpu_count() or 1)
+        write_frame_bag(bag, _counted(frames, _STREET_SCANS), load_class_map("street"))
     return bag
+
+
+def _counted(frames, total):
+    """The frames, each shown in the terminal as it is made."""
+    line = LiveLine()
+    for number, frame in enumerate(frames, 1):
+        line.show(f"  {number}/{total} scans")
+        yield frame
+    line.finish(f"  {total}/{total} scans")
 
 
 def remove_bag(path):

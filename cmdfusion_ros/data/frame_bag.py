@@ -10,6 +10,8 @@ from cmdfusion_ros.geometry.transforms import invert, quaternion_from_rotation
 
 CLOUD_TOPIC = "/lidar/points"
 _FLOAT32 = 7
+_EARLIEST_NS = 10**17  # 1973; an earlier stamp counts from the start of something
+_FIRST_STAMP_NS = 1_700_000_000_000_000_000  # where stamps count from 0: in ROS a stamp of 0 means that there is none
 _CLOUD_LATE_NS, _IMAGE_LATE_NS = 30_000_000, 44_000_000  # how long after their stamps drivers deliver
 
 
@@ -58,7 +60,8 @@ def write_frame_bag(path, frames, class_map):
     """Write frames as a rosbag2 (mcap), and their labels to `labels_path(path)`.
 
     Clouds go to /lidar/points (x y z intensity, FLOAT32), images to /<camera>/image_raw (rgb8) with /<camera>/camera_info, transforms to /tf_static
-    (base_link -> LiDAR -> <camera>_optical) and /tf (odom -> base_link, where frames have poses). Cameras are those of the first frame.
+    (base_link -> LiDAR -> <camera>_optical) and /tf (odom -> base_link, where frames have poses). Cameras are those of the first frame. Stamps that count
+    from the start of a sequence are moved to the autumn of 2023.
 
     Args:
         path: folder to make.
@@ -67,19 +70,22 @@ def write_frame_bag(path, frames, class_map):
     Returns:
         Number of frames.
     """
-    raw, stamps = {}, []
+    raw, stamps, shift = {}, [], 0
     with BagWriter(path) as writer:
         for index, frame in enumerate(frames):
             if index == 0:
-                writer.write(
-                    "/tf_static", "tf2_msgs/msg/TFMessage", frame.stamp, writer.serialize(_static_transforms(frame), "tf2_msgs/msg/TFMessage"), latched=True
-                )
-            for topic, msgtype, time, message in sorted(_messages(frame), key=lambda item: item[2]):
-                writer.write(topic, msgtype, time, writer.serialize(message, msgtype))
+                shift = 0 if frame.stamp >= _EARLIEST_NS else _FIRST_STAMP_NS - frame.stamp
+                _write(writer, "/tf_static", "tf2_msgs/msg/TFMessage", frame.stamp + shift, _static_transforms(frame, shift), latched=True)
+            for topic, msgtype, time, message in sorted(_messages(frame, shift), key=lambda item: item[2]):
+                _write(writer, topic, msgtype, time, message)
             raw[f"{index:06d}"] = class_map.raw_from_labels(frame.labels)
-            stamps.append(frame.stamp)
+            stamps.append(frame.stamp + shift)
     np.savez_compressed(labels_path(path), stamps_ns=np.array(stamps, np.int64), dataset=np.array(class_map.name), **raw)
     return len(stamps)
+
+
+def _write(writer, topic, msgtype, time, message, latched=False):
+    writer.write(topic, msgtype, time, writer.serialize(message, msgtype), latched=latched)
 
 
 def _make(name, *values):
@@ -90,23 +96,24 @@ def _header(stamp, frame_id):
     return _make("std_msgs/msg/Header", _make("builtin_interfaces/msg/Time", *divmod(stamp, 1_000_000_000)), frame_id)
 
 
-def _messages(frame):
-    """(topic, type, recording time, message) of everything one frame gives."""
+def _messages(frame, shift):
+    """(topic, type, recording time, message) of everything one frame gives, with `shift` ns added to every stamp."""
+    stamp = frame.stamp + shift
     if frame.world_from_lidar is not None:
-        pose = _make("tf2_msgs/msg/TFMessage", [_transform(frame.stamp, "odom", "base_link", frame.world_from_lidar)])
-        yield "/tf", "tf2_msgs/msg/TFMessage", frame.stamp + _CLOUD_LATE_NS - 5_000_000, pose
-    yield CLOUD_TOPIC, "sensor_msgs/msg/PointCloud2", frame.stamp + _CLOUD_LATE_NS, _cloud(frame)
+        pose = _make("tf2_msgs/msg/TFMessage", [_transform(stamp, "odom", "base_link", frame.world_from_lidar)])
+        yield "/tf", "tf2_msgs/msg/TFMessage", stamp + _CLOUD_LATE_NS - 5_000_000, pose
+    yield CLOUD_TOPIC, "sensor_msgs/msg/PointCloud2", stamp + _CLOUD_LATE_NS, _cloud(frame, stamp)
     for view in frame.views:
-        stamp = view.stamp or frame.stamp
-        yield f"/{view.name}/camera_info", "sensor_msgs/msg/CameraInfo", stamp + _IMAGE_LATE_NS - 1_000_000, _camera_info(view, stamp)
-        yield f"/{view.name}/image_raw", "sensor_msgs/msg/Image", stamp + _IMAGE_LATE_NS, _image(view, stamp)
+        taken = view.stamp + shift if view.stamp else stamp
+        yield f"/{view.name}/camera_info", "sensor_msgs/msg/CameraInfo", taken + _IMAGE_LATE_NS - 1_000_000, _camera_info(view, taken)
+        yield f"/{view.name}/image_raw", "sensor_msgs/msg/Image", taken + _IMAGE_LATE_NS, _image(view, taken)
 
 
-def _cloud(frame):
+def _cloud(frame, stamp):
     data = np.column_stack((frame.points, frame.intensity)).astype("<f4")
     fields = [_make("sensor_msgs/msg/PointField", name, 4 * index, _FLOAT32, 1) for index, name in enumerate(("x", "y", "z", "intensity"))]
     flat = np.frombuffer(data.tobytes(), np.uint8)
-    return _make("sensor_msgs/msg/PointCloud2", _header(frame.stamp, frame.frame_id or "lidar"), 1, len(data), fields, False, 16, 16 * len(data), flat, True)
+    return _make("sensor_msgs/msg/PointCloud2", _header(stamp, frame.frame_id or "lidar"), 1, len(data), fields, False, 16, 16 * len(data), flat, True)
 
 
 def _image(view, stamp):
@@ -125,10 +132,10 @@ def _camera_info(view, stamp):
     return _make("sensor_msgs/msg/CameraInfo", _header(stamp, f"{view.name}_optical"), height, width, model, *matrices, 0, 0, region)
 
 
-def _static_transforms(frame):
+def _static_transforms(frame, shift):
     lidar = frame.frame_id or "lidar"
-    links = [_transform(frame.stamp, "base_link", lidar, np.eye(4))]
-    links += [_transform(frame.stamp, lidar, f"{view.name}_optical", invert(view.camera_from_lidar)) for view in frame.views]
+    links = [_transform(frame.stamp + shift, "base_link", lidar, np.eye(4))]
+    links += [_transform(frame.stamp + shift, lidar, f"{view.name}_optical", invert(view.camera_from_lidar)) for view in frame.views]
     return _make("tf2_msgs/msg/TFMessage", links)
 
 

@@ -71,7 +71,7 @@ def test_label_writes_the_bag_it_was_asked_for_and_no_other(small_bag, tmp_path,
 
 
 def test_without_a_bag_a_street_is_made_up_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "_SCENE_SCANS", 2)
+    monkeypatch.setattr(demo, "_STREET_SCANS", 2)
     assert main(["demo", "--out", str(tmp_path), "--backend", "fake", "--offline"]) == 0
     assert main(["demo", "--out", str(tmp_path), "--backend", "fake", "--offline"]) == 0
     assert capsys.readouterr().out.count("making up a street") == 1

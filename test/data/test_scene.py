@@ -1,11 +1,8 @@
-"""The made-up street: rays hit what they must, labels and images fit, and the bag of it is what a robot would record."""
+"""The simple made-up street: rays hit what they must, labels and images fit."""
 
 import numpy as np
 import pytest
 
-from cmdfusion_ros.data.bag_layout import inspect_bag
-from cmdfusion_ros.data.bags import Bag, cloud_columns, raw_stamp_ns
-from cmdfusion_ros.data.frame_bag import labels_path, read_bag_labels, write_frame_bag
 from cmdfusion_ros.data.scene import SENSOR_HEIGHT, Body, Scene
 from cmdfusion_ros.geometry.projection import project_points
 
@@ -91,36 +88,3 @@ def test_images_and_points_see_the_same_things(scene):
     colors = view.image[v, u].astype(int)
     assert (colors[people][:, 1] > colors[people][:, 2]).mean() > 0.9  # green
     assert (np.ptp(colors[ground], axis=1) < 30).mean() > 0.9  # grey
-
-
-def test_the_bag_of_a_street_is_read_back_with_its_labels(tmp_path, scene):
-    frames = list(scene.frames(2, cameras=("front",)))
-    assert write_frame_bag(tmp_path / "street", frames, scene.class_map) == 2
-    layout = inspect_bag(tmp_path / "street")
-    (front,) = layout.usable_cameras
-    assert layout.num_clouds == 2 and layout.num_points == frames[0].num_points
-    np.testing.assert_allclose(front.camera_from_lidar, frames[0].views[0].camera_from_lidar, atol=1e-9)
-    with Bag(tmp_path / "street") as bag:
-        first = next(bag.messages([layout.cloud_topic]))
-        columns = cloud_columns(bag.deserialize(first))
-        picture = bag.deserialize(next(bag.messages([front.image_topic])))
-    assert np.array_equal(np.stack([columns[name] for name in "xyz"], axis=1), frames[0].points)
-    assert np.array_equal(picture.data.reshape(picture.height, picture.width, 3), frames[0].views[0].image)
-    truth = read_bag_labels(tmp_path / "street")
-    assert truth.dataset == "street"
-    labels = scene.class_map.labels_from_raw(truth.raw[raw_stamp_ns(first.data)], truth.dataset)
-    assert np.array_equal(labels, frames[0].labels)
-
-
-def test_labels_lie_beside_the_bag_whatever_its_kind(tmp_path):
-    assert labels_path("runs/drive") == labels_path("runs/drive.bag") == labels_path("runs/drive.mcap")
-    assert read_bag_labels(tmp_path / "unlabelled") is None
-
-
-def test_labels_of_an_unknown_dataset_or_count_are_refused(tmp_path):
-    np.savez(tmp_path / "drive_labels.npz", stamps_ns=np.array([1]), a=np.zeros(3, np.uint8))
-    with pytest.raises(ValueError, match="does not say whose raw ids it holds; add an entry `dataset`"):
-        read_bag_labels(tmp_path / "drive")
-    np.savez(tmp_path / "drive_labels.npz", stamps_ns=np.array([1, 2]), a=np.zeros(3, np.uint8), dataset=np.array("street"))
-    with pytest.raises(ValueError, match="one stamp for each of its 1 clouds"):
-        read_bag_labels(tmp_path / "drive")
