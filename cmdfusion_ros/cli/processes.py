@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+_TAKE_AT_MOST = 0.5  # seconds; a robot's /tf is never quiet
 _GRACE = 8.0  # seconds a process has to end after SIGINT, then again after SIGTERM, before it is killed
 
 
@@ -140,10 +141,11 @@ class ProcessGroup:
         raise ProcessError(f"{what} did not happen within {timeout:g} s\n" + "\n".join(f"--- {name}\n{self.log_tail(name, 12)}" for name in self._processes))
 
     def take(self, timeout):
-        """Yield (name, event) of what comes within `timeout` seconds of quiet; checks the processes when it is quiet."""
-        while True:
+        """Yield (name, event) until nothing comes for `timeout` seconds, or half a second is over; then check the processes."""
+        end = time.monotonic() + _TAKE_AT_MOST
+        while time.monotonic() < end:
             try:
                 yield self.events.get(timeout=timeout)
             except queue.Empty:
-                self.check()
-                return
+                break
+        self.check()

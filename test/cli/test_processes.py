@@ -95,3 +95,14 @@ def test_the_environment_keeps_to_this_machine_and_a_users_profile_stays(monkeyp
     assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == str(find_fastdds_profile())
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/robot/profile.xml")
     assert ros_environment()["FASTDDS_DEFAULT_PROFILES_FILE"] == "/robot/profile.xml"
+
+
+def test_a_process_that_never_stops_talking_does_not_keep_the_others_from_being_checked(tmp_path, modules):
+    (tmp_path / "chatter.py").write_text('import time\nwhile True:\n    print(\'{"event": "word"}\', flush=True)\n    time.sleep(0.005)\n')
+    with ProcessGroup(tmp_path, modules) as group:
+        group.start("talker", "chatter", listen=True)
+        group.wait_for(lambda name, event: True, 20, "a word")
+        group.start("worker", "failure")
+        with pytest.raises(ProcessError, match="the worker ended with exit code 3"):
+            while True:
+                list(group.take(0.1))
