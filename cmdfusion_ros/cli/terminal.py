@@ -30,9 +30,12 @@ class LiveLine:
 
     def finish(self, text):
         """Show `text` a last time and go to the next line."""
-        self._stream.write(("\r" + text.ljust(self._length) if self._in_place else text) + "\n")
+        if self._in_place:
+            self._stream.write("\r" + text.ljust(self._length) + "\n")
+        elif text != self._last_text:
+            self._stream.write(text + "\n")
         self._stream.flush()
-        self._length = 0
+        self._length, self._last_text = 0, ""
 
 
 def progress(record):
