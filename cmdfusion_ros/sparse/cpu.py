@@ -15,7 +15,7 @@ BLOCK_ROWS = 8192  # rows of a layer without neighbours that one thread takes at
 MIN_BLOCK_ROWS = 1024
 BLOCK_PAIRS = 65536  # pairs of a convolution that one thread takes at a time: with 32 channels their products are 8 MB
 MIN_BLOCK_PAIRS = 8192  # below it, a block's calls cost more than its work
-CALL_MACS = 200_000  # multiply-adds in the time of one more call: what may be wasted on padding to save it
+MAX_PADDING = 64  # pairs that may be wasted on an offset to have it in the batch of another, which saves a call; one plan serves all widths
 
 
 class Group(NamedTuple):
@@ -64,13 +64,12 @@ def _bounds(num_rows, num_blocks):
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def make_blocks(kernel_map, num_threads, max_padding):
+def make_blocks(kernel_map, num_threads):
     """The pairs of a KernelMap (on the CPU) in blocks of output rows.
 
     Args:
         kernel_map: KernelMap.
         num_threads: threads that will share the blocks.
-        max_padding: pairs that may be wasted on an offset to have it in the batch of another.
 
     Returns:
         list of Block.
@@ -82,7 +81,7 @@ def make_blocks(kernel_map, num_threads, max_padding):
     edges = np.array([0] + [end for _, end in bounds])
     cuts = np.stack([firsts[k] + np.searchsorted(out_rows[firsts[k] : firsts[k + 1]], edges) for k in range(len(counts))])  # (K, blocks + 1)
     sizes = np.diff(cuts)  # (K, blocks): pairs of every offset in every block
-    layouts = [_lay_out(sizes[:, number], kernel_map.centre, max_padding) for number in range(len(bounds))]
+    layouts = [_lay_out(sizes[:, number], kernel_map.centre) for number in range(len(bounds))]
     # Where each pair's product lies among those of its block. Pairs are sorted by offset, then by output row, so by offset, then by block.
     shifts = (np.stack([layout.places for layout in layouts], axis=1) - cuts[:, :-1]).astype(np.int32)
     places = np.repeat(shifts.ravel(), sizes.ravel())
@@ -109,15 +108,15 @@ class _Layout(NamedTuple):
     num_products: int
 
 
-def _lay_out(sizes, centre, max_padding):
-    """Group the offsets of one block: largest first, each group as long as no member wastes more than `max_padding` rows."""
+def _lay_out(sizes, centre):
+    """Group the offsets of one block: largest first, each group as long as no member wastes more than MAX_PADDING rows."""
     places, groups, end = np.zeros(len(sizes), np.int64), [], 0
     if centre is not None:
         end = int(sizes[centre])
     offsets = sorted((k for k in range(len(sizes)) if sizes[k] and k != centre), key=lambda k: -sizes[k])
     while offsets:
         rows = int(sizes[offsets[0]])
-        members = [k for k in offsets if rows - sizes[k] <= max_padding]
+        members = [k for k in offsets if rows - sizes[k] <= MAX_PADDING]
         offsets = offsets[len(members) :]
         groups.append((members, rows, end))
         for k in members:
@@ -193,8 +192,7 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
     Returns:
         (V_out, C_out) float32.
     """
-    max_padding = CALL_MACS // conv.weight[0].numel()
-    blocks = kernel_map.derived(("blocks", workers.num_threads, max_padding), lambda: make_blocks(kernel_map, workers.num_threads, max_padding))
+    blocks = kernel_map.derived(("blocks", workers.num_threads), lambda: make_blocks(kernel_map, workers.num_threads))
     out = features.new_empty(kernel_map.num_out, len(conv.bias))
     workers.run(lambda number: _convolve_block(blocks[number], kernel_map.centre, conv, features, out, skip, slope), len(blocks))
     return out
@@ -203,19 +201,17 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
 def _convolve_block(block, centre, conv, features, out, skip, slope):
     """Rows start..end of `out`."""
     result = out[block.start : block.end]
-    products = scratch("products", block.num_products, out.shape[1])
+    products = scratch("products", block.num_products, out.shape[1]) if block.groups else result
     if centre is not None:
         own = torch.addmm(conv.bias, features[block.start : block.end], conv.weight[centre], out=products[: len(result)])
         if skip is not None:
             _add_product(own, skip[0][block.start : block.end], skip[1])
     for group in block.groups:
         _multiply_group(group, conv.weight, features, products)
-    if centre is None and not block.groups:
-        result.zero_()
-    elif block.groups:
+    if block.groups:
         result.copy_(torch.nn.functional.embedding_bag(block.order, products, block.starts, mode="sum"))
-    else:
-        result.copy_(products)
+    elif centre is None:
+        result.zero_()
     if centre is None:
         result += conv.bias
     if slope is not None:

@@ -25,7 +25,7 @@ def small_blocks(monkeypatch):
     """Blocks so small that the test clouds have many."""
     monkeypatch.setattr(cpu, "MIN_BLOCK_PAIRS", 64)
     monkeypatch.setattr(cpu, "BLOCK_PAIRS", 500)
-    monkeypatch.setattr(cpu, "CALL_MACS", 1000)  # so that groups of one and of several offsets occur
+    monkeypatch.setattr(cpu, "MAX_PADDING", 3)  # so that groups of one and of several offsets occur
 
 
 def random_tensor(channels, num_voxels=2000, seed=0):
