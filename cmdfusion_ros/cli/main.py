@@ -20,7 +20,9 @@ VERBS = {
     "evaluate": "score a checkpoint",
     "world": "make labelled sequences of a made-up street",
     "bench": "measure speed",
+    "import": "take over a checkpoint of the authors of CMDFusion",
 }
+_FILES = {"import": "import_checkpoint"}  # of verbs that cannot name a module
 _EXPECTED = (ValueError, OSError, ModuleNotFoundError, ProcessError)  # what a wrong input or a missing part raises: one line is enough for those
 
 
@@ -59,7 +61,7 @@ def _parser(asked):
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb, summary in VERBS.items():
         if verb == asked:
-            module = importlib.import_module(f"cmdfusion_ros.cli.{verb}")
+            module = importlib.import_module(f"cmdfusion_ros.cli.{_FILES.get(verb, verb)}")
             module.add_parser(subparsers).set_defaults(run=module.run)
         else:
             subparsers.add_parser(verb, help=summary)

@@ -1,0 +1,56 @@
+"""`cmdfusion import OFFICIAL.ckpt --out NETWORK.safetensors`: take over a checkpoint of the authors of CMDFusion."""
+
+import json
+from pathlib import Path
+
+from cmdfusion_ros.checkpoint import save_checkpoint
+from cmdfusion_ros.official_checkpoint import import_official
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser(
+        "import",
+        help="take over a checkpoint of the authors of CMDFusion",
+        description="Read an official CMDFusion checkpoint (SemanticKITTI or nuScenes) and write it as one of ours. Nothing in the file is run.",
+    )
+    parser.add_argument("checkpoint", metavar="OFFICIAL.ckpt", help="file of PyTorch Lightning, as the authors published it")
+    parser.add_argument("--out", required=True, metavar="NETWORK.safetensors", help="file to write; must not exist")
+    parser.add_argument("--json", metavar="FILE", help="write the report here too")
+    return parser
+
+
+def run(args):
+    """Import and say what was taken and what was not; returns 0."""
+    out = Path(args.out)
+    if out.exists():
+        raise FileExistsError(f"--out {out}: exists; move it away, or choose another name")
+    imported = import_official(args.checkpoint)
+    checkpoint = imported.checkpoint
+    network = checkpoint.build_network()
+    save_checkpoint(out, network, checkpoint.model_config, checkpoint.class_map, checkpoint.card)
+    report = {
+        "network": checkpoint.model_config.network,
+        "class_map": checkpoint.class_map.name,
+        "channels": checkpoint.model_config.channels,
+        "strides": list(checkpoint.model_config.strides),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "tensors_read": imported.num_read,
+        "tensors_dropped": imported.dropped,
+        "classes_not_loaded": list(imported.replaced),
+        "notes": list(imported.notes),
+    }
+    _print_report(out, report)
+    if args.json:
+        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def _print_report(out, report):
+    print(f"{out}: {report['network']}, {report['class_map']}, {report['channels']} channels, strides {report['strides']}, {report['parameters']:,} parameters")
+    print(f"made of {report['tensors_read']} tensors; dropped, for inference does not use them:")
+    for part, count in report["tensors_dropped"].items():
+        print(f"  {part:<40}{count:>5} tensors")
+    if report["classes_not_loaded"]:
+        print(f"objects in the file that were not loaded: {', '.join(report['classes_not_loaded'])}")
+    for note in report["notes"]:
+        print(f"note: {note}")
