@@ -33,12 +33,6 @@ def _join(groups):
     return Pairs(in_rows, out_rows, np.array([len(group[0]) for group in groups], np.int64))
 
 
-def identity_pairs(num_voxels):
-    """Pairs of a 1x1x1 kernel: every voxel meets itself."""
-    rows = np.arange(num_voxels, dtype=np.int32)
-    return Pairs(rows, rows, np.array([num_voxels], np.int64))
-
-
 def submanifold_pairs(keys):
     """Pairs of a submanifold 3x3x3 kernel: output voxels are the input voxels.
 

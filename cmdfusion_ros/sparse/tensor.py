@@ -7,8 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from cmdfusion_ros.sparse import neighbours
-from cmdfusion_ros.sparse.voxelise import coarser_voxels, pack_keys
+from cmdfusion_ros.sparse import device_maps, neighbours, voxelise
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +84,47 @@ def make_bags(targets, num_targets):
         targets: (P,) int, each in 0..num_targets - 1.
         num_targets: T.
     """
-    if targets.is_cuda:
-        order = torch.argsort(targets, stable=True).int()
-        counts = torch.bincount(targets, minlength=num_targets).int()
-    else:
+    if targets.device.type == "cpu":  # numpy's sort makes use of the runs that pairs come in; torch's does not
         order = torch.from_numpy(np.argsort(targets.numpy(), kind="stable").astype(np.int32))
-        counts = torch.from_numpy(np.bincount(targets.numpy(), minlength=num_targets).astype(np.int32))
+    else:
+        order = torch.argsort(targets, stable=True).int()
+    counts = torch.bincount(targets, minlength=num_targets).int()
     starts = torch.zeros_like(counts)
     torch.cumsum(counts[:-1], 0, dtype=torch.int32, out=starts[1:])
     return Bags(order, starts, counts)
+
+
+class _OnCpu:
+    """`voxelise` and `neighbours` for torch tensors on the CPU: the doors of `device_maps`, several times as fast there."""
+
+    @staticmethod
+    def pack_keys(voxel_coords):
+        return torch.from_numpy(voxelise.pack_keys(voxel_coords.numpy()))
+
+    @staticmethod
+    def coarser_voxels(voxel_coords, factor):
+        return _tensors(voxelise.coarser_voxels(voxel_coords.numpy(), factor))
+
+    @staticmethod
+    def submanifold_pairs(keys):
+        return _tensors(neighbours.submanifold_pairs(keys.numpy()))
+
+    @staticmethod
+    def strided_pairs(keys, coarse_coords):
+        return _tensors(neighbours.strided_pairs(keys.numpy(), coarse_coords.numpy()))
+
+    @staticmethod
+    def pooling_pairs(voxel_coords, parents, factor):
+        return _tensors(neighbours.pooling_pairs(voxel_coords.numpy(), parents.numpy(), factor))
+
+
+def _tensors(arrays):
+    """A named tuple of arrays as one of tensors."""
+    return type(arrays)(*map(torch.from_numpy, arrays))
+
+
+def _map(pairs, num_in, num_out, centre=None):
+    return KernelMap(pairs.in_rows, pairs.out_rows, tuple(pairs.counts.tolist()), num_in, num_out, centre)
 
 
 class KernelMaps:
@@ -114,7 +145,7 @@ class KernelMaps:
         self._levels = dict(levels)
         self._made = {}
         self._lock = threading.RLock()
-        self.device = next(iter(self._levels.values())).device
+        self._search = _OnCpu if next(iter(self._levels.values())).device.type == "cpu" else device_maps
         for stride in self._levels:
             self._keys(stride)
 
@@ -140,15 +171,13 @@ class KernelMaps:
         """
 
         def make():
-            coarser = coarser_voxels(self._numpy_coords(stride), factor)
-            known = self._levels.get(stride * factor)
-            if known is None:
-                self._levels[stride * factor] = torch.from_numpy(coarser.voxel_coords).to(self.device)
-            elif not np.array_equal(known.cpu().numpy(), coarser.voxel_coords):
+            coarser = self._search.coarser_voxels(self._levels[stride], factor)
+            known = self._levels.setdefault(stride * factor, coarser.voxel_coords)
+            if not torch.equal(known, coarser.voxel_coords):
                 raise ValueError(
                     f"voxels of stride {stride * factor}: expected exactly those that hold voxels of stride {stride}; make both from the same points"
                 )
-            return torch.from_numpy(coarser.point_to_voxel).to(self.device)
+            return coarser.point_to_voxel
 
         return self._once(("parents", stride, factor), make)
 
@@ -163,9 +192,10 @@ class KernelMaps:
         def make():
             num_voxels = len(self._levels[stride])
             if kernel_size == 1:
-                return self._map(neighbours.identity_pairs(num_voxels), num_voxels, num_voxels, 0)
+                rows = torch.arange(num_voxels, dtype=torch.int32, device=self._levels[stride].device)
+                return KernelMap(rows, rows, (num_voxels,), num_voxels, num_voxels, 0)
             if kernel_size == 3:
-                return self._map(neighbours.submanifold_pairs(self._keys(stride)), num_voxels, num_voxels, 13)
+                return _map(self._search.submanifold_pairs(self._keys(stride)), num_voxels, num_voxels, 13)
             raise ValueError(f"kernel_size: expected 1 or 3 for a submanifold convolution, got {kernel_size}")
 
         return self._once(("submanifold", stride, kernel_size), make)
@@ -177,23 +207,16 @@ class KernelMaps:
             parents = self.coarsen(stride, factor)
             num_in, num_out = len(self._levels[stride]), len(self._levels[stride * factor])
             if kernel_size == factor:
-                return self._map(neighbours.pooling_pairs(self._numpy_coords(stride), parents.cpu().numpy(), factor), num_in, num_out)
+                return _map(self._search.pooling_pairs(self._levels[stride], parents, factor), num_in, num_out)
             if kernel_size == 3 and factor == 2:
-                return self._map(neighbours.strided_pairs(self._keys(stride), self._numpy_coords(stride * factor)), num_in, num_out)
+                return _map(self._search.strided_pairs(self._keys(stride), self._levels[stride * factor]), num_in, num_out)
             raise ValueError(f"kernel_size {kernel_size} with stride {factor}: expected the kernel as large as the stride, or 3 with stride 2")
 
         return self._once(("strided", stride, factor, kernel_size), make)
 
-    def _map(self, pairs, num_in, num_out, centre=None):
-        in_rows, out_rows = torch.from_numpy(pairs.in_rows).to(self.device), torch.from_numpy(pairs.out_rows).to(self.device)
-        return KernelMap(in_rows, out_rows, tuple(pairs.counts.tolist()), num_in, num_out, centre)
-
-    def _numpy_coords(self, stride):
-        return self._once(("numpy", stride), lambda: self._levels[stride].cpu().numpy())
-
     def _keys(self, stride):
         def make():
-            keys = pack_keys(self._numpy_coords(stride))
+            keys = self._search.pack_keys(self._levels[stride])
             if (keys[1:] <= keys[:-1]).any():
                 raise ValueError(f"voxel_coords of stride {stride}: expected rows sorted by (batch, x, y, z) without repeats; make them with unique_voxels")
             return keys
