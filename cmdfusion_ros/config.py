@@ -172,10 +172,13 @@ def save_settings(settings, path):
 class ModelConfig:
     """The shape of a network: what a checkpoint carries so that it can be built again."""
 
-    network: str = setting("spv_pyramid", "the network, a file of models/", choices=("spv_pyramid", "cmdfusion"))
+    network: str = setting("spv_pyramid", "the network, a file of models/", choices=("spv_pyramid", "cmdfusion", "flagship"))
     channels: int = setting(32, "width of every layer of the encoder (C of methods B.1)", minimum=4, maximum=1024)
     voxel_size: float = setting(0.1, "edge of the finest voxel", "m", above=0.0, maximum=10.0)
     strides: tuple[int, ...] = setting((1, 2, 4, 8, 16), "scales in finest voxels; block i goes from strides[i] to strides[i + 1]", minimum=1, maximum=256)
+
+    image_size: tuple[int, int] = setting((512, 256), "width and height that images are resized to, where the network uses any", "px", minimum=32, maximum=4096)
+    image_depth: int = setting(18, "layers of the ResNet that reads images, where the network uses any", choices=(18, 34, 50, 101))
 
     def __post_init__(self):
         check_settings(self)

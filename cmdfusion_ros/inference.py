@@ -81,7 +81,8 @@ class Segmenter:
             row_confidence = 1 / torch.exp(output.row_logits - highest[:, None]).sum(1)  # the softmax at its maximum
             labels = row_labels.to(torch.uint8).index_select(0, output.point_to_row).cpu().numpy()
             confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
-        camera_mask = np.zeros(frame.num_points, np.uint32)  # no network of this version reads images
+        seen = output.camera_mask
+        camera_mask = np.zeros(frame.num_points, np.uint32) if seen is None else seen.cpu().numpy().astype(np.uint32)
         return Prediction(labels, confidence, camera_mask)
 
 

@@ -2,9 +2,8 @@
 
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.models.cmdfusion import CmdFusion
+from cmdfusion_ros.models.flagship import Flagship
 from cmdfusion_ros.models.spv_pyramid import SpvPyramid
-
-_NETWORKS = {"spv_pyramid": SpvPyramid, "cmdfusion": CmdFusion}  # the choices of ModelConfig.network
 
 
 def build_network(model_config, num_classes):
@@ -14,7 +13,10 @@ def build_network(model_config, num_classes):
         model_config: a ModelConfig.
         num_classes: columns of the logits.
     """
-    return _NETWORKS[model_config.network](model_config.channels, model_config.strides, num_classes)
+    shape = (model_config.channels, model_config.strides, num_classes)
+    if model_config.network == "flagship":
+        return Flagship(*shape, model_config.image_size, model_config.image_depth)
+    return {"spv_pyramid": SpvPyramid, "cmdfusion": CmdFusion}[model_config.network](*shape)
 
 
 def grid_of(model_config):

@@ -21,18 +21,19 @@ class PyramidPooling(nn.Module):
         super().__init__()
         part = max(1, channels // len(POOLED_GRIDS))
         self.inward = _norm_relu_conv(in_channels, channels, 1)
-        self.parts = nn.ModuleList(_norm_relu_conv(channels, part, 1) for _ in POOLED_GRIDS)
+        self.norm = nn.BatchNorm2d(channels)  # before pooling: one cell of one image has no variance
+        self.parts = nn.ModuleList(nn.Conv2d(channels, part, 1, bias=False) for _ in POOLED_GRIDS)
         self.out = _norm_relu_conv(channels + part * len(POOLED_GRIDS), channels, 1)
 
     def forward(self, x):
         """(V, in_channels, h, w) -> (V, channels, h, w)."""
         x = self.inward(x)
         height, width = x.shape[2:]
-        levels = [x]
+        levels, normed = [x], self.norm(x).relu()
         for part, cells in zip(self.parts, POOLED_GRIDS, strict=True):
             shorter = min(height, width)
             grid = (max(1, round(cells * height / shorter)), max(1, round(cells * width / shorter)))  # cells about as wide as high
-            levels.append(_enlarged(part(adaptive_avg_pool2d(x, grid)), (height, width)))
+            levels.append(_enlarged(part(adaptive_avg_pool2d(normed, grid)), (height, width)))
         return self.out(torch.cat(levels, 1))
 
 

@@ -24,12 +24,14 @@ class Output:
         point_to_row: (N,) int64, for each point of the batch, in its order, its row.
         auxiliary: Outputs of other heads, which training supervises too; none in evaluation mode.
         knowledge: ScaleFeatures of a knowledge branch, before fusion: what distillation draws to the features of images; none in evaluation mode.
+        camera_mask: (N,) int64, bit i set where view i of its frame gave a point image features; None of a network that has no use for images.
     """
 
     row_logits: torch.Tensor
     point_to_row: torch.Tensor
     auxiliary: tuple = ()
     knowledge: tuple = ()
+    camera_mask: torch.Tensor | None = None
 
     @property
     def logits(self):

@@ -1,0 +1,61 @@
+"""CMDFusion that also looks through the cameras that are there: one set of weights for 0 to n of them.
+
+Where a live camera sees a point, its image features take the place of the knowledge branch's guess of them; everywhere else the guess stays (imputation). With
+no camera at all the network is CMDFusion.
+"""
+
+from cmdfusion_ros.models.cmdfusion import CmdFusion, fuse
+from cmdfusion_ros.models.image_encoder import ImageEncoder
+from cmdfusion_ros.models.imputer import impute_voxels
+from cmdfusion_ros.models.output import Output, ScaleFeatures
+from cmdfusion_ros.models.views import gather, make_views
+
+
+class Flagship(CmdFusion):
+    """CmdFusion and an image encoder, whose four maps stand in for the knowledge of the scales, finest for finest.
+
+    Points share voxels, so image features are put into each scale as the mean over the points of a voxel, seen and unseen ones alike
+    (`imputer.impute_voxels`): the mean that the published form takes of point features.
+
+    In training the same frames are also answered without their images (`Output.auxiliary`), beside what random camera dropping of the data does, so that the
+    knowledge branch keeps learning what images say.
+
+    Args:
+        channels, strides, num_classes: see CmdFusion.
+        image_size: (width, height) that images are resized to.
+        image_depth: layers of the ResNet, see `resnet`.
+    """
+
+    def __init__(self, channels, strides, num_classes, image_size, image_depth):
+        super().__init__(channels, strides, num_classes)
+        self.image_size = tuple(image_size)
+        self.images = ImageEncoder(image_depth, channels)
+
+    def forward(self, batch):
+        """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge branch's answer; that without images) and `knowledge`."""
+        embedded = self.embedding(batch)
+        lidar, knowledge = self.lidar(embedded, batch), self.knowledge(embedded, batch)
+        views = make_views(batch, self.image_size)
+        seeing = self._seeing(knowledge, views, batch) if len(views.images) else knowledge
+        output = self._answer(lidar, seeing, batch)
+        if not self.training:
+            return Output(output.row_logits, output.point_to_row, camera_mask=views.camera_mask)
+        strides = self.head.strides
+        own_logits = self.knowledge_head(fuse(self.to_knowledge, seeing, lidar, strides, batch), batch)
+        auxiliary = [Output(own_logits, output.point_to_row)]
+        if seeing is not knowledge:
+            auxiliary.append(self._answer(lidar, knowledge, batch))
+        features = tuple(ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True))
+        return Output(output.row_logits, output.point_to_row, tuple(auxiliary), features, views.camera_mask)
+
+    def _seeing(self, knowledge, views, batch):
+        """The knowledge of every scale with what the images say in its place: list of (V_i, C) -> list of (V_i, C)."""
+        maps = self.images(views.images)
+        of_level = [gather(level, views.chosen) for level in maps]  # each (M, C)
+        levels = [min(i, len(maps) - 1) for i in range(len(knowledge))]
+        scales = [batch.scale(stride) for stride in self.head.strides]
+        return [impute_voxels(z, of_level[level], views.chosen, scale) for z, level, scale in zip(knowledge, levels, scales, strict=True)]
+
+    def _answer(self, lidar, knowledge, batch):
+        logits = self.head(fuse(self.to_lidar, lidar, knowledge, self.head.strides, batch), batch)
+        return Output(logits, batch.scale(self.head.strides[0]).point_to_voxel)
