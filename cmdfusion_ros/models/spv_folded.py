@@ -9,7 +9,7 @@ from torch.nn.functional import embedding_bag, leaky_relu_
 
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.spv_encoder import SLOPE
-from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, row_blocks
+from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, prepare, row_blocks
 from cmdfusion_ros.sparse.tensor import Bags, make_bags
 from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
@@ -39,16 +39,18 @@ class FoldedSpvPyramid:
             return Output(self._head(features, batch, self._workers), batch.scale(self._head.strides[0]).point_to_voxel)
 
     def _embed_while_maps_are_found(self, batch):
-        """What the first block reads, (V, C). Neighbours are searched by numpy on one thread; the others embed meanwhile."""
-        embedded = []
+        """What the first block reads, (V, C). Each level's neighbours are searched by numpy on one thread, largest level first; the others embed meanwhile."""
+        embedded, strides = [], sorted(set(self._strides[:-1]))
 
-        def find_maps():
-            for stride in sorted(set(self._strides[:-1])):
-                batch.maps.submanifold(stride, 3)
-                batch.maps.children(stride, 2)
+        def task(number):
+            if number == 1:
+                embedded.append(self._embedding(batch, self._workers))
+                return
+            stride = strides[max(number - 1, 0)]
+            prepare(self._workers, batch.maps.submanifold(stride, 3))
+            batch.maps.children(stride, 2)
 
-        tasks = (find_maps, lambda: embedded.append(self._embedding(batch, self._workers)))
-        self._workers.run(lambda number: tasks[number](), len(tasks))
+        self._workers.run(task, len(strides) + 1)
         return embedded[0]
 
     def close(self):

@@ -192,10 +192,15 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
     Returns:
         (V_out, C_out) float32.
     """
-    blocks = kernel_map.derived(("blocks", workers.num_threads), lambda: make_blocks(kernel_map, workers.num_threads))
+    blocks = prepare(workers, kernel_map)
     out = features.new_empty(kernel_map.num_out, len(conv.bias))
     workers.run(lambda number: _convolve_block(blocks[number], kernel_map.centre, conv, features, out, skip, slope), len(blocks))
     return out
+
+
+def prepare(workers, kernel_map):
+    """The blocks of a KernelMap, made on the first call: `convolve` would make them too, but alone, where several maps can be prepared side by side."""
+    return kernel_map.derived(("blocks", workers.num_threads), lambda: make_blocks(kernel_map, workers.num_threads))
 
 
 def _convolve_block(block, centre, conv, features, out, skip, slope):

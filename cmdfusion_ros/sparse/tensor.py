@@ -143,14 +143,13 @@ class KernelMaps:
             ValueError: coordinates are not sorted and unique, or out of range.
         """
         self._levels = dict(levels)
-        self._made = {}
-        self._lock = threading.RLock()
+        self._made, self._locks = {}, {}
         self._search = _OnCpu if next(iter(self._levels.values())).device.type == "cpu" else device_maps
         for stride in self._levels:
             self._keys(stride)
 
     def _once(self, key, make):
-        with self._lock:
+        with self._locks.setdefault(key, threading.Lock()):  # one lock a thing, so that the maps of several levels can be made side by side
             if key not in self._made:
                 self._made[key] = make()
             return self._made[key]

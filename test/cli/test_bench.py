@@ -1,6 +1,9 @@
 """The verb bench on a small made-up street."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,3 +74,11 @@ def test_results_that_disagree_stop_the_measurement():
     case = bench.Case("layer", 1.0, 1, {"cpu": lambda: torch.ones(3), "torch": lambda: torch.tensor([1.0, 1.0, 2.0])})
     with pytest.raises(RuntimeError, match="layer: torch and cpu differ by 100.0%"):
         bench.measure(case, 1, 1)
+
+
+def test_the_picture_is_drawn_from_the_rows(tmp_path):
+    rows = [{"case": case, "backend": "cpu", "threads": 1, "points": points, "ms": 3.0} for case in ("layer C=16", "network small") for points in (10, 100)]
+    (tmp_path / "rows.json").write_text(json.dumps({"rows": rows}))
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "sparse.py"
+    subprocess.run([sys.executable, script, tmp_path / "rows.json", tmp_path / "plot.png"], check=True)
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

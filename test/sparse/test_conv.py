@@ -1,5 +1,7 @@
 """Sparse convolutions against dense ones, batches against single inputs, gradients against finite differences."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -171,3 +173,19 @@ def test_the_first_outputs_keep_the_variance_of_the_input():
 def test_wrong_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_threads_that_ask_at_once_get_the_same_maps():
+    maps, found = random_tensor(1, seed=4).maps, []
+    started = threading.Barrier(4, timeout=10)
+
+    def ask():
+        started.wait()
+        found.append((maps.strided(1, 2, 2), maps.submanifold(1, 3), maps.coarsen(2, 2), maps.submanifold(4, 3)))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 and all(one is other for answers in found for one, other in zip(answers, found[0], strict=True))
