@@ -27,9 +27,10 @@ import cv2
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.geometry.projection import project_points
-from cmdfusion_ros.ros.convert import DTYPES, raw_stamp_ns, read_cloud
+from cmdfusion_ros.ros.convert import DTYPES, read_cloud
 from cmdfusion_ros.ros.images import decode_image
 from cmdfusion_ros.ros.labelled_cloud import Field, fill_cloud, write_labelled_cloud
 

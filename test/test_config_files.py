@@ -11,7 +11,7 @@ import yaml
 from rosbags.highlevel import AnyReader
 
 from cmdfusion_ros.config import load_yaml
-from cmdfusion_ros.ros.convert import raw_stamp_ns
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.ros.qos import INPUTS, OUTPUTS
 from cmdfusion_ros.ros.settings import FOREIGN, node_parameters, node_settings
 from cmdfusion_ros.ros.sync_settings import to_ns

@@ -4,6 +4,7 @@ Every way of computing runs in this process on the same clouds with the same wei
 what the machine could do) among them; medians are kept. Results of all ways must agree, else it is an error. Networks include their kernel maps.
 """
 
+import dataclasses
 import json
 import os
 import platform
@@ -19,7 +20,9 @@ from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.cli.bench_peers import peer_engines
 from cmdfusion_ros.cli.bench_unet import IN_CHANNELS, UNETS, CpuEngine, Layer, TorchEngine, gmacs_of, layers_of, random_weights, run_unet
 from cmdfusion_ros.config import ModelConfig
-from cmdfusion_ros.data.scene import Scene
+from cmdfusion_ros.data.synthetic.lidar import scan
+from cmdfusion_ros.data.synthetic.rigs import load_rig
+from cmdfusion_ros.data.synthetic.world import World, WorldSettings
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.models.spv_folded import FoldedSpvPyramid
@@ -89,8 +92,10 @@ def read_cloud(text):
 def synthetic_cloud(count):
     """A scan of a made-up street with about `count` points, and its name."""
     columns = max(count // 60, 8)  # 64 beams, of which some meet the sky
-    points, _, _ = Scene().scan(0.0, beams=64, columns=columns)
-    return f"street {count}", points
+    rig = load_rig("kitti")
+    rig = dataclasses.replace(rig, lidar=dataclasses.replace(rig.lidar, columns=columns))
+    world = World(np.random.default_rng(0), 1.0, WorldSettings())
+    return f"street {count}", scan(world, rig, 0.0, np.random.default_rng(0)).points
 
 
 class Case:

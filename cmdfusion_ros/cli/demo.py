@@ -1,7 +1,6 @@
 """`cmdfusion demo [BAG]`: replay a bag through the running node and show what it says of it."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -9,16 +8,14 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.live_run import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.offline_run import run_offline
 from cmdfusion_ros.cli.processes import ProcessError, ProcessGroup
-from cmdfusion_ros.cli.terminal import LiveLine
+from cmdfusion_ros.cli.terminal import ScanProgress
 from cmdfusion_ros.data.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags import read_labelled_clouds
 from cmdfusion_ros.data.frame_bag import read_bag_labels, write_frame_bag
-from cmdfusion_ros.data.synthetic.rendering import render_frames
-from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
-from cmdfusion_ros.data.synthetic.world import WorldSettings
+from cmdfusion_ros.data.synthetic.demo_drive import DEMO_SCANS, demo_frames
+from cmdfusion_ros.data.synthetic.rendering import available_cores
 
-_STREET_SCANS, _STREET_SEED = 12, 1
-_STREET = SequenceSettings(rig="demo", world=WorldSettings(character="town"))  # 32 beams and six small images: made in seconds
+_STREET_SCANS, _STREET_LABELS, _JPEG_QUALITY = DEMO_SCANS, "street", 90
 _PICTURE_TIMEOUT = 120.0  # seconds
 
 
@@ -27,7 +24,7 @@ def add_parser(subparsers):
         "demo",
         help="replay a bag through the running node and show the result",
         description="Replay a bag in its own process through ROS 2 into the running node, record what it says, and draw it. "
-        "Without a bag, a simple street is made up. Where ROS 2 is missing, the same bag is labelled in one process instead.",
+        "Without a bag, a drive through a made-up street is rendered, once. Where ROS 2 is missing, the same bag is labelled in one process instead.",
     )
     parser.add_argument("bag", nargs="?", help="rosbag2 folder, .mcap or ROS 1 .bag file (default: a made-up street)")
     parser.add_argument("--out", default="demo_output", help="folder for the results (default demo_output)")
@@ -90,19 +87,12 @@ def _made_up_bag(out):
     bag = out / "street"
     if not (bag / "metadata.yaml").exists():
         remove_bag(bag)
-        print(f"no bag given: making up a street of {_STREET_SCANS} scans ...", flush=True)
-        frames = render_frames(_STREET_SEED, "street", _STREET_SCANS, _STREET, "street", images=True, workers=os.cpu_count() or 1)
-        write_frame_bag(bag, _counted(frames, _STREET_SCANS), load_class_map("street"))
+        print(f"no bag given: making up a street of {_STREET_SCANS} scans with six cameras; this takes minutes, once", flush=True)
+        progress = ScanProgress(_STREET_SCANS)
+        frames = progress.counted(demo_frames(_STREET_LABELS, available_cores(), _STREET_SCANS))
+        write_frame_bag(bag, frames, load_class_map(_STREET_LABELS), _JPEG_QUALITY)
+        progress.finish()
     return bag
-
-
-def _counted(frames, total):
-    """The frames, each shown in the terminal as it is made."""
-    line = LiveLine()
-    for number, frame in enumerate(frames, 1):
-        line.show(f"  {number}/{total} scans")
-        yield frame
-    line.finish(f"  {total}/{total} scans")
 
 
 def remove_bag(path):

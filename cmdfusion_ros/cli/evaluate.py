@@ -19,6 +19,7 @@ def add_parser(subparsers):
     parser.add_argument("--sequences", required=True, nargs="+", metavar="NAME", help="sequence folders to score")
     parser.add_argument("--first-scan", type=int, default=0, metavar="N", help="lowest scan number (default: 0)")
     parser.add_argument("--last-scan", type=int, default=999999, metavar="N", help="highest scan number (default: all)")
+    parser.add_argument("--images", action="store_true", help="give the network the camera images too")
     parser.add_argument("--json", metavar="FILE", help="write the scores here")
     parser.add_argument("--allow-trained", action="store_true", help="score scans that the checkpoint was trained on too; the result then says so")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
@@ -28,7 +29,9 @@ def add_parser(subparsers):
 def run(args):
     """Score and print a table; returns 0."""
     checkpoint = load_checkpoint(args.checkpoint)
-    data = DataSettings(dataset=args.dataset, sequences=tuple(args.sequences), first_scan=args.first_scan, last_scan=args.last_scan)
+    data = DataSettings(
+        dataset=args.dataset, sequences=tuple(args.sequences), first_scan=args.first_scan, last_scan=args.last_scan, images=args.images
+    )
     scans = data.open(args.data, checkpoint.class_map)
     trained_on = sorted(set(scans.names) & set(checkpoint.card.get("trained_on", ())))
     if trained_on and not args.allow_trained:
@@ -44,6 +47,7 @@ def run(args):
         "scans": list(scans.names),
         "trained_on": trained_on,
         "allow_trained": args.allow_trained,
+        "images": args.images,
         **scores.to_dict(),
     }
     _print_table(result)

@@ -38,6 +38,32 @@ class LiveLine:
         self._length, self._last_text = 0, ""
 
 
+class ScanProgress:
+    """The live line while scans are made: bar, scans done, scans a second, time to go."""
+
+    def __init__(self, total):
+        self._total, self._done, self._started, self._line = total, 0, time.monotonic(), LiveLine()
+
+    def add(self, count):
+        """So many scans more are done."""
+        self._done += count
+        rate = self._done / max(time.monotonic() - self._started, 1e-3)
+        full = round(_WIDTH * self._done / self._total)
+        left = (self._total - self._done) / rate
+        self._line.show(f"[{'█' * full}{'·' * (_WIDTH - full)}] {self._done}/{self._total} scans  {rate:5.2f} a second  {left:4.0f} s to go")
+
+    def counted(self, items):
+        """The items, each counted as it passes."""
+        for item in items:
+            yield item
+            self.add(1)
+
+    def finish(self):
+        """Replace the line by a last one that says how long it took."""
+        seconds = time.monotonic() - self._started
+        self._line.finish(f"{self._done} scans in {seconds:.0f} s: {self._done / max(seconds, 1e-3):.2f} a second")
+
+
 def progress(record):
     """The line for a RunRecord: bar of clouds done, rate, mode, last latency, drops."""
     done, total = record.count("labelled") + sum(record.dropped.values()), record.num_clouds

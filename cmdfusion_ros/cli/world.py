@@ -1,12 +1,11 @@
 """`cmdfusion world OUT`: make sequences of a made-up street: LiDAR, images, labels, poses."""
 
-import time
 from pathlib import Path
 
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.terminal import LiveLine
+from cmdfusion_ros.cli.terminal import ScanProgress
 from cmdfusion_ros.config import load_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.data.frame_bag import write_frame_bag
 from cmdfusion_ros.data.semantic_kitti import SemanticKitti
@@ -15,7 +14,7 @@ from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES
 from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
 from cmdfusion_ros.pictures import BACKGROUND, CameraPicture, draw_labels, save_scan_picture
 
-_BAR = 28  # characters
+_JPEG_QUALITY = 92
 _FOLDED = "semantic_kitti"  # class map of preview and table
 
 
@@ -49,19 +48,16 @@ def run(args):
     if workers < 1:
         raise ValueError(f"--processes: expected at least 1, got {workers}")
     out.mkdir(parents=True, exist_ok=True)
-    total = args.sequences * args.scans
-    started = time.monotonic()
-    progress = _Progress(total)
+    progress = ScanProgress(args.sequences * args.scans)
     if args.bag:
         class_map = load_class_map(_FOLDED)
         for name in names:
             frames = render_frames(args.seed, name, args.scans, settings, _FOLDED, images, workers)
-            write_frame_bag(out / name, progress.counted(frames), class_map)
+            write_frame_bag(out / name, progress.counted(frames), class_map, _JPEG_QUALITY)
     else:
         for count in write_folders(out, args.seed, names, args.scans, settings, images, workers):
             progress.add(count)
-    seconds = time.monotonic() - started
-    progress.finish(f"{total} scans in {seconds:.0f} s: {total / seconds:.2f} a second on {workers} process{'es' if workers > 1 else ''}")
+    progress.finish()
     sequence = Sequence(args.seed, names[0], args.scans, settings)
     draw_preview(out / "preview.png", sequence, args.scans // 2)
     print(f"  {out / 'preview.png'}: a scan of sequence {names[0]}")
@@ -77,31 +73,6 @@ def _settings(args):
     if args.rare is not None:
         values["world"] = {**values.get("world", {}), "rare": args.rare}
     return settings_from_dict(SequenceSettings, values)
-
-
-class _Progress:
-    """The live line of a run: bar, scans done, scans a second, time to go."""
-
-    def __init__(self, total):
-        self._total, self._done, self._started, self._line = total, 0, time.monotonic(), LiveLine()
-
-    def add(self, count):
-        """So many scans more are done."""
-        self._done += count
-        rate = self._done / max(time.monotonic() - self._started, 1e-3)
-        full = round(_BAR * self._done / self._total)
-        left = (self._total - self._done) / rate
-        self._line.show(f"[{'█' * full}{'·' * (_BAR - full)}] {self._done}/{self._total} scans  {rate:5.2f} a second  {left:4.0f} s to go")
-
-    def counted(self, items):
-        """The items, each counted as it passes."""
-        for item in items:
-            yield item
-            self.add(1)
-
-    def finish(self, text):
-        """Replace the line by a last one."""
-        self._line.finish(text)
 
 
 def draw_preview(path, sequence, index):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmdfusion_ros.config import SettingsError, check_settings, setting
+from cmdfusion_ros.data import augment_images
 from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
 
 _OF_POINTS = ("points", "intensity", "labels", "instance_ids", "measured_points")  # what a Frame holds for each point
@@ -34,6 +35,10 @@ class AugmentSettings:
     intensity_dropout: float = setting(0.0, "chance that a scan has no intensity (zeros)", minimum=0.0, maximum=1.0)
     intensity_gain: float = setting(1.0, "multiply intensity by up to this, or divide by it", minimum=1.0, maximum=100.0)
     intensity_gamma: float = setting(1.0, "raise intensity to a power of up to this, or down to its inverse", minimum=1.0, maximum=10.0)
+    camera_dropout: float = setting(0.0, "chance that a camera is missing", minimum=0.0, maximum=1.0)
+    image_crop: float = setting(0.0, "cut away up to this fraction of each side of an image", minimum=0.0, maximum=0.9)
+    image_mirror: float = setting(0.0, "chance to mirror an image", minimum=0.0, maximum=1.0)
+    image_gain: float = setting(1.0, "multiply red, green, blue and contrast by up to this, or divide by it, each for itself", minimum=1.0, maximum=10.0)
 
     def __post_init__(self):
         check_settings(self)
@@ -69,11 +74,30 @@ def augment(frame, settings, rng, class_map):
         frame = rotate(frame, np.radians(rng.uniform(-settings.yaw, settings.yaw)))
     offset = np.array([*rng.normal(0.0, settings.shift, 2), rng.uniform(*settings.shift_z)])
     frame = shift(frame, offset)
+    frame = _augment_intensity(frame, settings, rng)
+    if not frame.views:
+        return frame
+    views = augment_images.drop_views(frame.views, settings.camera_dropout, rng)
+    return replace(frame, views=tuple(_augment_view(view, settings, rng) for view in views))
+
+
+def _augment_intensity(frame, settings, rng):
     if settings.intensity_dropout and rng.random() < settings.intensity_dropout:
         return without_intensity(frame)
     gain = settings.intensity_gain ** rng.uniform(-1.0, 1.0)
     gamma = settings.intensity_gamma ** rng.uniform(-1.0, 1.0)
     return change_intensity(frame, gain, gamma)
+
+
+def _augment_view(view, settings, rng):
+    if settings.image_crop:
+        view = augment_images.random_crop(view, settings.image_crop, rng)
+    if rng.random() < settings.image_mirror:
+        view = augment_images.mirror(view)
+    if settings.image_gain > 1.0:
+        gains = settings.image_gain ** rng.uniform(-1.0, 1.0, 4)
+        view = augment_images.change_colours(view, gains[:3], gains[3])
+    return view
 
 
 def select(frame, rows):

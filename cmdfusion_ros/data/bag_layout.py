@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cmdfusion_ros.data.bags import Bag, raw_stamp_ns
+from cmdfusion_ros.data.bags import Bag
 from cmdfusion_ros.data.camera_timing import CameraTiming, camera_timing, period_of
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quaternion
 
 CLOUD, IMAGE, COMPRESSED = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"

@@ -3,7 +3,6 @@
 Every message comes out as ROS 2 would have recorded it, so nothing behind this file knows which of them a bag was.
 """
 
-import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,8 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 
 _ROS1_NAMES = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}  # same fields, another name
 _NUMPY_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}  # PointField.datatype
@@ -32,7 +33,7 @@ class BagMessage:
     Attributes:
         topic: its topic.
         msgtype: its ROS 2 type, "sensor_msgs/msg/PointCloud2".
-        time: int, nanoseconds, when it was recorded (its stamp is in the message, see `raw_stamp_ns`).
+        time: int, nanoseconds, when it was recorded (its stamp is in the message, see `cdr.raw_stamp_ns`).
         data: bytes, CDR with the 4 bytes of encapsulation.
     """
 
@@ -50,13 +51,6 @@ class BagTopic:
     count: int
     reliable: bool = True
     latched: bool = False
-
-
-def raw_stamp_ns(data):
-    """The header stamp of a serialised message whose first field is a Header, in nanoseconds, without deserialising it."""
-    order = "<" if data[1] & 1 else ">"  # the second byte of the encapsulation says little or big endian
-    seconds, nanoseconds = struct.unpack_from(order + "iI", data, 4)
-    return seconds * 1_000_000_000 + nanoseconds
 
 
 class Bag:

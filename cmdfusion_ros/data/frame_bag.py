@@ -56,16 +56,17 @@ def read_bag_labels(bag):
         return BagLabels(dataset, {int(stamp): file[name] for stamp, name in zip(file["stamps_ns"], names, strict=True)})
 
 
-def write_frame_bag(path, frames, class_map):
+def write_frame_bag(path, frames, class_map, jpeg_quality=None):
     """Write frames as a rosbag2 (mcap), and their labels to `labels_path(path)`.
 
-    Clouds go to /lidar/points (x y z intensity, FLOAT32), images to /<camera>/image_raw (rgb8) with /<camera>/camera_info, transforms to /tf_static
-    (base_link -> LiDAR -> <camera>_optical) and /tf (odom -> base_link, where frames have poses). Cameras are those of the first frame. Stamps that count
-    from the start of a sequence are moved to the autumn of 2023.
+    Clouds go to /lidar/points (x y z intensity, FLOAT32), images to /<camera>/image_raw (rgb8), or as JPEG to /<camera>/image_raw/compressed, with
+    /<camera>/camera_info, transforms to /tf_static (base_link -> LiDAR -> <camera>_optical) and /tf (odom -> base_link, where frames have poses).
+    Cameras are those of the first frame. Stamps that count from the start of a sequence are moved to the autumn of 2023.
 
     Args:
         path: folder to make.
-        frames: iterable of Frames with labels of `class_map`, at least one.
+        frames: iterable of Frames with labels of `class_map`, at least one. Later frames may lack views: nothing is written for them.
+        jpeg_quality: 1 to 100 for JPEG; None for raw images.
 
     Returns:
         Number of frames.
@@ -76,7 +77,7 @@ def write_frame_bag(path, frames, class_map):
             if index == 0:
                 shift = 0 if frame.stamp >= _EARLIEST_NS else _FIRST_STAMP_NS - frame.stamp
                 _write(writer, "/tf_static", "tf2_msgs/msg/TFMessage", frame.stamp + shift, _static_transforms(frame, shift), latched=True)
-            for topic, msgtype, time, message in sorted(_messages(frame, shift), key=lambda item: item[2]):
+            for topic, msgtype, time, message in sorted(_messages(frame, shift, jpeg_quality), key=lambda item: item[2]):
                 _write(writer, topic, msgtype, time, message)
             raw[f"{index:06d}"] = class_map.raw_from_labels(frame.labels)
             stamps.append(frame.stamp + shift)
@@ -96,7 +97,7 @@ def _header(stamp, frame_id):
     return _make("std_msgs/msg/Header", _make("builtin_interfaces/msg/Time", *divmod(stamp, 1_000_000_000)), frame_id)
 
 
-def _messages(frame, shift):
+def _messages(frame, shift, jpeg_quality):
     """(topic, type, recording time, message) of everything one frame gives, with `shift` ns added to every stamp."""
     stamp = frame.stamp + shift
     if frame.world_from_lidar is not None:
@@ -106,7 +107,10 @@ def _messages(frame, shift):
     for view in frame.views:
         taken = view.stamp + shift if view.stamp else stamp
         yield f"/{view.name}/camera_info", "sensor_msgs/msg/CameraInfo", taken + _IMAGE_LATE_NS - 1_000_000, _camera_info(view, taken)
-        yield f"/{view.name}/image_raw", "sensor_msgs/msg/Image", taken + _IMAGE_LATE_NS, _image(view, taken)
+        if jpeg_quality is None:
+            yield f"/{view.name}/image_raw", "sensor_msgs/msg/Image", taken + _IMAGE_LATE_NS, _image(view, taken)
+        else:
+            yield f"/{view.name}/image_raw/compressed", "sensor_msgs/msg/CompressedImage", taken + _IMAGE_LATE_NS, _jpeg(view, taken, jpeg_quality)
 
 
 def _cloud(frame, stamp):
@@ -121,6 +125,13 @@ def _image(view, stamp):
     return _make(
         "sensor_msgs/msg/Image", _header(stamp, f"{view.name}_optical"), height, width, "rgb8", 0, 3 * width, np.ascontiguousarray(view.image).reshape(-1)
     )
+
+
+def _jpeg(view, stamp, quality):
+    import cv2  # here: only who writes JPEG needs it
+
+    _, data = cv2.imencode(".jpg", view.image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _make("sensor_msgs/msg/CompressedImage", _header(stamp, f"{view.name}_optical"), "rgb8; jpeg compressed bgr8", data.reshape(-1))
 
 
 def _camera_info(view, stamp):

@@ -9,7 +9,6 @@ height. It knows neither all-zero points nor scales of intensity. `benchmarks/no
 ours with the loops people write.
 """
 
-import struct
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,20 +73,6 @@ class Cloud:
 def stamp_ns(stamp):
     """builtin_interfaces/Time -> int nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-def raw_stamp_ns(serialised):
-    """The header stamp of a serialised message whose first field is a std_msgs/Header (Image, CompressedImage, PointCloud2, ...), in ns.
-
-    Reads 12 bytes and copies nothing, so that an image nobody chooses is never deserialised. Takes both byte orders of plain CDR and CDR 2.
-    """
-    if len(serialised) < 12:
-        raise MessageError(f"serialised message: expected at least 12 bytes (CDR header and stamp), got {len(serialised)}; was it cut off?")
-    kind = serialised[1]
-    if serialised[0] != 0 or kind not in (0, 1, 6, 7):
-        raise MessageError(f"serialised message: expected a plain CDR header (00 00, 00 01, 00 06 or 00 07), got {bytes(serialised[:2]).hex(' ')}")
-    seconds, nanoseconds = struct.unpack_from("<iI" if kind & 1 else ">iI", serialised, 4)
-    return seconds * 1_000_000_000 + nanoseconds
 
 
 def read_cloud(message, intensity_field="auto", intensity_scale=0.0, least_scale=0.0):

@@ -3,7 +3,8 @@
 import struct
 from typing import NamedTuple
 
-from cmdfusion_ros.ros.convert import MessageError, raw_stamp_ns
+from cmdfusion_ros.data.cdr import raw_stamp_ns
+from cmdfusion_ros.ros.convert import MessageError
 from cmdfusion_ros.ros.qos import publishers_of, subscribe
 
 _TICK = 0.005  # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
@@ -72,7 +73,7 @@ class Inputs:
     def _on_cloud(self, data):
         try:
             stamp, frame_id = raw_stamp_ns(data), raw_frame_id(data)
-        except MessageError as error:
+        except ValueError as error:
             self._diagnostics.cloud_arrived(None)
             self._diagnostics.cloud_unreadable(str(error))
             return
@@ -86,7 +87,7 @@ class Inputs:
     def _on_image(self, camera, kind, data):
         try:
             stamp = raw_stamp_ns(data)
-        except MessageError as error:
+        except ValueError as error:
             self._diagnostics.image_unreadable(camera, str(error))
             return
         self._diagnostics.image_arrived(camera)

@@ -11,7 +11,8 @@ import numpy as np
 
 from cmdfusion_ros.data.bag_layout import INFO, TRANSFORMS, inspect_bag
 from cmdfusion_ros.data.bag_parameters import node_parameters
-from cmdfusion_ros.data.bags import Bag, BagWriter, raw_stamp_ns, ros2_types
+from cmdfusion_ros.data.bags import Bag, BagWriter, ros2_types
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.ros.convert import MessageError
 from cmdfusion_ros.ros.events import emit
 from cmdfusion_ros.ros.extrinsics import Extrinsics

@@ -15,7 +15,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from cmdfusion_ros.data.bag_layout import TRANSFORMS, inspect_bag
-from cmdfusion_ros.data.bags import Bag, raw_stamp_ns
+from cmdfusion_ros.data.bags import Bag
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.ros.events import emit
 
 CLOCK_PERIOD = 1 / 200  # seconds of wall time; a synchroniser that waits 60 ms needs a clock much finer than that

@@ -16,7 +16,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 
-from cmdfusion_ros.data.bags import BagWriter, raw_stamp_ns
+from cmdfusion_ros.data.bags import BagWriter
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.ros.events import emit
 from cmdfusion_ros.ros.player import message_class
 

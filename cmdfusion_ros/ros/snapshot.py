@@ -7,7 +7,8 @@ import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.bag_layout import inspect_bag
-from cmdfusion_ros.data.bags import Bag, raw_stamp_ns, read_labelled_clouds
+from cmdfusion_ros.data.bags import Bag, read_labelled_clouds
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView
 from cmdfusion_ros.pictures import CameraPicture, draw_labels, save_scan_picture
 from cmdfusion_ros.ros.calibration import read_camera_info

@@ -19,13 +19,15 @@ class DataSettings:
     first_scan: int = setting(0, "lowest scan number taken from each sequence", minimum=0)
     last_scan: int = setting(999999, "highest scan number taken from each sequence", minimum=0)
 
+    images: bool = setting(False, "read the camera images too")
+
     def __post_init__(self):
         check_settings(self)
 
     def open(self, data_folder, class_map):
         """The scans as Frames with labels; FileNotFoundError or ValueError where there are none."""
         scans = range(self.first_scan, self.last_scan + 1)
-        return SemanticKitti(Path(data_folder) / self.root, self.sequences, class_map, self.dataset, scans=scans, poses=False)
+        return SemanticKitti(Path(data_folder) / self.root, self.sequences, class_map, self.dataset, scans=scans, poses=False, images=self.images)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from cmdfusion_ros.data.bags import Bag, BagWriter, cloud_columns, raw_stamp_ns, read_labelled_clouds, ros2_types
+from cmdfusion_ros.data.bags import Bag, BagWriter, cloud_columns, read_labelled_clouds, ros2_types
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 
 STRING, CLOUD, INFO = "std_msgs/msg/String", "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/CameraInfo"
 STAMP = 1_700_000_001_500_000_000
@@ -142,11 +143,6 @@ def test_cloud_columns_honour_padding_organisation_and_byte_order(big_endian):
     message = cloud(ros2_types(), columns, point_step=12, height=2, row_step=40, big_endian=big_endian)
     read = cloud_columns(message)
     assert read["x"].tolist() == columns["x"].tolist() and read["label"].tolist() == columns["label"].tolist()
-
-
-def test_raw_stamps_are_read_in_both_byte_orders():
-    assert raw_stamp_ns(b"\x00\x01\x00\x00" + (7).to_bytes(4, "little") + (9).to_bytes(4, "little")) == 7_000_000_009
-    assert raw_stamp_ns(b"\x00\x00\x00\x00" + (7).to_bytes(4, "big") + (9).to_bytes(4, "big")) == 7_000_000_009
 
 
 def test_labelled_clouds_are_read_by_stamp_and_unlabelled_ones_refused(tmp_path):

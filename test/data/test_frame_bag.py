@@ -7,7 +7,8 @@ import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.bag_layout import inspect_bag
-from cmdfusion_ros.data.bags import Bag, cloud_columns, raw_stamp_ns
+from cmdfusion_ros.data.bags import Bag, cloud_columns
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.data.frame_bag import labels_path, read_bag_labels, write_frame_bag
 from cmdfusion_ros.frame import CameraView, Distortion, Frame
 from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.frame import CameraView, Prediction
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.ros.calibration import read_camera_info
-from cmdfusion_ros.ros.convert import raw_stamp_ns, read_cloud, stamp_ns
+from cmdfusion_ros.ros.convert import read_cloud, stamp_ns
 from cmdfusion_ros.ros.images import decode_image
 from cmdfusion_ros.ros.labelled_cloud import write_labelled_cloud
 from cmdfusion_ros.ros.transforms import TransformBuffer

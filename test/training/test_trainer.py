@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -189,3 +190,24 @@ def test_both_directions_of_cmdfusion_are_trained(data, tmp_path):
     assert rows[-1]["auxiliary"] < 0.6 * rows[0]["auxiliary"] and rows[-1]["cross_entropy"] < 0.6 * rows[0]["cross_entropy"]
     assert not [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
     assert load_checkpoint(tmp_path / "run" / NETWORK).model_config.network == "cmdfusion"
+
+
+def test_the_flagship_trains_on_scans_with_images_of_which_some_are_missing(data, tmp_path):
+    shutil.copytree(data / "made", tmp_path / "made")
+    folder = tmp_path / "made" / "01"
+    (folder / "image_2").mkdir()
+    for scan in range(6):
+        cv2.imwrite(str(folder / "image_2" / f"{scan:06d}.png"), np.random.default_rng(scan).integers(0, 256, (32, 64, 3), np.uint8))
+    projection = "32 0 32 0 0 32 16 0 0 0 1 0"
+    (folder / "calib.txt").write_text("".join(f"P{i}: {projection}\n" for i in range(4)) + "Tr: 0 -1 0 0 0 0 -1 0 1 0 0 0\n")
+    model = {"network": "flagship", "channels": 8, "voxel_size": 0.5, "strides": [1, 2, 4], "image_size": [64, 32]}
+    images = {"root": "made", "dataset": "pandaset", "sequences": ["01"], "images": True}
+    augment = {"yaw": 180.0, "camera_dropout": 0.4, "image_crop": 0.2, "image_mirror": 0.5, "image_gain": 1.5}
+    changes = {"model": model, "train": {**images, "last_scan": 3}, "validation": {**images, "first_scan": 4}, "augment": augment}
+    trainer = Trainer(recipe(**changes, steps=6), tmp_path, tmp_path / "run")
+    counts = [sum(len(frame.views) for frame in trainer._frames_of(step)) for step in range(20)]
+    assert set(counts) == {0, 1, 2}
+    before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
+    trainer.run(progress=False)
+    assert not [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
+    assert steps_of(tmp_path / "run")[-1]["validation"]["miou"] is not None

@@ -1,0 +1,40 @@
+"""Changes of camera views that leave their meaning: pure functions CameraView -> CameraView. Image and intrinsic change together."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cmdfusion_ros.geometry.uv import UVTransform
+
+
+def drop_views(views, chance, rng):
+    """Leave each of some views out with probability `chance`, as a camera that fails does; all may go."""
+    return tuple(view for view in views if rng.random() >= chance)
+
+
+def mirror(view):
+    """Exchange left and right."""
+    return _changed(view, view.image[:, ::-1], UVTransform.mirror(view.image_size))
+
+
+def crop(view, left, top, size):
+    """The part of an image of this `size` (width, height) whose first pixel is (left, top)."""
+    return _changed(view, view.image[top : top + size[1], left : left + size[0]], UVTransform.crop(left, top, size))
+
+
+def random_crop(view, largest, rng):
+    """Cut away up to the fraction `largest` of each side, at a random place."""
+    size = tuple(max(1, round(side * (1 - rng.uniform(0.0, largest)))) for side in view.image_size)
+    left, top = (int(rng.integers(0, side - kept + 1)) for side, kept in zip(view.image_size, size, strict=True))
+    return crop(view, left, top, size)
+
+
+def change_colours(view, gains, contrast):
+    """Multiply red, green and blue by `gains` (3,), and each pixel's distance from the image's mean grey by `contrast`."""
+    image = view.image.astype(np.float32) * np.asarray(gains, np.float32)
+    grey = image.mean()
+    return replace(view, image=np.clip(np.rint(grey + (image - grey) * np.float32(contrast)), 0, 255).astype(np.uint8))
+
+
+def _changed(view, image, uv):
+    return replace(view, image=image, intrinsic=uv.of_intrinsic(view.intrinsic))

@@ -1,0 +1,78 @@
+"""Changed images still show each point at its pixel."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.data.augment import AugmentSettings, augment
+from cmdfusion_ros.data.augment_images import change_colours, crop, drop_views, mirror, random_crop
+from cmdfusion_ros.frame import CameraView, Distortion, Frame
+from cmdfusion_ros.geometry.projection import project_points
+
+INTRINSIC = np.array([[30.0, 0, 15.5], [0, 30, 11.5], [0, 0, 1]])
+POINTS = np.random.default_rng(0).uniform((-2, -2, 2), (2, 2, 5), (200, 3)).astype(np.float32)
+
+
+def make_view(name="front"):
+    """Every pixel holds its own column and line; the lens bends rays."""
+    lines, columns = np.mgrid[:24, :32]
+    return CameraView(name, np.stack([columns, lines, 0 * lines], 2).astype(np.uint8), INTRINSIC, np.eye(4), Distortion("plumb_bob", (0.1, 0.02)))
+
+
+def pixel_values(view, points=POINTS):
+    """What a view shows at each point; -1 where it does not see it."""
+    pixels, visible = project_points(points, view.intrinsic, view.camera_from_lidar, view.image_size, view.distortion)
+    values = np.full((len(points), 2), -1)
+    columns, lines = np.rint(pixels[visible]).astype(int).T
+    values[visible] = view.image[lines, columns, :2]
+    return values
+
+
+CHANGES = {
+    "mirror": mirror,
+    "crop": lambda view: crop(view, 5, 3, (20, 16)),
+    "both": lambda view: mirror(crop(mirror(view), 2, 1, (25, 20))),
+    "random": lambda view: random_crop(view, 0.5, np.random.default_rng(1)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_point_finds_the_same_pixel_after_crop_and_mirror(change):
+    before, after = pixel_values(make_view()), pixel_values(change(make_view()))
+    both = (before[:, 0] >= 0) & (after[:, 0] >= 0)
+    assert both.sum() > 20 and np.abs(before[both] - after[both]).max() <= 1  # a pixel's half may round the other way
+    assert (before[both] == after[both]).mean() > 0.98
+
+
+def test_colours_by_hand_and_the_image_given_stays():
+    view = make_view()
+    image = view.image.copy()
+    plain = change_colours(view, (1, 1, 1), 1)
+    np.testing.assert_array_equal(plain.image, image)
+    flat = change_colours(view, (2, 2, 2), 0)
+    assert (flat.image == round(2 * image.mean())).all()
+    assert change_colours(view, (100, 0, 1), 1).image[0, 31].tolist() == [255, 0, 0]
+    np.testing.assert_array_equal(view.image, image)
+
+
+def test_cameras_are_dropped_as_often_as_asked():
+    views, rng = tuple(make_view(name) for name in "abc"), np.random.default_rng(0)
+    left = [drop_views(views, 0.4, rng) for _ in range(1000)]
+    assert abs(sum(map(len, left)) / 3000 - 0.6) < 0.03 and {len(some) for some in left} == {0, 1, 2, 3}
+    assert drop_views(views, 0.0, rng) == views and drop_views(views, 1.0, rng) == ()
+
+
+def test_augment_changes_views_and_not_the_points_they_show():
+    """The scan is turned and mirrored, its image cropped, mirrored and recoloured: measured points still find the pixels of the untouched view."""
+    frame = Frame(POINTS, np.zeros(200, np.float32), views=(make_view(),), labels=np.zeros(200, np.uint8))
+    settings = AugmentSettings(yaw=180.0, flip=1.0, image_crop=0.3, image_mirror=1.0)
+    changed = augment(frame, settings, np.random.default_rng(0), load_class_map("street"))
+    assert changed.views[0].intrinsic[0, 0] < 0 and not np.allclose(changed.points, POINTS)
+    before, after = pixel_values(frame.views[0]), pixel_values(changed.views[0], changed.measured_points)
+    both = (before[:, 0] >= 0) & (after[:, 0] >= 0)
+    assert both.sum() > 20 and np.abs(before[both] - after[both]).max() <= 1
+    recoloured = augment(frame, dataclasses.replace(settings, image_gain=2.0), np.random.default_rng(0), load_class_map("street"))
+    assert not np.array_equal(recoloured.views[0].image, changed.views[0].image)
+    assert augment(frame, AugmentSettings(camera_dropout=1.0), np.random.default_rng(0), load_class_map("street")).views == ()
