@@ -34,6 +34,8 @@ ROS_BUILD = [  # what colcon build of msg/ and srv/ needs besides; the wheels do
     "colcon-bash==0.5.0",
 ]
 
+SHARED = [Path("config"), Path("config/train"), Path("launch")]  # colcon installs them to the same place
+
 setup(
     name="cmdfusion_ros",
     version=VERSION,
@@ -45,6 +47,7 @@ setup(
     packages=find_packages(include=["cmdfusion_ros", "cmdfusion_ros.*"]),
     package_dir={"": "."},  # makes an editable install a plain path entry, which pkgutil.extend_path in __init__.py can see
     package_data={"cmdfusion_ros": ["class_maps/*.yaml", "weights/*.safetensors"]},
+    data_files=[(f"share/cmdfusion_ros/{folder}", sorted(str(file) for file in folder.glob("*.*"))) for folder in SHARED],
     install_requires=[
         "torch>=2.1",
         "numpy>=1.26",

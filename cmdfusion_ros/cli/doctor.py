@@ -8,7 +8,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from cmdfusion_ros import __version__
-from cmdfusion_ros.cli.processes import find_fastdds_profile
+from cmdfusion_ros.cli.processes import fastdds_variable, find_fastdds_profile
 
 _LIBRARIES = {"numpy": "numpy", "opencv": "cv2", "rosbags": "rosbags", "safetensors": "safetensors", "matplotlib": "matplotlib"}
 _ROS = {  # package: (needed by the node, what it costs where it is missing)
@@ -128,7 +128,7 @@ def profile_finding(environment, shipped):
         return Finding(MISSING, "Fast DDS profile", f"the environment names {active}, which does not exist")
     if active:
         return Finding(GOOD, "Fast DDS profile", active)
-    advice = f"export FASTDDS_DEFAULT_PROFILES_FILE={shipped}" if shipped else "config/fastdds_large_clouds.xml is not installed"
+    advice = f"export {fastdds_variable()}={shipped}" if shipped else "config/fastdds_large_clouds.xml is not installed"
     return Finding(MISSING, "Fast DDS profile", f"none active in this shell (demo and launch set it): clouds over 0.5 MB get lost between processes; {advice}")
 
 

@@ -21,11 +21,16 @@ class ProcessError(RuntimeError):
 
 
 def find_fastdds_profile():
-    """The Fast DDS profile for large clouds: in the source tree or an installed share folder; None where it is nowhere."""
+    """The Fast DDS profile for large clouds: in the source tree or a share folder (colcon's, pip's); None where it is nowhere."""
     name = Path("config") / "fastdds_large_clouds.xml"
-    places = [Path(__file__).resolve().parents[2] / name]
-    places += [Path(prefix) / "share" / "cmdfusion_ros" / name for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
+    places = [Path(__file__).resolve().parents[2] / name, *(Path(prefix) / "share" / "cmdfusion_ros" / name for prefix in prefixes)]
     return next((place for place in places if place.is_file()), None)
+
+
+def fastdds_variable():
+    """Name of the environment variable that the Fast DDS of this ROS 2 reads its profiles from: version 2 knows the old name only, 3 warns about it."""
+    return "FASTRTPS_DEFAULT_PROFILES_FILE" if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 def ros_environment():
@@ -34,12 +39,11 @@ def ros_environment():
     ROS_DOMAIN_ID is drawn from 1 to 100, so that two runs on one machine do not hear each other. A profile that the user has set stays.
     """
     environment = {**os.environ, "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100)), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    humble = os.environ.get("ROS_DISTRO") == "humble"  # it has other words for the same; newer ones warn about those
-    if humble:
+    if os.environ.get("ROS_DISTRO") == "humble":  # it has another word for the discovery range; newer ones warn about it
         environment["ROS_LOCALHOST_ONLY"] = "1"
     profile = find_fastdds_profile()
     if profile:
-        environment.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE" if humble else "FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+        environment.setdefault(fastdds_variable(), str(profile))
     return environment
 
 

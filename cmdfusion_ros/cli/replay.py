@@ -4,7 +4,7 @@ import os
 import tempfile
 
 from cmdfusion_ros.cli.live_run import ros_is_there
-from cmdfusion_ros.cli.processes import ProcessError, ProcessGroup, find_fastdds_profile
+from cmdfusion_ros.cli.processes import ProcessError, ProcessGroup, fastdds_variable, find_fastdds_profile
 from cmdfusion_ros.cli.terminal import LiveLine
 from cmdfusion_ros.data.bag_layout import inspect_bag
 
@@ -30,7 +30,7 @@ def run(args):
     print(layout.table(), flush=True)
     environment = dict(os.environ)
     if find_fastdds_profile():
-        environment.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(find_fastdds_profile()))
+        environment.setdefault(fastdds_variable(), str(find_fastdds_profile()))
     words = [word for option, values in (("--wait-for", args.wait_for), ("--silence", args.silence)) for value in values for word in (option, value)]
     line, clouds = LiveLine(), 0
     with tempfile.TemporaryDirectory() as logs, ProcessGroup(logs, environment) as group:

@@ -49,6 +49,7 @@ def test_without_any_ros_package_nothing_is_bad(monkeypatch):
         ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, GOOD, "not needed: rmw_cyclonedds_cpp"),
     ],
 )
-def test_the_transport_profile_is_judged_by_the_environment(environment, level, words):
+def test_the_transport_profile_is_judged_by_the_environment(environment, level, words, monkeypatch):
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
     finding = doctor.profile_finding(environment, "/share/profile.xml")
     assert finding.level == level and words in finding.words

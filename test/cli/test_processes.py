@@ -88,7 +88,18 @@ def test_an_error_in_the_run_ends_every_process(tmp_path, modules):
     assert not any(is_alive(pid) for pid in pids)
 
 
+@pytest.mark.parametrize("distro, name", [("humble", "FASTRTPS"), ("jazzy", "FASTRTPS"), ("kilted", "FASTDDS"), ("", "FASTDDS")])
+def test_the_profile_is_named_as_the_fast_dds_of_the_distribution_reads_it(monkeypatch, distro, name):
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    for other in ("FASTRTPS", "FASTDDS"):
+        monkeypatch.delenv(f"{other}_DEFAULT_PROFILES_FILE", raising=False)
+    environment = ros_environment()
+    assert {key for key in environment if key.endswith("_DEFAULT_PROFILES_FILE")} == {f"{name}_DEFAULT_PROFILES_FILE"}
+    assert ("ROS_LOCALHOST_ONLY" in environment) == (distro == "humble")
+
+
 def test_the_environment_keeps_to_this_machine_and_a_users_profile_stays(monkeypatch):
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
     monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
     environment = ros_environment()
     assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 100 and environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
