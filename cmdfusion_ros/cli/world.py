@@ -52,7 +52,7 @@ def run(args):
     if args.bag:
         class_map = load_class_map(_FOLDED)
         for name in names:
-            frames = render_frames(args.seed, name, args.scans, settings, _FOLDED, images, workers)
+            frames = render_frames(args.seed, name, args.scans, settings, _FOLDED, None if images else _no_cameras, workers)
             write_frame_bag(out / name, progress.counted(frames), class_map, _JPEG_QUALITY)
     else:
         for count in write_folders(out, args.seed, names, args.scans, settings, images, workers):
@@ -64,6 +64,10 @@ def run(args):
     if not args.bag:
         print(f"  {out / 'sequences'}: {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}\n{frequency_table(out, names)}")
     return 0
+
+
+def _no_cameras(index):
+    return ()
 
 
 def _settings(args):

@@ -1,12 +1,11 @@
 """The drive of the demo: twenty seconds through a made-up street with six cameras, some of which die and come back."""
 
-from dataclasses import replace
-
 from cmdfusion_ros.data.synthetic.rendering import render_frames
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
 from cmdfusion_ros.data.synthetic.world import WorldSettings
 
-DEMO_SCANS = 200  # at 10 Hz
+DEMO_SCANS = 200
+_RATE = 10.0  # scans a second of the rig
 _SEED, _NAME = 2, "demo"
 _START_NS = 1_700_000_000_000_000_000
 _OUTAGES = {  # camera: (from, to) in seconds after the start
@@ -20,16 +19,16 @@ _OUTAGES = {  # camera: (from, to) in seconds after the start
 
 
 def demo_frames(class_map_name, workers, num_scans=DEMO_SCANS):
-    """The Frames of the drive in order; a frame lacks the views of the cameras that are dead then. Between 12 and 16 s all are.
+    """Yields the Frames of the drive in order; a frame lacks the views of the cameras that are dead then. Between 12 and 16 s all are.
 
     Args:
         class_map_name: of the labels. workers: number of processes. num_scans: how many from the start.
     """
     world = WorldSettings(character="suburb", rare=4.0, traffic=1.5, speed=6.0)
     settings = SequenceSettings(rig="demo", weather="day", start_ns=_START_NS, world=world)
-    for frame in render_frames(_SEED, _NAME, num_scans, settings, class_map_name, True, workers):
-        yield replace(frame, views=tuple(view for view in frame.views if not _is_dead(view.name, (frame.stamp - _START_NS) / 1e9)))
+    return render_frames(_SEED, _NAME, num_scans, settings, class_map_name, _living, workers)
 
 
-def _is_dead(camera, seconds):
-    return any(start <= seconds < stop for start, stop in _OUTAGES[camera])
+def _living(index):
+    """Names of the cameras that take a picture for that scan."""
+    return tuple(camera for camera, outages in _OUTAGES.items() if not any(start <= index / _RATE < stop for start, stop in outages))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmdfusion_ros.data.synthetic.cells import hash_cells, smooth_noise
-from cmdfusion_ros.data.synthetic.rays import SunRays, cast
+from cmdfusion_ros.data.synthetic.rays import SunRays, cast, shorten
 
 WEATHERS = ("day", "overcast", "glare", "night")
 _SHADOW_CELL = 0.15  # metres
@@ -75,7 +75,7 @@ class Shadows:
         moving = np.flatnonzero((solids.velocity != 0).any(axis=1))
         if len(moving):
             part = type(solids)(**{name: getattr(solids, name)[moving] for name in solids.__dataclass_fields__})
-            way = np.minimum(way, cast(self._rays, part, 1e4).distance)
+            way = shorten(self._rays, part, way)
         lit = np.zeros(len(points), np.float32)
         for shift in (0.0, 0.09):  # two places: edges are soft
             row, column, distance = self._rays.cells(points + (np.float32(0.10) * normals + np.float32(shift)))

@@ -234,6 +234,20 @@ def cast(rays, solids, reach, ground=None):
     index = np.full(rays.shape, SKY, np.int32)
     if ground is not None:
         ground.cast(rays, distance, index)
+    _cast_onto(rays, solids, reach, distance, index)
+    distance[index == SKY] = np.inf
+    return Hits(distance, index)
+
+
+def shorten(rays, solids, distance):
+    """`distance` (R, C) float32 of the rays of a grid -> the same, shorter where a ray meets one of `solids` before."""
+    shorter = distance.copy()
+    _cast_onto(rays, solids, np.inf, shorter, None)
+    return shorter
+
+
+def _cast_onto(rays, solids, reach, distance, index):
+    """Write hits nearer than `distance` into it, and into `index` (None for not) which part it was."""
     for part, least, row, end_row, column, end_column in rays.windows(solids, reach):
         rows, columns = slice(row, end_row), slice(column, end_column)
         window = distance[rows, columns]
@@ -243,6 +257,5 @@ def cast(rays, solids, reach, ground=None):
         t = HIT[int(solids.kind[part])](o, d, solids.shape[part], solids.size[part], window)
         nearer = t < window
         window[nearer] = t[nearer]
-        index[rows, columns][nearer] = part
-    distance[index == SKY] = np.inf
-    return Hits(distance, index)
+        if index is not None:
+            index[rows, columns][nearer] = part

@@ -42,13 +42,14 @@ def write_folders(root, seed, names, num_scans, settings, images=True, workers=1
             yield future.result()
 
 
-def render_frames(seed, name, num_scans, settings, class_map_name, images=True, workers=1):
+def render_frames(seed, name, num_scans, settings, class_map_name, cameras_of=None, workers=1):
     """The Frames of a sequence in order, rendered by `workers` processes, a few ahead of what is asked for.
 
     Args:
-        seed, name, num_scans, settings: of `Sequence`. class_map_name: of the labels. images: whether pictures are taken.
+        seed, name, num_scans, settings: of `Sequence`. class_map_name: of the labels.
+        cameras_of: function of a scan's number -> names of the cameras that take a picture for it; None for all of the rig.
     """
-    tasks = [((seed, name, num_scans, settings), index, class_map_name, images) for index in range(num_scans)]
+    tasks = [((seed, name, num_scans, settings), index, class_map_name, cameras_of and cameras_of(index)) for index in range(num_scans)]
     if workers == 1:
         yield from map(_render_frame, tasks)
         return
@@ -75,8 +76,8 @@ def _write_chunk(task):
 
 
 def _render_frame(task):
-    arguments, index, class_map_name, images = task
-    return open_sequence(*arguments).frame(index, load_class_map(class_map_name), images)
+    arguments, index, class_map_name, cameras = task
+    return open_sequence(*arguments).frame(index, load_class_map(class_map_name), cameras)
 
 
 @contextmanager

@@ -105,10 +105,10 @@ class Sequence:
         rotation = rotation_from_quaternion((*(turn / 2), 1.0))
         return rigid(rotation, metres * sway[3:]) @ spec.camera_from_lidar
 
-    def frame(self, index, class_map, images=True):
-        """A Frame with labels of `class_map`, which must fold SemanticKITTI."""
+    def frame(self, index, class_map, cameras=None):
+        """A Frame with labels of `class_map`, which must fold SemanticKITTI. `cameras`: names of those that take a picture; None for all."""
         turn = self.scan(index)
-        views = tuple(self.photograph(index, camera).view for camera in range(len(self.rig.cameras))) if images else ()
+        views = tuple(self.photograph(index, number).view for number, camera in enumerate(self.rig.cameras) if cameras is None or camera.name in cameras)
         return Frame(
             points=turn.points,
             intensity=turn.intensity,
