@@ -7,7 +7,7 @@ no camera at all the network is CMDFusion.
 from cmdfusion_ros.models.cmdfusion import CmdFusion, fuse
 from cmdfusion_ros.models.image_encoder import ImageEncoder
 from cmdfusion_ros.models.imputer import impute_voxels
-from cmdfusion_ros.models.output import Output, ScaleFeatures
+from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
 from cmdfusion_ros.models.views import gather, make_views
 
 
@@ -32,11 +32,13 @@ class Flagship(CmdFusion):
         self.images = ImageEncoder(image_depth, channels)
 
     def forward(self, batch):
-        """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge branch's answer; that without images) and `knowledge`."""
+        """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge branch's answer; that without images), `knowledge`
+        and `pixels`."""
         embedded = self.embedding(batch)
         lidar, knowledge = self.lidar(embedded, batch), self.knowledge(embedded, batch)
         views = make_views(batch, self.image_size)
-        seeing = self._seeing(knowledge, views, batch) if len(views.images) else knowledge
+        pixels = self._pixels_of(views)
+        seeing = knowledge if pixels is None else self._seeing(knowledge, pixels, batch)
         output = self._answer(lidar, seeing, batch)
         if not self.training:
             return Output(output.row_logits, output.point_to_row, camera_mask=views.camera_mask)
@@ -46,15 +48,18 @@ class Flagship(CmdFusion):
         if seeing is not knowledge:
             auxiliary.append(self._answer(lidar, knowledge, batch))
         features = tuple(ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True))
-        return Output(output.row_logits, output.point_to_row, tuple(auxiliary), features, views.camera_mask)
+        return Output(output.row_logits, output.point_to_row, auxiliary=tuple(auxiliary), knowledge=features, pixels=pixels, camera_mask=views.camera_mask)
 
-    def _seeing(self, knowledge, views, batch):
+    def _pixels_of(self, views):
+        """PixelFeatures; None where there is no image."""
+        if not len(views.images):
+            return None
+        return PixelFeatures(views.chosen.point_rows, tuple(gather(level, views.chosen) for level in self.images(views.images)))
+
+    def _seeing(self, knowledge, pixels, batch):
         """The knowledge of every scale with what the images say in its place: list of (V_i, C) -> list of (V_i, C)."""
-        maps = self.images(views.images)
-        of_level = [gather(level, views.chosen) for level in maps]  # each (M, C)
-        levels = [min(i, len(maps) - 1) for i in range(len(knowledge))]
         scales = [batch.scale(stride) for stride in self.head.strides]
-        return [impute_voxels(z, of_level[level], views.chosen, scale) for z, level, scale in zip(knowledge, levels, scales, strict=True)]
+        return [impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale) for i, (z, scale) in enumerate(zip(knowledge, scales, strict=True))]
 
     def _answer(self, lidar, knowledge, batch):
         logits = self.head(fuse(self.to_lidar, lidar, knowledge, self.head.strides, batch), batch)

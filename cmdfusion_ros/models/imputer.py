@@ -26,31 +26,31 @@ class Imputer(nn.Module):
         return self.guess(point_features)
 
 
-def impute(guessed, pixel_features, pairs):
+def impute(guessed, pixel_features, point_rows):
     """Image features of every point: those of its pixel where an image sees it, the guess elsewhere.
 
     Args:
         guessed: (N, C) float.
-        pixel_features: (M, C) float, of `pairs`.
-        pairs: PixelPairs in which every point comes at most once (`Views.chosen`).
+        pixel_features: (M, C) float, of the points that an image sees.
+        point_rows: (M,) int64, which points those are, each at most once.
 
     Returns:
         (N, C).
     """
-    return guessed.index_copy(0, pairs.point_rows, pixel_features.to(guessed.dtype))
+    return guessed.index_copy(0, point_rows, pixel_features.to(guessed.dtype))
 
 
-def impute_voxels(guessed, pixel_features, pairs, scale):
+def impute_voxels(guessed, pixel_features, point_rows, scale):
     """`impute` for features on voxels: the mean over the points of each voxel, those that an image sees having its features and the others the guess.
 
     Args:
         guessed: (V, C) float.
-        pixel_features, pairs: as for `impute`.
+        pixel_features, point_rows: as for `impute`.
         scale: the Scale of these voxels.
 
     Returns:
         (V, C).
     """
-    voxels = scale.point_to_voxel.index_select(0, pairs.point_rows)
+    voxels = scale.point_to_voxel.index_select(0, point_rows)
     difference = (pixel_features - guessed.index_select(0, voxels)) / scale.num_points.index_select(0, voxels)[:, None]
     return guessed.index_add(0, voxels, difference.to(guessed.dtype))

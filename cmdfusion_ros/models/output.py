@@ -12,6 +12,27 @@ class ScaleFeatures:
     stride: int
     features: torch.Tensor
 
+    def at_points(self, batch, point_rows):
+        """(M, C) of the points of `batch` at `point_rows` (M,)."""
+        return self.features.index_select(0, batch.scale(self.stride).point_to_voxel.index_select(0, point_rows))
+
+
+@dataclass(frozen=True, eq=False)
+class PixelFeatures:
+    """What images say of the points that they see.
+
+    Attributes:
+        point_rows: (M,) int64, rows of the batch's points, each at most once.
+        levels: (M, D_i) float tensors, finest map of the images first.
+    """
+
+    point_rows: torch.Tensor
+    levels: tuple
+
+    def of_scale(self, number):
+        """(M, D) that goes with scale `number` of a knowledge branch: finest with finest, the coarsest map with all scales that are left."""
+        return self.levels[min(number, len(self.levels) - 1)]
+
 
 @dataclass(frozen=True, eq=False)
 class Output:
@@ -22,15 +43,22 @@ class Output:
     Attributes:
         row_logits: (R, C) float32, one row for each thing decided; the column is the label.
         point_to_row: (N,) int64, for each point of the batch, in its order, its row.
+        answered: (N,) bool, the points of which a head on images can say anything (the logits of others are 0); None = all.
         auxiliary: Outputs of other heads, which training supervises too; none in evaluation mode.
-        knowledge: ScaleFeatures of a knowledge branch, before fusion: what distillation draws to the features of images; none in evaluation mode.
+        knowledge: ScaleFeatures, what a network guesses from points alone that images would say (a knowledge branch before fusion, or imputers), which training
+            draws to what images do say: to `pixels`, or to a teacher's. None in evaluation mode.
+        pixels: PixelFeatures of the network's own images, for `knowledge`; None without images, and in evaluation mode (except of a network of images alone).
+        deep: ScaleFeatures of the coarsest stage of a U-Net before any image was fused, in both modes; None of other networks.
         camera_mask: (N,) int64, bit i set where view i of its frame gave a point image features; None of a network that has no use for images.
     """
 
     row_logits: torch.Tensor
     point_to_row: torch.Tensor
+    answered: torch.Tensor | None = None
     auxiliary: tuple = ()
     knowledge: tuple = ()
+    pixels: PixelFeatures | None = None
+    deep: ScaleFeatures | None = None
     camera_mask: torch.Tensor | None = None
 
     @property

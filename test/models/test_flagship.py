@@ -124,6 +124,20 @@ def test_training_also_answers_without_images_and_every_parameter_receives_gradi
     assert len(network(batch_of(make_frame())).auxiliary) == 1
 
 
+def test_training_gets_what_images_say_beside_what_the_knowledge_branch_guesses():
+    torch.manual_seed(0)
+    network = build_network(CONFIG, 5)
+    frame = make_frame(FRONT, BACK)
+    batch = batch_of(frame)
+    output = network.train()(batch)
+    assert torch.equal(output.pixels.point_rows.sort().values, output.camera_mask.nonzero()[:, 0])
+    for i, guess in enumerate(output.knowledge):
+        assert guess.at_points(batch, output.pixels.point_rows).shape == output.pixels.of_scale(i).shape
+    assert network(batch_of(make_frame())).pixels is None
+    quiet = network.eval()(batch)
+    assert quiet.knowledge == () and quiet.pixels is None
+
+
 def test_one_image_is_enough_to_train_on():
     torch.manual_seed(0)
     config = dataclasses.replace(CONFIG, image_size=(64, 64))
