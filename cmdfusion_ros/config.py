@@ -109,12 +109,21 @@ def settings_from_dict(kind, values, where=""):
     for key, value in values.items():
         if key not in fields:
             raise SettingsError(f"{where}{key}: unknown setting{nearest_name(str(key), fields)}")
+        of_each = _settings_of_each(hints[key])
         if dataclasses.is_dataclass(hints[key]):
             given[key] = settings_from_dict(hints[key], value, f"{where}{key}.")
+        elif of_each and isinstance(value, list):
+            given[key] = tuple(settings_from_dict(of_each, item, f"{where}{key}[{number}].") for number, item in enumerate(value))
         else:
             given[key] = tuple(value) if isinstance(value, list) else value
             check_value(f"{where}{key}", given[key], hints[key], fields[key].metadata)
     return kind(**given)
+
+
+def _settings_of_each(kind):
+    """The settings class that a field holds a tuple of; None where it holds none."""
+    item = next(iter(typing.get_args(kind)), None)
+    return item if typing.get_origin(kind) is tuple and dataclasses.is_dataclass(item) else None
 
 
 def settings_to_dict(settings, only_changed=False):
@@ -127,7 +136,9 @@ def settings_to_dict(settings, only_changed=False):
             continue
         if dataclasses.is_dataclass(value):
             value = settings_to_dict(value, only_changed)
-        values[item.name] = list(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            value = [settings_to_dict(one, only_changed) if dataclasses.is_dataclass(one) else one for one in value]
+        values[item.name] = value
     return values
 
 
@@ -172,13 +183,14 @@ def save_settings(settings, path):
 class ModelConfig:
     """The shape of a network: what a checkpoint carries so that it can be built again."""
 
-    network: str = setting("spv_pyramid", "the network, a file of models/", choices=("spv_pyramid", "cmdfusion", "flagship"))
+    network: str = setting("spv_pyramid", "the network, a file of models/", choices=("spv_pyramid", "cmdfusion", "flagship", "image"))
     channels: int = setting(32, "width of every layer of the encoder (C of methods B.1)", minimum=4, maximum=1024)
     voxel_size: float = setting(0.1, "edge of the finest voxel", "m", above=0.0, maximum=10.0)
     strides: tuple[int, ...] = setting((1, 2, 4, 8, 16), "scales in finest voxels; block i goes from strides[i] to strides[i + 1]", minimum=1, maximum=256)
 
     image_size: tuple[int, int] = setting((512, 256), "width and height that images are resized to, where the network uses any", "px", minimum=32, maximum=4096)
     image_depth: int = setting(18, "layers of the ResNet that reads images, where the network uses any", choices=(18, 34, 50, 101))
+    image_stem_stride: int = setting(2, "stride of its first convolution; 1 gives maps twice as fine at four times the cost", choices=(1, 2))
 
     def __post_init__(self):
         check_settings(self)

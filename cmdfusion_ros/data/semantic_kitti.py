@@ -29,14 +29,15 @@ class SemanticKitti:
         labels: read labels and instance ids; a missing label file is then an error.
         poses: read poses.txt, times.txt and Tr; otherwise the stamp is 0 and the pose None.
         images: read the left colour image as CameraView "image_2".
+        called: what the set is called in the names of its scans; None for `dataset`. Made-up streets have SemanticKITTI's ids and are no part of it.
 
     Raises:
         FileNotFoundError, ValueError: naming the file, what was expected of it and what to do.
     """
 
-    def __init__(self, root, sequences, class_map, dataset="semantic_kitti", scans=None, labels=True, poses=True, images=False):
+    def __init__(self, root, sequences, class_map, dataset="semantic_kitti", scans=None, labels=True, poses=True, images=False, called=None):
         self.class_map = class_map
-        self.dataset = dataset
+        self.dataset, self._called = dataset, called or dataset
         self._read_labels, self._read_poses, self._read_images = labels, poses, images
         self._folders = {sequence: _sequence_folder(Path(root), sequence) for sequence in sequences}
         self._tables = {}  # sequence -> (world_from_lidar of every row, stamps), read when first needed
@@ -54,8 +55,8 @@ class SemanticKitti:
 
     @property
     def names(self):
-        """Names of the scans, "<dataset>/<sequence>/<number>": the same wherever the folder lies."""
-        return tuple(f"{self.dataset}/{sequence}/{path.stem}" for sequence, path in self._items)
+        """Names of the scans, "<called>/<sequence>/<number>": the same wherever the folder lies."""
+        return tuple(f"{self._called}/{sequence}/{path.stem}" for sequence, path in self._items)
 
     def __getitem__(self, index):
         sequence, path = self._items[index]

@@ -20,6 +20,8 @@ class DataSettings:
     last_scan: int = setting(999999, "highest scan number taken from each sequence", minimum=0)
 
     images: bool = setting(False, "read the camera images too")
+    called: str = setting("", "what the set is called in the names of its scans, where not as its dataset; made-up streets have SemanticKITTI's ids")
+    repeat: int = setting(1, "how often each of its scans comes in an epoch", minimum=1, maximum=1000)
 
     def __post_init__(self):
         check_settings(self)
@@ -27,7 +29,35 @@ class DataSettings:
     def open(self, data_folder, class_map):
         """The scans as Frames with labels; FileNotFoundError or ValueError where there are none."""
         scans = range(self.first_scan, self.last_scan + 1)
-        return SemanticKitti(Path(data_folder) / self.root, self.sequences, class_map, self.dataset, scans=scans, poses=False, images=self.images)
+        options = {"scans": scans, "poses": False, "images": self.images, "called": self.called or None}
+        return SemanticKitti(Path(data_folder) / self.root, self.sequences, class_map, self.dataset, **options)
+
+
+class Mixture:
+    """The scans of several sets as one list of Frames.
+
+    Args:
+        sets: lists of Frames with `names`. repeats: how often each set comes in it.
+    """
+
+    def __init__(self, sets, repeats):
+        self._sets = tuple(sets)
+        self._items = [(scans, index) for scans, repeat in zip(sets, repeats, strict=True) for _ in range(repeat) for index in range(len(scans))]
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, index):
+        scans, row = self._items[index]
+        return scans[row]
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def names(self):
+        """Names of the scans, each once."""
+        return tuple(name for scans in self._sets for name in scans.names)
 
 
 @dataclass(frozen=True)
@@ -38,8 +68,10 @@ class Recipe:
     class_map: str = setting("street", "shipped class map whose classes are learnt")
     model: ModelConfig = section(ModelConfig)
     train: DataSettings = section(DataSettings)
+    train_too: tuple[DataSettings, ...] = setting((), "further sets that are trained on")
     validation: DataSettings = section(DataSettings)
     augment: AugmentSettings = section(AugmentSettings)
+    start_from: str = setting("", "checkpoint whose weights training starts from, relative to the data folder; empty = from scratch")
     steps: int = setting(1000, "optimiser steps", minimum=1)
     batch_size: int = setting(1, "scans a step", minimum=1, maximum=256)
     optimizer: str = setting("adamw", "how gradients become steps; sgd has Nesterov momentum 0.9", choices=("adamw", "sgd"))
@@ -60,6 +92,12 @@ class Recipe:
     def __post_init__(self):
         check_settings(self)
         datasets = sorted(load_class_map(self.class_map).folds)
-        for what, data in (("train", self.train), ("validation", self.validation)):
+        further = [(f"train_too[{number}]", data) for number, data in enumerate(self.train_too)]
+        for what, data in (("train", self.train), *further, ("validation", self.validation)):
             if data.sequences and data.dataset not in datasets:
                 raise SettingsError(f"{what}.dataset: class map {self.class_map} reads {', '.join(datasets)}, not {data.dataset!r}")
+
+    def open_training(self, data_folder, class_map):
+        """The scans of all sets that are trained on; errors as of `DataSettings.open`."""
+        sets = (self.train, *self.train_too)
+        return Mixture([data.open(data_folder, class_map) for data in sets], [data.repeat for data in sets])

@@ -56,13 +56,16 @@ class Trainer:
     def __init__(self, recipe, data_folder, out, device="cpu", resume=False):
         self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
         self.class_map = load_class_map(recipe.class_map)
-        self.scans = recipe.train.open(data_folder, self.class_map)
+        self.scans = recipe.open_training(data_folder, self.class_map)
         self.validation_scans = recipe.validation.open(data_folder, self.class_map) if recipe.validation.sequences else None
         _refuse_overlap(self.scans, self.validation_scans)
         if self.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.model, self.class_map.num_classes).to(self.device)
+        self.started_from = None  # what the checkpoint that training started from says of itself
+        if recipe.start_from and not resume:
+            self.started_from = _start_from(Path(data_folder) / recipe.start_from, network, recipe)
         self.network = use_backend(network, choose_backend("auto", self.device, training=True).name)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimizer = _make_optimizer(recipe, self.network)
@@ -180,6 +183,8 @@ class Trainer:
             "licence": self.recipe.licence,
             "attribution": self.recipe.attribution,
         }
+        if self.started_from is not None:
+            card["started_from"] = self.started_from
         if self.validation is not None:
             card["validation"] = {"scans": list(self.validation_scans.names), **self.validation}
         return card
@@ -196,6 +201,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "counts": self.counts.tolist(),
             "validation": self.validation,
+            "started_from": self.started_from,
         }
         part = self.out / f"{STATE}.part"
         torch.save(state, part)
@@ -212,11 +218,22 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.validation = state["step"], state["validation"]
+        self.started_from = state.get("started_from")  # newer than some runs
         self.counts = np.array(state["counts"], np.int64)
 
     def _log(self, row):
         with open(self.out / LOG, "a") as stream:
             stream.write(json.dumps(row) + "\n")
+
+
+def _start_from(path, network, recipe):
+    """Give `network` the weights of a checkpoint. Returns what its card says of its training."""
+    checkpoint = load_checkpoint(path)
+    if checkpoint.model_config != recipe.model or checkpoint.class_map.name != recipe.class_map:
+        ours, theirs = (f"{model} for {name}" for model, name in ((recipe.model, recipe.class_map), (checkpoint.model_config, checkpoint.class_map.name)))
+        raise ValueError(f"start_from: {path}: holds {theirs}, the recipe asks for {ours}; change model or class_map of the recipe")
+    network.load_state_dict(checkpoint.weights)
+    return {name: checkpoint.card[name] for name in ("name", "trained_on", "steps", "licence", "attribution", "started_from") if name in checkpoint.card}
 
 
 def _make_optimizer(recipe, network):

@@ -16,6 +16,20 @@ def test_a_recipe_comes_back_from_yaml(tmp_path):
     assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe
 
 
+def test_a_recipe_may_train_on_several_sets(tmp_path):
+    sets = [{"root": "a", "sequences": ["01"], "repeat": 3}, {"root": "b", "dataset": "pandaset", "sequences": ["02"]}]
+    recipe = settings_from_dict(Recipe, {"train": {"sequences": ["00"]}, "train_too": sets})
+    assert [data.root for data in recipe.train_too] == ["a", "b"] and recipe.train_too[0].repeat == 3
+    save_settings(recipe, tmp_path / "recipe.yaml")
+    assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe
+    with pytest.raises(SettingsError, match=r"train_too\[0\].root: expected str, got 3"):
+        settings_from_dict(Recipe, {"train_too": [{"root": 3}]})
+    with pytest.raises(SettingsError, match=r"train_too\[1\].dataset: class map street reads .*not 'waymo'"):
+        settings_from_dict(Recipe, {"train_too": [{}, {"dataset": "waymo", "sequences": ["01"]}]})
+    with pytest.raises(SettingsError, match="train_too: expected tuple"):
+        settings_from_dict(Recipe, {"train_too": {"root": "a"}})
+
+
 def test_a_dataset_that_the_class_map_cannot_read_is_refused():
     with pytest.raises(SettingsError, match="train.dataset: class map street reads .*pandaset.*, not 'waymo'"):
         settings_from_dict(Recipe, {"train": {"dataset": "waymo", "sequences": ["01"]}})

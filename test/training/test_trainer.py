@@ -133,6 +133,37 @@ def test_a_batch_of_two_scans_has_the_points_of_both_and_every_scan_comes_once_a
     assert [frame.name for step in (2, 3) for frame in trainer._frames_of(step)] != epoch
 
 
+def test_sets_are_mixed_each_as_often_as_the_recipe_says(data, tmp_path):
+    further = [{"root": "made", "dataset": "pandaset", "sequences": ["01"], "first_scan": 3, "last_scan": 3, "called": "street", "repeat": 2}]
+    changes = {"train": {"root": "made", "dataset": "pandaset", "sequences": ["01"], "last_scan": 1}, "train_too": further}
+    trainer = Trainer(recipe(augment={}, **changes), data, tmp_path / "run")
+    epoch = [frame.name for step in (0, 1) for frame in trainer._frames_of(step)]
+    assert sorted(epoch) == ["pandaset/01/000000", "pandaset/01/000001", "street/01/000003", "street/01/000003"]
+    assert trainer.card()["trained_on"] == ["pandaset/01/000000", "pandaset/01/000001", "street/01/000003"]
+    assert trainer.counts[trainer.class_map.label("road")] == 4 * 500
+
+
+def test_training_starts_from_the_weights_of_a_checkpoint_and_says_so(data, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "before")
+    shutil.copytree(data / "made", tmp_path / "made")
+    later = recipe(start_from=f"before/{NETWORK}", steps=2, save_every=1, learning_rate=1e-6)
+    trainer = Trainer(later, tmp_path, tmp_path / "run")
+    weights = load_file(finished / NETWORK)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in trainer.network.state_dict().items())
+    trainer.run(progress=False)
+    shutil.rmtree(tmp_path / "before")  # a resumed run does not need it
+    resumed = Trainer(later, tmp_path, tmp_path / "run", resume=True)
+    for card in (load_checkpoint(tmp_path / "run" / NETWORK).card, resumed.card()):
+        assert card["started_from"]["steps"] == 8 and card["started_from"]["trained_on"] == [f"pandaset/01/00000{scan}" for scan in range(4)]
+
+
+def test_a_checkpoint_of_another_shape_is_no_start(data, finished, tmp_path):
+    shutil.copy(finished / NETWORK, data / "narrow.safetensors")
+    wider = {"channels": 16, "voxel_size": 0.5, "strides": [1, 2, 4]}
+    with pytest.raises(ValueError, match="narrow.safetensors: holds .*channels=8.* the recipe asks for .*channels=16"):
+        Trainer(recipe(start_from="narrow.safetensors", model=wider), data, tmp_path / "run")
+
+
 def test_sgd_trains_too_and_validation_may_be_absent(data, tmp_path):
     out = tmp_path / "run"
     Trainer(recipe(optimizer="sgd", validation={}, steps=2), data, out).run(progress=False)
