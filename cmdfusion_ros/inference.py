@@ -45,12 +45,15 @@ class Segmenter:
         num_parameters: learned numbers of the network.
 
     Raises:
-        ValueError: an unknown device or backend, or one that this machine lacks. CheckpointError, FileNotFoundError: see `load_checkpoint`.
+        ValueError: an unknown device or backend, or one that this machine lacks; a network of images alone.
+        CheckpointError, FileNotFoundError: see `load_checkpoint`.
     """
 
     def __init__(self, checkpoint, device="auto", backend="auto", cpu_threads=0):
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint)
+        if checkpoint.model_config.network == "image":
+            raise ValueError(f"{checkpoint.source}: a network that sees images alone has no answer for most points; use it as a teacher, not to label scans")
         self.device = _choose_device(device)
         self.backend, self.backend_reason = _backend_of(checkpoint.model_config.network, backend, self.device)
         self.class_map = checkpoint.class_map

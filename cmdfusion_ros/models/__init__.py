@@ -3,6 +3,7 @@
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.models.cmdfusion import CmdFusion
 from cmdfusion_ros.models.flagship import Flagship
+from cmdfusion_ros.models.image_network import ImageNetwork
 from cmdfusion_ros.models.spv_pyramid import SpvPyramid
 
 
@@ -13,10 +14,15 @@ def build_network(model_config, num_classes):
         model_config: a ModelConfig.
         num_classes: columns of the logits.
     """
-    shape = (model_config.channels, model_config.strides, num_classes)
-    if model_config.network == "flagship":
-        return Flagship(*shape, model_config.image_size, model_config.image_depth)
-    return {"spv_pyramid": SpvPyramid, "cmdfusion": CmdFusion}[model_config.network](*shape)
+    config, shape = model_config, (model_config.channels, model_config.strides, num_classes)
+    images = (config.image_size, config.image_depth, config.image_stem_stride)
+    makers = {
+        "spv_pyramid": lambda: SpvPyramid(*shape),
+        "cmdfusion": lambda: CmdFusion(*shape),
+        "flagship": lambda: Flagship(*shape, *images),
+        "image": lambda: ImageNetwork(config.channels, num_classes, *images),
+    }
+    return makers[config.network]()
 
 
 def grid_of(model_config):

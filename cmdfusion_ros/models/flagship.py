@@ -6,9 +6,10 @@ no camera at all the network is CMDFusion.
 
 from cmdfusion_ros.models.cmdfusion import CmdFusion, fuse
 from cmdfusion_ros.models.image_encoder import ImageEncoder
+from cmdfusion_ros.models.image_network import pixels_of
 from cmdfusion_ros.models.imputer import impute_voxels
-from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
-from cmdfusion_ros.models.views import gather, make_views
+from cmdfusion_ros.models.output import Output, ScaleFeatures
+from cmdfusion_ros.models.views import make_views
 
 
 class Flagship(CmdFusion):
@@ -23,13 +24,13 @@ class Flagship(CmdFusion):
     Args:
         channels, strides, num_classes: see CmdFusion.
         image_size: (width, height) that images are resized to.
-        image_depth: layers of the ResNet, see `resnet`.
+        image_depth, stem_stride: see `resnet`.
     """
 
-    def __init__(self, channels, strides, num_classes, image_size, image_depth):
+    def __init__(self, channels, strides, num_classes, image_size, image_depth, stem_stride=2):
         super().__init__(channels, strides, num_classes)
         self.image_size = tuple(image_size)
-        self.images = ImageEncoder(image_depth, channels)
+        self.images = ImageEncoder(image_depth, channels, stem_stride)
 
     def forward(self, batch):
         """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge branch's answer; that without images), `knowledge`
@@ -37,7 +38,7 @@ class Flagship(CmdFusion):
         embedded = self.embedding(batch)
         lidar, knowledge = self.lidar(embedded, batch), self.knowledge(embedded, batch)
         views = make_views(batch, self.image_size)
-        pixels = self._pixels_of(views)
+        pixels = pixels_of(self.images(views.images), views) if len(views.images) else None
         seeing = knowledge if pixels is None else self._seeing(knowledge, pixels, batch)
         output = self._answer(lidar, seeing, batch)
         if not self.training:
@@ -49,12 +50,6 @@ class Flagship(CmdFusion):
             auxiliary.append(self._answer(lidar, knowledge, batch))
         features = tuple(ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True))
         return Output(output.row_logits, output.point_to_row, auxiliary=tuple(auxiliary), knowledge=features, pixels=pixels, camera_mask=views.camera_mask)
-
-    def _pixels_of(self, views):
-        """PixelFeatures; None where there is no image."""
-        if not len(views.images):
-            return None
-        return PixelFeatures(views.chosen.point_rows, tuple(gather(level, views.chosen) for level in self.images(views.images)))
 
     def _seeing(self, knowledge, pixels, batch):
         """The knowledge of every scale with what the images say in its place: list of (V_i, C) -> list of (V_i, C)."""

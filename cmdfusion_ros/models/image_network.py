@@ -1,0 +1,90 @@
+"""Networks that see images alone: teachers of what points alone should guess, and the head that any network with images trains them by."""
+
+import torch
+from torch import nn
+
+from cmdfusion_ros.models.image_encoder import ImageEncoder
+from cmdfusion_ros.models.output import Output, PixelFeatures
+from cmdfusion_ros.models.views import gather, make_views
+
+
+def pixels_of(maps, views):
+    """PixelFeatures at the chosen pixels of Views, from maps (V, D_i, h_i, w_i) of their images, finest first."""
+    return PixelFeatures(views.chosen.point_rows, tuple(gather(level, views.chosen) for level in maps))
+
+
+class PixelHead(nn.Module):
+    """Features of pixels -> logits of the points seen there. Labels of points are what trains it: no image needs labels of its own.
+
+    Args:
+        channels: of the finest map.
+        num_classes: columns of the logits.
+    """
+
+    def __init__(self, channels, num_classes):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.logits = nn.Linear(channels, num_classes)  # after the gather, with which it commutes
+
+    def forward(self, finest, views):
+        """Map (V, C, h, w) and its Views -> Output in which the points that no image sees are not `answered`."""
+        seen = self.logits(gather(self.norm(finest).relu(), views.chosen))
+        point_to_row = torch.zeros_like(views.camera_mask)
+        point_to_row[views.chosen.point_rows] = torch.arange(1, len(seen) + 1, device=seen.device)
+        return Output(torch.cat([seen.new_zeros(1, seen.shape[1]), seen]), point_to_row, answered=views.camera_mask > 0, camera_mask=views.camera_mask)
+
+
+class ImageNetwork(nn.Module):
+    """ImageEncoder and PixelHead: trained on the labels of points, it becomes the teacher of a knowledge branch.
+
+    Args:
+        channels: of every map of the encoder.
+        num_classes: columns of the logits.
+        image_size: (width, height) that images are resized to.
+        image_depth, stem_stride: see `resnet`.
+    """
+
+    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2):
+        super().__init__()
+        self.image_size = tuple(image_size)
+        self.images = ImageEncoder(image_depth, channels, stem_stride)
+        self.head = PixelHead(channels, num_classes)
+
+    def forward(self, batch):
+        """Batch -> Output with `answered`, `camera_mask` and, in both modes, `pixels`; nothing is answered in a batch without images."""
+        views = make_views(batch, self.image_size)
+        if not len(views.images):
+            return _no_answer(views, self.head.logits.out_features)
+        maps = self.images(views.images)
+        answer = self.head(maps[0], views)
+        return Output(answer.row_logits, answer.point_to_row, answer.answered, pixels=pixels_of(maps, views), camera_mask=views.camera_mask)
+
+
+class BackboneTeacher(nn.Module):
+    """The maps of a ResNet as a teacher, as CMDFusion uses one that was trained elsewhere (methods B.1, "Camera branch"); never trained here.
+
+    Args:
+        resnet: a ResNet.
+        image_size: (width, height) that images are resized to.
+    """
+
+    def __init__(self, resnet, image_size):
+        super().__init__()
+        self.image_size = tuple(image_size)
+        self.resnet = resnet.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode=True):
+        """Stays in evaluation mode: the statistics of its normalisations are part of what it knows."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, batch):
+        """Batch -> PixelFeatures, levels as wide as the ResNet's; None without images."""
+        views = make_views(batch, self.image_size)
+        return pixels_of(self.resnet(views.images), views) if len(views.images) else None
+
+
+def _no_answer(views, num_classes):
+    nothing = views.images.new_zeros(1, num_classes)
+    return Output(nothing, torch.zeros_like(views.camera_mask), answered=views.camera_mask > 0, camera_mask=views.camera_mask)

@@ -1,0 +1,100 @@
+"""A network of images alone: it answers what cameras see and nothing else, learns from labels of points, and teaches without learning."""
+
+import numpy as np
+import pytest
+import torch
+
+from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.checkpoint import Checkpoint
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import ModelConfig
+from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
+from cmdfusion_ros.inference import Segmenter
+from cmdfusion_ros.models import build_network, grid_of
+from cmdfusion_ros.models.image_network import BackboneTeacher
+from cmdfusion_ros.models.resnet import ResNet
+
+CONFIG = ModelConfig(network="image", channels=8, strides=(1, 2), image_size=(64, 32))
+OPTICAL_FROM_AHEAD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+
+
+def make_view(name, yaw, image=None):
+    image = np.random.default_rng(len(name)).integers(0, 256, (32, 64, 3), np.uint8) if image is None else image
+    intrinsic = np.array([[31.5, 0, 31.5], [0, 31.5, 15.5], [0, 0, 1]])
+    return CameraView(name, image, intrinsic, rigid(OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T, np.zeros(3)))
+
+
+def make_frame(*views, num_points=300, seed=0):
+    points = np.random.default_rng(seed).normal(0, 5, (num_points, 3)).astype(np.float32)
+    return Frame(points, np.zeros(num_points, np.float32), views=views)
+
+
+def batch_of(*frames):
+    return make_batch(frames, grid_of(CONFIG))
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = build_network(CONFIG, 5)
+    network(batch_of(make_frame(make_view("front", 0))))
+    return network.eval()
+
+
+def test_it_answers_the_points_that_a_camera_sees_and_no_other(network):
+    batch = batch_of(make_frame(make_view("front", 0)), make_frame(seed=1))
+    with torch.no_grad():
+        output = network(batch)
+    assert torch.equal(output.answered, output.camera_mask > 0) and 0 < output.answered.sum() < 300 and not output.answered[300:].any()
+    assert not output.logits[~output.answered].any() and output.logits[output.answered].any(1).all()
+    assert torch.equal(output.pixels.point_rows, output.answered.nonzero()[:, 0])
+    assert [level.shape for level in output.pixels.levels] == [(int(output.answered.sum()), 8)] * 4
+
+
+def test_without_images_nothing_is_answered(network):
+    output = network(batch_of(make_frame()))
+    assert output.logits.shape == (300, 5) and not output.logits.any() and not output.answered.any() and output.pixels is None
+
+
+def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
+    frames = [make_frame(make_view("front", 0), make_view("back", 180)), make_frame(make_view("left", 90), seed=2)]
+    with torch.no_grad():
+        together, alone = network(batch_of(*frames)).logits, torch.cat([network(batch_of(frame)).logits for frame in frames])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_it_learns_one_image_from_the_labels_of_points():
+    torch.manual_seed(0)
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[:, 32:] = 200
+    image[16:, :, 0] = 90
+    frame = make_frame(make_view("front", 0, image), num_points=800)
+    network, batch = build_network(CONFIG, 4), batch_of(frame)
+    truth = torch.from_numpy((frame.points[:, 1] < 0).astype(np.int64) + 2 * (frame.points[:, 2] < 0))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    for _ in range(20):
+        output = network(batch)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(output.logits[output.answered], truth[output.answered]).backward()
+        optimizer.step()
+    output = network(batch)
+    assert (output.logits.argmax(1) == truth)[output.answered].float().mean() > 0.95
+
+
+def test_a_backbone_teaches_and_does_not_change():
+    torch.manual_seed(0)
+    resnet = ResNet(18)
+    teacher = BackboneTeacher(resnet, (64, 32)).train()
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    pixels = teacher(batch_of(make_frame(make_view("front", 0))))
+    assert [level.shape[1] for level in pixels.levels] == [64, 128, 256, 512]
+    assert not any(level.requires_grad for level in pixels.levels) and not any(p.requires_grad for p in teacher.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert pixels.of_scale(0) is pixels.levels[0] and pixels.of_scale(5) is pixels.levels[3]
+    assert teacher(batch_of(make_frame())) is None
+
+
+def test_it_is_not_taken_to_label_scans(network):
+    with pytest.raises(ValueError, match="a network that sees images alone has no answer for most points; use it as a teacher"):
+        Segmenter(Checkpoint(network.state_dict(), CONFIG, load_class_map("street")), device="cpu")
