@@ -19,7 +19,8 @@ from cmdfusion_ros.data.bags import Bag
 from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.ros.events import emit
 
-CLOCK_PERIOD = 1 / 200  # seconds of wall time; a synchroniser that waits 60 ms needs a clock much finer than that
+_CLOCK_STEP = 0.005  # seconds of recorded time; a synchroniser that waits 60 ms needs a clock much finer than that
+_CLOCK_PERIODS = (0.005, 0.05)  # least and longest seconds of wall time between ticks: each costs every listener a callback
 SETTLE = 0.3  # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and nothing tells when
 
 
@@ -39,6 +40,8 @@ class Player:
         self._node, self._bag, self._rate = node, bag, rate
         self._silent_from = silent_from
         self._cloud_topic = cloud_topic
+        least, longest = _CLOCK_PERIODS
+        self._clock_period = min(max(_CLOCK_STEP / rate, least), longest)
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", QoSProfile(depth=1))
         self.publishers, self.skipped, self.published = {}, {}, {}
         for topic, info in bag.topics.items():
@@ -99,7 +102,7 @@ class Player:
         while next_tick < due:
             time.sleep(max(began + next_tick - time.monotonic(), 0.0))
             self._publish_clock(self._bag.start + round(next_tick * self._rate * 1e9))
-            next_tick = max(next_tick + CLOCK_PERIOD, time.monotonic() - began)
+            next_tick = max(next_tick + self._clock_period, time.monotonic() - began)
         time.sleep(max(began + due - time.monotonic(), 0.0))
         return next_tick
 
