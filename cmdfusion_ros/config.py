@@ -183,8 +183,8 @@ def save_settings(settings, path):
 class ModelConfig:
     """The shape of a network: what a checkpoint carries so that it can be built again."""
 
-    network: str = setting("spv_pyramid", "the network, a file of models/", choices=("spv_pyramid", "cmdfusion", "flagship", "image"))
-    channels: int = setting(32, "width of every layer of the encoder (C of methods B.1)", minimum=4, maximum=1024)
+    network: str = setting("spv_pyramid", "the network, a file of models/", choices=("spv_pyramid", "cmdfusion", "flagship", "spv_unet", "u2mkd", "image"))
+    channels: int = setting(32, "width of every layer of the encoder; of the stem, in U-Nets", minimum=4, maximum=1024)
     voxel_size: float = setting(0.1, "edge of the finest voxel", "m", above=0.0, maximum=10.0)
     strides: tuple[int, ...] = setting((1, 2, 4, 8, 16), "scales in finest voxels; block i goes from strides[i] to strides[i + 1]", minimum=1, maximum=256)
 
@@ -196,3 +196,5 @@ class ModelConfig:
         check_settings(self)
         if len(self.strides) < 2 or self.strides[0] != 1 or any(b < a or b % a for a, b in pairwise(self.strides)):
             raise SettingsError(f"strides: expected to start at 1, each a multiple of the one before, got {self.strides}")
+        if self.network in ("spv_unet", "u2mkd") and self.strides != (1, 2, 4, 8, 16):
+            raise SettingsError(f"strides: {self.network} has the strides (1, 2, 4, 8, 16), got {self.strides}; change voxel_size instead")

@@ -5,6 +5,8 @@ from cmdfusion_ros.models.cmdfusion import CmdFusion
 from cmdfusion_ros.models.flagship import Flagship
 from cmdfusion_ros.models.image_network import ImageNetwork
 from cmdfusion_ros.models.spv_pyramid import SpvPyramid
+from cmdfusion_ros.models.spv_unet import SpvUnet
+from cmdfusion_ros.models.u2mkd import U2mkd
 
 
 def build_network(model_config, num_classes):
@@ -20,6 +22,8 @@ def build_network(model_config, num_classes):
         "spv_pyramid": lambda: SpvPyramid(*shape),
         "cmdfusion": lambda: CmdFusion(*shape),
         "flagship": lambda: Flagship(*shape, *images),
+        "spv_unet": lambda: SpvUnet(config.channels, num_classes),
+        "u2mkd": lambda: U2mkd(config.channels, num_classes, *images),
         "image": lambda: ImageNetwork(config.channels, num_classes, *images),
     }
     return makers[config.network]()

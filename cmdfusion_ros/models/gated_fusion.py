@@ -59,7 +59,7 @@ class GatedFusion(nn.Module):
 class ScalarGatedFusion(nn.Module):
     """U2MKD's gate (methods C.1), one number a row: relu(norm(W [target, g relu(norm(W' source))])), g = sigmoid(w tanh(W1 relu(norm(source)) + W2 target)).
 
-    It replaces the target, where GatedFusion adds to it. For points; its mirror image works on pixels as rows.
+    It replaces the target, where GatedFusion adds to it. One instance for each direction and stage: into voxels, and into pixels as rows.
 
     Args:
         target_channels, source_channels: of the two inputs; the result is as wide as the target.

@@ -86,11 +86,20 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def layers(self):
+        """The four stages, each map -> map; `stem` comes before the first."""
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
+    def stem(self, images):
+        """(V, 3, H, W), normalised as `views` does -> (V, 64, h, w), what the first stage reads."""
+        return nn.functional.max_pool2d(self.bn1(self.conv1(images)).relu_(), 3, stride=2, padding=1)
+
     def forward(self, images):
         """(V, 3, H, W), normalised as `views` does -> four maps (V, channels[i], h_i, w_i), finest first."""
-        x = nn.functional.max_pool2d(self.bn1(self.conv1(images)).relu_(), 3, stride=2, padding=1)
+        x = self.stem(images)
         maps = []
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for layer in self.layers:
             x = layer(x)
             maps.append(x)
         return maps

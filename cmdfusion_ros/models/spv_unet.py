@@ -1,0 +1,128 @@
+"""The sparse U-Net with a point branch (SPVCNN of Tang et al., ECCV 2020, in U2MKD's widths): LiDAR alone, a decision for each of the finest voxels.
+
+U2MKD keeps one point of every finest voxel and works on these representatives; here the finest voxels themselves stand for their points. From coarser voxels
+they take the features of the voxel they lie in (the published form interpolates between eight, which on a CPU would cost as much as half of the network).
+"""
+
+import torch
+from torch import nn
+
+from cmdfusion_ros.models.output import Output, ScaleFeatures
+from cmdfusion_ros.models.spv_encoder import PointEmbedding, mean_over_points
+from cmdfusion_ros.sparse.conv import StridedConv, SubmanifoldConv, TransposedConv
+
+DOWN_WIDTHS = (1, 2, 4, 8)  # of the encoder's stages, in multiples of the stem's
+UP_WIDTHS = (8, 4, 3, 3)  # of the decoder's
+STRIDES = (1, 2, 4, 8, 16)
+DROPOUT = 0.3
+
+
+class ConvNormRelu(nn.Module):
+    """A sparse convolution, batch normalisation and ReLU."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.convolution = convolution
+        self.norm = nn.BatchNorm1d(convolution.out_channels)
+
+    def forward(self, x):
+        """SparseTensor -> SparseTensor on the convolution's output voxels."""
+        x = self.convolution(x)
+        return x.with_features(self.norm(x.features).relu())
+
+
+class UnetBlock(nn.Module):
+    """Two submanifold 3x3x3 convolutions beside a skip connection, which is a 1x1x1 convolution where the width changes."""
+
+    def __init__(self, in_channels, channels):
+        super().__init__()
+        self.first = ConvNormRelu(SubmanifoldConv(in_channels, channels))
+        self.second = SubmanifoldConv(channels, channels)
+        self.second_norm = nn.BatchNorm1d(channels)
+        widen = nn.Linear(in_channels, channels, bias=False)
+        self.skip = nn.Identity() if in_channels == channels else nn.Sequential(widen, nn.BatchNorm1d(channels))
+
+    def forward(self, x):
+        """SparseTensor (V, C) -> SparseTensor (V, C')."""
+        inner = self.second_norm(self.second(self.first(x)).features)
+        return x.with_features((inner + self.skip(x.features)).relu())
+
+
+class DownStage(nn.Module):
+    """Voxels twice as large, then two blocks."""
+
+    def __init__(self, in_channels, channels):
+        super().__init__()
+        self.down = ConvNormRelu(StridedConv(in_channels, in_channels))
+        self.blocks = nn.Sequential(UnetBlock(in_channels, channels), UnetBlock(channels, channels))
+
+    def forward(self, x):
+        """SparseTensor of stride s, (V, C) -> SparseTensor of stride 2 s, (V', C')."""
+        return self.blocks(self.down(x))
+
+
+class UpStage(nn.Module):
+    """Voxels half as large, the encoder's features beside them, then two blocks."""
+
+    def __init__(self, in_channels, skip_channels, channels):
+        super().__init__()
+        self.up = ConvNormRelu(TransposedConv(in_channels, channels))
+        self.blocks = nn.Sequential(UnetBlock(channels + skip_channels, channels), UnetBlock(channels, channels))
+
+    def forward(self, x, skip):
+        """SparseTensor of stride 2 s and the encoder's of stride s -> SparseTensor of stride s."""
+        x = self.up(x)
+        return self.blocks(x.with_features(torch.cat([x.features, skip.features], 1)))
+
+
+class SpvUnet(nn.Module):
+    """Encoder and decoder of four stages and a point branch past the coarse ones (methods C.1, "3D backbone", without its attention).
+
+    Args:
+        channels: C, width of the stem; the stages are DOWN_WIDTHS and UP_WIDTHS times as wide. 32 in U2MKD.
+        num_classes: columns of the logits.
+    """
+
+    def __init__(self, channels, num_classes):
+        super().__init__()
+        down = [channels * factor for factor in DOWN_WIDTHS]
+        up = [channels * factor for factor in UP_WIDTHS]
+        self.embedding = PointEmbedding(channels)
+        self.stem = nn.Sequential(ConvNormRelu(SubmanifoldConv(channels, channels)), ConvNormRelu(SubmanifoldConv(channels, channels)))
+        self.down = nn.ModuleList(DownStage(a, b) for a, b in zip([channels, *down], down, strict=False))
+        skips = [channels, *down[:-1]][::-1]
+        self.up = nn.ModuleList(UpStage(a, skip, b) for a, skip, b in zip([down[-1], *up], skips, up, strict=False))
+        points = [channels, down[3], up[1], up[3]]
+        self.of_points = nn.ModuleList(nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()) for a, b in zip(points, points[1:], strict=False))
+        self.dropout = nn.Dropout(DROPOUT)
+        self.head = nn.Linear(up[3], num_classes)
+
+    def forward(self, batch):
+        """Batch -> Output, with `deep`."""
+        x = self.stem(self.embedding(batch))
+        encoded = [x]
+        for stage in self.down:
+            x = stage(x)
+            encoded.append(x)
+        return Output(self.decode(encoded, batch), batch.scale(1).point_to_voxel, deep=ScaleFeatures(x.stride, x.features))
+
+    def decode(self, encoded, batch):
+        """SparseTensors of STRIDES -> (V_1, classes) on the finest voxels."""
+        finest, x = encoded[0], encoded[4]
+        points = _spread(x, batch) + self.of_points[0](finest.features)
+        x = x.with_features(self.dropout(_mean(points, x.stride, batch)))
+        x = self.up[1](self.up[0](x, encoded[3]), encoded[2])
+        points = _spread(x, batch) + self.of_points[1](points)
+        x = x.with_features(self.dropout(_mean(points, x.stride, batch)))
+        x = self.up[3](self.up[2](x, encoded[1]), encoded[0])
+        return self.head(x.features + self.of_points[2](points))
+
+
+def _spread(x, batch):
+    """Features of coarse voxels (V, C) -> (V_1, C) of the finest voxels in them."""
+    return x.features.index_select(0, batch.maps.coarsen(1, x.stride))
+
+
+def _mean(features, stride, batch):
+    """(V_1, C) -> (V, C), the mean over the points of each voxel of `stride`."""
+    return mean_over_points(features, batch.maps, batch.scale(1), batch.scale(stride))
