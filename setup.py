@@ -6,7 +6,7 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "cmdfusion_ros" / "__init__.py").read_text(), re.MULTILINE).group(1)
@@ -34,7 +34,16 @@ ROS_BUILD = [  # what colcon build of msg/ and srv/ needs besides; the wheels do
     "colcon-bash==0.5.0",
 ]
 
-SHARED = [Path("config"), Path("config/train"), Path("launch")]  # colcon installs them to the same place
+SHARED = [Path("config"), Path("config/train"), Path("config/world"), Path("launch")]  # colcon installs them to the same place
+
+# The compiled kernels of sparse convolution, which sparse/native.py loads by itself. Without a compiler for them the package installs all the same.
+NATIVE = Extension(
+    "cmdfusion_ros.sparse._native",
+    ["cmdfusion_ros/sparse/native.cpp"],
+    language="c++",
+    extra_compile_args=["-std=c++14", "-O3", "-ffp-contract=fast"],
+    optional=True,
+)
 
 setup(
     name="cmdfusion_ros",
@@ -45,6 +54,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["cmdfusion_ros", "cmdfusion_ros.*"]),
+    ext_modules=[NATIVE],
     package_dir={"": "."},  # makes an editable install a plain path entry, which pkgutil.extend_path in __init__.py can see
     package_data={"cmdfusion_ros": ["class_maps/*.yaml", "weights/*.safetensors"]},
     data_files=[(f"share/cmdfusion_ros/{folder}", sorted(str(file) for file in folder.glob("*.*"))) for folder in SHARED],

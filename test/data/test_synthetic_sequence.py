@@ -16,6 +16,7 @@ from cmdfusion_ros.data.synthetic.rendering import render_frames, write_folders
 from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES, load_rig, scaled
 from cmdfusion_ros.data.synthetic.sequence import Sequence, SequenceSettings
 from cmdfusion_ros.data.synthetic.world import World, WorldSettings
+from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.projection import distort, project_points
 from cmdfusion_ros.geometry.transforms import apply
 
@@ -47,6 +48,11 @@ def test_labelled_points_fall_onto_pixels_of_their_class(clean):
     assert (seen & still).sum() > 5000
     labels, pixel_labels = (KITTI.labels_from_raw(raw, "semantic_kitti") for raw in (scan.raw[visible], photograph.raw[v, u]))
     assert (pixel_labels == labels)[seen & still].mean() > 0.99
+    # The rest lies on borders: a pixel has the class of its middle, the point lies up to half a pixel from there.
+    truth = KITTI.labels_from_raw(photograph.raw.reshape(-1), "semantic_kitti").reshape(photograph.raw.shape)
+    around = cv2.copyMakeBorder(truth, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    touched = np.any([around[v + down, u + right] == labels for down in range(3) for right in range(3)], axis=0)
+    assert touched[seen & still].mean() > 0.999
     assert (photograph.instance_ids[v, u] == scan.instance_ids[visible])[seen & still].mean() > 0.99
 
 
@@ -66,7 +72,8 @@ def test_poses_chain_points_of_one_scan_are_what_rays_meet_from_the_place_of_ano
     gap = hits - np.linalg.norm(ahead, axis=1)[keep]
     assert keep.sum() > 3000
     assert (gap > 0.05).mean() < 0.005  # nothing is where the first scan saw a surface: never
-    assert (np.abs(gap) < 0.03).mean() > 0.8  # the rest is hidden from there
+    assert (np.abs(gap) < 0.03).mean() > 0.5  # the rest is hidden from there
+    assert (np.abs(gap[gap > -0.05]) < 0.01).mean() > 0.99
 
 
 def test_points_are_compensated_to_the_stamp_or_left_as_measured():
@@ -122,7 +129,7 @@ def test_all_nineteen_classes_occur_and_rare_ones_can_be_made_common():
 
     raw, many = things_of(8.0)
     labels = set(KITTI.labels_from_raw(np.array(sorted(raw)), "semantic_kitti").tolist())
-    assert labels == set(range(19))
+    assert labels - {IGNORE_LABEL} == set(range(19)) and 99 in raw  # dustbins and benches, which the benchmark ignores
     assert many > 4 * things_of(1.0)[1] > 0
 
 
@@ -130,6 +137,23 @@ def _zone_raw(world):
     from cmdfusion_ros.data.synthetic.ground import ZONES
 
     return [ZONES[zone].raw for zone in np.unique(world.ground.zones)]
+
+
+def test_scans_may_be_many_turns_apart():
+    world = WorldSettings(speed=10.0)
+    near, far = (Sequence(5, "00", 3, SequenceSettings(spacing=spacing, world=world)) for spacing in (1, 25))
+    way = [np.linalg.norm(drive.world_from_lidar(1)[:3, 3]) for drive in (near, far)]
+    assert way[0] == pytest.approx(1.0, rel=0.02) and way[1] == pytest.approx(25.0, rel=0.05)
+    assert far.stamp(2) == 5_000_000_000
+    assert np.abs(far.scan(1).seconds).max() == pytest.approx(0.05, abs=1e-3)  # the LiDAR turns as fast as ever
+
+
+def test_each_lidar_reports_intensity_on_its_own_scale():
+    def of_road(rig):
+        scan = Sequence(5, "00", 3, SequenceSettings(rig=rig)).scan(1)
+        return np.median(scan.intensity[scan.raw == 40])
+
+    assert 0.15 < of_road("kitti") < 0.4 and of_road("pandaset") < 0.08
 
 
 def test_actors_move_as_their_velocity_says():
@@ -158,7 +182,7 @@ def test_pixel_rays_undo_the_lens(name):
 def test_weather_changes_the_picture_and_nothing_else():
     pictures = {weather: sequence(weather=weather).photograph(2, 0) for weather in ("overcast", "glare", "night")}
     views = {weather: photograph.view.image.mean() for weather, photograph in pictures.items()}
-    assert views["night"] < 0.7 * views["overcast"] and views["glare"] != views["overcast"]
+    assert views["night"] < 0.8 * views["overcast"] and views["glare"] != views["overcast"]
     assert np.array_equal(pictures["night"].raw, pictures["overcast"].raw)
     assert np.array_equal(sequence(weather="night").scan(2).points, sequence(weather="overcast").scan(2).points)
 

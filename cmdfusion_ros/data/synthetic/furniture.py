@@ -4,7 +4,7 @@ import numpy as np
 
 from cmdfusion_ros.data.synthetic.solids import BOARDS, PLAIN, SIGN, TUBE, Material, Part, box, grille, rod, wedge
 
-FENCE, POLE, TRAFFIC_SIGN = 51, 80, 81
+FENCE, POLE, TRAFFIC_SIGN, OTHER_OBJECT = 51, 80, 81, 99
 _GREY = Material(POLE, (0.33, 0.34, 0.35), PLAIN, 0.24, gloss=0.15)
 _FACING = np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])  # a tube around x, its lower end forward
 # What the plate shows: paint of the border, paint of the field. The shape follows in `traffic_sign`.
@@ -60,6 +60,28 @@ def direction_board(rng):
     plate = Material(TRAFFIC_SIGN, paint, SIGN, float(rng.uniform(0.6, 0.95)))
     posts = [rod((0, side * wide * 0.7, -0.2), (0, side * wide * 0.7, 2.6), 0.045, _GREY) for side in (-1, 1)]
     return [*posts, box((0.07, 0, 2.0), (0.015, wide, rng.uniform(0.35, 0.7)), plate)]
+
+
+def other_object(rng):
+    """What else stands in a street: dustbins, cabinets, a bench, a planter, a traffic cone, an advertising pillar. SemanticKITTI's other-object."""
+    kind = rng.choice(["bin", "bin", "cabinet", "bench", "planter", "cone", "pillar"])
+    paint = tuple(np.array(((0.10, 0.11, 0.10), (0.05, 0.16, 0.08), (0.42, 0.40, 0.36), (0.10, 0.14, 0.3))[rng.integers(4)]) * rng.uniform(0.7, 1.3))
+    stuff = Material(OTHER_OBJECT, paint, PLAIN, float(rng.uniform(0.15, 0.45)))
+    if kind == "bin":
+        high, wide = rng.uniform(0.45, 0.68), rng.uniform(0.25, 0.65)
+        return [wedge((0, 0, high), (wide / 2, 0.3, high), stuff, 0.02, 0.05, 0.05), box((0.03, 0, 2 * high + 0.03), (wide / 2 + 0.08, 0.35, 0.04), stuff)]
+    if kind == "cabinet":
+        high = rng.uniform(0.5, 0.85)
+        return [box((0, 0, high - 0.05), (rng.uniform(0.15, 0.25), rng.uniform(0.3, 0.8), high), stuff)]
+    if kind == "bench":
+        back = box((-0.2, 0, 0.65), (0.03, 0.8, 0.18), stuff)
+        return [box((0, 0, 0.45), (0.22, 0.8, 0.04), stuff), back, *[box((0, side * 0.6, 0.2), (0.18, 0.05, 0.22), stuff) for side in (-1, 1)]]
+    if kind == "planter":
+        return [rod((0, 0, -0.05), (0, 0, rng.uniform(0.4, 0.7)), rng.uniform(0.35, 0.7), stuff, rng.uniform(0.7, 0.9))]
+    if kind == "cone":
+        orange = Material(OTHER_OBJECT, (0.6, 0.12, 0.02), PLAIN, 0.5)
+        return [rod((0, 0, 0), (0, 0, rng.uniform(0.45, 0.75)), 0.15, orange, 0.04), box((0, 0, 0.02), (0.19, 0.19, 0.02), orange)]
+    return [rod((0, 0, -0.1), (0, 0, rng.uniform(2.4, 3.2)), rng.uniform(0.4, 0.6), stuff)]
 
 
 def fence(rng, length):

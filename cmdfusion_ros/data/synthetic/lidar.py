@@ -10,9 +10,11 @@ from cmdfusion_ros.data.synthetic.surfaces import labels_of, surfaces_at
 from cmdfusion_ros.geometry.transforms import invert, rigid
 
 _ROUGH = {70: 0.05, 72: 0.02, 51: 0.01}  # metres: leaves and grass are deeper than the surface that stands for them
+_SPECKLE = 0.2  # of intensity, one sigma
 _GLASSY = 0.6  # gloss from which a surface is glass
 _FULL = 0.35  # of the signal at 10 m that a dull grey wall sends back head-on; returns below _FAINT of it are lost by and by
 _FAINT = 0.012
+_LEAST = 0.06  # reflectance that sends back enough to be measured, though the intensity reported is 0
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,16 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
     rows, columns = np.nonzero(hits.index != SKY)
     surfaces = surfaces_at(rays, hits, solids, world.ground, rows, columns)
     albedo, gloss, _ = paint_surfaces(surfaces, solids, world.ground)
-    reflectance = _reflectance(surfaces, solids, albedo, gloss)
+    reflectance = _reflectance(surfaces, solids, albedo, gloss, world.ground_tone)
     part, distance = surfaces.part, surfaces.distance
     intensity = reflectance
     kept = distance > lidar.least
     if not clean:
         part, distance = _mix(hits, rows, columns, distance, rng)
-        intensity = np.clip(reflectance * rng.normal(1.0, 0.13, len(reflectance)) + rng.normal(0, 0.02, len(reflectance)), 0, 1)
+        intensity = np.clip(reflectance * rng.normal(1.0, _SPECKLE, len(reflectance)) + rng.normal(0, 0.03, len(reflectance)), 0, 1)
         kept &= _returns(surfaces, reflectance, gloss, rng) & (distance > lidar.least)
         distance = distance + _range_noise(surfaces.raw, lidar.noise, rng)
+    intensity = np.minimum(lidar.gain * intensity**lidar.gamma, 1)
     raw, instance = labels_of(part, solids)
     points = _points(rays, pose, distance, rows, columns, yaw_rate, compensated)
     return Scan(
@@ -76,7 +79,7 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
     )
 
 
-def _reflectance(surfaces, solids, albedo, gloss):
+def _reflectance(surfaces, solids, albedo, gloss, ground_tone):
     """Intensity as the sensor reports it, range already compensated: material, a weak fall with incidence, patterns in part (they are seen in infrared too)."""
     base = surfaces.reflectance(solids)
     paint = surfaces.paint(solids)
@@ -86,6 +89,7 @@ def _reflectance(surfaces, solids, albedo, gloss):
     painted = gloss > 0.4
     value[painted] *= 0.15 + 0.85 * surfaces.cosine[painted] ** 2
     value[gloss > _GLASSY] *= 0.25
+    value *= np.where(surfaces.on_ground, ground_tone[surfaces.zone], np.float32(1))
     back = (surfaces.raw == 81) & (albedo.min(axis=1) > 0.315) & (albedo.max(axis=1) < 0.325)
     value[back] = 0.3
     return np.clip(value, 0.0, 1.0)
@@ -93,7 +97,8 @@ def _reflectance(surfaces, solids, albedo, gloss):
 
 def _returns(surfaces, reflectance, gloss, rng):
     """Which rays come back: fewer from afar, from dark or glancing surfaces, from glass; one in a hundred is lost without reason."""
-    signal = (reflectance / _FULL) * (0.3 + 0.7 * surfaces.cosine) * (10.0 / np.maximum(surfaces.distance, 5.0)) ** 2 * np.exp(-surfaces.distance / 250)
+    bright, near = np.maximum(reflectance, _LEAST) / _FULL, np.maximum(surfaces.distance, 5.0)
+    signal = bright * (0.3 + 0.7 * surfaces.cosine) * (10.0 / near) ** 2 * np.exp(-surfaces.distance / 250)
     share = np.clip((signal / _FAINT) ** 0.7, 0, 0.99)
     glass = gloss > _GLASSY
     share[glass] *= np.where(surfaces.cosine[glass] > 0.985, 0.7, 0.22)

@@ -31,6 +31,7 @@ class SequenceSettings:
     calibration_error_deg: float = setting(0.0, "how far cameras sway from where their calibration says, slowly", unit="degrees", minimum=0.0, maximum=10.0)
     calibration_error_m: float = setting(0.0, "the same for their places", unit="m", minimum=0.0, maximum=2.0)
     time_offset_ms: float = setting(0.0, "how long after its stamp a picture was really taken", unit="ms", minimum=-500.0, maximum=500.0)
+    spacing: int = setting(1, "one scan is taken in so many turns of the LiDAR: few scans of much street", minimum=1, maximum=1000)
     start_ns: int = setting(0, "stamp of the first scan", unit="ns", minimum=0)
     world: WorldSettings = section(WorldSettings)
 
@@ -52,7 +53,7 @@ class Sequence:
         self.seed, self.name, self.num_scans, self.settings = seed, name, num_scans, settings
         rig = load_rig(settings.rig)
         self.rig = rig if settings.image_scale == 1 else scaled(rig, settings.image_scale)
-        self.period = 1 / self.rig.lidar.rate
+        self.period = settings.spacing / self.rig.lidar.rate  # seconds from scan to scan
         rng = self._rng(0)
         self.world = World(rng, num_scans * self.period, settings.world)
         weather = settings.weather if settings.weather != "any" else str(rng.choice(WEATHERS, p=_WEATHER_SHARES))

@@ -6,7 +6,7 @@ import numpy as np
 
 from cmdfusion_ros.config import check_settings, setting
 from cmdfusion_ros.data.synthetic import furniture, lots, plants, vehicles
-from cmdfusion_ros.data.synthetic.ground import ASPHALT, FOOTWAY, LAWN, MARKING, PARKING, PARKING_STONES, PATCH, SLABS, Ground
+from cmdfusion_ros.data.synthetic.ground import ASPHALT, FOOTWAY, LAWN, MARKING, PARKING, PARKING_STONES, PATCH, SLABS, ZONES, Ground
 from cmdfusion_ros.data.synthetic.people import Person, bicyclist, motorcyclist
 from cmdfusion_ros.data.synthetic.solids import join, place
 from cmdfusion_ros.data.synthetic.street import Street
@@ -108,6 +108,7 @@ class World:
         self._actors = plan.actors
         self.static = join([place(body, self._stand(along, across, yaw), instance) for body, along, across, yaw, instance in plan.bodies])
         self._sway = rng.uniform(0, 2 * np.pi, 2)
+        self.ground_tone = np.exp(rng.normal(0, 0.15, len(ZONES))).astype(np.float32)  # how much brighter a LiDAR sees each kind of ground than usual
 
     def _heights(self, rng, section):
         """Heights of the metre grid: long hills, the crown of the road, banks beside it, and the lumps of lawns."""
@@ -283,6 +284,10 @@ class _Section:
                     along = rng.uniform(first, last)
                     if self._free(along):
                         plan.put(make(rng), along, side * (back - rng.uniform(0, 0.3)), rng.choice([0.0, np.pi]) + rng.normal(0, 0.2))
+            for _ in range(rng.poisson((last - first) / 30)):
+                along, across = rng.uniform(first, last), side * (back - 0.1 if rng.random() < 0.7 else kerb + 0.4)
+                if self._free(along):
+                    plan.put(furniture.other_object(rng), along, across, rng.choice([0.0, np.pi]) + rng.normal(0, 0.2))
             for _ in range(rng.poisson(per_metre / 900)):
                 plan.put_person(rng.uniform(first, last), side * rng.uniform(kerb + 0.3, back))
 
