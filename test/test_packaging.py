@@ -77,8 +77,15 @@ def test_pip_installs_every_package_and_every_data_file(setup_arguments):
     folders = {path.parent for path in PACKAGE.rglob("*.py")}
     assert {str(folder.relative_to(REPOSITORY)).replace("/", ".") for folder in folders} == set(setup_arguments["packages"])
     installed = {path for pattern in setup_arguments["package_data"]["cmdfusion_ros"] for path in PACKAGE.glob(pattern)}
-    data = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".so")}
+    data = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".so", ".cpp")}
     assert data == installed
+
+
+def test_pip_and_colcon_compile_every_source(setup_arguments):
+    sources = {str(path.relative_to(REPOSITORY)) for path in PACKAGE.rglob("*.cpp")}
+    assert sources == {source for extension in setup_arguments["ext_modules"] for source in extension.sources}
+    assert all(extension.optional for extension in setup_arguments["ext_modules"]), "without a compiler the package must install all the same"
+    assert all(source.replace("cmdfusion_ros/", "${PROJECT_NAME}/") in (REPOSITORY / "CMakeLists.txt").read_text() for source in sources)
 
 
 def test_the_commands_that_pip_installs_exist(setup_arguments):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from cmdfusion_ros.sparse import native
+
 BLOCK_ROWS = 8192  # rows of a layer without neighbours that one thread takes at a time
 MIN_BLOCK_ROWS = 1024
 BLOCK_PAIRS = 65536  # pairs of a convolution that one thread takes at a time: with 32 channels their products are 8 MB
@@ -192,6 +194,9 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
     Returns:
         (V_out, C_out) float32.
     """
+    compiled = native.kernels()
+    if compiled is not None:
+        return compiled.convolve(workers, conv, features, kernel_map, skip, slope)
     blocks = prepare(workers, kernel_map)
     out = features.new_empty(kernel_map.num_out, len(conv.bias))
     workers.run(lambda number: _convolve_block(blocks[number], kernel_map.centre, conv, features, out, skip, slope), len(blocks))
@@ -199,7 +204,9 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
 
 
 def prepare(workers, kernel_map):
-    """The blocks of a KernelMap, made on the first call: `convolve` would make them too, but alone, where several maps can be prepared side by side."""
+    """What `convolve` reads of a KernelMap, made on the first call: `convolve` would make it too, but alone, where several can be made side by side."""
+    if native.kernels() is not None:
+        return native.prepare(kernel_map)
     return kernel_map.derived(("blocks", workers.num_threads), lambda: make_blocks(kernel_map, workers.num_threads))
 
 

@@ -45,27 +45,25 @@ def submanifold_pairs(keys):
     Returns:
         Pairs, K = 27.
     """
-    rows = np.arange(len(keys), dtype=np.int32)
     padded = np.concatenate([keys, np.full(3, PAST_THE_END)])  # reads just past the last row must miss
-    groups = [None] * 27
-    groups[13] = (rows, rows)
     above = np.flatnonzero(padded[1 : len(keys) + 1] == keys + 1).astype(np.int32)  # o whose upper neighbour is the next row
-    _set_with_mirror(groups, 14, above + np.int32(1), above)
-    for column, step in ((15, Y_STEP), (18, X_STEP - Y_STEP), (21, X_STEP), (24, X_STEP + Y_STEP)):
+    halves = [(above + np.int32(1), above)]
+    for step in (Y_STEP, X_STEP - Y_STEP, X_STEP, X_STEP + Y_STEP):
         wanted = keys + (step - 1)
         position = np.searchsorted(keys, wanted)
-        for number in range(column, column + 3):
+        for _ in range(3):
             found = padded[position] == wanted
             outputs = np.flatnonzero(found).astype(np.int32)
-            _set_with_mirror(groups, number, position[outputs].astype(np.int32), outputs)
+            halves.append((position[outputs].astype(np.int32), outputs))
             position += found
             wanted += 1
-    return _join(groups)
+    return join_with_mirrors(len(keys), halves)
 
 
-def _set_with_mirror(groups, number, inputs, outputs):
-    groups[number] = (inputs, outputs)
-    groups[26 - number] = (outputs, inputs)
+def join_with_mirrors(num_voxels, halves):
+    """Pairs of a submanifold 3x3x3 kernel from those of the offsets 14 to 26: [(in_rows, out_rows)]."""
+    rows = np.arange(num_voxels, dtype=np.int32)
+    return _join([(outputs, inputs) for inputs, outputs in reversed(halves)] + [(rows, rows)] + halves)
 
 
 def pooling_pairs(voxel_coords, parents, factor):

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from cmdfusion_ros.sparse import device_maps, neighbours, voxelise
+from cmdfusion_ros.sparse import device_maps, native, neighbours, voxelise
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +84,9 @@ def make_bags(targets, num_targets):
         targets: (P,) int, each in 0..num_targets - 1.
         num_targets: T.
     """
+    compiled = native.kernels() if targets.device.type == "cpu" else None
+    if compiled is not None:
+        return Bags(*compiled.group(targets.long(), num_targets))
     if targets.device.type == "cpu":  # numpy's sort makes use of the runs that pairs come in; torch's does not
         order = torch.from_numpy(np.argsort(targets.numpy(), kind="stable").astype(np.int32))
     else:
@@ -107,7 +110,8 @@ class _OnCpu:
 
     @staticmethod
     def submanifold_pairs(keys):
-        return _tensors(neighbours.submanifold_pairs(keys.numpy()))
+        compiled = native.kernels()
+        return _tensors((neighbours if compiled is None else compiled).submanifold_pairs(keys.numpy()))
 
     @staticmethod
     def strided_pairs(keys, coarse_coords):

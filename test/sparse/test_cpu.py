@@ -1,12 +1,13 @@
-"""The fast CPU path against the reference."""
+"""The fast CPU path against the reference, on torch alone and with the compiled kernels."""
 
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-from cmdfusion_ros.sparse import cpu
+from cmdfusion_ros.sparse import cpu, native
 from cmdfusion_ros.sparse.conv import StridedConv, SubmanifoldConv, TransposedConv
 from cmdfusion_ros.sparse.tensor import SparseTensor
 from cmdfusion_ros.sparse.voxelise import unique_voxels
@@ -20,9 +21,19 @@ def workers(request):
     workers.close()
 
 
+@pytest.fixture(autouse=True, params=["torch alone", "compiled"])
+def kernels(request):
+    """Every test runs both ways."""
+    if request.param == "compiled" and native.kernels() is None:
+        pytest.skip(f"no compiled kernels: {native.why_not()}")
+    with nullcontext() if request.param == "compiled" else native.switched_off():
+        yield native.kernels()
+
+
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks so small that the test clouds have many."""
+    monkeypatch.setattr(native, "BLOCK_ROWS", 100)
     monkeypatch.setattr(cpu, "MIN_BLOCK_PAIRS", 64)
     monkeypatch.setattr(cpu, "BLOCK_PAIRS", 500)
     monkeypatch.setattr(cpu, "MAX_PADDING", 3)  # so that groups of one and of several offsets occur
@@ -94,13 +105,14 @@ def test_a_skip_connection_without_weight_adds_the_features_themselves(workers):
         torch.testing.assert_close(result, conv(x).features + x.features, rtol=1e-5, atol=1e-5)
 
 
-def test_results_repeat_bit_by_bit_whatever_the_number_of_threads():
+def test_results_repeat_bit_by_bit_whatever_the_number_of_threads(kernels):
     tensor, conv = random_tensor(8), cpu.fold(SubmanifoldConv(8, 8))
     one, three = Workers(1), Workers(3)
     with torch.inference_mode():
         results = [cpu.convolve(workers, conv, tensor.features, tensor.maps.submanifold(1, 3)) for workers in (one, three, three)]
     three.close()
-    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)  # other blocks, so other shapes of matrix products
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)  # torch alone: other blocks, so other shapes of matrix products
+    assert kernels is None or torch.equal(results[0], results[1])
     assert torch.equal(results[1], results[2])
 
 
