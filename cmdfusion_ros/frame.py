@@ -110,6 +110,8 @@ class Frame:
         world_from_lidar: (4, 4) float64, rigid, pose of the scan; None where unknown.
         measured_points: (N, 3) float32, where the sensor saw the points that augmentation has moved since: what the views show, so what is projected
             into them. Rows of points that no sensor saw there (pasted ones) are NaN. None = `points`.
+        origin: (N,) int32, where several clouds are made of one scan (`data/input_views.py`): each point's row in that scan, -1 for points of other scans;
+            None elsewhere.
         name: where the frame came from ("sequences/00/000003"), for error messages.
     """
 
@@ -122,6 +124,7 @@ class Frame:
     instance_ids: np.ndarray | None = None
     world_from_lidar: np.ndarray | None = None
     measured_points: np.ndarray | None = None
+    origin: np.ndarray | None = None
     name: str = field(default="", compare=False)
 
     def __post_init__(self):
@@ -139,6 +142,8 @@ class Frame:
             require_rigid(f"{where}world_from_lidar", self.world_from_lidar)
         if self.measured_points is not None:
             require_array(f"{where}measured_points", self.measured_points, (num_points, 3), np.float32)
+        if self.origin is not None:
+            require_array(f"{where}origin", self.origin, (num_points,), np.int32)
         names = [view.name for view in self.views]
         if len(set(names)) != len(names):
             raise ValueError(f"{where}views: expected one view a camera, got {names}")

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmdfusion_ros.config import SettingsError, check_settings, setting
-from cmdfusion_ros.data import augment_images
+from cmdfusion_ros.data import augment_images, mix
+from cmdfusion_ros.data.mix import join, select
 from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
-
-_OF_POINTS = ("points", "intensity", "labels", "instance_ids", "measured_points")  # what a Frame holds for each point
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,18 @@ class AugmentSettings:
     fill: tuple[str, ...] = setting((), "classes of flat ground to fill between the rings, as sensors with dense rings near the vehicle see it")
     fill_chance: float = setting(0.0, "chance to fill the ground of a scan", minimum=0.0, maximum=1.0)
     fill_factor: float = setting(1.0, "add up to this many points for every ground point", above=0.0, maximum=20.0)
+    laser_mix: float = setting(0.0, "chance that every second band of elevations comes from another scan (LaserMix)", minimum=0.0, maximum=1.0)
+    polar_mix: float = setting(0.0, "chance that half of the azimuths come from another scan (PolarMix)", minimum=0.0, maximum=1.0)
+    instances: int = setting(0, "put up to this many whole things of another scan onto the ground", minimum=0, maximum=50)
+    instance_classes: tuple[str, ...] = setting((), "classes of those things; their scans must have instance ids")
+    ground: tuple[str, ...] = setting(("road", "sidewalk"), "classes that they may stand on")
     sector: float = setting(360.0, "keep a random sector of the scan this wide; makes a step cheaper", "degrees", minimum=1.0, maximum=360.0)
     yaw: float = setting(0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0)
     flip: float = setting(0.0, "chance to mirror x, and again y", minimum=0.0, maximum=1.0)
     scale: float = setting(0.0, "grow or shrink by up to this fraction", minimum=0.0, maximum=0.5)
     shift: float = setting(0.0, "standard deviation of a shift along x and y", "m", minimum=0.0, maximum=100.0)
     shift_z: tuple[float, float] = setting((0.0, 0.0), "lowest and highest shift along z; stands for other sensor heights", "m", minimum=-5.0, maximum=5.0)
+    jitter: float = setting(0.0, "standard deviation of noise on every coordinate of every point", "m", minimum=0.0, maximum=1.0)
     point_dropout: float = setting(0.0, "drop up to this fraction of the points", minimum=0.0, maximum=0.99)
     thin_chance: float = setting(0.0, "chance to take away whole beams, as a sensor with fewer has", minimum=0.0, maximum=1.0)
     intensity_dropout: float = setting(0.0, "chance that a scan has no intensity (zeros)", minimum=0.0, maximum=1.0)
@@ -44,19 +49,48 @@ class AugmentSettings:
         check_settings(self)
         if self.shift_z[0] > self.shift_z[1]:
             raise SettingsError(f"shift_z: expected lowest first, got {self.shift_z}")
+        if self.instances and not self.instance_classes:
+            raise SettingsError("instances: expected classes of the things in instance_classes, got none")
+
+    @property
+    def mixes(self):
+        """Whether scans are mixed with others."""
+        return bool(self.laser_mix or self.polar_mix or self.instances)
 
 
-def augment(frame, settings, rng, class_map):
-    """A random change of a labelled `frame` as `settings` say, drawn from the numpy Generator `rng`.
+def augment(frame, settings, rng, class_map, another=None):
+    """A random change of a labelled `frame` as `settings` say, drawn from the numpy Generator `rng`: `change_scene`, then `change_view`.
 
-    Pasting and thinning come first, while the sensor is still at the origin. The same generator state gives the same change.
+    The same generator state gives the same change.
     """
+    return change_view(change_scene(frame, settings, rng, class_map, another), settings, rng)
+
+
+def change_scene(frame, settings, rng, class_map, another=None):
+    """What adds points: mixing, pasting, filling; while the sensor is still at the origin and the pose still holds.
+
+    Args:
+        another: function that gives another labelled Frame of the same class map; called only where one is mixed in.
+    """
+
+    def labels(names):
+        return [class_map.label(name) for name in names]
+
+    if settings.laser_mix and rng.random() < settings.laser_mix:
+        frame = mix.laser_mix(frame, another(), int(rng.integers(3, 7)), rng)
+    if settings.polar_mix and rng.random() < settings.polar_mix:
+        frame = mix.polar_mix(frame, another(), rng.uniform(-np.pi, np.pi), np.pi)
+    if settings.instances:
+        frame = mix.paste_instances(frame, another(), labels(settings.instance_classes), labels(settings.ground), settings.instances, rng)
     if settings.paste:
-        labels = [class_map.label(name) for name in settings.paste]
-        frame = paste_turned(frame, labels, rng.uniform(-np.pi, np.pi, settings.paste_copies))
+        frame = paste_turned(frame, labels(settings.paste), rng.uniform(-np.pi, np.pi, settings.paste_copies))
     if settings.fill and rng.random() < settings.fill_chance:
-        labels = [class_map.label(name) for name in settings.fill]
-        frame = fill_ground(frame, labels, rng.uniform(0.0, settings.fill_factor), rng)
+        frame = fill_ground(frame, labels(settings.fill), rng.uniform(0.0, settings.fill_factor), rng)
+    return frame
+
+
+def change_view(frame, settings, rng):
+    """What leaves points out, moves them or changes what the sensors say of them; adds none."""
     if settings.sector < 360.0:
         frame = crop_sector(frame, rng.uniform(-np.pi, np.pi), np.radians(settings.sector))
     if settings.thin_chance and rng.random() < settings.thin_chance:
@@ -64,6 +98,8 @@ def augment(frame, settings, rng, class_map):
         frame = thin_beams(frame, period, keep=rng.uniform(0.3, 0.7), phase=rng.random())
     if settings.point_dropout:
         frame = drop_points(frame, rng.uniform(0.0, settings.point_dropout), rng)
+    if settings.jitter:
+        frame = jitter(frame, settings.jitter, rng)
     if settings.flip:
         for axis in (0, 1):
             if rng.random() < settings.flip:
@@ -98,12 +134,6 @@ def _augment_view(view, settings, rng):
         gains = settings.image_gain ** rng.uniform(-1.0, 1.0, 4)
         view = augment_images.change_colours(view, gains[:3], gains[3])
     return view
-
-
-def select(frame, rows):
-    """The points of `frame` at `rows` (indices or a mask), with all they carry."""
-    taken = {name: getattr(frame, name)[rows] for name in _OF_POINTS if getattr(frame, name) is not None}
-    return replace(frame, **taken)
 
 
 def rotate(frame, angle):
@@ -141,12 +171,7 @@ def _with_points(frame, points, pose):
 
 def _with_added(frame, rows, points):
     """`frame` and behind it `points` (M, 3), each with the other values of the point at its row of `rows`, seen by no camera."""
-    longer = select(frame, np.concatenate([np.arange(frame.num_points), rows]))
-    measured = None
-    if frame.views:
-        known = frame.points if frame.measured_points is None else frame.measured_points
-        measured = np.concatenate([known, np.full((len(rows), 3), np.nan, np.float32)])
-    return replace(longer, points=np.concatenate([frame.points, points]), measured_points=measured)
+    return join(frame, replace(select(frame, rows), points=points))
 
 
 def paste_turned(frame, labels, angles):
@@ -188,6 +213,12 @@ def crop_sector(frame, start, width):
     """Keep the points whose azimuth lies in the `width` radians counter-clockwise from `start`."""
     azimuth = np.arctan2(frame.points[:, 1], frame.points[:, 0])
     return select(frame, (azimuth - start) % (2 * np.pi) < width)
+
+
+def jitter(frame, deviation, rng):
+    """Normal noise of this standard deviation, metres, on every coordinate, cut at three deviations. A noisy scan keeps its pose."""
+    noise = deviation * np.clip(rng.standard_normal(frame.points.shape, np.float32), -3, 3)
+    return _with_points(frame, frame.points + noise.astype(np.float32), frame.world_from_lidar)
 
 
 def drop_points(frame, ratio, rng):

@@ -46,6 +46,7 @@ class SemanticKitti:
         ]
         if not self._items:
             raise ValueError(f"{root}: sequences {list(sequences)} hold no scan with a number in {scans}")
+        self._rows = {(sequence, int(path.stem)): row for row, (sequence, path) in enumerate(self._items)}
 
     def __len__(self):
         return len(self._items)
@@ -59,6 +60,15 @@ class SemanticKitti:
         return tuple(f"{self._called}/{sequence}/{path.stem}" for sequence, path in self._items)
 
     def __getitem__(self, index):
+        return self._read(index, self._read_images)
+
+    def neighbours(self, index, offsets):
+        """The scans whose numbers differ by `offsets` from that of scan `index`, as Frames without images; those that this set does not hold are left out."""
+        sequence, path = self._items[index]
+        rows = (self._rows.get((sequence, int(path.stem) + offset)) for offset in offsets)
+        return tuple(self._read(row, images=False) for row in rows if row is not None)
+
+    def _read(self, index, images):
         sequence, path = self._items[index]
         cloud = read_points(path)
         labels = instance_ids = world_from_lidar = None
@@ -71,7 +81,7 @@ class SemanticKitti:
             if number >= len(poses):
                 raise ValueError(f"{self._folders[sequence]}: poses.txt has {len(poses)} rows, scan {path.stem} needs row {number + 1}; fetch the whole file")
             world_from_lidar, stamp = poses[number], stamps[number]
-        if self._read_images:
+        if images:
             views = (read_view(self._folders[sequence], path.stem, stamp),)
         return Frame(
             points=np.ascontiguousarray(cloud[:, :3]),

@@ -15,6 +15,7 @@ from cmdfusion_ros.data.augment import (
     drop_points,
     fill_ground,
     flip,
+    jitter,
     paste_turned,
     rotate,
     scale,
@@ -161,7 +162,7 @@ def test_the_same_generator_gives_the_same_scan_and_the_frame_stays():
 
 def test_labels_stay_with_their_points_and_changes_stay_in_bounds():
     """Distances from the axis tell which point is which: turns and mirrors keep them, scale and shift are held small."""
-    settings = dataclasses.replace(EVERYTHING, scale=0.0, shift=0.0, fill_chance=0.0)
+    settings = dataclasses.replace(EVERYTHING, scale=0.0, shift=0.0, fill_chance=0.0, paste=())  # copies belong to no thing
     frame = make_frame()
     for step in range(20):
         changed = augment(frame, settings, np.random.default_rng(step), STREET)
@@ -206,3 +207,30 @@ def test_wrong_settings_are_named():
         settings_from_dict(AugmentSettings, {"shift_z": [1.0, 0.0]})
     with pytest.raises(SettingsError, match="yaw: expected at most 180"):
         AugmentSettings(yaw=200.0)
+
+
+def test_noise_moves_points_by_its_size_and_not_the_pose_or_what_images_show():
+    frame = with_view(make_frame(num_points=4000))
+    noisy = jitter(frame, 0.05, np.random.default_rng(0))
+    moved = noisy.points - frame.points
+    assert moved.std() == pytest.approx(0.05, rel=0.05) and np.abs(moved).max() <= 0.1501
+    np.testing.assert_array_equal(noisy.measured_points, frame.points)
+    np.testing.assert_array_equal(noisy.world_from_lidar, frame.world_from_lidar)
+
+
+def test_another_scan_is_read_only_when_it_is_mixed_in():
+    settings = AugmentSettings(laser_mix=0.5, polar_mix=0.5)
+    reads = []
+
+    def another():
+        reads.append(1)
+        return make_frame(seed=5)
+
+    counts = []
+    for step in range(30):
+        before = len(reads)
+        augment(make_frame(), settings, np.random.default_rng(step), STREET, another)
+        counts.append(len(reads) - before)
+    assert set(counts) == {0, 1, 2} and settings.mixes and not AugmentSettings().mixes
+    with pytest.raises(SettingsError, match="instances: expected classes"):
+        AugmentSettings(instances=3)

@@ -192,3 +192,10 @@ def test_every_real_scan_reads_with_its_image():
         view = frame.views[0]
         _, visible = project_points(frame.points, view.intrinsic, view.camera_from_lidar, view.image_size)
         assert 0.1 < visible.mean() < 0.25 and len(np.unique(frame.labels)) > 5
+
+
+def test_neighbours_are_the_scans_of_the_sequence_that_the_set_holds(tmp_path):
+    write_folder(tmp_path, num_scans=5)
+    scans = reader(tmp_path, scans={0, 1, 2, 4}, images=True)
+    assert [frame.name[-1] for frame in scans.neighbours(2, (-1, -2, -3, 1, 2))] == ["1", "0", "4"]
+    assert all(frame.views == () and frame.world_from_lidar is not None for frame in scans.neighbours(2, (-1, -2)))
