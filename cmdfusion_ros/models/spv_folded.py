@@ -24,41 +24,23 @@ class FoldedSpvPyramid:
 
     def __init__(self, network, num_threads):
         self._workers = Workers(num_threads)
-        self._embedding = _FoldedEmbedding(network.embedding)
-        self._blocks = [_FoldedBlock(block) for block in network.encoder.blocks]
-        self._head = _FoldedHead(network.head)
-        self._strides = network.encoder.strides
+        self._embedding = FoldedEmbedding(network.embedding)
+        self._encoder = FoldedEncoder(network.encoder)
+        self._head = FoldedHead(network.head)
 
     def __call__(self, batch):
         """Batch -> Output."""
         with torch.inference_mode(), one_torch_thread():
-            x, features = self._embed_while_maps_are_found(batch), []
-            for block, stride, next_stride in zip(self._blocks, self._strides, self._strides[1:], strict=False):
-                x, own = block(x, batch, batch.scale(stride), batch.scale(next_stride), self._workers)
-                features.append(own)
+            x = self._embedding.while_maps_are_found(batch, self._encoder.strides, self._workers)
+            features = self._encoder(x, batch, self._workers)
             return Output(self._head(features, batch, self._workers), batch.scale(self._head.strides[0]).point_to_voxel)
-
-    def _embed_while_maps_are_found(self, batch):
-        """What the first block reads, (V, C). Each level's neighbours are searched by numpy on one thread, largest level first; the others embed meanwhile."""
-        embedded, strides = [], sorted(set(self._strides[:-1]))
-
-        def task(number):
-            if number == 1:
-                embedded.append(self._embedding(batch, self._workers))
-                return
-            stride = strides[max(number - 1, 0)]
-            prepare(self._workers, batch.maps.submanifold(stride, 3))
-            batch.maps.children(stride, 2)
-
-        self._workers.run(task, len(strides) + 1)
-        return embedded[0]
 
     def close(self):
         """End the threads; the network must not be called any more."""
         self._workers.close()
 
 
-class _FoldedEmbedding:
+class FoldedEmbedding:
     """PointEmbedding, with its first layer split: what depends on the voxel alone is worked out once a voxel, and a point adds only its offset from the voxel's
     corner and its intensity. With p = corner + offset: lift(p, i, p - mean, p - corner) = (offset, i) @ own + (corner @ at - mean_offset @ to_mean + bias).
     """
@@ -69,7 +51,7 @@ class _FoldedEmbedding:
         self.own = torch.cat([position + to_mean + to_corner, intensity]).float()
         self.of_voxel = torch.cat([position, -to_mean]).float()
         self.bias = embedding.lift.bias.detach()
-        self.mix = _weights(embedding.mix)
+        self.mix = weights_of(embedding.mix)
 
     def __call__(self, batch, workers):
         """(V, C) on the voxels of stride 1."""
@@ -89,8 +71,39 @@ class _FoldedEmbedding:
             lifted = base.index_select(0, voxel).addmm_(own, self.own).relu_()
             torch.addmm(self.mix[1], embedding_bag(everyone, lifted, starts, mode="mean"), self.mix[0], out=out[start:end])
 
-        _in_blocks(workers, len(out), task)
+        in_blocks(workers, len(out), task)
         return out
+
+    def while_maps_are_found(self, batch, strides, workers):
+        """As a call, while the maps that encoders of `strides` read are made: each level's on one thread, largest level first; the others embed meanwhile."""
+        embedded, strides = [], sorted(set(strides[:-1]))
+
+        def task(number):
+            if number == 1:
+                embedded.append(self(batch, workers))
+                return
+            stride = strides[max(number - 1, 0)]
+            prepare(workers, batch.maps.submanifold(stride, 3))
+            batch.maps.children(stride, 2)
+
+        workers.run(task, len(strides) + 1)
+        return embedded[0]
+
+
+class FoldedEncoder:
+    """SpvEncoder."""
+
+    def __init__(self, encoder):
+        self.strides = encoder.strides
+        self._blocks = [_FoldedBlock(block) for block in encoder.blocks]
+
+    def __call__(self, x, batch, workers):
+        """(V, C) from a FoldedEmbedding, which is used up -> list of (V_i, C)."""
+        outputs = []
+        for block, stride, next_stride in zip(self._blocks, self.strides, self.strides[1:], strict=False):
+            x, features = block(x, batch, batch.scale(stride), batch.scale(next_stride), workers)
+            outputs.append(features)
+        return outputs
 
 
 class _FoldedBlock:
@@ -98,11 +111,11 @@ class _FoldedBlock:
 
     def __init__(self, block):
         self.residuals = [_fold_residual(residual) for residual in block.voxel_path]
-        self.identity = _weights(block.identity)
-        self.join = _weights(block.join_identity)
+        self.identity = weights_of(block.identity)
+        self.join = weights_of(block.join_identity)
         self.context = _fold_mlp(block.context.mlp)
         self.join_context = block.join_context.weight.detach().T.contiguous()
-        self.out = _weights(block.out)
+        self.out = weights_of(block.out)
 
     def __call__(self, x, batch, scale, next_scale, workers):
         """(V, C) on `scale` -> (V', C) on `next_scale`, input of the next block, and the features (V', C) of this one."""
@@ -123,7 +136,7 @@ class _FoldedBlock:
             voxel_mean = embedding_bag(rows, voxel, starts, mode="sum", per_sample_weights=share)
             torch.add(features[start:end], voxel_mean, out=following[start:end])
 
-        _in_blocks(workers, len(features), task)
+        in_blocks(workers, len(features), task)
         return following, features
 
     def _voxel_path(self, x, kernel_map, workers):
@@ -142,7 +155,7 @@ class _FoldedBlock:
             identity = leaky_relu_(torch.addmm(self.identity[1], both, self.identity[0]), SLOPE)
             torch.addmm(self.join[1], identity, self.join[0], out=joined[start:end])
 
-        _in_blocks(workers, len(x), task)
+        in_blocks(workers, len(x), task)
         return joined
 
     def _context(self, both, bags, workers):
@@ -156,18 +169,18 @@ class _FoldedBlock:
                 pooled = leaky_relu_(torch.addmm(bias, pooled, weight), SLOPE)
             torch.mm(pooled, self.join_context, out=context[start:end])
 
-        _in_blocks(workers, len(context), task)
+        in_blocks(workers, len(context), task)
         return context
 
 
-class _FoldedHead:
+class FoldedHead:
     """PyramidHead."""
 
     def __init__(self, head):
         self.strides = head.strides
         self.slices = [part.T.contiguous() for part in head.hidden.weight.detach().chunk(len(head.strides), 1)]  # S of (C, 128)
         self.bias = head.hidden.bias.detach()
-        self.logits = _weights(head.logits)
+        self.logits = weights_of(head.logits)
 
     def __call__(self, features, batch, workers):
         """List of (V_i, C) -> (V_0, classes)."""
@@ -194,10 +207,10 @@ class _FoldedHead:
             else:
                 torch.addmm(self.logits[1], hidden.relu_(), self.logits[0], out=out[start:end])
 
-        _in_blocks(workers, len(features), task)
+        in_blocks(workers, len(features), task)
 
 
-def _in_blocks(workers, num_rows, task):
+def in_blocks(workers, num_rows, task):
     """Call task(start, end) for blocks that cover all rows."""
     bounds = row_blocks(num_rows, workers.num_threads)
     workers.run(lambda number: task(*bounds[number]), len(bounds))
@@ -222,7 +235,7 @@ def _bags_to(next_scale, scale, maps):
     return maps.children(scale.stride, next_scale.stride // scale.stride)
 
 
-def _weights(linear):
+def weights_of(linear):
     """nn.Linear -> (weight (in, out), bias (out,)) for addmm."""
     return linear.weight.detach().T.contiguous(), linear.bias.detach()
 
