@@ -33,7 +33,7 @@ def run(args):
         dataset=args.dataset, sequences=tuple(args.sequences), first_scan=args.first_scan, last_scan=args.last_scan, images=args.images
     )
     scans = data.open(args.data, checkpoint.class_map)
-    trained_on = sorted(set(scans.names) & set(checkpoint.card.get("trained_on", ())))
+    trained_on = sorted(set(scans.names) & scans_seen(checkpoint.card))
     if trained_on and not args.allow_trained:
         raise ValueError(
             f"{args.checkpoint} was trained on {len(trained_on)} of these {len(scans)} scans ({trained_on[0]}, ...); "
@@ -56,14 +56,24 @@ def run(args):
     return 0
 
 
+def scans_seen(card):
+    """Names of the scans that weights were trained on, those that they started from included: a set, from a checkpoint's card."""
+    before = card.get("started_from")
+    return set(card.get("trained_on", ())) | (scans_seen(before) if before else set())
+
+
 def _print_table(result):
-    print(f"{'class':<16}{'points':>12}{'IoU':>8}")
+    print(f"{'class':<16}{'points':>12}{'IoU':>8}{'chance':>8}")
     for name, iou in result["iou"].items():
-        print(f"{name:<16}{result['points'][name]:>12}{_percent(iou):>8}")
+        print(f"{name:<16}{result['points'][name]:>12}{_percent(iou):>8}{_percent(result['chance'][name]):>8}")
     num_points = sum(result["points"].values())
-    print(f"{'mean':<16}{num_points:>12}{_percent(result['miou']):>8}   accuracy {_percent(result['accuracy'])}, ECE {_percent(result['ece'])}")
+    chance = [value for name, value in result["chance"].items() if value is not None and result["iou"][name] is not None]
+    mean_chance = sum(chance) / len(chance) if chance else None
+    rest = f"accuracy {_percent(result['accuracy'])}, ECE {_percent(result['ece'])}"
+    print(f"{'mean':<16}{num_points:>12}{_percent(result['miou']):>8}{_percent(mean_chance):>8}   {rest}")
     for ring, entry in result["by_distance"].items():
         print(f"{ring + ' m':<16}{entry['points']:>12}{_percent(entry['miou']):>8}")
+    print("chance: the IoU of labels drawn at random, each class as often as these scans have it; mean over the classes that the other mean is over")
     if result["trained_on"]:
         print(f"NOTE: the checkpoint was trained on {len(result['trained_on'])} of these {len(result['scans'])} scans")
 

@@ -64,6 +64,13 @@ class ConfusionMatrix:
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
     @property
+    def chance_iou(self):
+        """(C,) float64, the IoU of labels drawn at random, each class as often as it occurs here: share / (2 - share), as hits are share^2 of the points
+        and the union is 2 share - share^2. NaN where nothing is labelled."""
+        share = self.points / max(self.points.sum(), 1)
+        return share / (2 - share) if self.points.any() else np.full(self.num_classes, np.nan)
+
+    @property
     def accuracy(self):
         """Share of labelled points that are right; NaN without points."""
         total = self.counts.sum()
@@ -117,12 +124,13 @@ class Scores:
             matrix.add(frame.labels[ring], prediction.labels[ring])
 
     def to_dict(self):
-        """Plain values for JSON: miou, accuracy, iou and points by class name, by_distance by "near-far" in metres, ece. NaN becomes None."""
+        """Plain values for JSON: miou, accuracy, ece; iou, chance and points by class name; by_distance by "near-far" in metres. NaN becomes None."""
         names = self.class_map.names
         return {
             "miou": _plain(self.overall.miou),
             "accuracy": _plain(self.overall.accuracy),
             "iou": {name: _plain(value) for name, value in zip(names, self.overall.iou, strict=True)},
+            "chance": {name: _plain(value) for name, value in zip(names, self.overall.chance_iou, strict=True)},
             "points": {name: int(value) for name, value in zip(names, self.overall.points, strict=True)},
             "by_distance": {
                 f"{near:g}-{far:g}": {"miou": _plain(matrix.miou), "points": int(matrix.counts.sum())}

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.cli.evaluate import scans_seen
 from cmdfusion_ros.cli.main import main
 
 NUM_SCANS = 4
@@ -59,7 +60,9 @@ def test_evaluate_gives_the_scores_that_training_saw(data, run, capsys):
         assert scores[key] == card["validation"][key]
     assert scores["points"]["road"] == 600 and scores["points"]["building"] == 400
     assert scores["trained_on"] == [] and scores["scans"] == ["pandaset/01/000002", "pandaset/01/000003"] and scores["ece"] is not None
-    assert "building" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "building" in printed and "chance" in printed
+    assert scores["chance"]["road"] == pytest.approx(0.6 / 1.4, abs=0.01)
 
 
 def test_evaluate_refuses_scans_it_was_trained_on_unless_told(data, run, capsys):
@@ -69,6 +72,11 @@ def test_evaluate_refuses_scans_it_was_trained_on_unless_told(data, run, capsys)
     code, scores = evaluate(data, run, "--allow-trained")
     assert code == 0 and scores["allow_trained"] and scores["trained_on"] == ["pandaset/01/000000", "pandaset/01/000001"]
     assert "NOTE: the checkpoint was trained on 2 of these 4 scans" in capsys.readouterr().out
+
+
+def test_scans_that_weights_started_from_count_as_seen():
+    card = {"trained_on": ["a/00/000001"], "started_from": {"trained_on": ["b/00/000001"], "started_from": {"trained_on": ["c/00/000001"]}}}
+    assert scans_seen(card) == {"a/00/000001", "b/00/000001", "c/00/000001"}
 
 
 def test_train_does_not_overwrite_a_run_and_resumes_a_finished_one_to_no_effect(data, run, capsys):

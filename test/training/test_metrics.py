@@ -92,6 +92,16 @@ def test_wrong_input_is_named():
         ConfusionMatrix(2).add(np.array([0, 7], np.uint8), np.zeros(2, np.uint8))
 
 
+def test_chance_is_what_labels_drawn_at_random_score():
+    rng = np.random.default_rng(2)
+    labels, guesses = (rng.choice(4, 200_000, p=(0.7, 0.2, 0.1, 0.0)).astype(np.uint8) for _ in range(2))
+    matrix = ConfusionMatrix(4)
+    matrix.add(labels, guesses)
+    np.testing.assert_allclose(matrix.chance_iou[:3], matrix.iou[:3], atol=0.003)
+    assert matrix.chance_iou[0] == pytest.approx(0.7 / 1.3, abs=0.003) and matrix.chance_iou[3] == 0
+    assert np.isnan(ConfusionMatrix(2).chance_iou).all()
+
+
 def test_calibration_error_by_hand():
     """0.75 sure and right 3 of 4 times: no gap; 0.5 sure and wrong, once: gap 0.5; weighted 4 to 1."""
     calibration = Calibration(num_bins=10)
@@ -120,6 +130,7 @@ def test_scores_go_to_the_ring_of_their_distance_and_read_as_json():
     assert {ring: entry["points"] for ring, entry in values["by_distance"].items()} == {"0-10": 1, "10-20": 2, "20-30": 0, "30-50": 0, "50-inf": 0}
     assert values["by_distance"]["0-10"]["miou"] == 1.0 and values["by_distance"]["20-30"]["miou"] is None
     assert values["iou"]["road"] == 0.5 and values["iou"]["sidewalk"] == 0.5 and values["iou"]["car"] is None
+    assert values["chance"]["road"] == pytest.approx(1 / 3 / (2 - 1 / 3), abs=1e-6) and values["chance"]["car"] == 0.0
     assert values["points"]["sidewalk"] == 2 and values["miou"] == 0.5 and values["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
     assert values["ece"] == pytest.approx(0.9 - 2 / 3, abs=1e-6)
 
