@@ -11,11 +11,12 @@ from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint import Checkpoint, load_checkpoint
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.models import grid_of
+from cmdfusion_ros.models.cmdfusion_folded import FoldedCmdFusion, FoldedFlagship
 from cmdfusion_ros.models.spv_folded import FoldedSpvPyramid
 from cmdfusion_ros.sparse.backends import Choice, choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 
-_INFERENCE_FORMS = {"spv_pyramid": FoldedSpvPyramid}  # of networks on a CPU
+_INFERENCE_FORMS = {"spv_pyramid": FoldedSpvPyramid, "cmdfusion": FoldedCmdFusion, "flagship": FoldedFlagship}  # of networks on a CPU
 
 
 def default_checkpoint_path():
@@ -34,7 +35,7 @@ class Segmenter:
     Args:
         checkpoint: a Checkpoint or the path of one.
         device: "auto" (CUDA where it works, else CPU), "cpu", "cuda" or "cuda:1".
-        backend: how the network is computed: "cpu" (its inference form, several times as fast; spv_pyramid has one), "torch" (its training form, on
+        backend: how the network is computed: "cpu" (its inference form, several times as fast; U-Nets have none), "torch" (its training form, on
             any device), "triton" (its training form with fused kernels, on CUDA), or "auto" (the fastest that works on this device).
         cpu_threads: threads while a frame is labelled on a CPU; 0 = as many as torch takes by itself.
 

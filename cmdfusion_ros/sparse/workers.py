@@ -42,8 +42,18 @@ class Workers:
         job = _Job(task, count)
         for _ in range(min(self.num_threads, count) - 1):
             self._jobs.put(job)
-        job.work()
-        job.wait()
+        job.finish()
+
+    def start(self, task, count):
+        """Let the other threads begin with task(0) .. task(count - 1), and return at once.
+
+        Returns:
+            something with `finish()`, which must be called: it does the tasks that nobody has begun, waits for the others, and raises what a task raised first.
+        """
+        job = _Job(task, count)
+        for _ in range(min(self.num_threads - 1, count)):
+            self._jobs.put(job)
+        return job
 
     def close(self):
         """End the threads. Idempotent; `run` must not be called any more."""
@@ -63,6 +73,8 @@ class _Job:
         self._lock = threading.Lock()
         self._unfinished = count
         self._all_done = threading.Event()
+        if count == 0:
+            self._all_done.set()
         self._error = None
 
     def work(self):
@@ -78,6 +90,11 @@ class _Job:
                 last = self._unfinished == 0
             if last:
                 self._all_done.set()
+
+    def finish(self):
+        """Do what nobody has begun, and wait for the rest."""
+        self.work()
+        self.wait()
 
     def wait(self):
         """Until every task is done; a helper that comes too late to find one is not waited for."""

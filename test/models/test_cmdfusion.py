@@ -6,7 +6,7 @@ import torch
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint import Checkpoint
-from cmdfusion_ros.class_map import ClassInfo, ClassMap, load_class_map
+from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.inference import Segmenter
@@ -103,14 +103,6 @@ def test_labels_and_confidence_are_the_same_bits_with_and_without_images(network
     assert not seeing.camera_mask.any()
     with torch.no_grad():
         assert torch.equal(network(batch_of(make_frame(views=views))).logits, network(batch_of(make_frame())).logits)
-
-
-def test_the_fast_cpu_form_is_not_promised_where_there_is_none(network):
-    names = ClassMap("five", tuple(ClassInfo(name, raw, (0, 0, raw)) for raw, name in enumerate("abcde", 1)))
-    checkpoint = Checkpoint(network.state_dict(), CONFIG, names)
-    with pytest.raises(ValueError, match="network cmdfusion has no such form, only spv_pyramid has; use auto or torch"):
-        Segmenter(checkpoint, device="cpu", backend="cpu")
-    assert Segmenter(checkpoint, device="cpu").backend == "torch"
 
 
 def test_it_learns_one_small_scan():

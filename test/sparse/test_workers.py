@@ -22,6 +22,28 @@ def test_every_task_runs_once(workers, count):
     assert sorted(done) == list(range(count))
 
 
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_tasks_begun_in_the_background_are_done_when_finished(workers, count):
+    done, other = [], []
+    job = workers.start(done.append, count)
+    workers.run(other.append, 4)
+    job.finish()
+    assert sorted(done) == list(range(count)) and sorted(other) == [0, 1, 2, 3]
+
+
+def test_an_error_in_the_background_is_raised_when_finished(workers):
+    with pytest.raises(ZeroDivisionError):
+        workers.start(lambda number: 1 // number, 2).finish()
+
+
+def test_the_background_goes_on_while_the_caller_works():
+    workers, meeting = Workers(2), threading.Barrier(2, timeout=10)
+    job = workers.start(lambda number: meeting.wait(), 1)
+    meeting.wait()  # raises BrokenBarrierError unless the other thread is there too
+    job.finish()
+    workers.close()
+
+
 def test_tasks_really_run_side_by_side():
     workers, meeting = Workers(2), threading.Barrier(2, timeout=10)
     workers.run(lambda number: meeting.wait(), 2)  # raises BrokenBarrierError unless both are there at once
