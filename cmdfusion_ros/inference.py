@@ -44,6 +44,7 @@ class Segmenter:
         card: what the checkpoint says of itself.
         device, backend: what was chosen; backend_reason: why.
         num_parameters: learned numbers of the network.
+        uses_images: whether views of a frame can change its labels.
 
     Raises:
         ValueError: an unknown device or backend, or one that this machine lacks; a network of images alone.
@@ -62,6 +63,7 @@ class Segmenter:
         self._grid = grid_of(checkpoint.model_config)
         self._lock = threading.Lock()
         network = checkpoint.build_network().requires_grad_(False)
+        self.uses_images = hasattr(network, "image_size")
         self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
         self._torch_threads = 0
         if self.device.type == "cpu":

@@ -2,14 +2,14 @@
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import SettingsError
-from cmdfusion_ros.frame import Frame, Prediction
+from cmdfusion_ros.frame import CameraView, Frame, Prediction
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,25 @@ def open_segmenter(settings):
 
 
 def _warm_up(segmenter, num_scans):
-    """Label `num_scans` scans of a made-up ground plane; milliseconds of the last one. Kernels are built and memory is taken at the first."""
+    """Label `num_scans` scans of a made-up ground plane; milliseconds of the last one. Kernels are built and memory is taken at the first.
+
+    A network that uses images labels each without and then with one, so that no change of mode finds anything unprepared; the last is one with an image.
+    """
     random = np.random.default_rng(0)
     points = random.uniform((-40, -40, -2), (40, 40, 1), (20_000, 3)).astype(np.float32)
     frame = Frame(points, random.uniform(0, 1, len(points)).astype(np.float32))
+    frames = [frame, replace(frame, views=(_made_up_view(random),))] if segmenter.uses_images else [frame]
     last = 0.0
     for _ in range(num_scans):
-        started = time.monotonic()
-        segmenter.segment(frame)
-        last = (time.monotonic() - started) * 1e3
+        for one in frames:
+            started = time.monotonic()
+            segmenter.segment(one)
+            last = (time.monotonic() - started) * 1e3
     return last
+
+
+def _made_up_view(random):
+    """A camera at the LiDAR that looks ahead at noise."""
+    camera_from_lidar = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    intrinsic = np.array([[320.0, 0, 319.5], [0, 320, 179.5], [0, 0, 1]])
+    return CameraView("warm_up", random.integers(0, 256, (360, 640, 3), np.uint8), intrinsic, camera_from_lidar)

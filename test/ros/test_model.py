@@ -47,6 +47,21 @@ def test_without_warm_up_no_scan_is_labelled(checkpoint, monkeypatch):
     assert open_segmenter(ModelSettings(checkpoint=str(checkpoint), device="cpu", warmup=0))[1].warmup_ms == 0
 
 
+def test_a_network_with_images_is_warmed_up_for_scans_with_and_without_them(tmp_path, monkeypatch):
+    from cmdfusion_ros.checkpoint import save_checkpoint
+    from cmdfusion_ros.class_map import load_class_map
+    from cmdfusion_ros.config import ModelConfig
+    from cmdfusion_ros.inference import Segmenter
+    from cmdfusion_ros.models import build_network
+
+    class_map, config = load_class_map("street"), ModelConfig(network="flagship", channels=4, voxel_size=1.0, strides=(1, 2), image_size=(64, 32))
+    save_checkpoint(tmp_path / "net.safetensors", build_network(config, class_map.num_classes), config, class_map, {})
+    seen, segment = [], Segmenter.segment
+    monkeypatch.setattr(Segmenter, "segment", lambda self, frame: seen.append((len(frame.views), segment(self, frame).camera_mask.any())))
+    open_segmenter(ModelSettings(checkpoint=str(tmp_path / "net.safetensors"), device="cpu", warmup=2, cpu_threads=1))
+    assert seen == [(0, False), (1, True)] * 2
+
+
 def test_another_file_than_the_one_meant_is_refused(checkpoint):
     with pytest.raises(SettingsError, match="model.sha256: expected 00ff"):
         open_segmenter(ModelSettings(checkpoint=str(checkpoint), sha256="00ff"))
