@@ -1,0 +1,140 @@
+"""What each preset of a network costs, part by part: parameters, time of a training step and of labelling a scan, peak memory.
+
+    python benchmarks/networks.py config/train/flagship_nano.yaml ... [--device cpu] [--points 100000] [--cameras 1] [--json FILE]
+
+A preset is the `model` section of a recipe. Each part runs in a process of its own, whose peak memory is that part's: an SPV encoder with a head, two branches
+with gates, the images, and so on. `step` is one scan forward, losses of all heads, backward and AdamW; `label` is Segmenter.segment, from a Frame to labels, in
+the form and with the threads that it takes by itself, median of some rounds after warm-up. Memory is that of the process (CPU; of which importing torch takes
+some 250 MB) or of the device (CUDA).
+"""
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.checkpoint import Checkpoint
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import load_settings
+from cmdfusion_ros.data.synthetic.lidar import scan
+from cmdfusion_ros.data.synthetic.rigs import load_rig
+from cmdfusion_ros.data.synthetic.world import World, WorldSettings
+from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
+from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
+from cmdfusion_ros.inference import Segmenter
+from cmdfusion_ros.models import build_network, grid_of
+from cmdfusion_ros.sparse.backends import choose_backend, use_backend
+from cmdfusion_ros.training.losses import segmentation_loss
+from cmdfusion_ros.training.recipe import Recipe
+
+IMAGE = (1242, 375)  # KITTI's
+PARTS = {  # of a network: the networks it grew from, and with how many cameras they run ("n": those asked for)
+    "spv_pyramid": (("spv_pyramid", 0),),
+    "cmdfusion": (("spv_pyramid", 0), ("cmdfusion", 0)),
+    "flagship": (("spv_pyramid", 0), ("cmdfusion", 0), ("flagship", 0), ("flagship", "n")),
+    "spv_unet": (("spv_unet", 0),),
+    "u2mkd": (("spv_unet", 0), ("u2mkd", 0), ("u2mkd", "n")),
+    "image": (("image", "n"),),
+}
+
+
+def make_frame(num_points, num_cameras):
+    """A scan of a made-up street of about `num_points` points with labels drawn by lot, and cameras all around that show noise."""
+    rng, rig = np.random.default_rng(0), load_rig("kitti")
+    rig = dataclasses.replace(rig, lidar=dataclasses.replace(rig.lidar, columns=max(num_points // 60, 8)))  # 64 beams, of which some meet the sky
+    points = scan(World(np.random.default_rng(0), 1.0, WorldSettings()), rig, 0.0, np.random.default_rng(0)).points
+    views = tuple(_view(f"camera_{number}", 2 * np.pi * number / num_cameras, rng) for number in range(num_cameras))
+    labels = rng.integers(0, load_class_map("street").num_classes, len(points)).astype(np.uint8)
+    return Frame(points.astype(np.float32), rng.random(len(points), np.float32), labels=labels, views=views)
+
+
+def _view(name, yaw, rng):
+    width, height = IMAGE
+    intrinsic = np.array([[720.0, 0, width / 2], [0, 720, height / 2], [0, 0, 1]])
+    optical_from_ahead = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+    return CameraView(name, rng.integers(0, 256, (height, width, 3), np.uint8), intrinsic, rigid(optical_from_ahead @ yaw_rotation(yaw).T, np.zeros(3)))
+
+
+def measure(config, num_points, num_cameras, device, threads, rounds):
+    """One part's row of figures; run it in a process of its own."""
+    if threads:
+        torch.set_num_threads(threads)
+    class_map, frame = load_class_map("street"), make_frame(num_points, num_cameras)
+    torch.manual_seed(0)
+    network = build_network(config, class_map.num_classes)
+    row = {"parameters": sum(p.numel() for p in network.parameters()), "points": frame.num_points, "label_ms": None, "label_mb": None}
+    if config.network != "image":  # it labels no scans
+        segmenter = Segmenter(Checkpoint(network.state_dict(), config, class_map), device=device, cpu_threads=threads)
+        row["backend"] = segmenter.backend
+        row["label_ms"] = _milliseconds(lambda: segmenter.segment(frame), device, rounds)
+        row["label_mb"] = _peak_mb(device)
+        del segmenter
+    network = use_backend(network.to(device), choose_backend("auto", torch.device(device), training=True).name).train()
+    optimizer = torch.optim.AdamW(network.parameters())
+
+    def step():
+        batch = make_batch([frame], grid_of(config), device)
+        output = network(batch)
+        known = batch.labels != IGNORE_LABEL
+        masks = [known if head.answered is None else known & head.answered for head in (output, *output.auxiliary)]
+        terms = [segmentation_loss(head.logits, batch.labels, mask) for head, mask in zip((output, *output.auxiliary), masks, strict=True)]
+        optimizer.zero_grad(set_to_none=True)
+        sum(sum(pair) for pair in terms).backward()
+        optimizer.step()
+
+    return {**row, "step_ms": _milliseconds(step, device, max(2, rounds // 2)), "step_mb": _peak_mb(device)}
+
+
+def _milliseconds(call, device, rounds):
+    times = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        call()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        times.append((time.perf_counter() - started) * 1e3)
+    return round(statistics.median(times[1:]), 1)
+
+
+def _peak_mb(device):
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return torch.cuda.max_memory_allocated() // 2**20
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="+", metavar="RECIPE.yaml")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--points", type=int, default=100_000, help="points of the scan, at most (default: 100000)")
+    parser.add_argument("--cameras", type=int, default=1, help="cameras of 1242 x 375 pixels where a network has use for them (default: 1)")
+    parser.add_argument("--threads", type=int, default=0, help="threads on a CPU (default: as many as torch takes)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", metavar="FILE", help="write all rows here")
+    args = parser.parse_args()
+    print(f"{'preset':<26}{'part':<14}{'cameras':>8}{'Mparam':>9}{'label ms':>10}{'MB':>8}{'step ms':>10}{'MB':>8}")
+    rows, spawn = [], multiprocessing.get_context("spawn")
+    for path in args.recipes:
+        model = load_settings(Recipe, path).model
+        for network, cameras in PARTS[model.network]:
+            cameras = args.cameras if cameras == "n" else cameras
+            config = dataclasses.replace(model, network=network)
+            with spawn.Pool(1) as process:
+                row = process.apply(measure, (config, args.points, cameras, args.device, args.threads, args.rounds))
+            rows.append({"preset": Path(path).stem, "part": network, "cameras": cameras, **row})
+            label = f"{row['label_ms'] or '-':>10}{row['label_mb'] or '-':>8}"
+            print(f"{Path(path).stem:<26}{network:<14}{cameras:>8}{row['parameters'] / 1e6:>9.2f}{label}{row['step_ms']:>10}{row['step_mb']:>8}", flush=True)
+    if args.json:
+        Path(args.json).write_text(json.dumps({"torch": torch.__version__, "device": args.device, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
