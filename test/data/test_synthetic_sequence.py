@@ -10,7 +10,7 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.semantic_kitti import SemanticKitti, read_view
 from cmdfusion_ros.data.synthetic.camera import pixel_rays
 from cmdfusion_ros.data.synthetic.demo_drive import demo_frames
-from cmdfusion_ros.data.synthetic.lidar import lidar_pose
+from cmdfusion_ros.data.synthetic.lidar import beam_bias, lidar_pose
 from cmdfusion_ros.data.synthetic.rays import ImageRays, cast
 from cmdfusion_ros.data.synthetic.rendering import render_frames, write_folders
 from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES, load_rig, scaled
@@ -97,8 +97,11 @@ def test_the_sensor_adds_what_real_ones_have(clean):
     rows = [key[int(ring), float(second)] for ring, second in zip(noisy.ring, noisy.seconds, strict=True)]
     error = np.linalg.norm(noisy.points, axis=1) - np.linalg.norm(exact.points[rows], axis=1)
     road = (noisy.raw == 40) & (np.abs(error) < 0.2)
-    assert error[road].std() == pytest.approx(0.018, rel=0.1) and abs(error[road].mean()) < 0.002
-    assert 0.001 < (np.abs(error) > 0.2).mean() < 0.05  # mixed pixels
+    error_of_beam = error - beam_bias(clean.rig.lidar)[noisy.ring]
+    assert error_of_beam[road].std() == pytest.approx(0.018, rel=0.1) and abs(error_of_beam[road].mean()) < 0.002
+    grass = error[(noisy.raw == 72) & (error > -0.2)]
+    assert grass.mean() < -0.01  # blades stand before the ground
+    assert 0.001 < (np.abs(error[noisy.raw != 72]) > 0.2).mean() < 0.05  # mixed pixels
     assert ((noisy.intensity >= 0) & (noisy.intensity <= 1)).all() and (noisy.points**2).sum(axis=1).min() > 2.4**2
     glass_and_paint, road = noisy.intensity[noisy.raw == 10].mean(), noisy.intensity[noisy.raw == 40].mean()
     assert glass_and_paint < road < noisy.intensity[noisy.raw == 81].mean()

@@ -84,6 +84,13 @@ def other_object(rng):
     return [rod((0, 0, -0.1), (0, 0, rng.uniform(2.4, 3.2)), rng.uniform(0.4, 0.6), stuff)]
 
 
+def guard_rail(length):
+    """A crash barrier along x: a steel band on posts."""
+    steel = Material(FENCE, (0.42, 0.43, 0.44), PLAIN, 0.3, gloss=0.2)
+    posts = [box((x, 0, 0.3), (0.05, 0.06, 0.35), steel) for x in np.arange(-length / 2 + 1, length / 2, 2.0)]
+    return [box((0, 0, 0.6), (length / 2, 0.04, 0.15), steel), *posts]
+
+
 def fence(rng, length):
     """A fence along x: slats, wire, planks or a low wall with a railing."""
     kind, height = rng.choice(["slats", "wire", "planks", "wall"]), rng.uniform(0.9, 1.8)

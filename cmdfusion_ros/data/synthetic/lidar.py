@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmdfusion_ros.data.synthetic.cells import smooth_noise
 from cmdfusion_ros.data.synthetic.looks import paint_surfaces
 from cmdfusion_ros.data.synthetic.rays import SKY, SpinRays, cast
 from cmdfusion_ros.data.synthetic.surfaces import labels_of, surfaces_at
 from cmdfusion_ros.geometry.transforms import invert, rigid
 
-_ROUGH = {70: 0.05, 72: 0.02, 51: 0.01}  # metres: leaves and grass are deeper than the surface that stands for them
+_ROUGH = {70: 0.05, 51: 0.01}  # metres: leaves are deeper than the surface that stands for them
+_GRASS = 0.15  # metres, of the longest
+_BEAM_BIAS = 0.7  # of the noise: how far the ranges of single beams are off, always the same way
 _SPECKLE = 0.2  # of intensity, one sigma
 _GLASSY = 0.6  # gloss from which a surface is glass
 _FULL = 0.35  # of the signal at 10 m that a dull grey wall sends back head-on; returns below _FAINT of it are lost by and by
@@ -65,7 +68,7 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
         part, distance = _mix(hits, rows, columns, distance, rng)
         intensity = np.clip(reflectance * rng.normal(1.0, _SPECKLE, len(reflectance)) + rng.normal(0, 0.03, len(reflectance)), 0, 1)
         kept &= _returns(surfaces, reflectance, gloss, rng) & (distance > lidar.least)
-        distance = distance + _range_noise(surfaces.raw, lidar.noise, rng)
+        distance = distance + _range_noise(surfaces.raw, lidar.noise, rng) + beam_bias(lidar)[rows] - _grass(surfaces, rng)
     intensity = np.minimum(lidar.gain * intensity**lidar.gamma, 1)
     raw, instance = labels_of(part, solids)
     points = _points(rays, pose, distance, rows, columns, yaw_rate, compensated)
@@ -110,6 +113,22 @@ def _range_noise(raw, noise, rng):
     for code, rough in _ROUGH.items():
         sigma[raw == code] = np.hypot(noise, rough)
     return (rng.standard_normal(len(raw)) * sigma).astype(np.float32)
+
+
+def beam_bias(lidar):
+    """(R,) float32 metres by which each beam of that LidarRig measures too far."""
+    return np.random.default_rng(len(lidar.elevation)).normal(0, _BEAM_BIAS * lidar.noise, len(lidar.elevation)).astype(np.float32)
+
+
+def _grass(surfaces, rng):
+    """(N,) float32 metres by which the blades of a lawn or a field come before its ground; long and short grass grows in patches."""
+    before = np.zeros(len(surfaces.raw), np.float32)
+    rows = np.flatnonzero((surfaces.raw == 72) & surfaces.on_ground)
+    x, y = surfaces.points[rows, 0], surfaces.points[rows, 1]
+    patches = 0.7 * smooth_noise(x * 0.13, y * 0.13, 101) + 0.3 * smooth_noise(x * 0.9, y * 0.9, 102)
+    height = (0.004 + _GRASS * np.clip(1.6 * patches - 0.55, 0, 1) ** 2) * np.abs(rng.standard_normal(len(rows), np.float32))
+    before[rows] = np.minimum(height / np.maximum(-surfaces.directions[rows, 2], 0.05), 1.5)
+    return before
 
 
 def _mix(hits, rows, columns, distance, rng):

@@ -104,7 +104,7 @@ class World:
         self.lane = 0.45 * section.half
         section.build()
         _add_traffic(plan, section, self.speed, seconds, settings)
-        self.ground = Ground(self.street, self._heights(rng, section), plan.zones, float(rng.uniform(0.09, 0.15)))
+        self.ground = Ground(self.street, self._heights(rng, section), plan.zones, float(rng.uniform(0.04, 0.15)))
         self._actors = plan.actors
         self.static = join([place(body, self._stand(along, across, yaw), instance) for body, along, across, yaw, instance in plan.bodies])
         self._sway = rng.uniform(0, 2 * np.pi, 2)
@@ -117,9 +117,9 @@ class World:
         height = hills - 0.02 * np.minimum(np.abs(across), section.half)
         for side in (-1, 1):
             beyond = np.clip(side * across - section.edge[side] - 0.5, 0, 25)
-            height += rng.uniform(-0.03, 0.09 if section.character != "green" else 0.2) * beyond
+            height += rng.uniform(-0.05, 0.14 if section.character != "green" else 0.3) * beyond
         off_road = np.clip((np.abs(across) - min(section.edge.values())) / 3, 0, 1)
-        return height + off_road * rng.normal(0, 0.03, height.shape) + 0.006 * rng.normal(0, 1, height.shape) * (1 - off_road)
+        return height + off_road * rng.normal(0, 0.045, height.shape) + 0.006 * rng.normal(0, 1, height.shape) * (1 - off_road)
 
     def _stand(self, along, across, yaw):
         pose = self.street.pose(along, across, yaw)
@@ -263,6 +263,10 @@ class _Section:
             for along in np.arange(first + 3, last, spacing):
                 if rng.random() < 0.8 and self._free(along):
                     plan.put(plants.broadleaf(rng, grow), along + rng.uniform(-1, 1), across)
+        if not self.walk[side] and rng.random() < 0.5:
+            for along in np.arange(first + 6, last - 6, 12.0):
+                if self._free(along, 7.0):
+                    plan.put(furniture.guard_rail(12.0), along, side * (kerb + 0.5))
         wood = rng.random() < 0.3
         for along in np.arange(first + rng.uniform(5, 20), last, rng.uniform(30, 48)):
             if self._free(along):
