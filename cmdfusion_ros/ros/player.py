@@ -134,7 +134,8 @@ def main(arguments=None):
     args = add_arguments(argparse.ArgumentParser(description="play a bag into ROS 2")).parse_args(arguments)
     if not args.rate > 0:
         raise SystemExit(f"player: --rate: expected more than 0, got {args.rate}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a background job of a shell ignores it, and its children inherit that
+        signal.signal(number, signal.default_int_handler)
     layout = inspect_bag(args.bag, args.points, args.duration)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("bag_player")

@@ -27,7 +27,8 @@ OWN_PACKAGE = "cmdfusion_ros"
 def describe_status(message):
     """SegmentationStatus -> plain values for an event."""
     modes = {message.MODE_LIDAR_ONLY: "LIDAR_ONLY", message.MODE_PARTIAL: "PARTIAL", message.MODE_FUSED: "FUSED"}
-    return {"mode": modes[message.mode], "cameras": {camera.name: int(camera.status) for camera in message.cameras}}
+    stages = {stage: getattr(message, f"{stage}_ms") for stage in ("wait", "decode", "preprocess", "inference", "postprocess", "total")}
+    return {"mode": modes[message.mode], "cameras": {camera.name: int(camera.status) for camera in message.cameras}, "stages": stages}
 
 
 def describe_diagnostics(message):
@@ -113,7 +114,8 @@ def main(arguments=None):
     parser.add_argument("out", help="folder to make")
     parser.add_argument("--topic", action="append", required=True, metavar="NAME", help="topic to record, full name (repeat for more)")
     args = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a background job of a shell ignores it, and its children inherit that
+        signal.signal(number, signal.default_int_handler)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("bag_recorder", parameter_overrides=[Parameter("use_sim_time", value=True)])
     try:

@@ -18,12 +18,16 @@ CLOUD, IMAGE = "/lidar/points", "/front/image_raw"
 
 @pytest.fixture
 def environment():
-    return {**os.environ, "ROS_DOMAIN_ID": "83", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
 
 
 def start(module, environment, *arguments):
     command = [sys.executable, "-m", f"cmdfusion_ros.ros.{module}", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, preexec_fn=_ignore_interrupts)
+
+
+def _ignore_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a background job of a shell
 
 
 def events_of(process):
