@@ -1,7 +1,7 @@
 """The verb replay plays a bag and says what it published."""
 
-import os
 import importlib.util
+import os
 
 import pytest
 
