@@ -8,6 +8,7 @@ from tqdm import tqdm
 from cmdfusion_ros.checkpoint import load_checkpoint
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.metrics import score
+from cmdfusion_ros.training.provenance import scans_seen
 from cmdfusion_ros.training.recipe import DataSettings
 
 
@@ -54,12 +55,6 @@ def run(args):
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0
-
-
-def scans_seen(card):
-    """Names of the scans that weights were trained on, those that they started from included: a set, from a checkpoint's card."""
-    before = card.get("started_from")
-    return set(card.get("trained_on", ())) | (scans_seen(before) if before else set())
 
 
 def _print_table(result):

@@ -1,4 +1,9 @@
-"""`cmdfusion train RECIPE.yaml --out DIR`: train a network as a recipe says."""
+"""`cmdfusion train RECIPE.yaml --out DIR`: train a network as a recipe says.
+
+Several processes share the parts of each step: torchrun --nproc_per_node 2 -m cmdfusion_ros train RECIPE.yaml --out DIR, with `parts: 2` in the recipe.
+"""
+
+import os
 
 import torch
 
@@ -14,6 +19,8 @@ def add_parser(subparsers):
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run: log.jsonl, curves.png, network.safetensors, the state to resume from")
     parser.add_argument("--resume", action="store_true", help="go on from the last save in --out, to the same weights as if it had never stopped")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train (default: cuda where there is one, else cpu)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads that read and change scans ahead (default: 0, when they are needed)")
+    parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, into --out")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
     return parser
 
@@ -22,7 +29,11 @@ def run(args):
     """Train; prints where the checkpoint is and how it scored. Returns 0, or 1 when training diverged."""
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    trainer = Trainer(load_settings(Recipe, args.recipe), args.data, args.out, args.device, args.resume)
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if args.device == "cuda" else args.device
+    trainer = Trainer(load_settings(Recipe, args.recipe), args.data, args.out, device, args.resume, args.workers, args.tensorboard)
+    if not trainer.processes.is_first:
+        trainer.run(progress=False)
+        return 0
     print(f"{trainer.recipe.name}: {len(trainer.scans)} training scans, {trainer.recipe.steps - trainer.step} steps to go, log in {trainer.out / LOG}")
     try:
         path = trainer.run()

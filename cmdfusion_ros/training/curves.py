@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+_LOSSES = ("loss", "cross_entropy", "lovasz", "auxiliary", "features", "logits", "affinity", "labels")  # of a log's row; teachers' have their name before it
+
 
 def draw_curves(log_path, picture_path):
     """Draw a trainer's JSON-lines log as a PNG."""
@@ -16,10 +18,11 @@ def draw_curves(log_path, picture_path):
     figure = Figure(figsize=(10, 4), layout="tight")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for name in ("loss", "cross_entropy", "lovasz"):
-        left.plot([row["step"] for row in steps], _smooth([row[name] for row in steps]), label=name)
-    left.set(xlabel="step", ylabel="loss, mean of neighbouring steps")
-    left.legend()
+    terms = [name for name in (steps[0] if steps else ()) if name.split(".")[-1] in _LOSSES]
+    for name in terms:
+        left.plot([row["step"] for row in steps], _smooth([row.get(name, np.nan) for row in steps]), label=name)
+    left.set(xlabel="step", ylabel="loss, mean of neighbouring steps", yscale="log")
+    left.legend(fontsize=6)
     for name in scores[-1]["validation"]["iou"] if scores else ():
         values = [row["validation"]["iou"][name] for row in scores]
         right.plot([row["step"] for row in scores], [np.nan if value is None else value for value in values], label=name, linewidth=1)

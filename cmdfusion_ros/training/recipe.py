@@ -6,7 +6,9 @@ from pathlib import Path
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
 from cmdfusion_ros.data.augment import AugmentSettings
+from cmdfusion_ros.data.input_views import ViewSettings
 from cmdfusion_ros.data.semantic_kitti import SemanticKitti
+from cmdfusion_ros.training.distillation import DistillSettings
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class DataSettings:
     def __post_init__(self):
         check_settings(self)
 
-    def open(self, data_folder, class_map):
-        """The scans as Frames with labels; FileNotFoundError or ValueError where there are none."""
+    def open(self, data_folder, class_map, poses=False):
+        """The scans as Frames with labels, and with `poses` where asked for; FileNotFoundError or ValueError where there are none."""
         scans = range(self.first_scan, self.last_scan + 1)
-        options = {"scans": scans, "poses": False, "images": self.images, "called": self.called or None}
+        options = {"scans": scans, "poses": poses, "images": self.images, "called": self.called or None}
         return SemanticKitti(Path(data_folder) / self.root, self.sequences, class_map, self.dataset, **options)
 
 
@@ -54,6 +56,11 @@ class Mixture:
     def __iter__(self):
         return (self[index] for index in range(len(self)))
 
+    def neighbours(self, index, offsets):
+        """Other scans of the sequence of scan `index`, see `SemanticKitti.neighbours`."""
+        scans, row = self._items[index]
+        return scans.neighbours(row, offsets)
+
     @property
     def names(self):
         """Names of the scans, each once."""
@@ -71,9 +78,13 @@ class Recipe:
     train_too: tuple[DataSettings, ...] = setting((), "further sets that are trained on")
     validation: DataSettings = section(DataSettings)
     augment: AugmentSettings = section(AugmentSettings)
+    view: ViewSettings = section(ViewSettings)
+    distill: tuple[DistillSettings, ...] = setting((), "teachers, and what is learnt from each")
     start_from: str = setting("", "checkpoint whose weights training starts from, relative to the data folder; empty = from scratch")
     steps: int = setting(1000, "optimiser steps", minimum=1)
     batch_size: int = setting(1, "scans a step", minimum=1, maximum=256)
+    parts: int = setting(1, "parts of a batch that are computed one after the other, or by as many processes; their gradients are averaged", minimum=1)
+    precision: str = setting("float32", "numbers that layers compute with; bfloat16 pays on GPUs", choices=("float32", "bfloat16"))
     optimizer: str = setting("adamw", "how gradients become steps; sgd has Nesterov momentum 0.9", choices=("adamw", "sgd"))
     learning_rate: float = setting(0.005, "highest learning rate", above=0.0, maximum=10.0)
     weight_decay: float = setting(0.01, "weight decay", minimum=0.0, maximum=1.0)
@@ -97,7 +108,22 @@ class Recipe:
             if data.sequences and data.dataset not in datasets:
                 raise SettingsError(f"{what}.dataset: class map {self.class_map} reads {', '.join(datasets)}, not {data.dataset!r}")
 
+        if self.model.network == "image" and self.validation.sequences:
+            raise SettingsError("validation: a network of images alone answers seen points only and is not scored on scans; leave validation out")
+        if self.batch_size % self.parts:
+            raise SettingsError(f"parts: expected a divisor of batch_size {self.batch_size}, got {self.parts}")
+        if self.view.kind == "instance_fused":
+            raise SettingsError("view: instance_fused needs the labels that a network shall find; it is the view of a teacher, in distill")
+        by_voxel = [each for each in self.distill if each.match == "voxel"]
+        if len(by_voxel) > 1 or (by_voxel and self.view.kind != "single"):
+            raise SettingsError("distill: one teacher may be matched by voxel, of a student that sees single scans")
+
+    @property
+    def needs_poses(self):
+        """Whether anything is shown more than single scans."""
+        return any(view.kind != "single" for view in (self.view, *(each.view for each in self.distill)))
+
     def open_training(self, data_folder, class_map):
         """The scans of all sets that are trained on; errors as of `DataSettings.open`."""
         sets = (self.train, *self.train_too)
-        return Mixture([data.open(data_folder, class_map) for data in sets], [data.repeat for data in sets])
+        return Mixture([data.open(data_folder, class_map, self.needs_poses) for data in sets], [data.repeat for data in sets])

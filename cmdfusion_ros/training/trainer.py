@@ -5,7 +5,6 @@ machine, with the same number of threads: sums in another order differ in their 
 """
 
 import copy
-import json
 import os
 import time
 from datetime import datetime, timezone
@@ -15,20 +14,23 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint import load_checkpoint, save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import save_settings, settings_from_dict, settings_to_dict
-from cmdfusion_ros.data.augment import augment
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 from cmdfusion_ros.training.curves import draw_curves
-from cmdfusion_ros.training.losses import class_weights_from_counts, segmentation_loss
+from cmdfusion_ros.training.losses import class_weights_from_counts
 from cmdfusion_ros.training.metrics import score
+from cmdfusion_ros.training.objective import Objective, mean_row
+from cmdfusion_ros.training.processes import Processes
+from cmdfusion_ros.training.provenance import scans_seen
 from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.run_log import RunLog
+from cmdfusion_ros.training.samples import Samples, shown
 from cmdfusion_ros.training.schedule import learning_rate_at
 
 STATE = "state.pt"  # network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and plain values
@@ -36,6 +38,8 @@ NETWORK = "network.safetensors"  # the checkpoint, of the averaged weights
 LOG = "log.jsonl"
 CURVES = "curves.png"
 RECIPE = "recipe.yaml"
+_PARTS_AHEAD = 3  # that reading threads have in work
+_OF_OTHERS = ("name", "trained_on", "steps", "licence", "attribution", "started_from", "teachers")  # what a card keeps of the networks it learnt from
 
 
 class Trainer:
@@ -47,18 +51,26 @@ class Trainer:
         out: folder of the run; made where absent.
         device: "cpu", "cuda", ...
         resume: go on from the last save in `out`; otherwise `out` must not hold a run.
+        workers: threads that read scans ahead.
+        tensorboard: log for TensorBoard too, into `out`.
+
+    Under torchrun every process makes one; the first of them writes the files.
 
     Raises:
         FileExistsError: `out` holds a run and `resume` is False. FileNotFoundError: `resume` and it holds none.
-        ValueError: the run in `out` was made with another recipe.
+        ValueError: the run in `out` was made with another recipe; a teacher has nothing to teach here.
     """
 
-    def __init__(self, recipe, data_folder, out, device="cpu", resume=False):
+    def __init__(self, recipe, data_folder, out, device="cpu", resume=False, workers=0, tensorboard=False):
         self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
         self.class_map = load_class_map(recipe.class_map)
         self.scans = recipe.open_training(data_folder, self.class_map)
-        self.validation_scans = recipe.validation.open(data_folder, self.class_map) if recipe.validation.sequences else None
+        poses = recipe.view.kind != "single"
+        self.validation_scans = recipe.validation.open(data_folder, self.class_map, poses) if recipe.validation.sequences else None
         _refuse_overlap(self.scans, self.validation_scans)
+        self.processes = Processes.from_environment(self.device)
+        if recipe.parts % self.processes.size:
+            raise ValueError(f"recipe: parts is {recipe.parts}, which {self.processes.size} processes cannot share; make it a multiple of them")
         if self.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(recipe.seed)
@@ -68,35 +80,59 @@ class Trainer:
             self.started_from = _start_from(Path(data_folder) / recipe.start_from, network, recipe)
         self.network = use_backend(network, choose_backend("auto", self.device, training=True).name)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = _make_optimizer(recipe, self.network)
         self.grid = grid_of(recipe.model)
+        self.objective = Objective(recipe, data_folder, self.class_map, self.grid, self.device)
+        for card in self.objective.teachers:
+            _refuse_teacher_that_saw(self.validation_scans, card)
+        self.samples = Samples(self.scans, recipe, self.class_map, workers)
+        if recipe.distill:
+            self.objective.prepare(self.network, self.average, self._telling_sample())
+        self.parameters = [*self.network.parameters(), *self.objective.parameters()]
+        self.optimizer = _make_optimizer(recipe, self.parameters)
         self.step = 0
         self.counts = None  # (C,) labelled points of each class in the training scans
         self.validation = None  # last scores
-        self._start(resume)
+        self._start(resume, tensorboard)
 
-    def _start(self, resume):
+    def _start(self, resume, tensorboard):
         state_path = self.out / STATE
         if resume:
             if not state_path.exists():
                 raise FileNotFoundError(f"{state_path}: no run to resume; leave --resume out to start one")
             self._load_state(state_path)
-            _cut_log(self.out / LOG, self.step)
-            return
-        if state_path.exists() or (self.out / LOG).exists():
-            raise FileExistsError(f"{self.out}: holds a run; go on with --resume, or give another folder")
-        self.out.mkdir(parents=True, exist_ok=True)
-        save_settings(self.recipe, self.out / RECIPE)
-        self.counts = count_labels(self.scans, self.class_map.num_classes)
+        else:
+            if state_path.exists() or (self.out / LOG).exists():
+                raise FileExistsError(f"{self.out}: holds a run; go on with --resume, or give another folder")
+            self.counts = count_labels(self.scans, self.class_map.num_classes)
+        self.processes.wait()
+        self.log = None
+        if self.processes.is_first:
+            self.out.mkdir(parents=True, exist_ok=True)
+            save_settings(self.recipe, self.out / RECIPE)
+            self.log = RunLog(self.out / LOG, self.out if tensorboard else None)
+            if resume:
+                self.log.cut(self.step)
+
+    def _telling_sample(self):
+        """The first scan to which every teacher's view adds something; ValueError where there is none: such a teacher would be the student."""
+        telling = [number for number, each in enumerate(self.recipe.distill) if each.view.kind != "single"]
+        for index in range(len(self.scans)):
+            sample = self.samples.plain(index)
+            if all(sample.teacher_frames[number].num_points > sample.frame.num_points for number in telling):
+                return sample
+        views = ", ".join(self.recipe.distill[number].view.kind for number in telling)
+        raise ValueError(f"distill: {views} adds no point to any of the {len(self.scans)} training scans; are there earlier scans, instance ids, such classes?")
 
     def run(self, progress=True):
         """Train to the last step, saving as the recipe says. Returns the path of the finished checkpoint."""
         weights = class_weights_from_counts(self.counts, self.recipe.class_weight_power).to(self.device)
-        with tqdm(total=self.recipe.steps, initial=self.step, unit="step", disable=not progress, smoothing=0.05) as bar:
+        hidden = not (progress and self.processes.is_first)
+        with tqdm(total=self.recipe.steps, initial=self.step, unit="step", disable=hidden, smoothing=0.05) as bar:
             while self.step < self.recipe.steps:
                 row = self._train_step(weights)
                 self.step += 1
-                self._log({"step": self.step, **row})
+                if self.log is not None:
+                    self.log.write({"step": self.step, **row})
                 bar.set_postfix(loss=f"{row['loss']:.3f}", miou=(self.validation or {}).get("miou"))
                 bar.update()
                 self._after_step()
@@ -108,43 +144,48 @@ class Trainer:
         rate = learning_rate_at(self.step, recipe.steps, recipe.learning_rate, recipe.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        frames = self._frames_of(self.step)
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        batch = make_batch(frames, self.grid, self.device)
-        self.network.train()
-        output = self.network(batch)
-        terms = [segmentation_loss(head.logits, batch.labels, batch.labels != IGNORE_LABEL, class_weights) for head in (output, *output.auxiliary)]
-        (cross_entropy, lovasz), *others = terms
-        auxiliary = sum(one + recipe.lovasz_weight * two for one, two in others)  # 0 without other heads
-        loss = cross_entropy + recipe.lovasz_weight * lovasz + recipe.auxiliary_weight * auxiliary
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.gradient_clip)
-        if not torch.isfinite(loss) or not torch.isfinite(norm):
-            names = ", ".join(frame.name for frame in frames)
-            raise FloatingPointError(f"step {self.step}: loss {loss.item()}, gradient norm {norm.item()} on {names}; lower learning_rate, then --resume")
+        self.network.train()
+        rows, names = self._add_gradients(class_weights)
+        self.processes.sum_gradients(self.parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
+        row = mean_row([one for each in self.processes.gather(rows) for one in each])
+        if not np.isfinite(row["loss"]) or not torch.isfinite(norm):
+            where = ", ".join(names)
+            raise FloatingPointError(f"step {self.step}: loss {row['loss']}, gradient norm {norm.item()} on {where}; lower learning_rate, then --resume")
         self.optimizer.step()
         self._update_average()
-        return {
-            "loss": loss.item(),
-            "cross_entropy": cross_entropy.item(),
-            "lovasz": lovasz.item(),
-            **({"auxiliary": auxiliary.item()} if others else {}),
-            "learning_rate": rate,
-            "gradient_norm": norm.item(),
-            "points": len(batch.points),
-            "seconds": round(time.monotonic() - started, 3),
-        }
+        return {**row, "learning_rate": rate, "gradient_norm": norm.item(), "seconds": round(time.monotonic() - started, 3)}
 
-    def _frames_of(self, step):
-        """The augmented scans of a step. Every scan comes once an epoch, in an order drawn anew."""
-        frames = []
-        for item in range(step * self.recipe.batch_size, (step + 1) * self.recipe.batch_size):
-            epoch, place = divmod(item, len(self.scans))
-            order = np.random.default_rng([self.recipe.seed, 0, epoch]).permutation(len(self.scans))
-            rng = np.random.default_rng([self.recipe.seed, 1, item])
-            frames.append(augment(self.scans[int(order[place])], self.recipe.augment, rng, self.class_map))
-        return frames
+    def _add_gradients(self, class_weights):
+        """Run this process's parts of the batch. Every part starts from the same statistics of the normalisations, which then become the mean over all parts,
+        so that it does not matter who runs which. Returns the rows and the names of the scans."""
+        parts, rows, names = self.recipe.parts, [], []
+        statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()] if parts > 1 else []
+        before = [buffer.clone() for buffer in statistics]
+        sums = [torch.zeros_like(buffer) for buffer in statistics]
+        for part in range(self.processes.rank, parts, self.processes.size):
+            for buffer, start in zip(statistics, before, strict=True):
+                buffer.copy_(start)
+            samples = self.samples.of(*self._items(part))
+            torch.manual_seed(self.recipe.seed * 1_000_003 + self.step + part * 500_000_003)
+            loss, row = self.objective(self.network, self.average, samples, class_weights)
+            (loss / parts).backward()
+            rows.append(row)
+            names += [sample.frame.name for sample in samples]
+            for total, buffer in zip(sums, statistics, strict=True):
+                total += buffer / parts
+        self.processes.sum_tensors(sums)
+        for buffer, total in zip(statistics, sums, strict=True):
+            buffer.copy_(total)
+        return rows, names
+
+    def _items(self, part):
+        """Numbers of the items of a part of this step, and those of the parts that this process runs next."""
+        size, parts = self.recipe.batch_size // self.recipe.parts, self.recipe.parts
+        turns = range(self.step * parts + part, self.recipe.steps * parts, self.processes.size)[: 1 + _PARTS_AHEAD]
+        items = [tuple(range(turn * size, (turn + 1) * size)) for turn in turns]
+        return items[0], items[1:]
 
     @torch.no_grad()
     def _update_average(self):
@@ -158,18 +199,22 @@ class Trainer:
     def _after_step(self):
         done = self.step == self.recipe.steps
         due = self.recipe.validate_every and self.step % self.recipe.validate_every == 0
-        if done or self.step % self.recipe.save_every == 0 or due:
+        if not (done or self.step % self.recipe.save_every == 0 or due):
+            return
+        if self.processes.is_first:
             self._save_network()
             if self.validation_scans is not None and (done or due):
                 self._validate()
                 self._save_network()  # again, now with the scores on its card
             self._save_state()
             draw_curves(self.out / LOG, self.out / CURVES)
+        self.processes.wait()
 
     def _validate(self):
         segmenter = Segmenter(load_checkpoint(self.out / NETWORK), device=str(self.device))
-        self.validation = score(segmenter.segment, self.validation_scans, self.class_map).to_dict()
-        self._log({"step": self.step, "validation": self.validation})
+        frames = shown(self.validation_scans, self.recipe.view, self.class_map)
+        self.validation = score(segmenter.segment, frames, self.class_map).to_dict()
+        self.log.write({"step": self.step, "validation": self.validation})
 
     def card(self):
         """What a checkpoint says of itself."""
@@ -185,6 +230,8 @@ class Trainer:
         }
         if self.started_from is not None:
             card["started_from"] = self.started_from
+        if self.objective.teachers:
+            card["teachers"] = [{key: teacher[key] for key in _OF_OTHERS if key in teacher} for teacher in self.objective.teachers]
         if self.validation is not None:
             card["validation"] = {"scans": list(self.validation_scans.names), **self.validation}
         return card
@@ -198,6 +245,7 @@ class Trainer:
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
+            "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "counts": self.counts.tolist(),
             "validation": self.validation,
@@ -216,14 +264,11 @@ class Trainer:
             raise ValueError(f"{path}: made with another recipe ({', '.join(changed)} differ); train it into another folder")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
+        self.objective.load_state_dict(state.get("objective", {}))  # newer than some runs, which had none
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.validation = state["step"], state["validation"]
         self.started_from = state.get("started_from")  # newer than some runs
         self.counts = np.array(state["counts"], np.int64)
-
-    def _log(self, row):
-        with open(self.out / LOG, "a") as stream:
-            stream.write(json.dumps(row) + "\n")
 
 
 def _start_from(path, network, recipe):
@@ -233,13 +278,13 @@ def _start_from(path, network, recipe):
         ours, theirs = (f"{model} for {name}" for model, name in ((recipe.model, recipe.class_map), (checkpoint.model_config, checkpoint.class_map.name)))
         raise ValueError(f"start_from: {path}: holds {theirs}, the recipe asks for {ours}; change model or class_map of the recipe")
     network.load_state_dict(checkpoint.weights)
-    return {name: checkpoint.card[name] for name in ("name", "trained_on", "steps", "licence", "attribution", "started_from") if name in checkpoint.card}
+    return {name: checkpoint.card[name] for name in _OF_OTHERS if name in checkpoint.card}
 
 
-def _make_optimizer(recipe, network):
+def _make_optimizer(recipe, parameters):
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
 def _refuse_overlap(scans, validation_scans):
@@ -248,10 +293,10 @@ def _refuse_overlap(scans, validation_scans):
         raise ValueError(f"recipe: {len(shared)} scans are both trained on and validated on ({shared[0]}, ...); move first_scan or last_scan")
 
 
-def _cut_log(path, step):
-    """Drop the rows of steps that a resumed run will do again."""
-    rows = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
-    path.write_text("".join(f"{line}\n" for line in rows))
+def _refuse_teacher_that_saw(validation_scans, card):
+    shared = sorted(scans_seen(card) & set(validation_scans.names)) if validation_scans is not None else []
+    if shared:
+        raise ValueError(f"distill: the teacher {card.get('name')} was trained on {len(shared)} of the validation scans ({shared[0]}, ...); take another")
 
 
 def count_labels(scans, num_classes):

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from cmdfusion_ros.checkpoint import load_checkpoint
-from cmdfusion_ros.cli.evaluate import scans_seen
 from cmdfusion_ros.cli.main import main
+from cmdfusion_ros.training.provenance import scans_seen
 
 NUM_SCANS = 4
 

@@ -67,6 +67,11 @@ def steps_of(out):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
+def frames_of(trainer, step):
+    size = trainer.recipe.batch_size
+    return [trainer.samples.draw(item).frame for item in range(step * size, (step + 1) * size)]
+
+
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "whole"
@@ -128,16 +133,16 @@ def test_a_killed_run_resumes_to_the_same_numbers(data, finished, tmp_path, monk
 
 def test_a_batch_of_two_scans_has_the_points_of_both_and_every_scan_comes_once_an_epoch(data, tmp_path):
     trainer = Trainer(recipe(augment={}), data, tmp_path / "run")
-    epoch = [frame.name for step in (0, 1) for frame in trainer._frames_of(step)]
+    epoch = [frame.name for step in (0, 1) for frame in frames_of(trainer, step)]
     assert sorted(epoch) == sorted(trainer.scans.names)
-    assert [frame.name for step in (2, 3) for frame in trainer._frames_of(step)] != epoch
+    assert [frame.name for step in (2, 3) for frame in frames_of(trainer, step)] != epoch
 
 
 def test_sets_are_mixed_each_as_often_as_the_recipe_says(data, tmp_path):
     further = [{"root": "made", "dataset": "pandaset", "sequences": ["01"], "first_scan": 3, "last_scan": 3, "called": "street", "repeat": 2}]
     changes = {"train": {"root": "made", "dataset": "pandaset", "sequences": ["01"], "last_scan": 1}, "train_too": further}
     trainer = Trainer(recipe(augment={}, **changes), data, tmp_path / "run")
-    epoch = [frame.name for step in (0, 1) for frame in trainer._frames_of(step)]
+    epoch = [frame.name for step in (0, 1) for frame in frames_of(trainer, step)]
     assert sorted(epoch) == ["pandaset/01/000000", "pandaset/01/000001", "street/01/000003", "street/01/000003"]
     assert trainer.card()["trained_on"] == ["pandaset/01/000000", "pandaset/01/000001", "street/01/000003"]
     assert trainer.counts[trainer.class_map.label("road")] == 4 * 500
@@ -236,7 +241,7 @@ def test_the_flagship_trains_on_scans_with_images_of_which_some_are_missing(data
     augment = {"yaw": 180.0, "camera_dropout": 0.4, "image_crop": 0.2, "image_mirror": 0.5, "image_gain": 1.5}
     changes = {"model": model, "train": {**images, "last_scan": 3}, "validation": {**images, "first_scan": 4}, "augment": augment}
     trainer = Trainer(recipe(**changes, steps=6), tmp_path, tmp_path / "run")
-    counts = [sum(len(frame.views) for frame in trainer._frames_of(step)) for step in range(20)]
+    counts = [sum(len(frame.views) for frame in frames_of(trainer, step)) for step in range(20)]
     assert set(counts) == {0, 1, 2}
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
     trainer.run(progress=False)

@@ -1,0 +1,84 @@
+"""What a step lowers: the losses of every head on labels, and the terms of every teacher."""
+
+from collections import Counter
+
+import torch
+from torch import nn
+
+from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.training.distillation import Distiller
+from cmdfusion_ros.training.losses import segmentation_loss
+
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+class Objective(nn.Module):
+    """The loss of a part of a batch. Its parameters are the adapters of its teachers.
+
+    Args:
+        recipe: a Recipe. data_folder, class_map, device: of the training. grid: VoxelGrid of the network.
+
+    Attributes:
+        teachers: what the cards of the frozen teachers say of their training, a list of dicts.
+    """
+
+    def __init__(self, recipe, data_folder, class_map, grid, device):
+        super().__init__()
+        self.recipe, self.grid, self.device = recipe, grid, torch.device(device)
+        self.precision = _PRECISIONS[recipe.precision]
+        self.distillers = nn.ModuleList(Distiller(each, data_folder, recipe.model, class_map, self.device) for each in recipe.distill)
+        kinds = Counter(each.teacher for each in recipe.distill)
+        self._names = [each.teacher if kinds[each.teacher] == 1 else f"{each.teacher}{number}" for number, each in enumerate(recipe.distill)]
+        self.teachers = [distiller.teacher.card for distiller in self.distillers if distiller.teacher is not None]
+
+    def prepare(self, network, average, sample):
+        """Make the adapters of all teachers, from one sample as a step would see it; errors where nothing could be learnt from them."""
+        if not self.distillers:
+            return
+        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+        with torch.no_grad():
+            batch = make_batch([sample.frame], self.grid, self.device)
+            output = network.train()(batch)
+            for distiller, teacher_frame in zip(self.distillers, sample.teacher_frames, strict=True):
+                distiller.add_adapters(output, batch, [sample.frame], None if teacher_frame is None else [teacher_frame], network, average)
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+    def forward(self, network, average, samples, class_weights):
+        """Samples -> (loss, row): a scalar with gradient, and plain values for the log."""
+        recipe, frames = self.recipe, [sample.frame for sample in samples]
+        batch = make_batch(frames, self.grid, self.device)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            output = network(batch)
+        terms = [_on_labels(head, batch, class_weights) for head in (output, *output.auxiliary)]
+        (cross_entropy, lovasz), *others = terms
+        auxiliary = sum(one + recipe.lovasz_weight * two for one, two in others)  # 0 without other heads
+        loss = cross_entropy + recipe.lovasz_weight * lovasz + recipe.auxiliary_weight * auxiliary
+        row = {"cross_entropy": cross_entropy.item(), "lovasz": lovasz.item()}
+        if others:
+            row["auxiliary"] = auxiliary.item()
+        for number, (name, distiller) in enumerate(zip(self._names, self.distillers, strict=True)):
+            teacher_frames = [sample.teacher_frames[number] for sample in samples]
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+                value, values = distiller(output, batch, frames, None if teacher_frames[0] is None else teacher_frames, network, average)
+            loss = loss + value
+            row.update({f"{name}.{key}": each for key, each in values.items()})
+        return loss, {"loss": loss.item(), **row, "points": len(batch.points)}
+
+
+def _on_labels(head, batch, class_weights):
+    """(cross_entropy, lovasz) of one Output on the labelled points that it answers."""
+    mask = batch.labels != IGNORE_LABEL
+    if head.answered is not None:
+        mask = mask & head.answered
+    return segmentation_loss(head.logits.float(), batch.labels, mask, class_weights)
+
+
+def mean_row(rows):
+    """One log row of several parts: what is counted (points, pairs, added) is summed, the rest averaged over the parts that have it."""
+    result = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [row[key] for row in rows if key in row]
+        result[key] = sum(values) if key.split(".")[-1] in ("points", "pairs", "added") else sum(values) / len(values)
+    return result

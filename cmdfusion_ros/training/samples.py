@@ -1,0 +1,99 @@
+"""Which scans a step sees, and how they are changed: all of it drawn from (seed, number of the item), so that any step can be drawn again."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cmdfusion_ros.data.augment import change_scene, change_view
+from cmdfusion_ros.data.mix import select
+from cmdfusion_ros.frame import Frame
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One scan as a step sees it.
+
+    Attributes:
+        frame: what the student is shown.
+        teacher_frames: for each of the recipe's teachers what it is shown, None where that is `frame`.
+    """
+
+    frame: Frame
+    teacher_frames: tuple
+
+
+class Samples:
+    """The augmented scans of each step. Every scan comes once an epoch, in an order drawn anew.
+
+    What adds points is drawn once, before the views are made. A teacher matched by voxels then shares the student's turn, flip and shift; one matched by
+    points has its own (methods C.2: the teacher may be changed more, as pairs are found by row).
+
+    Args:
+        scans: list of Frames with `neighbours(index, offsets)`. recipe, class_map: of the training.
+        workers: threads that read ahead; 0 reads when asked.
+    """
+
+    def __init__(self, scans, recipe, class_map, workers=0):
+        self.scans, self.recipe, self.class_map = scans, recipe, class_map
+        self._pool = ThreadPoolExecutor(workers) if workers else None
+        self._ahead = deque()  # (numbers of a part, futures), in the order in which they will be asked for
+        self._workers = workers
+
+    def of(self, items, later=()):
+        """The Samples of the items with these numbers.
+
+        Args:
+            later: tuples of the numbers that will be asked for next, which are read ahead where there are workers.
+        """
+        if self._pool is None:
+            return [self.draw(item) for item in items]
+        for numbers in (items, *later):
+            if all(numbers != known for known, _ in self._ahead):
+                self._ahead.append((numbers, [self._pool.submit(self.draw, item) for item in numbers]))
+        while self._ahead[0][0] != items:
+            self._ahead.popleft()
+        return [future.result() for future in self._ahead.popleft()[1]]
+
+    def draw(self, item):
+        """The Sample with this number; any may be asked for at any time."""
+        recipe = self.recipe
+        epoch, place = divmod(item, len(self.scans))
+        order = np.random.default_rng([recipe.seed, 0, epoch]).permutation(len(self.scans))
+        index = int(order[place])
+        rng = np.random.default_rng([recipe.seed, 1, item])
+        other_rng = np.random.default_rng([recipe.seed, 2, item])
+        scene = self.scans[index]
+        scene = change_scene(scene, recipe.augment, rng, self.class_map, lambda: self.scans[int(other_rng.integers(len(self.scans)))])
+        if recipe.distill:
+            scene = replace(scene, origin=np.arange(scene.num_points, dtype=np.int32))
+        shared = next((each for each in recipe.distill if each.match == "voxel"), None)
+        seen = change_view(self._shown(scene, index, shared.view if shared else recipe.view), recipe.augment, rng)
+        frame = select(seen, seen.origin >= 0) if shared else seen
+        teacher_frames = []
+        for number, distill in enumerate(recipe.distill):
+            if distill.match == "pixel":
+                teacher_frames.append(None)
+            elif distill is shared:
+                teacher_frames.append(seen)
+            else:
+                own_rng = np.random.default_rng([recipe.seed, 3 + number, item])
+                teacher_frames.append(change_view(self._shown(scene, index, distill.view), recipe.augment, own_rng))
+        return Sample(frame, tuple(teacher_frames))
+
+    def plain(self, index):
+        """Scan `index` unchanged, as a Sample."""
+        scene = self.scans[index]
+        scene = replace(scene, origin=np.arange(scene.num_points, dtype=np.int32))
+        teacher_frames = tuple(None if each.match == "pixel" else self._shown(scene, index, each.view) for each in self.recipe.distill)
+        return Sample(self._shown(scene, index, self.recipe.view), teacher_frames)
+
+    def _shown(self, frame, index, view):
+        return view.apply(frame, self.scans.neighbours(index, view.offsets), self.class_map)
+
+
+def shown(scans, view, class_map):
+    """Every Frame of some scans as a network with this ViewSettings is shown it."""
+    for index in range(len(scans)):
+        yield view.apply(scans[index], scans.neighbours(index, view.offsets), class_map)

@@ -1,0 +1,50 @@
+"""Distances between what a student and its teacher say of the same things. Gradient reaches the student's side alone."""
+
+import torch
+import torch.nn.functional as F
+
+
+def feature_error(student, teacher, floor=0.0):
+    """Mean squared difference of (M, D) features; rows whose mean square is not above `floor` are left out (M2SKD's floor is 1; 0 leaves out none)."""
+    errors = (student - teacher.detach()).square().mean(1)
+    return _mean_above(errors, floor)
+
+
+def logit_divergence(student, teacher, temperature=1.0, kind="kl", floor=0.0):
+    """How far the student's class probabilities are from the teacher's, mean over rows.
+
+    Args:
+        student, teacher: (M, C) logits.
+        temperature: both are divided by it before the softmax.
+        kind: "kl" = sum_c q log(q / p), the divergence of the student p from the teacher q; "absolute" = sum_c q |log(q / p)|, M2SKD's, which no two
+            classes can cancel in.
+        floor: rows whose value is not above it are left out (M2SKD: 0.01).
+    """
+    log_p, log_q = F.log_softmax(student / temperature, 1), F.log_softmax(teacher.detach() / temperature, 1)
+    ratio = log_q - log_p
+    values = (log_q.exp() * (ratio.abs() if kind == "absolute" else ratio)).sum(1)
+    return _mean_above(values, floor)
+
+
+def _mean_above(values, floor):
+    kept = values[values > floor] if floor > 0 else values
+    return kept.mean() if len(kept) else values.sum() * 0.0
+
+
+def affinity_error(student, teacher, groups, most):
+    """Mean absolute difference of the cosines between all rows of a group, summed over the groups (M2SKD's affinity, methods D.3).
+
+    Args:
+        student, teacher: (M, D).
+        groups: (M,) int64; rows of one value are compared with one another, rows below 0 with none.
+        most: rows of a group that are compared, drawn at random where there are more: the cost grows with their square.
+    """
+    total = student.sum() * 0.0
+    student, teacher = F.normalize(student, dim=1), F.normalize(teacher.detach(), dim=1)
+    for group in groups[groups >= 0].unique():
+        rows = (groups == group).nonzero()[:, 0]
+        if len(rows) > most:
+            rows = rows[torch.randperm(len(rows), device="cpu")[:most].to(rows.device)]
+        ours, theirs = student[rows], teacher[rows]
+        total = total + (ours @ ours.T - theirs @ theirs.T).abs().mean()
+    return total
