@@ -103,7 +103,7 @@ def range_image(scan, lidar, size):
     azimuth = np.arctan2(scan.points[:, 1], scan.points[:, 0])
     column = ((np.pi - azimuth) / (2 * np.pi) * width).astype(int).clip(0, width - 1)
     order = np.argsort(-np.linalg.norm(scan.points, axis=1))
-    nearness = 1 - np.linalg.norm(scan.points, axis=1)[order] / lidar.reach
+    nearness = np.clip(1 - np.linalg.norm(scan.points, axis=1)[order] / lidar.reach, 0, 1)  # noise reaches further than the sensor
     image = np.tile(np.array(BACKGROUND, np.uint8), (len(lidar.elevation), width, 1))
     color = np.stack([255 * nearness**1.5, 255 * nearness**3, 90 + 100 * nearness], axis=1)
     image[scan.ring[order], column[order]] = color.clip(0, 255)
