@@ -1,4 +1,4 @@
-"""Draw what `cmdfusion bench sparse` measured: cost of a layer against channels, cost of a network against the number of points.
+"""Draw what `cmdfusion bench sparse` measured: a layer against its channels (time, and its share of sgemm), networks against the number of points.
 
     cmdfusion bench sparse --points 10000 30000 100000 300000 1000000 --networks small spv_pyramid --json sparse.json
     python benchmarks/sparse.py sparse.json sparse.png
@@ -11,6 +11,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+COLOURS = {"cpu": "tab:blue", "cpu-torch": "tab:cyan", "torch": "tab:gray", "spconv": "tab:orange", "torchsparse": "tab:red"}
+
 
 def main():
     """Read rows, write a picture."""
@@ -18,27 +20,38 @@ def main():
     parser.add_argument("json", type=Path, help="file written by cmdfusion bench sparse --json")
     parser.add_argument("picture", type=Path, help="PNG to write")
     args = parser.parse_args()
-    rows = json.loads(args.json.read_text())["rows"]
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    facts = json.loads(args.json.read_text())
+    inputs = facts["inputs"]
+    largest = max(inputs, key=lambda name: inputs[name]["points"])
+    layers = [row for row in facts["rows"] if row["case"].startswith("layer") and row["input"] == largest]
+    networks = {row["case"] for row in facts["rows"] if row["case"].startswith("network")}
+    figure = Figure(figsize=(6 * (2 + len(networks)), 5), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    largest = max(row["points"] for row in rows)
-    layers = [row for row in rows if row["case"].startswith("layer") and row["points"] == largest]
-    draw(left, layers, lambda row: int(row["case"].partition("=")[2]), f"channels of a submanifold layer, {largest} points")
-    draw(right, [row for row in rows if row["case"].startswith("network")], lambda row: row["points"], "points of the cloud")
-    figure.savefig(args.picture, dpi=120)
+    axes = figure.subplots(1, 2 + len(networks), squeeze=False)[0]
+    words = f"channels of a submanifold layer, {inputs[largest]['voxels']} voxels"
+    draw(axes[0], layers, lambda row: int(row["case"].partition("=")[2]), words, "ms")
+    draw(axes[1], layers, lambda row: int(row["case"].partition("=")[2]), words, "fraction_of_sgemm")
+    for place, case in zip(axes[2:], sorted(networks), strict=True):
+        place.set_title(case)
+        draw(place, [row for row in facts["rows"] if row["case"] == case], lambda row: inputs[row["input"]]["points"], "points of the cloud", "ms")
+    figure.savefig(args.picture, dpi=100)
 
 
-def draw(axes, rows, place, label):
-    """One line for each case without its size, backend and number of threads, both axes logarithmic."""
+def draw(axes, rows, place, label, value):
+    """One line for each backend; axes logarithmic, fractions linear."""
     lines = {}
     for row in rows:
-        name = f"{row['case'].partition(' C=')[0]}, {row['backend']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
-        lines.setdefault(name, []).append((place(row), row["ms"]))
+        lines.setdefault(row["backend"], []).append((place(row), row[value]))
     for name, points in lines.items():
-        axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=name)
-    axes.set(xlabel=label, ylabel="milliseconds")
-    axes.grid(which="both", alpha=0.3)
+        kind, _, threads = name.partition(" x")
+        style = {"color": COLOURS.get(kind, "black"), "linestyle": "--" if threads else "-"}
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=f"{kind}, {threads or 1} thread{'s' if threads else ''}", **style)
+    axes.set(xlabel=label, xscale="log", ylabel="milliseconds" if value == "ms" else "share of the sgemm rate measured beside it")
+    axes.set_yscale("log" if value == "ms" else "linear")
+    ticks = sorted({place(row) for row in rows})
+    axes.set_xticks(ticks, [f"{tick // 1000} k" if tick >= 10_000 else str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
     if lines:
         axes.legend(fontsize=8)
 

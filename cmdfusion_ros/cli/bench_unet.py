@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from cmdfusion_ros.sparse import native
 from cmdfusion_ros.sparse.conv import gather_multiply_sum
 from cmdfusion_ros.sparse.cpu import FoldedConv, convolve
 from cmdfusion_ros.sparse.tensor import KernelMaps, SparseTensor
@@ -172,6 +173,16 @@ class CpuEngine(TorchEngine):
 
     def close(self):
         self._workers.close()
+
+
+class CpuTorchEngine(CpuEngine):
+    """The fast path as it is where no compiler was there: torch and numpy alone."""
+
+    name = "cpu-torch"
+
+    def conv(self, name, kind, x, slope, skip):
+        with native.switched_off():
+            return super().conv(name, kind, x, slope, skip)
 
 
 def gmacs_of(layers, voxel_coords):

@@ -20,7 +20,7 @@ class RunRecord:
     def __init__(self, labelled_topic, status_topic, num_clouds):
         self.num_clouds = num_clouds
         self._labelled_topic, self._status_topic = labelled_topic, status_topic
-        self.sent, self.returned, self.modes = {}, {}, {}  # by header stamp: wall ns, wall ns, mode
+        self.sent, self.returned, self.modes, self.stages = {}, {}, {}, {}  # by header stamp: wall ns, wall ns, mode, {stage of ~/status: ms}
         self.values = {}  # last values of the node's diagnostics of its pipeline and its synchroniser, {key: text}
 
     def take(self, event):
@@ -34,6 +34,7 @@ class RunRecord:
                 self.modes[event["stamp"]] = event["mode"]
         elif kind == "message" and topic == self._status_topic:
             self.modes[event["stamp"]] = event["mode"]
+            self.stages[event["stamp"]] = event.get("stages", {})
         elif kind == "message" and "parts" in event:
             for name, values in event["parts"].items():
                 if name.endswith((": pipeline", ": sync")):

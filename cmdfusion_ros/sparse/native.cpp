@@ -1,5 +1,6 @@
-// Compiled kernels of sparse convolution on a CPU: the same answers as cpu.py and neighbours.py give without them. native.py loads this and says what each is given.
-// No library, no Python, no threads, no state. Vectors are those of GCC and Clang, so one source serves every instruction set; which build runs is chosen at run time.
+// Compiled kernels of sparse convolution on a CPU: the same answers as cpu.py and neighbours.py give without them. native.py loads this and says what each
+// function is given.
+// No library, no Python, no threads, no state. Vectors are those of GCC and Clang, so one source serves every instruction set, chosen at run time.
 
 #include <cstdint>
 #include <cstring>
@@ -36,7 +37,7 @@ struct Vector {
 
 // out[out_row] += x[in_row] @ weight for ROWS pairs and VECTORS * LANES columns; all sums stay in registers. No output row comes twice within an offset.
 template <int LANES, int VECTORS, int ROWS>
-INLINE void tile(const float* x, int64_t x_step, int64_t channels, const float* weight, float* out, int64_t out_step, const int32_t* in_rows,
+INLINE void tile(const float* x, int64_t x_step, int64_t channels, const float* weight, int64_t w_step, float* out, int64_t out_step, const int32_t* in_rows,
                  const int32_t* out_rows) {
     typedef typename Vector<LANES>::type V;
     typedef typename Vector<LANES>::stored Stored;
@@ -46,7 +47,7 @@ INLINE void tile(const float* x, int64_t x_step, int64_t channels, const float* 
         in[r] = x + in_rows[r] * x_step;
         for (int v = 0; v < VECTORS; ++v) sum[r][v] = *(const Stored*)(out + out_rows[r] * out_step + v * LANES);
     }
-    for (int64_t k = 0; k < channels; ++k, weight += VECTORS * LANES) {
+    for (int64_t k = 0; k < channels; ++k, weight += w_step) {
         V w[VECTORS];
         for (int v = 0; v < VECTORS; ++v) w[v] = *(const Stored*)(weight + v * LANES);
         for (int r = 0; r < ROWS; ++r)
@@ -56,12 +57,12 @@ INLINE void tile(const float* x, int64_t x_step, int64_t channels, const float* 
         for (int v = 0; v < VECTORS; ++v) *(Stored*)(out + out_rows[r] * out_step + v * LANES) = sum[r][v];
 }
 
-// All pairs, for one panel of weights (channels, VECTORS * LANES).
+// All pairs, for one panel of weights (channels, VECTORS * LANES), whose rows lie w_step apart.
 template <int LANES, int VECTORS, int ROWS>
-INLINE void panel(const float* x, int64_t x_step, int64_t channels, const float* weight, float* out, int64_t out_step, Rows rows) {
+INLINE void panel(const float* x, int64_t x_step, int64_t channels, const float* weight, int64_t w_step, float* out, int64_t out_step, Rows rows) {
     int64_t p = 0;
 #define TILES(R) \
-    for (; p + R <= rows.count; p += R) tile<LANES, VECTORS, R>(x, x_step, channels, weight, out, out_step, rows.in + p, rows.out + p)
+    for (; p + R <= rows.count; p += R) tile<LANES, VECTORS, R>(x, x_step, channels, weight, w_step, out, out_step, rows.in + p, rows.out + p)
     TILES(ROWS);
     if (ROWS > 6) TILES(6);
     if (ROWS > 4) TILES(4);
@@ -70,8 +71,8 @@ INLINE void panel(const float* x, int64_t x_step, int64_t channels, const float*
 #undef TILES
 }
 
-// As many panels of VECTORS * LANES columns as are left from column `c` on. A panel is copied together first: 64 bytes from each row of a wide weight
-// would fall on few sets of the cache.
+// As many panels of VECTORS * LANES columns as are left from column `c` on. For many pairs a panel is copied together first: 64 bytes from each row of a wide
+// weight fall on few sets of the cache.
 template <int LANES, int VECTORS, int ROWS>
 INLINE void panels(int64_t& c, const float* x, int64_t channels, const float* weight, int64_t columns, float* out, Rows rows) {
     constexpr int64_t WIDE = LANES * VECTORS, CHUNK = 4096 / WIDE;  // 16 KB, half of a first-level cache
@@ -80,8 +81,9 @@ INLINE void panels(int64_t& c, const float* x, int64_t channels, const float* we
         for (int64_t first = 0; first < channels; first += CHUNK) {
             const int64_t count = channels - first < CHUNK ? channels - first : CHUNK;
             const float* source = weight + first * columns + c;
-            for (int64_t k = 0; k < count && columns != WIDE; ++k) std::memcpy(packed + k * WIDE, source + k * columns, WIDE * sizeof(float));
-            panel<LANES, VECTORS, ROWS>(x + first, channels, count, columns == WIDE ? source : packed, out + c, columns, rows);
+            const bool pack = columns != WIDE && rows.count > 4 * ROWS;
+            for (int64_t k = 0; k < count && pack; ++k) std::memcpy(packed + k * WIDE, source + k * columns, WIDE * sizeof(float));
+            panel<LANES, VECTORS, ROWS>(x + first, channels, count, pack ? packed : source, pack ? WIDE : columns, out + c, columns, rows);
         }
 }
 
