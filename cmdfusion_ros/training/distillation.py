@@ -33,7 +33,7 @@ class DistillSettings:
         "another view; average: the running average of the weights",
         choices=("own_images", "checkpoint", "published_images", "shared", "average"),
     )
-    path: str = setting("", "file of a frozen teacher, relative to the data folder")
+    path: str = setting("", "file of a frozen teacher, relative to the data folder, or to where training starts")
     match: str = setting(
         "pixel", "what is compared: points that an image sees, points of one raw row, or voxels of one place", choices=("pixel", "point", "voxel")
     )

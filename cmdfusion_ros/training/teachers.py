@@ -74,7 +74,8 @@ def open_teacher(settings, data_folder, model_config, class_map, device):
         FileNotFoundError, CheckpointError: no such file, or no network in it.
         ValueError: it knows other classes than the student and its logits are asked for.
     """
-    path = Path(data_folder) / settings.path
+    in_data = Path(data_folder) / settings.path
+    path = in_data if in_data.exists() else Path(settings.path)
     if settings.teacher == "published_images":
         network = BackboneTeacher(load_published_resnet(path), model_config.image_size)
         return FrozenTeacher(network.to(device), None, {"name": path.name})
