@@ -4,8 +4,8 @@
 
 A preset is the `model` section of a recipe. Each part runs in a process of its own, whose peak memory is that part's: an SPV encoder with a head, two branches
 with gates, the images, and so on. `step` is one scan forward, losses of all heads, backward and AdamW; `label` is Segmenter.segment, from a Frame to labels, in
-the form and with the threads that it takes by itself, median of some rounds after warm-up. Memory is that of the process (CPU; of which importing torch takes
-some 250 MB) or of the device (CUDA).
+the form that it takes by itself; medians of some rounds after warm-up. `CPU` is the time of all threads of the process: what is left to compare by where other
+programs use the machine too. Memory is that of the process (CPU; of which importing torch takes some 250 MB) or of the device (CUDA).
 """
 
 import argparse
@@ -70,11 +70,11 @@ def measure(config, num_points, num_cameras, device, threads, rounds):
     class_map, frame = load_class_map("street"), make_frame(num_points, num_cameras)
     torch.manual_seed(0)
     network = build_network(config, class_map.num_classes)
-    row = {"parameters": sum(p.numel() for p in network.parameters()), "points": frame.num_points, "label_ms": None, "label_mb": None}
+    row = {"parameters": sum(p.numel() for p in network.parameters()), "points": frame.num_points, "label_ms": None, "label_cpu_ms": None, "label_mb": None}
     if config.network != "image":  # it labels no scans
         segmenter = Segmenter(Checkpoint(network.state_dict(), config, class_map), device=device, cpu_threads=threads)
         row["backend"] = segmenter.backend
-        row["label_ms"] = _milliseconds(lambda: segmenter.segment(frame), device, rounds)
+        row["label_ms"], row["label_cpu_ms"] = _milliseconds(lambda: segmenter.segment(frame), device, rounds)
         row["label_mb"] = _peak_mb(device)
         del segmenter
     network = use_backend(network.to(device), choose_backend("auto", torch.device(device), training=True).name).train()
@@ -90,18 +90,21 @@ def measure(config, num_points, num_cameras, device, threads, rounds):
         sum(sum(pair) for pair in terms).backward()
         optimizer.step()
 
-    return {**row, "step_ms": _milliseconds(step, device, max(2, rounds // 2)), "step_mb": _peak_mb(device)}
+    row["step_ms"], row["step_cpu_ms"] = _milliseconds(step, device, max(2, rounds // 2))
+    return {**row, "step_mb": _peak_mb(device)}
 
 
 def _milliseconds(call, device, rounds):
-    times = []
+    """(elapsed, of all threads), medians of the rounds after the first."""
+    elapsed, used = [], []
     for _ in range(rounds + 1):
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         call()
         if device != "cpu":
             torch.cuda.synchronize()
-        times.append((time.perf_counter() - started) * 1e3)
-    return round(statistics.median(times[1:]), 1)
+        elapsed.append((time.perf_counter() - started) * 1e3)
+        used.append((time.process_time() - started_cpu) * 1e3)
+    return round(statistics.median(elapsed[1:]), 1), round(statistics.median(used[1:]), 1)
 
 
 def _peak_mb(device):
@@ -120,7 +123,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", metavar="FILE", help="write all rows here")
     args = parser.parse_args()
-    print(f"{'preset':<26}{'part':<14}{'cameras':>8}{'Mparam':>9}{'label ms':>10}{'MB':>8}{'step ms':>10}{'MB':>8}")
+    print(f"{'preset':<26}{'part':<14}{'cameras':>8}{'Mparam':>9}{'label ms':>10}{'CPU':>8}{'MB':>7}{'step ms':>10}{'CPU':>8}{'MB':>7}")
     rows, spawn = [], multiprocessing.get_context("spawn")
     for path in args.recipes:
         model = load_settings(Recipe, path).model
@@ -130,8 +133,10 @@ def main():
             with spawn.Pool(1) as process:
                 row = process.apply(measure, (config, args.points, cameras, args.device, args.threads, args.rounds))
             rows.append({"preset": Path(path).stem, "part": network, "cameras": cameras, **row})
-            label = f"{row['label_ms'] or '-':>10}{row['label_mb'] or '-':>8}"
-            print(f"{Path(path).stem:<26}{network:<14}{cameras:>8}{row['parameters'] / 1e6:>9.2f}{label}{row['step_ms']:>10}{row['step_mb']:>8}", flush=True)
+            times = "".join(
+                f"{row[f'{what}_ms'] or '-':>10}{row[f'{what}_cpu_ms'] or '-':>8}{row[f'{what}_mb'] or '-':>7}" for what in ("label", "step")
+            )
+            print(f"{Path(path).stem:<26}{network:<14}{cameras:>8}{row['parameters'] / 1e6:>9.2f}{times}", flush=True)
     if args.json:
         Path(args.json).write_text(json.dumps({"torch": torch.__version__, "device": args.device, "rows": rows}, indent=1) + "\n")
 
