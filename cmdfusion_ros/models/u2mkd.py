@@ -7,13 +7,14 @@ the images (`Output.knowledge`, `Output.pixels`); both are the business of train
 from torch import nn
 
 from cmdfusion_ros.models.gated_fusion import ScalarGatedFusion
-from cmdfusion_ros.models.image_encoder import SwiftDecoder
+from cmdfusion_ros.models.image_encoder import ImageEncoder
 from cmdfusion_ros.models.image_network import PixelHead
 from cmdfusion_ros.models.imputer import Imputer, impute_voxels
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
-from cmdfusion_ros.models.resnet import ResNet
 from cmdfusion_ros.models.spv_unet import DOWN_WIDTHS, SpvUnet
 from cmdfusion_ros.models.views import gather, make_views, splat
+
+HEAD_FACTOR = 4  # width of the maps of the pixel head, which is for training alone, in multiples of the stem's: 128 in the paper
 
 
 class U2mkd(SpvUnet):
@@ -26,25 +27,23 @@ class U2mkd(SpvUnet):
         channels, num_classes: see SpvUnet.
         image_size: (width, height) that images are resized to.
         image_depth, stem_stride: see ResNet; stem_stride 1 in U2MKD.
-        image_channels: width of the maps of the pixel head, which is for training alone.
     """
 
-    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2, image_channels=128):
+    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2):
         super().__init__(channels, num_classes)
         self.image_size = tuple(image_size)
-        self.backbone = ResNet(image_depth, stem_stride)
+        self.images = ImageEncoder(image_depth, HEAD_FACTOR * channels, stem_stride)
         widths = [channels * factor for factor in DOWN_WIDTHS]
-        pairs = list(zip(widths, self.backbone.channels, strict=True))
+        pairs = list(zip(widths, self.images.backbone.channels, strict=True))
         self.to_images = nn.ModuleList(ScalarGatedFusion(pixel, point) for point, pixel in pairs)
         self.imputers = nn.ModuleList(Imputer(point, pixel) for point, pixel in pairs)
         self.to_voxels = nn.ModuleList(ScalarGatedFusion(point, pixel) for point, pixel in pairs)
-        self.decoder = SwiftDecoder(self.backbone.channels, image_channels)
-        self.pixel_head = PixelHead(image_channels, num_classes)
+        self.pixel_head = PixelHead(HEAD_FACTOR * channels, num_classes)
 
     def forward(self, batch):
         """Batch -> Output with `deep` and `camera_mask`; in training mode also with `auxiliary` (the answer of the images), `knowledge` and `pixels`."""
-        views = make_views(batch, self.image_size)
-        image = self.backbone.stem(views.images) if len(views.images) else None
+        views, resnet = make_views(batch, self.image_size), self.images.backbone
+        image = resnet.stem(views.images) if len(views.images) else None
         x = self.stem(self.embedding(batch))
         encoded, maps, guesses, seen = [x], [], [], []
         for number, stage in enumerate(self.down):
@@ -52,7 +51,7 @@ class U2mkd(SpvUnet):
             guess = self.imputers[number](x.features)
             guesses.append(ScaleFeatures(x.stride, guess))
             if image is not None:
-                image = self._with_points(number, self.backbone.layers[number](image), x, views, batch)
+                image = self._with_points(number, resnet.layers[number](image), x, views, batch)
                 maps.append(image)
                 seen.append(gather(image, views.chosen))
                 guess = impute_voxels(guess, seen[-1], views.chosen.point_rows, batch.scale(x.stride))
@@ -63,7 +62,7 @@ class U2mkd(SpvUnet):
             return Output(rows, point_to_row, deep=deep, camera_mask=views.camera_mask)
         auxiliary, pixels = (), None
         if image is not None:
-            auxiliary = (self.pixel_head(self.decoder(maps)[0], views),)
+            auxiliary = (self.pixel_head(self.images.decoder(maps)[0], views),)
             pixels = PixelFeatures(views.chosen.point_rows, tuple(seen))
         return Output(rows, point_to_row, auxiliary=auxiliary, knowledge=tuple(guesses), pixels=pixels, deep=deep, camera_mask=views.camera_mask)
 

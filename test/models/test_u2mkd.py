@@ -145,7 +145,7 @@ def test_its_parts_have_the_sizes_of_the_papers():
     with torch.device("meta"):
         network = build_network(ModelConfig(network="u2mkd", channels=32), 17)
     parts = {name: sum(p.numel() for p in module.parameters()) / 1e6 for name, module in network.named_children()}
-    assert 11.7 < parts["backbone"] + parts["decoder"] + parts["pixel_head"] < 11.9 and parts["down"] + parts["up"] < 21.8
+    assert 11.7 < parts["images"] + parts["pixel_head"] < 11.9 and parts["down"] + parts["up"] < 21.8
     assert parts["to_images"] + parts["to_voxels"] + parts["imputers"] < 2.0
 
 
