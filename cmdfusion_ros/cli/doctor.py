@@ -92,7 +92,19 @@ def network_findings():
         Finding(GOOD, "classes", f"{segmenter.class_map.name}: {', '.join(segmenter.class_map.names)}"),
         Finding(GOOD, "device", f"auto takes {segmenter.device}"),
         Finding(GOOD, "sparse backend", f"auto takes {segmenter.backend}: {segmenter.backend_reason}"),
+        *backend_findings(segmenter.device, segmenter.backend),
     ]
+
+
+def backend_findings(device, taken):
+    """The sparse backends that are not taken: what each is, and why it cannot run where it cannot."""
+    from cmdfusion_ros.sparse.backends import describe_backends
+
+    found = []
+    for name, what, problem in describe_backends(device):
+        if name != taken:
+            found.append(Finding(GOOD, f"  {name}", what) if problem is None else Finding(MISSING, f"  {name}", f"{what}; not here: {problem}"))
+    return found
 
 
 def ros_findings():

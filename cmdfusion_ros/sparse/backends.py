@@ -1,10 +1,12 @@
 """The door to the backends of sparse convolution: which can run here, which is taken, and why."""
 
 import functools
+import importlib.util
 from typing import NamedTuple
 
 import torch
 
+from cmdfusion_ros.sparse import native
 from cmdfusion_ros.sparse.conv import SparseConvolution, StridedConv, SubmanifoldConv, TransposedConv, autograd_function
 from cmdfusion_ros.sparse.tensor import KernelMaps
 
@@ -13,7 +15,9 @@ BACKENDS = {
     "torch": "plain torch, any device, trains: the reference",
     "cpu": "blocks of rows on threads of our own, CPU, inference only",
     "triton": "fused kernels, CUDA, trains",
+    "torchsparse": "torchsparse 2.0 or 2.1 where it is installed, CUDA, trains",
 }
+ON_CUDA = ("triton", "torchsparse")  # fastest first, by design: not measured on GPU
 
 
 class Choice(NamedTuple):
@@ -39,9 +43,14 @@ def choose_backend(name, device, training=False):
     """
     if name == "auto":
         if device.type == "cpu":
-            return Choice("torch", "the one that trains on a CPU") if training else Choice("cpu", "the fastest on a CPU")
-        problem = problem_with("triton", device, training)
-        return Choice("triton", "the fastest on CUDA, and its check passed") if problem is None else Choice("torch", f"triton is not taken: {problem}")
+            return Choice("torch", "the one that trains on a CPU") if training else Choice("cpu", f"the fastest on a CPU, {_kernels()}")
+        problems = []
+        for candidate in ON_CUDA:
+            problem = problem_with(candidate, device, training)
+            if problem is None:
+                return Choice(candidate, "; ".join([*problems, f"{candidate} is the fastest that works: its check passed"]))
+            problems.append(f"{candidate} is not taken: {problem}")
+        return Choice("torch", "; ".join(problems))
     if name not in BACKENDS:
         raise ValueError(f"backend: expected one of auto, {', '.join(BACKENDS)}, got {name!r}")
     problem = problem_with(name, device, training)
@@ -56,16 +65,28 @@ def problem_with(name, device, training=False):
         if device.type != "cpu":
             return f"the device is {device}"
         return "it has no gradients" if training else None
-    if name == "triton":
-        return "it needs CUDA" if device.type != "cuda" else _triton_problem(device)
+    if name in ON_CUDA:
+        return "it needs CUDA" if device.type != "cuda" else _failed_check(name, device)
     return None
 
 
+def describe_backends(device):
+    """[(name, what it is, why it cannot run on this device or None)] of every backend."""
+    return [(name, f"{what}; {_kernels()}" if name == "cpu" else what, problem_with(name, device)) for name, what in BACKENDS.items()]
+
+
+def _kernels():
+    kernels = native.kernels()
+    return f"with compiled kernels for {kernels.instruction_set}" if kernels else f"without compiled kernels ({native.why_not()})"
+
+
 @functools.cache
-def _triton_problem(device):
-    """Compile and run one small convolution and its gradients, and compare them with the reference."""
+def _failed_check(name, device):
+    """Run one small convolution and its gradients, and compare them with the reference: what is wrong, or None."""
+    if importlib.util.find_spec(name) is None:
+        return f"{name} is not installed"
     try:
-        function = autograd_function("triton")
+        function = autograd_function(name)
         row = torch.arange(40, dtype=torch.int32, device=device)[:, None]
         kernel_map = KernelMaps({1: torch.cat([torch.zeros_like(row), row // 8, row % 8, torch.zeros_like(row)], 1)}).submanifold(1, 3)
         generator = torch.Generator().manual_seed(0)
@@ -77,15 +98,13 @@ def _triton_problem(device):
         for ours, reference in zip((results[0], *gradients[0]), (results[1], *gradients[1]), strict=True):
             if not torch.allclose(ours, reference, rtol=1e-2, atol=1e-2 * float(reference.detach().abs().max())):
                 return "its results differ from the reference"
-    except ImportError:
-        return "triton is not installed"
-    except Exception as error:  # whatever a missing compiler or an old driver raises: the reference still works
+    except Exception as error:  # whatever a missing compiler, an old driver or another version raises: the reference still works
         return f"it fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return None
 
 
 def use_backend(network, name):
-    """Let every sparse convolution in a network run on "torch" or "triton"; returns the network."""
+    """Let every sparse convolution in a network run on "torch", "triton" or "torchsparse"; returns the network."""
     for module in network.modules():
         if isinstance(module, (SubmanifoldConv, StridedConv, TransposedConv)):
             module.backend = name

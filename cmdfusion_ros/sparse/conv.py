@@ -4,6 +4,7 @@ Weights are (K, in_channels, out_channels), offsets numbered as in `neighbours`.
 `weight.reshape(k, k, k, C_in, C_out).permute(4, 3, 0, 1, 2)` in conv3d, `.permute(3, 4, 0, 1, 2)` in conv_transpose3d.
 """
 
+import functools
 import math
 
 import torch
@@ -69,12 +70,17 @@ def gather_multiply_sum(features, weight, kernel_map):
     return kernel_map.by_output.sum(products)
 
 
+@functools.cache
 def autograd_function(backend):
-    """The function (features, weight, kernel_map) of a backend that trains: "torch" or "triton"."""
+    """The function (features, weight, kernel_map) of a backend that trains: "torch", "triton" or "torchsparse"."""
     if backend == "triton":
         from cmdfusion_ros.sparse.triton_backend import TritonConvolution  # imports triton, which not every machine has
 
         return TritonConvolution
+    if backend == "torchsparse":
+        from cmdfusion_ros.sparse.torchsparse_backend import convolution_function  # imports torchsparse, as above
+
+        return convolution_function()
     return SparseConvolution
 
 

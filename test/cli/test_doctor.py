@@ -22,6 +22,13 @@ def test_the_network_section_names_weights_classes_device_and_backend():
     assert "road" in findings["classes"].words and "auto takes" in findings["device"].words and "auto takes" in findings["sparse backend"].words
 
 
+def test_the_backends_that_are_not_taken_are_listed_with_why():
+    findings = {finding.subject.strip(): finding for finding in doctor.network_findings()}
+    others = {"torch", "cpu", "triton", "torchsparse"} - {findings["sparse backend"].words.split()[2].rstrip(":")}
+    assert others <= findings.keys()
+    assert all(findings[name].level != doctor.BAD for name in others)
+
+
 def test_missing_weights_are_bad_and_say_what_to_do(monkeypatch, tmp_path):
     from cmdfusion_ros import inference
 

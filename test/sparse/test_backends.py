@@ -26,20 +26,33 @@ def test_auto_takes_the_fast_path_on_a_cpu_and_the_reference_to_train_there():
     assert choose_backend("auto", CPU, training=True).name == "torch"
 
 
-def test_auto_takes_triton_on_cuda_where_its_check_passes_and_says_why_not_where_it_fails(monkeypatch):
-    monkeypatch.setattr(backends, "_triton_problem", lambda device: None)
-    assert choose_backend("auto", CUDA) == ("triton", "the fastest on CUDA, and its check passed")
-    monkeypatch.setattr(backends, "_triton_problem", lambda device: "triton is not installed")
-    assert choose_backend("auto", CUDA) == ("torch", "triton is not taken: triton is not installed")
+def test_auto_takes_the_first_on_cuda_whose_check_passes_and_says_why_the_others_are_not_taken(monkeypatch):
+    problems = {"triton": None, "torchsparse": None}
+    monkeypatch.setattr(backends, "_failed_check", lambda name, device: problems[name])
+    assert choose_backend("auto", CUDA) == ("triton", "triton is the fastest that works: its check passed")
+    problems["triton"] = "triton is not installed"
+    expected = "triton is not taken: triton is not installed; torchsparse is the fastest that works: its check passed"
+    assert choose_backend("auto", CUDA, training=True) == ("torchsparse", expected)
+    problems["torchsparse"] = "it fails"
+    assert choose_backend("auto", CUDA) == ("torch", "triton is not taken: triton is not installed; torchsparse is not taken: it fails")
+
+
+def test_every_backend_is_described_with_why_it_cannot_run():
+    described = {name: (what, problem) for name, what, problem in backends.describe_backends(CPU)}
+    assert described.keys() == backends.BACKENDS.keys()
+    assert described["torch"][1] is None and described["cpu"][1] is None
+    assert described["triton"][1] == described["torchsparse"][1] == "it needs CUDA"
+    assert "compiled kernels" in described["cpu"][0] and "compiled kernels" in choose_backend("auto", CPU).reason
 
 
 @pytest.mark.parametrize(
     ("name", "device", "training", "message"),
     [
-        ("fast", CPU, False, "expected one of auto, torch, cpu, triton, got 'fast'"),
+        ("fast", CPU, False, "expected one of auto, torch, cpu, triton, torchsparse, got 'fast'"),
         ("cpu", CUDA, False, "'cpu' asked for, but the device is cuda; use auto or torch"),
         ("cpu", CPU, True, "'cpu' asked for, but it has no gradients"),
         ("triton", CPU, False, "'triton' asked for, but it needs CUDA"),
+        ("torchsparse", CPU, True, "'torchsparse' asked for, but it needs CUDA"),
     ],
 )
 def test_a_backend_that_cannot_run_is_an_error_that_says_why(name, device, training, message):
@@ -49,15 +62,28 @@ def test_a_backend_that_cannot_run_is_an_error_that_says_why(name, device, train
 
 def test_the_check_of_triton_passes_where_it_works():
     pytest.importorskip("triton", reason="triton is not installed")
-    assert backends._triton_problem.__wrapped__(CUDA if torch.cuda.is_available() else CPU) is None
+    assert backends._failed_check.__wrapped__("triton", CUDA if torch.cuda.is_available() else CPU) is None
 
 
-def test_the_check_of_triton_names_what_fails(monkeypatch):
+def test_the_check_names_what_fails(monkeypatch):
     def broken(backend):
         raise RuntimeError("no C compiler\nlong story")
 
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None if name == "torchsparse" else name)
+    assert backends._failed_check.__wrapped__("torchsparse", CPU) == "torchsparse is not installed"
     monkeypatch.setattr(backends, "autograd_function", broken)
-    assert backends._triton_problem.__wrapped__(CPU) == "it fails: RuntimeError: no C compiler"
+    assert backends._failed_check.__wrapped__("triton", CPU) == "it fails: RuntimeError: no C compiler"
+
+
+def test_the_check_finds_wrong_results(monkeypatch):
+    class Wrong:
+        @staticmethod
+        def apply(features, weight, kernel_map):
+            return backends.SparseConvolution.apply(features, weight.flip(0), kernel_map)
+
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(backends, "autograd_function", lambda backend: Wrong)
+    assert backends._failed_check.__wrapped__("triton", CPU) == "its results differ from the reference"
 
 
 def test_a_network_is_moved_to_a_backend_as_a_whole():
