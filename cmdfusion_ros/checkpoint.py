@@ -73,8 +73,16 @@ def save_checkpoint(path, network, model_config, class_map, card):
         model_config, class_map: as in Checkpoint.
         card: plain JSON values.
     """
-    path = Path(path)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    _write(Path(path), {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, model_config, class_map, card)
+
+
+def replace_card(path, card):
+    """Give a checkpoint file another card; errors as of `load_checkpoint`."""
+    checkpoint = load_checkpoint(path)
+    _write(Path(path), checkpoint.weights, checkpoint.model_config, checkpoint.class_map, card)
+
+
+def _write(path, weights, model_config, class_map, card):
     metadata = {
         "format_version": str(FORMAT_VERSION),
         "model_config": json.dumps(settings_to_dict(model_config)),

@@ -80,16 +80,31 @@ class Segmenter:
         if frame.num_points == 0:
             return Prediction(np.zeros(0, np.uint8), np.zeros(0, np.float32), np.zeros(0, np.uint32))
         with self._lock, torch.inference_mode():
-            if self._torch_threads and torch.get_num_threads() != self._torch_threads:
-                torch.set_num_threads(self._torch_threads)  # of the calling thread, so it cannot be set once for all
-            output = self._network(make_batch([frame], self._grid, self.device))
+            output = self._answer(frame)
             highest, row_labels = output.row_logits.max(1)
             row_confidence = 1 / torch.exp(output.row_logits - highest[:, None]).sum(1)  # the softmax at its maximum
             labels = row_labels.to(torch.uint8).index_select(0, output.point_to_row).cpu().numpy()
             confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
-        seen = output.camera_mask
-        camera_mask = np.zeros(frame.num_points, np.uint32) if seen is None else seen.cpu().numpy().astype(np.uint32)
-        return Prediction(labels, confidence, camera_mask)
+        return Prediction(labels, confidence, _camera_mask(output, frame))
+
+    def probabilities(self, frame):
+        """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask): for whoever averages over several answers."""
+        if frame.num_points == 0:
+            return np.zeros((0, self.class_map.num_classes), np.float32), np.zeros(0, np.uint32)
+        with self._lock, torch.inference_mode():
+            output = self._answer(frame)
+            rows = torch.softmax(output.row_logits, 1).index_select(0, output.point_to_row).cpu().numpy()
+        return rows, _camera_mask(output, frame)
+
+    def _answer(self, frame):
+        if self._torch_threads and torch.get_num_threads() != self._torch_threads:
+            torch.set_num_threads(self._torch_threads)  # of the calling thread, so it cannot be set once for all
+        return self._network(make_batch([frame], self._grid, self.device))
+
+
+def _camera_mask(output, frame):
+    seen = output.camera_mask
+    return np.zeros(frame.num_points, np.uint32) if seen is None else seen.cpu().numpy().astype(np.uint32)
 
 
 def _backend_of(network, name, device):

@@ -1,27 +1,38 @@
-"""`cmdfusion evaluate CHECKPOINT --data DIR --sequences 08`: score a checkpoint on labelled scans by the rule of the benchmarks."""
+"""`cmdfusion evaluate CHECKPOINT --data DIR --sequences 08`: score a checkpoint on labelled scans by the rule of the benchmarks.
+
+Several checkpoints (of one network trained with several seeds) give the mean and how far they lie apart.
+"""
 
 import json
 from pathlib import Path
 
 from tqdm import tqdm
 
-from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.checkpoint import load_checkpoint, replace_card
+from cmdfusion_ros.config import settings_from_dict
+from cmdfusion_ros.data.input_views import ViewSettings
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.metrics import score
+from cmdfusion_ros.training.evaluation import TEST_TIME_CHANGES, evaluate, spread
 from cmdfusion_ros.training.provenance import scans_seen
 from cmdfusion_ros.training.recipe import DataSettings
+from cmdfusion_ros.training.samples import shown
+from cmdfusion_ros.training.score_page import write_page
 
 
 def add_parser(subparsers):
     parser = subparsers.add_parser("evaluate", help="score a checkpoint", description=__doc__)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file of cmdfusion train")
+    parser.add_argument("checkpoints", metavar="CHECKPOINT", nargs="+", help=".safetensors files of cmdfusion train")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder in the SemanticKITTI layout: DIR/sequences/00/velodyne or DIR/00/velodyne")
     parser.add_argument("--dataset", default="semantic_kitti", help="whose raw ids the label files hold (default: semantic_kitti)")
     parser.add_argument("--sequences", required=True, nargs="+", metavar="NAME", help="sequence folders to score")
     parser.add_argument("--first-scan", type=int, default=0, metavar="N", help="lowest scan number (default: 0)")
     parser.add_argument("--last-scan", type=int, default=999999, metavar="N", help="highest scan number (default: all)")
-    parser.add_argument("--images", action="store_true", help="give the network the camera images too")
+    parser.add_argument("--images", action="store_true", help="give the network the camera images too; also tells points in view from others")
+    parser.add_argument("--tta", choices=tuple(TEST_TIME_CHANGES), default="none", help="average over changed scans, and say so (default: none)")
+    parser.add_argument("--subsets", type=int, default=6, metavar="N", help="subsets of the cameras scored for each number of live ones (default: 6)")
     parser.add_argument("--json", metavar="FILE", help="write the scores here")
+    parser.add_argument("--page", metavar="FILE.html", help="write them as a page with plots")
+    parser.add_argument("--keep", action="store_true", help="write them into the checkpoint's card as `evaluation`")
     parser.add_argument("--allow-trained", action="store_true", help="score scans that the checkpoint was trained on too; the result then says so")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     return parser
@@ -29,32 +40,46 @@ def add_parser(subparsers):
 
 def run(args):
     """Score and print a table; returns 0."""
-    checkpoint = load_checkpoint(args.checkpoint)
+    results = [_evaluate(path, args) for path in args.checkpoints]
+    if len({result["class_map"] for result in results}) > 1:
+        raise ValueError(f"checkpoints of different classes ({', '.join(sorted({result['class_map'] for result in results}))}) have no mean; score them singly")
+    result = spread(results)
+    _print_table(result)
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+    if args.page:
+        write_page(args.page, result)
+    if args.keep:
+        for path, own in zip(args.checkpoints, results, strict=True):
+            replace_card(path, {**load_checkpoint(path).card, "evaluation": own})
+    return 0
+
+
+def _evaluate(path, args):
+    checkpoint = load_checkpoint(path)
     data = DataSettings(
         dataset=args.dataset, sequences=tuple(args.sequences), first_scan=args.first_scan, last_scan=args.last_scan, images=args.images
     )
-    scans = data.open(args.data, checkpoint.class_map)
+    view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
+    scans = data.open(args.data, checkpoint.class_map, poses=view.kind != "single")
     trained_on = sorted(set(scans.names) & scans_seen(checkpoint.card))
     if trained_on and not args.allow_trained:
         raise ValueError(
-            f"{args.checkpoint} was trained on {len(trained_on)} of these {len(scans)} scans ({trained_on[0]}, ...); "
+            f"{path} was trained on {len(trained_on)} of these {len(scans)} scans ({trained_on[0]}, ...); "
             "choose others with --sequences, --first-scan, --last-scan, or pass --allow-trained"
         )
-    segmenter = Segmenter(checkpoint, device=args.device)
-    scores = score(segmenter.segment, tqdm(scans, total=len(scans), unit="scan"), checkpoint.class_map)
-    result = {
-        "checkpoint": Path(args.checkpoint).name,
+    frames = tqdm(shown(scans, view, checkpoint.class_map), total=len(scans), unit="scan")
+    scores = evaluate(Segmenter(checkpoint, device=args.device), frames, args.tta, args.subsets)
+    return {
+        "checkpoint": Path(path).name,
         "class_map": checkpoint.class_map.name,
         "scans": list(scans.names),
         "trained_on": trained_on,
         "allow_trained": args.allow_trained,
         "images": args.images,
-        **scores.to_dict(),
+        "view": view.kind,
+        **scores,
     }
-    _print_table(result)
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
-    return 0
 
 
 def _print_table(result):
@@ -68,6 +93,15 @@ def _print_table(result):
     print(f"{'mean':<16}{num_points:>12}{_percent(result['miou']):>8}{_percent(mean_chance):>8}   {rest}")
     for ring, entry in result["by_distance"].items():
         print(f"{ring + ' m':<16}{entry['points']:>12}{_percent(entry['miou']):>8}")
+    for number, entry in result["by_live_cameras"].items():
+        print(f"{number + ' cameras':<16}{entry['points']:>12}{_percent(entry['miou']):>8}")
+    for what in ("in_view", "out_of_view"):
+        if result[what]["points"]:
+            print(f"{what.replace('_', ' '):<16}{result[what]['points']:>12}{_percent(result[what]['miou']):>8}")
+    if "spread" in result:
+        deviation = result["spread"]["standard_deviation"]["miou"]
+        print(f"mean of {result['spread']['checkpoints']} checkpoints; standard deviation of mIoU {_percent(deviation)}")
+    print(f"test-time changes: {result['tta']}")
     print("chance: the IoU of labels drawn at random, each class as often as these scans have it; mean over the classes that the other mean is over")
     if result["trained_on"]:
         print(f"NOTE: the checkpoint was trained on {len(result['trained_on'])} of these {len(result['scans'])} scans")

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.geometry.projection import project_points
 
 DISTANCES = (0.0, 10.0, 20.0, 30.0, 50.0, np.inf)  # metres; horizontal distance from the sensor
 NUM_CONFIDENCE_BINS = 15
@@ -105,14 +106,17 @@ class Scores:
     overall: ConfusionMatrix
     by_distance: tuple  # ConfusionMatrix of each ring of DISTANCES
     calibration: Calibration
+    in_view: ConfusionMatrix  # points that a camera of the frame sees
+    out_of_view: ConfusionMatrix
 
     @classmethod
     def empty(cls, class_map):
         rings = tuple(ConfusionMatrix(class_map.num_classes) for _ in DISTANCES[1:])
-        return cls(class_map, ConfusionMatrix(class_map.num_classes), rings, Calibration())
+        overall, inside, outside = (ConfusionMatrix(class_map.num_classes) for _ in range(3))
+        return cls(class_map, overall, rings, Calibration(), inside, outside)
 
     def add(self, frame, prediction):
-        """Count the Prediction of a Frame; ValueError where the Frame has no labels."""
+        """Count the Prediction of a Frame; ValueError where the Frame has no labels. A frame without views counts neither as in view nor as out of it."""
         if frame.labels is None:
             raise ValueError(f"frame {frame.name}: has no labels to score against")
         self.overall.add(frame.labels, prediction.labels)
@@ -122,9 +126,14 @@ class Scores:
         for matrix, (near, far) in zip(self.by_distance, pairwise(DISTANCES), strict=True):
             ring = (distance >= near) & (distance < far)
             matrix.add(frame.labels[ring], prediction.labels[ring])
+        if frame.views:
+            seen = seen_points(frame)
+            for matrix, mask in ((self.in_view, seen), (self.out_of_view, ~seen)):
+                matrix.add(frame.labels[mask], prediction.labels[mask])
 
     def to_dict(self):
-        """Plain values for JSON: miou, accuracy, ece; iou, chance and points by class name; by_distance by "near-far" in metres. NaN becomes None."""
+        """Plain values for JSON: miou, accuracy, ece; iou, chance and points by class name; by_distance by "near-far" in metres; in_view, out_of_view. NaN
+        becomes None."""
         names = self.class_map.names
         return {
             "miou": _plain(self.overall.miou),
@@ -133,11 +142,26 @@ class Scores:
             "chance": {name: _plain(value) for name, value in zip(names, self.overall.chance_iou, strict=True)},
             "points": {name: int(value) for name, value in zip(names, self.overall.points, strict=True)},
             "by_distance": {
-                f"{near:g}-{far:g}": {"miou": _plain(matrix.miou), "points": int(matrix.counts.sum())}
+                f"{near:g}-{far:g}": _summary(matrix)
                 for matrix, (near, far) in zip(self.by_distance, pairwise(DISTANCES), strict=True)
             },
+            "in_view": _summary(self.in_view),
+            "out_of_view": _summary(self.out_of_view),
             "ece": _plain(self.calibration.error),
         }
+
+
+def seen_points(frame):
+    """(N,) bool, the points of a Frame that fall into any of its views."""
+    points = frame.points if frame.measured_points is None else frame.measured_points
+    seen = np.zeros(len(points), bool)
+    for view in frame.views:
+        seen |= project_points(points, view.intrinsic, view.camera_from_lidar, view.image_size, view.distortion)[1]
+    return seen
+
+
+def _summary(matrix):
+    return {"miou": _plain(matrix.miou), "points": int(matrix.counts.sum())}
 
 
 def _plain(value):

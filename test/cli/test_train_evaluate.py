@@ -48,7 +48,8 @@ def run(data, tmp_path_factory):
 
 def evaluate(data, run, *options):
     arguments = ["--data", str(data), "--dataset", "pandaset", "--sequences", "01", "--device", "cpu", "--json", str(run.parent / "scores.json")]
-    code = main(["evaluate", str(run / "network.safetensors"), *arguments, *options])
+    checkpoints = [str(run / "network.safetensors"), *(option for option in options if option.endswith(".safetensors"))]
+    code = main(["evaluate", *checkpoints, *arguments, *(option for option in options if option not in checkpoints)])
     return code, json.loads((run.parent / "scores.json").read_text()) if code == 0 else None
 
 
@@ -97,3 +98,35 @@ def test_a_misspelt_setting_is_named(data, tmp_path, capsys):
 def test_a_missing_data_folder_is_named(run, tmp_path, capsys):
     code, _ = evaluate(tmp_path, run)
     assert code == 2 and "no sequence '01' with a velodyne folder; found none" in capsys.readouterr().err
+
+
+def test_the_scores_have_the_promised_keys_and_are_kept_in_the_checkpoint_and_on_a_page(data, run, tmp_path):
+    kept = tmp_path / "run" / "network.safetensors"
+    kept.parent.mkdir()
+    kept.write_bytes((run / "network.safetensors").read_bytes())
+    code, scores = evaluate(data, kept.parent, "--first-scan", "2", "--keep", "--page", str(tmp_path / "page.html"))
+    assert code == 0
+    assert {"miou", "iou", "points", "by_distance", "by_live_cameras", "ece", "tta", "trained_on"} <= set(scores)
+    assert scores["tta"] == "none" and scores["by_live_cameras"] == {"0": {"miou": scores["miou"], "points": 1000, "subsets": 2}}
+    assert load_checkpoint(kept).card["evaluation"] == scores
+    before, after = load_checkpoint(run / "network.safetensors"), load_checkpoint(kept)
+    assert all((before.weights[name] == after.weights[name]).all() for name in before.weights)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/png;base64") == 2 and "pandaset/01/000003" in page and "By live cameras" in page
+
+
+def test_several_checkpoints_give_a_mean_and_a_spread(data, run, tmp_path, capsys):
+    again = tmp_path / "again"
+    recipe = {**yaml.safe_load((run.parent / "recipe.yaml").read_text()), "seed": 1}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--data", str(data), "--out", str(again), "--device", "cpu", "--threads", "1"]) == 0
+    singles = [evaluate(data, folder, "--first-scan", "2")[1]["miou"] for folder in (run, again)]
+    code, scores = evaluate(data, run, str(again / "network.safetensors"), "--first-scan", "2")
+    assert code == 0 and scores["spread"]["mious"] == singles and scores["miou"] == pytest.approx(np.mean(singles), abs=1e-6)
+    assert scores["spread"]["standard_deviation"]["miou"] == pytest.approx(np.std(singles, ddof=1), abs=1e-6)
+    assert "mean of 2 checkpoints" in capsys.readouterr().out
+
+
+def test_averaging_over_changed_scans_is_named(data, run):
+    code, scores = evaluate(data, run, "--first-scan", "2", "--tta", "yaw12")
+    assert code == 0 and scores["tta"] == "yaw12" and scores["miou"] is not None
