@@ -2,7 +2,7 @@
 
 An implicit matrix product, output-stationary: a program owns a tile of output rows, walks the offsets that any of them has a neighbour under, gathers those
 rows and accumulates in float32. Rows with the same set of neighbours are put side by side (sorted by a bit mask of the offsets), so that few products meet
-empty cells.
+empty cells. Block sizes and warps of each layer's shape are timed once, on its first call.
 No atomics, so results repeat bit by bit. Kernels run on the CPU too through Triton's interpreter (TRITON_INTERPRET=1 set before triton is imported), for tests.
 """
 
@@ -16,6 +16,21 @@ BLOCK_ROWS = 64  # output rows of a tile: with 128, sorted masks waste a fifth m
 BLOCK_PAIRS = 64  # pairs that a step of the weight's gradient sums over
 SPLITS = 8  # programs that share the pairs of one offset in the weight's gradient; their parts are summed in order
 MAX_BLOCK_IN, MAX_BLOCK_OUT = 64, 128
+
+
+def _candidates(max_out):
+    """What is tried for any shape; `_fitting` leaves at most four of them."""
+    blocks_in, blocks_out = [16, 32, MAX_BLOCK_IN], [size for size in (16, 32, 64, 128) if size <= max_out]
+    return [triton.Config({"BLOCK_IN": i, "BLOCK_OUT": o}, num_warps=w, num_stages=3) for w in (4, 8) for i in blocks_in for o in blocks_out]
+
+
+def _fitting(configs, named_args, IN, OUT, **others):
+    """The candidates for a layer of IN x OUT channels: blocks that hold them all if they can, or half of that. One where there is no GPU to time them on."""
+    block_in = _block(IN, MAX_BLOCK_IN)
+    block_out = _block(OUT, max(config.kwargs["BLOCK_OUT"] for config in configs))
+    wanted = [(block_in, block_out, 4), (block_in, block_out, 8), (max(block_in // 2, 16), block_out, 4), (block_in, max(block_out // 2, 16), 4)]
+    fitting = [config for config in configs if (config.kwargs["BLOCK_IN"], config.kwargs["BLOCK_OUT"], config.num_warps) in wanted]
+    return fitting if torch.cuda.is_available() else fitting[-1:]
 
 
 class Table(NamedTuple):
@@ -51,6 +66,7 @@ def make_table(kernel_map):
     return Table(inputs, rows.int(), tile_masks.int(), firsts.int())
 
 
+@triton.autotune(_candidates(MAX_BLOCK_OUT), key=["IN", "OUT", "OFFSETS"], prune_configs_by={"early_config_prune": _fitting})
 @triton.jit
 def _convolve_kernel(
     features, weight, bias, skip, inputs, rows, tile_masks, out, num_out, slope,
@@ -86,6 +102,7 @@ def _convolve_kernel(
     tl.store(out + where, total.to(out.dtype.element_ty), mask=stored)
 
 
+@triton.autotune(_candidates(MAX_BLOCK_IN), key=["IN", "OUT", "OFFSETS"], prune_configs_by={"early_config_prune": _fitting})
 @triton.jit
 def _weight_gradient_kernel(
     features, gradient, in_rows, out_rows, firsts, parts,
@@ -128,13 +145,15 @@ def convolve(features, weight, kernel_map, bias=None, skip=None, slope=None):
     out = features.new_empty(kernel_map.num_out, out_channels)
     if out.numel() == 0:
         return out
-    block_in, block_out = _block(in_channels, MAX_BLOCK_IN), _block(out_channels, MAX_BLOCK_OUT)
-    grid = (len(table.tile_masks), triton.cdiv(out_channels, block_out))
+
+    def grid(chosen):
+        return (len(table.tile_masks), triton.cdiv(out_channels, chosen["BLOCK_OUT"]))
+
     _convolve_kernel[grid](
         features.contiguous(), weight.contiguous(), out if bias is None else bias, out if skip is None else skip.contiguous(),
         table.inputs, table.rows, table.tile_masks, out, kernel_map.num_out, 0.0 if slope is None else slope,
         IN=in_channels, OUT=out_channels, OFFSETS=num_offsets, HAS_BIAS=bias is not None, HAS_SKIP=skip is not None, HAS_SLOPE=slope is not None,
-        BLOCK_ROWS=BLOCK_ROWS, BLOCK_IN=block_in, BLOCK_OUT=block_out, PRECISION=_precision(),
+        BLOCK_ROWS=BLOCK_ROWS, PRECISION=_precision(),
     )  # fmt: skip
     return out
 
@@ -144,12 +163,14 @@ def weight_gradient(features, gradient, kernel_map):
     table = kernel_map.derived("triton table", lambda: make_table(kernel_map))
     num_offsets, in_channels, out_channels = len(kernel_map.counts), features.shape[1], gradient.shape[1]
     parts = features.new_empty(SPLITS, num_offsets, in_channels, out_channels, dtype=torch.float32)
-    block_in, block_out = _block(in_channels, MAX_BLOCK_IN), _block(out_channels, MAX_BLOCK_IN)
-    grid = (num_offsets * SPLITS, triton.cdiv(in_channels, block_in), triton.cdiv(out_channels, block_out))
+
+    def grid(chosen):
+        return (num_offsets * SPLITS, triton.cdiv(in_channels, chosen["BLOCK_IN"]), triton.cdiv(out_channels, chosen["BLOCK_OUT"]))
+
     _weight_gradient_kernel[grid](
         features.contiguous(), gradient.contiguous(), kernel_map.in_rows, kernel_map.out_rows, table.firsts, parts,
         IN=in_channels, OUT=out_channels, OFFSETS=num_offsets, SPLITS=SPLITS,
-        BLOCK_PAIRS=BLOCK_PAIRS, BLOCK_IN=block_in, BLOCK_OUT=block_out, PRECISION=_precision(),
+        BLOCK_PAIRS=BLOCK_PAIRS, PRECISION=_precision(),
     )  # fmt: skip
     return parts.sum(0)
 

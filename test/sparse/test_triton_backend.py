@@ -98,3 +98,15 @@ def test_no_voxels_give_no_rows():
     assert out.shape == (0, 4)
     out.sum().backward()
     assert not weight.grad.any()
+
+
+@pytest.mark.parametrize(("channels", "largest"), [((5, 19), (16, 32)), ((32, 32), (32, 32)), ((64, 96), (64, 128)), ((384, 256), (64, 128))])
+def test_blocks_that_are_tried_fit_the_channels(monkeypatch, channels, largest):
+    configs = triton_backend._candidates(triton_backend.MAX_BLOCK_OUT)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    tried = triton_backend._fitting(configs, {}, *channels, OFFSETS=27)
+    sizes = {(config.kwargs["BLOCK_IN"], config.kwargs["BLOCK_OUT"]) for config in tried}
+    assert largest in sizes and 2 <= len(tried) <= 4
+    assert all(largest[0] // 2 <= i <= largest[0] and largest[1] // 2 <= o <= largest[1] for i, o in sizes)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert len(triton_backend._fitting(configs, {}, *channels, OFFSETS=27)) == 1
