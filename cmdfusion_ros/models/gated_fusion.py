@@ -20,9 +20,9 @@ def frame_means(features, frame_index, num_points, num_frames):
     Returns:
         (B, C).
     """
-    weights = num_points[:, None].to(features.dtype)
+    weights = num_points[:, None].float()  # half a frame is more than 16 bits can count
     sums = scatter_sum(torch.cat([features * weights, weights], 1), frame_index, num_frames)
-    return sums[:, :-1] / sums[:, -1:].clamp(min=1)
+    return (sums[:, :-1] / sums[:, -1:].clamp(min=1)).to(features.dtype)
 
 
 class GatedFusion(nn.Module):

@@ -145,6 +145,22 @@ def test_one_image_is_enough_to_train_on():
     assert torch.isfinite(network(make_batch([make_frame(FRONT)], grid_of(config))).logits).all()
 
 
+def test_it_learns_one_small_scan_with_and_without_its_images():
+    torch.manual_seed(0)
+    frame = make_frame(FRONT, num_points=400)
+    truth = torch.from_numpy((frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0))
+    config = ModelConfig(network="flagship", channels=16, voxel_size=0.2, strides=(1, 2), image_size=(64, 32))
+    network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    for _ in range(18):
+        output = network(batch)
+        optimizer.zero_grad()
+        sum(torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)).backward()
+        optimizer.step()
+    output = network(batch)
+    assert len(output.auxiliary) == 2 and all((o.logits.argmax(1) == truth).float().mean() > 0.95 for o in (output, *output.auxiliary))
+
+
 def painted_wall(seed):
     """A wall 5 m ahead with squares painted on it that no geometry betrays, and for each point whether it is on a bright one."""
     rng = np.random.default_rng(seed)

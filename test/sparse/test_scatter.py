@@ -1,6 +1,7 @@
 """Scatter, gather and interpolation between points and voxels."""
 
 import numpy as np
+import pytest
 import torch
 
 from cmdfusion_ros.sparse.scatter import TrilinearMap, devoxelise_nearest, scatter_max, scatter_mean, scatter_sum
@@ -58,3 +59,10 @@ def test_trilinear_gradients_equal_finite_differences():
     points = torch.rand(5, 3, generator=torch.Generator().manual_seed(2)) * 4 - 2
     interpolation = TrilinearMap(points.double(), torch.zeros(5, dtype=torch.int64), coords)
     assert torch.autograd.gradcheck(interpolation.devoxelise, torch.randn(len(coords), 1, dtype=torch.float64, requires_grad=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_and_means_of_many_rows_are_true_in_16_bits(dtype):
+    values, index = torch.full((5000, 2), 3.0, dtype=dtype), torch.zeros(5000, dtype=torch.int64)
+    assert scatter_sum(values, index, 1).tolist() == [[torch.tensor(15000.0).to(dtype).item()] * 2]
+    assert scatter_mean(values, index, 2).tolist() == [[3.0, 3.0], [0.0, 0.0]]

@@ -1,0 +1,56 @@
+"""What holds for every network: its name builds it, its checkpoint builds it again, and 16 bits change little."""
+
+import numpy as np
+import pytest
+import torch
+
+from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.checkpoint import Checkpoint
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import ModelConfig
+from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.models import build_network, grid_of
+
+NETWORKS = ModelConfig.__dataclass_fields__["network"].metadata["choices"]
+STREET = load_class_map("street")
+
+
+def make_frame(seed=0, num_points=600):
+    rng = np.random.default_rng(seed)
+    image, intrinsic = rng.integers(0, 256, (24, 48, 3), np.uint8), np.array([[24.0, 0, 23.5], [0, 24, 11.5], [0, 0, 1]])
+    view = CameraView("front", image, intrinsic, np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]))
+    points = rng.normal(0, 3, (num_points, 3)).astype(np.float32)
+    return Frame(points, rng.random(num_points, dtype=np.float32), views=(view,))
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def trained(request):
+    """(config, network in evaluation mode whose normalisations have seen data, batch)."""
+    torch.manual_seed(0)
+    config = ModelConfig(network=request.param, channels=8, voxel_size=0.4, image_size=(64, 32))
+    network, batch = build_network(config, STREET.num_classes), make_batch([make_frame(), make_frame(1)], grid_of(config))
+    for _ in range(8):
+        network(batch)
+    return config, network.eval(), batch
+
+
+def test_a_checkpoint_builds_it_again(trained):
+    config, network, batch = trained
+    again = Checkpoint(network.state_dict(), config, STREET).build_network()
+    with torch.no_grad():
+        assert torch.equal(again(batch).row_logits, network(batch).row_logits)
+
+
+def test_layers_that_compute_with_16_bits_say_nearly_the_same_and_train(trained):
+    _, network, batch = trained
+    with torch.no_grad():
+        truth = network(batch).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = network(batch).logits.float()
+    assert (rough - truth).abs().mean() < 0.02 * truth.abs().max()
+    network.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(batch)
+    sum(head.logits.float().square().mean() for head in (output, *output.auxiliary)).backward()
+    network.eval()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
