@@ -1,5 +1,8 @@
 """Fixtures that several rooms need."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -27,3 +30,12 @@ def small_bag(tmp_path_factory):
     path = tmp_path_factory.mktemp("bags") / "small"
     write_frame_bag(path, frames, class_map)
     return path
+
+
+@pytest.fixture(scope="session")
+def nuscenes_layout():
+    """The module that writes a set in the layout of nuScenes, `nuscenes_layout.py` beside this file."""
+    spec = importlib.util.spec_from_file_location("nuscenes_layout", Path(__file__).with_name("nuscenes_layout.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -7,18 +7,23 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
 from cmdfusion_ros.data.augment import AugmentSettings
 from cmdfusion_ros.data.input_views import ViewSettings
+from cmdfusion_ros.data.nuscenes import NuScenes
 from cmdfusion_ros.data.semantic_kitti import SemanticKitti
 from cmdfusion_ros.training.distillation import DistillSettings
+
+_READERS = {"semantic_kitti": SemanticKitti, "nuscenes": NuScenes}  # by layout
+LAYOUTS = tuple(_READERS)
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Some scans of a folder in the SemanticKITTI layout."""
+    """Some scans of a data set."""
 
+    layout: str = setting("semantic_kitti", "how its files lie: folders as SemanticKITTI's, or nuScenes with its tables", choices=LAYOUTS)
     root: str = setting(".", "folder that holds the sequences, relative to the data folder given when training starts")
     dataset: str = setting("semantic_kitti", "whose raw ids the label files hold, as the class map knows it")
-    sequences: tuple[str, ...] = setting((), "names of sequence folders")
-    first_scan: int = setting(0, "lowest scan number taken from each sequence", minimum=0)
+    sequences: tuple[str, ...] = setting((), "names of sequence folders; of nuScenes names of scenes, or train, val, mini_train, mini_val")
+    first_scan: int = setting(0, "lowest scan number taken from each sequence; of nuScenes the place of a key frame in its scene", minimum=0)
     last_scan: int = setting(999999, "highest scan number taken from each sequence", minimum=0)
 
     images: bool = setting(False, "read the camera images too")
@@ -32,7 +37,7 @@ class DataSettings:
         """The scans as Frames with labels, and with `poses` where asked for; FileNotFoundError or ValueError where there are none."""
         scans = range(self.first_scan, self.last_scan + 1)
         options = {"scans": scans, "poses": poses, "images": self.images, "called": self.called or None}
-        return SemanticKitti(Path(data_folder) / self.root, self.sequences, class_map, self.dataset, **options)
+        return _READERS[self.layout](Path(data_folder) / self.root, self.sequences, class_map, self.dataset, **options)
 
 
 class Mixture:

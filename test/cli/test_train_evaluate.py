@@ -130,3 +130,23 @@ def test_several_checkpoints_give_a_mean_and_a_spread(data, run, tmp_path, capsy
 def test_averaging_over_changed_scans_is_named(data, run):
     code, scores = evaluate(data, run, "--first-scan", "2", "--tta", "yaw12")
     assert code == 0 and scores["tta"] == "yaw12" and scores["miou"] is not None
+
+
+def test_training_and_scoring_on_the_layout_of_nuscenes_start_from_one_command_each(nuscenes_layout, tmp_path):
+    nuscenes_layout.write_nuscenes(tmp_path / "nuscenes")
+    sets = {"layout": "nuscenes", "root": "nuscenes", "dataset": "nuscenes", "images": True}
+    recipe = {
+        "class_map": "nuscenes",
+        "model": {"network": "flagship", "channels": 8, "voxel_size": 0.5, "strides": [1, 2], "image_size": [64, 32]},
+        "train": {**sets, "sequences": ["mini_train"]},
+        "validation": {**sets, "sequences": ["mini_val"]},
+        "distill": [{"features": 1.0}],
+        "steps": 3,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]) == 0
+    arguments = ["--data", str(tmp_path / "nuscenes"), "--layout", "nuscenes", "--sequences", "mini_val", "--images", "--json", str(tmp_path / "scores.json")]
+    assert main(["evaluate", str(tmp_path / "run" / "network.safetensors"), *arguments, "--device", "cpu"]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert {number: entry["subsets"] for number, entry in scores["by_live_cameras"].items()} == {"0": 3, "1": 6, "2": 3}
+    assert scores["in_view"]["points"] + scores["out_of_view"]["points"] == 3 * 600 and scores["points"]["manmade"] == 900
