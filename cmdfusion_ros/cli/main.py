@@ -18,6 +18,7 @@ VERBS = {
     "doctor": "say what is installed, what is chosen, and why",
     "train": "train a network",
     "evaluate": "score a checkpoint",
+    "submit": "label a test set for its benchmark",
     "world": "make labelled sequences of a made-up street",
     "bench": "measure speed",
     "import": "take over a checkpoint of the authors of CMDFusion",
