@@ -16,7 +16,7 @@ from cmdfusion_ros.models.imputer import impute_voxels
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.resnet import BasicBlock, Bottleneck
 from cmdfusion_ros.models.spv_folded import FoldedEmbedding, FoldedEncoder, FoldedHead, in_blocks, weights_of
-from cmdfusion_ros.models.views import make_views
+from cmdfusion_ros.models.views import pair_with_pixels, read_image
 from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
 
@@ -71,23 +71,27 @@ class FoldedFlagship(FoldedCmdFusion):
     def __call__(self, batch):
         """Batch -> Output with `camera_mask`."""
         with torch.inference_mode(), one_torch_thread():
-            views = make_views(batch, self._image_size)
-            maps = [None] * len(views.images)
+            views = [view for of_frame in batch.views for view in of_frame]
+            maps, pairs = [None] * len(views), [None]
 
-            def read_image(number):
-                image = views.images[number : number + 1].contiguous(memory_format=torch.channels_last)
-                maps[number] = self._images(image)
+            def read(number):
+                if number == len(views):
+                    pairs[0] = pair_with_pixels(batch, self._image_size)
+                    return
+                image = read_image(views[number], self._image_size, "cpu")[None]
+                maps[number] = self._images(image.contiguous(memory_format=torch.channels_last))
 
-            reading = self._workers.start(read_image, len(maps))
+            reading = self._workers.start(read, len(views) + 1)
             lidar, knowledge = self._encode(batch)
             reading.finish()
+            _, chosen, camera_mask = pairs[0]
             if maps:
-                pixels = pixels_of([torch.cat(level) for level in zip(*maps, strict=True)], views)
+                pixels = pixels_of([torch.cat(level) for level in zip(*maps, strict=True)], chosen)
                 scales = [batch.scale(stride) for stride in self._head.strides]
                 knowledge = [
                     impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale) for i, (z, scale) in enumerate(zip(knowledge, scales, strict=True))
                 ]
-            return self._answer(lidar, knowledge, batch, views.camera_mask)
+            return self._answer(lidar, knowledge, batch, camera_mask)
 
 
 class _FoldedGate:

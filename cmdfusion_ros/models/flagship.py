@@ -38,7 +38,7 @@ class Flagship(CmdFusion):
         embedded = self.embedding(batch)
         lidar, knowledge = self.lidar(embedded, batch), self.knowledge(embedded, batch)
         views = make_views(batch, self.image_size)
-        pixels = pixels_of(self.images(views.images), views) if len(views.images) else None
+        pixels = pixels_of(self.images(views.images), views.chosen) if len(views.images) else None
         seeing = knowledge if pixels is None else self._seeing(knowledge, pixels, batch)
         output = self._answer(lidar, seeing, batch)
         if not self.training:

@@ -8,9 +8,9 @@ from cmdfusion_ros.models.output import Output, PixelFeatures
 from cmdfusion_ros.models.views import gather, make_views
 
 
-def pixels_of(maps, views):
-    """PixelFeatures at the chosen pixels of Views, from maps (V, D_i, h_i, w_i) of their images, finest first."""
-    return PixelFeatures(views.chosen.point_rows, tuple(gather(level, views.chosen) for level in maps))
+def pixels_of(maps, chosen):
+    """PixelFeatures at the `chosen` PixelPairs of Views, from maps (V, D_i, h_i, w_i) of their images, finest first."""
+    return PixelFeatures(chosen.point_rows, tuple(gather(level, chosen) for level in maps))
 
 
 class PixelHead(nn.Module):
@@ -57,7 +57,7 @@ class ImageNetwork(nn.Module):
             return _no_answer(views, self.head.logits.out_features)
         maps = self.images(views.images)
         answer = self.head(maps[0], views)
-        return Output(answer.row_logits, answer.point_to_row, answer.answered, pixels=pixels_of(maps, views), camera_mask=views.camera_mask)
+        return Output(answer.row_logits, answer.point_to_row, answer.answered, pixels=pixels_of(maps, views.chosen), camera_mask=views.camera_mask)
 
 
 class BackboneTeacher(nn.Module):
@@ -82,7 +82,7 @@ class BackboneTeacher(nn.Module):
     def forward(self, batch):
         """Batch -> PixelFeatures, levels as wide as the ResNet's; None without images."""
         views = make_views(batch, self.image_size)
-        return pixels_of(self.resnet(views.images), views) if len(views.images) else None
+        return pixels_of(self.resnet(views.images), views.chosen) if len(views.images) else None
 
 
 def _no_answer(views, num_classes):

@@ -61,13 +61,19 @@ def make_views(batch, image_size):
     Returns:
         Views on the batch's device; without any image all of its tensors have V = 0 or M = 0.
     """
+    device, (width, height) = batch.points.device, image_size
+    images = [read_image(view, image_size, device) for views in batch.views for view in views]
+    stacked = torch.stack(images) if images else torch.zeros(0, 3, height, width, device=device)
+    return Views(stacked, *pair_with_pixels(batch, image_size))
+
+
+def pair_with_pixels(batch, image_size):
+    """`pairs`, `chosen` and `camera_mask` of the Views of a Batch."""
     device = batch.points.device
-    images, pairs, chosen, first_row = [], [], [], 0
+    pairs, chosen, first_row, first_image = [], [], 0, 0
     camera_mask = np.zeros(len(batch.points), np.int64)
     for views, points in zip(batch.views, batch.measured_points, strict=True):
-        first_image = len(images)
         seen = [_see(points, view, image_size) for view in views]
-        images += [_resized(view.image, image_size, device) for view in views]
         best = _best_view(seen, [view.name for view in views], len(points))
         for number, (rows, uv) in enumerate(seen):
             mine = best[rows] == number
@@ -76,9 +82,8 @@ def make_views(batch, image_size):
             chosen.append((first_row + rows[mine], view_rows[mine], uv[mine]))
             camera_mask[first_row + rows[mine]] = 1 << number
         first_row += len(points)
-    width, height = image_size
-    stacked = torch.stack(images) if images else torch.zeros(0, 3, height, width, device=device)
-    return Views(stacked, _join(pairs, device), _join(chosen, device), torch.from_numpy(camera_mask).to(device))
+        first_image += len(views)
+    return _join(pairs, device), _join(chosen, device), torch.from_numpy(camera_mask).to(device)
 
 
 def _see(points, view, image_size):
@@ -101,9 +106,9 @@ def _best_view(seen, names, num_points):
     return best
 
 
-def _resized(image, image_size, device):
-    """(H', W', 3) uint8 numpy -> (3, H, W) float32, normalised."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float()
+def read_image(view, image_size, device):
+    """A CameraView's image as (3, H, W) float32, resized to (width, height) `image_size` and normalised."""
+    tensor = torch.from_numpy(np.ascontiguousarray(view.image)).to(device).permute(2, 0, 1)[None].float()
     width, height = image_size
     tensor = interpolate(tensor, (height, width), mode="bilinear", align_corners=False, antialias=True)[0]
     mean, std = (torch.tensor(values, device=device)[:, None, None] * 255 for values in (IMAGE_MEAN, IMAGE_STD))
