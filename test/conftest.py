@@ -1,6 +1,7 @@
 """Fixtures that several rooms need."""
 
 import importlib.util
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.frame_bag import write_frame_bag
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import rigid
+
+# A background job of a shell ignores SIGINT, and the processes that tests start and interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
