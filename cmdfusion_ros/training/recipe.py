@@ -7,11 +7,13 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
 from cmdfusion_ros.data.augment import AugmentSettings
 from cmdfusion_ros.data.input_views import ViewSettings
+from cmdfusion_ros.data.labelled_bags import LabelledBags
 from cmdfusion_ros.data.nuscenes import NuScenes
+from cmdfusion_ros.data.pandaset import PandaSet
 from cmdfusion_ros.data.semantic_kitti import SemanticKitti
 from cmdfusion_ros.training.distillation import DistillSettings
 
-_READERS = {"semantic_kitti": SemanticKitti, "nuscenes": NuScenes}  # by layout
+_READERS = {"semantic_kitti": SemanticKitti, "nuscenes": NuScenes, "pandaset": PandaSet, "bags": LabelledBags}  # by layout
 LAYOUTS = tuple(_READERS)
 
 
@@ -19,7 +21,7 @@ LAYOUTS = tuple(_READERS)
 class DataSettings:
     """Some scans of a data set."""
 
-    layout: str = setting("semantic_kitti", "how its files lie: folders as SemanticKITTI's, or nuScenes with its tables", choices=LAYOUTS)
+    layout: str = setting("semantic_kitti", "how its files lie; own recordings: folders as SemanticKITTI's, or bags with labels beside them", choices=LAYOUTS)
     root: str = setting(".", "folder that holds the sequences, relative to the data folder given when training starts")
     dataset: str = setting("semantic_kitti", "whose raw ids the label files hold, as the class map knows it")
     sequences: tuple[str, ...] = setting((), "names of sequence folders; of nuScenes names of scenes, or train, val, mini_train, mini_val")

@@ -150,3 +150,13 @@ def test_training_and_scoring_on_the_layout_of_nuscenes_start_from_one_command_e
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert {number: entry["subsets"] for number, entry in scores["by_live_cameras"].items()} == {"0": 3, "1": 6, "2": 3}
     assert scores["in_view"]["points"] + scores["out_of_view"]["points"] == 3 * 600 and scores["points"]["manmade"] == 900
+
+
+def test_training_on_a_labelled_bag_starts_from_one_command(small_bag, tmp_path):
+    bags = {"layout": "bags", "root": str(small_bag.parent), "dataset": "street", "sequences": [small_bag.name], "images": True}
+    model = {"network": "flagship", "channels": 8, "voxel_size": 2.0, "strides": [1, 2], "image_size": [64, 32]}
+    recipe = {"model": model, "train": {**bags, "last_scan": 5}, "validation": {**bags, "first_scan": 6}, "distill": [{"features": 1.0}], "steps": 2}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]) == 0
+    card = load_checkpoint(tmp_path / "run" / "network.safetensors").card
+    assert len(card["trained_on"]) == 6 and card["validation"]["points"]["road"] > 0
