@@ -7,7 +7,7 @@ from pathlib import Path
 
 LONG_ENOUGH = 0.05  # seconds a sample lasts at least, so that the kernel's count of busy time (10 ms steps) can tell who was running
 QUIET = 0.1  # a sample counts where other processes took less than this share of one core
-PATIENCE = 6  # times as many rounds as asked for, at most, while samples are disturbed
+PATIENCE = 4  # times as many rounds as asked for, at most, while samples are disturbed
 
 
 def measure_in_turn(ways, rounds):

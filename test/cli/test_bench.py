@@ -79,6 +79,7 @@ def test_samples_disturbed_by_others_are_dropped(monkeypatch):
 
 
 def test_where_it_never_gets_quiet_the_least_disturbed_samples_count(monkeypatch):
+    monkeypatch.setattr(stopwatch, "PATIENCE", 6)
     shares = iter(range(100, 0, -1))
     monkeypatch.setattr(stopwatch, "_sample", lambda way, calls: (next(shares) / 100, 1.0))
     assert stopwatch.measure_in_turn({"one": lambda: None}, 2) == ({"one": 1.0}, pytest.approx(0.895))
