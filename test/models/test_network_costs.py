@@ -1,0 +1,32 @@
+"""`benchmarks/networks.py` measures every network."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from cmdfusion_ros.config import ModelConfig
+
+PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "networks.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("networks_benchmark", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_network_is_taken_apart(benchmark):
+    choices = ModelConfig.__dataclass_fields__["network"].metadata["choices"]
+    assert set(benchmark.PARTS) == set(choices)
+    assert all(parts[-1][0] == network and {name for name, _ in parts} <= set(choices) for network, parts in benchmark.PARTS.items())
+
+
+@pytest.mark.parametrize("network, labels", [("flagship", True), ("image", False)])
+def test_a_row_has_all_figures(benchmark, network, labels):
+    config = ModelConfig(network=network, channels=4, voxel_size=1.0, strides=(1, 2), image_size=(64, 32))
+    row = benchmark.measure(config, 1500, 2, "cpu", 1, 1)
+    assert row["parameters"] > 11e6 and 500 < row["points"] < 3000 and row["step_ms"] > 0 and row["step_cpu_ms"] > 0 and row["step_mb"] > 50
+    assert (row["label_ms"] is not None) == labels == ("backend" in row)
