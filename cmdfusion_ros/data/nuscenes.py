@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.data.image_files import read_image
 from cmdfusion_ros.data.nuscenes_splits import SPLITS, scenes_of_split
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quaternion
@@ -110,20 +111,14 @@ class NuScenes:
         return labels, ids.astype(np.uint16)
 
     def _view(self, row, global_from_lidar):
-        import cv2  # here: most readers want no images
-
         path = self.root / row["filename"]
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no image of {row['channel']}; fetch samples/{row['channel']} or read with images=False")
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"{path}: not readable as an image; fetch it again")
+        intrinsic = np.array(self._tables.calibrated[row["calibrated_sensor_token"]]["camera_intrinsic"], np.float64)
+        image = read_image(path, intrinsic, f"fetch samples/{row['channel']} or read with images=False")
         if (image.shape[1], image.shape[0]) != (row["width"], row["height"]):
             raise ValueError(f"{path}: expected {row['width']} x {row['height']} pixels, as the intrinsics are for, got {image.shape[1]} x {image.shape[0]}")
         camera_from_global = invert(self._tables.global_from_ego(row) @ self._tables.ego_from_sensor(row))
-        intrinsic = np.array(self._tables.calibrated[row["calibrated_sensor_token"]]["camera_intrinsic"], np.float64)
         stamp = int(row["timestamp"]) * 1000
-        return CameraView(row["channel"], np.ascontiguousarray(image[:, :, ::-1]), intrinsic, camera_from_global @ global_from_lidar, stamp=stamp)
+        return CameraView(row["channel"], image, intrinsic, camera_from_global @ global_from_lidar, stamp=stamp)
 
 
 def read_sweep(path):
@@ -164,6 +159,12 @@ class _Tables:
         if len(folders) != 1:
             raise FileNotFoundError(f"{root}: expected one folder v1.0-trainval, v1.0-mini or v1.0-test with JSON tables, found {len(folders)}")
         self.root, self.folder = root, folders[0]
+        try:
+            self._fill(need_labels)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{self.folder}: a row of its tables has no {error}; are they those of nuScenes, and of one version?") from error
+
+    def _fill(self, need_labels):
         channels = {row["token"]: row["channel"] for row in self._load("sensor")}
         self.calibrated = {row["token"]: {**row, "channel": channels[row["sensor_token"]]} for row in self._load("calibrated_sensor")}
         self.scenes = {row["name"]: row for row in self._load("scene")}
@@ -233,8 +234,11 @@ class _Tables:
 
 def _transform(row, where):
     """A row with translation and rotation (w, x, y, z) -> (4, 4)."""
-    w, x, y, z = row["rotation"]
-    translation = np.array(row["translation"], np.float64)
-    if not np.isfinite([w, x, y, z, *translation]).all():
-        raise ValueError(f"{where}: holds NaN or infinity; fetch the table again, or leave the scene out")
-    return rigid(rotation_from_quaternion((x, y, z, w)), translation)
+    try:
+        w, x, y, z = row["rotation"]
+        translation = np.array(row["translation"], np.float64).reshape(3)
+        if not np.isfinite([w, x, y, z, *translation]).all():
+            raise ValueError("holds NaN or infinity")
+        return rigid(rotation_from_quaternion((x, y, z, w)), translation)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: expected translation (3 numbers) and rotation (4, w first): {error}; fetch the table again") from error

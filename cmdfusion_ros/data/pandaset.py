@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.data.image_files import read_image
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import apply, invert, rigid, rotation_from_quaternion
 
@@ -97,18 +98,11 @@ class PandaSet:
         return self.class_map.labels_from_raw(raw, self.dataset, where=str(path))
 
     def _view(self, camera, number, world_from_lidar):
-        import cv2  # here: most readers want no images
-
-        path = camera / f"{number:02d}.jpg"
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no image; fetch the camera's folder or read with images=False")
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"{path}: not readable as an image; fetch it again")
         values = self._json(camera / "intrinsics.json")
         intrinsic = np.array([[values["fx"], 0, values["cx"]], [0, values["fy"], values["cy"]], [0, 0, 1]], np.float64)
+        image = read_image(camera / f"{number:02d}.jpg", intrinsic, "fetch the camera's folder or read with images=False")
         camera_from_lidar = invert(self._pose(camera, number)) @ world_from_lidar
-        return CameraView(camera.name, np.ascontiguousarray(image[:, :, ::-1]), intrinsic, camera_from_lidar, stamp=self._stamp(camera, number))
+        return CameraView(camera.name, image, intrinsic, camera_from_lidar, stamp=self._stamp(camera, number))
 
     def _json(self, path):
         if path not in self._tables:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.data.image_files import read_image
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid
 
@@ -184,23 +185,21 @@ def read_trajectory(folder):
 
 def read_view(folder, stem, stamp=0):
     """The left colour image of a scan as CameraView "image_2", with `camera_from_lidar` from P2 and Tr."""
-    import cv2  # here: most readers want no images
-
     candidates = [folder / "image_2" / f"{stem}{ending}" for ending in IMAGE_ENDINGS]
-    path = next((path for path in candidates if path.exists()), None)
-    if path is None:
-        raise FileNotFoundError(f"{candidates[0]}: no image for scan {stem} (nor {', '.join(IMAGE_ENDINGS[1:])}); fetch image_2 or read with images=False")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: not readable as an image; fetch it again")
+    path = next((path for path in candidates if path.exists()), candidates[0])
     intrinsic, image_from_left, left_from_lidar = read_calibration(folder)
-    return CameraView("image_2", np.ascontiguousarray(image[:, :, ::-1]), intrinsic, image_from_left @ left_from_lidar, stamp=stamp)
+    image = read_image(path, intrinsic, f"expected one for scan {stem} ({', '.join(IMAGE_ENDINGS)}); fetch image_2 or read with images=False")
+    return CameraView("image_2", image, intrinsic, image_from_left @ left_from_lidar, stamp=stamp)
 
 
 def _lines(path, what):
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected a file {what}")
-    return [line for line in path.read_text().splitlines() if line.strip()]
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text {what}, got bytes that are none ({error.reason} at {error.start}); fetch the file again") from error
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _matrix(texts, where):

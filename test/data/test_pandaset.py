@@ -136,6 +136,7 @@ BROKEN = [
     (lambda f: (f / "annotations/semseg/00.pkl.gz").unlink(), FileNotFoundError, "semseg/00.pkl.gz: is missing"),
     (lambda f: (f / "camera/front_camera/00.jpg").unlink(), FileNotFoundError, "00.jpg: no image"),
     (lambda f: (f / "camera/front_camera/00.jpg").write_bytes(b"x"), ValueError, "00.jpg: not readable as an image"),
+    (lambda f: cv2.imwrite(str(f / "camera/front_camera/00.jpg"), np.zeros((24, 32, 3), np.uint8)), ValueError, "32 x 24 pixels do not fit"),
     (lambda f: _rows(f / "lidar/poses.json", lambda rows: rows[0]["position"].update(x=float("nan"))), ValueError, "poses.json, row 1: holds NaN"),
     (lambda f: _rows(f / "lidar/poses.json", lambda rows: rows.clear()), ValueError, "poses.json: has 0 rows, scan 00 needs row 1"),
     (lambda f: (f / "lidar/timestamps.json").unlink(), FileNotFoundError, "timestamps.json: is missing"),

@@ -111,6 +111,12 @@ def _with_value(path, row, column, value):
     cloud.tofile(path)
 
 
+def _write_image(path, width, height):
+    import cv2
+
+    cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
+
+
 BROKEN = [  # (what breaks, error, words of its message)
     (lambda f: (f / "labels/000000.label").unlink(), FileNotFoundError, "000000.label: no labels"),
     (lambda f: _cut(f / "labels/000000.label", 4), ValueError, "000000.label: expected 3 labels .* got 2"),
@@ -126,7 +132,8 @@ BROKEN = [  # (what breaks, error, words of its message)
     (lambda f: (f / "times.txt").write_text("0.0\nnan\n"), ValueError, "times.txt: expected seconds"),
     (lambda f: (f / "times.txt").unlink(), FileNotFoundError, "times.txt"),
     (lambda f: (f / "calib.txt").write_text("P2: " + P2), ValueError, "calib.txt: no row Tr; found P2"),
-    (lambda f: (f / "image_2").rmdir(), FileNotFoundError, "000000.png: no image for scan 000000"),
+    (lambda f: (f / "image_2").rmdir(), FileNotFoundError, "000000.png: no image; expected one for scan 000000"),
+    (lambda f: _write_image(f / "image_2/000000.png", 32, 24), ValueError, r"000000.png: 32 x 24 pixels do not fit the calibration.* \(32, 16\)"),
     (lambda f: (f / "image_2/000000.png").write_bytes(b"not a picture"), ValueError, "000000.png: not readable as an image"),
 ]
 
