@@ -13,10 +13,17 @@ from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.cmdfusion_folded import FoldedCmdFusion, FoldedFlagship
 from cmdfusion_ros.models.spv_folded import FoldedSpvPyramid
-from cmdfusion_ros.sparse.backends import Choice, choose_backend, use_backend
+from cmdfusion_ros.models.unet_folded import FoldedUnet
+from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 
-_INFERENCE_FORMS = {"spv_pyramid": FoldedSpvPyramid, "cmdfusion": FoldedCmdFusion, "flagship": FoldedFlagship}  # of networks on a CPU
+_INFERENCE_FORMS = {  # on a CPU
+    "spv_pyramid": FoldedSpvPyramid,
+    "cmdfusion": FoldedCmdFusion,
+    "flagship": FoldedFlagship,
+    "spv_unet": FoldedUnet,
+    "u2mkd": FoldedUnet,
+}
 
 
 def default_checkpoint_path():
@@ -35,7 +42,7 @@ class Segmenter:
     Args:
         checkpoint: a Checkpoint or the path of one.
         device: "auto" (CUDA where it works, else CPU), "cpu", "cuda" or "cuda:1".
-        backend: how the network is computed: "cpu" (its inference form, several times as fast; U-Nets have none), "torch" (its training form, on
+        backend: how the network is computed: "cpu" (its inference form, several times as fast), "torch" (its training form, on
             any device), "triton" (its training form with fused kernels, on CUDA), or "auto" (the fastest that works on this device).
         cpu_threads: threads while a frame is labelled on a CPU; 0 = as many as torch takes by itself.
 
@@ -57,7 +64,7 @@ class Segmenter:
         if checkpoint.model_config.network == "image":
             raise ValueError(f"{checkpoint.source}: a network that sees images alone has no answer for most points; use it as a teacher, not to label scans")
         self.device = _choose_device(device)
-        self.backend, self.backend_reason = _backend_of(checkpoint.model_config.network, backend, self.device)
+        self.backend, self.backend_reason = choose_backend(backend, self.device)
         self.class_map = checkpoint.class_map
         self.card = checkpoint.card
         self._grid = grid_of(checkpoint.model_config)
@@ -105,16 +112,6 @@ class Segmenter:
 def _camera_mask(output, frame):
     seen = output.camera_mask
     return np.zeros(frame.num_points, np.uint32) if seen is None else seen.cpu().numpy().astype(np.uint32)
-
-
-def _backend_of(network, name, device):
-    """`choose_backend` for a network by its name, which may lack the form that is the fastest."""
-    choice = choose_backend(name, device)
-    if choice.name != "cpu" or network in _INFERENCE_FORMS:
-        return choice
-    if name == "cpu":
-        raise ValueError(f"backend: 'cpu' asked for, but the network {network} has no such form, only {', '.join(_INFERENCE_FORMS)} has; use auto or torch")
-    return Choice("torch", f"the network {network} has no faster form on a CPU")
 
 
 def _choose_device(name):

@@ -149,14 +149,6 @@ def test_a_wrong_device_or_backend_is_refused(checkpoint, options, message):
         Segmenter(checkpoint, **options)
 
 
-def test_the_fast_cpu_form_is_not_promised_where_there_is_none():
-    config = ModelConfig(network="spv_unet", channels=4)
-    checkpoint = Checkpoint(build_network(config, STREET.num_classes).state_dict(), config, STREET)
-    with pytest.raises(ValueError, match="network spv_unet has no such form, only spv_pyramid, cmdfusion, flagship has; use auto or torch"):
-        Segmenter(checkpoint, device="cpu", backend="cpu")
-    assert Segmenter(checkpoint, device="cpu").backend == "torch"
-
-
 def test_weights_that_do_not_fit_are_refused(checkpoint):
     with pytest.raises(CheckpointError, match="does not fit network spv_pyramid"):
         Segmenter(Checkpoint({}, CONFIG, STREET))
