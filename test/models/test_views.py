@@ -98,6 +98,21 @@ def test_the_order_of_cameras_has_no_effect_on_what_a_point_sees():
         assert torch.equal(features, found[0][0]) and names == found[0][1]
 
 
+def test_eight_cameras_around_and_none_in_the_next_frame():
+    ring = [make_view(f"camera_{i}", 45 * i) for i in range(8)]
+    frame = make_frame(*ring, num_points=1000)
+    views = views_of(make_frame(num_points=50), frame)
+    x, y, z = frame.points.T
+    flat = np.abs(z) < 0.4 * np.hypot(x, y) * np.cos(np.radians(22.5))  # inside the image's height wherever it is taken
+    nearest = np.rint(np.degrees(np.arctan2(y, x)) / 45).astype(int) % 8
+    central = flat & (np.abs((np.degrees(np.arctan2(y, x)) / 45 + 0.5) % 1 - 0.5) < 0.4) & (np.hypot(x, y) > 0.5)
+    mask = views.camera_mask.numpy()[50:]
+    assert central.sum() > 200 and (mask[central] > 0).all() and not views.camera_mask[:50].any()
+    sideways = central & (np.abs(z) < 0.05 * np.hypot(x, y))  # the border that is near is that of the sides: the camera that looks there is the best
+    assert sideways.sum() > 20 and (mask[sideways] == 1 << nearest[sideways]).all()
+    assert set(np.unique(mask)) == {0, *(1 << np.arange(8))} and len(views.images) == 8
+
+
 def test_what_is_projected_is_where_the_points_were_measured():
     frame = make_frame(make_view())
     moved = Frame(-frame.points, frame.intensity, views=frame.views, measured_points=frame.points)
