@@ -3,6 +3,7 @@
 Without a checkpoint, what is at --out is only checked.
 """
 
+import json
 from pathlib import Path
 
 from tqdm import tqdm
@@ -30,6 +31,7 @@ def add_parser(subparsers):
     parser.add_argument("--images", action="store_true", help="give the network the camera images too; leaves nuScenes' LiDAR track")
     parser.add_argument("--external", action="store_true", help="say that the network was trained on other data too (nuScenes asks)")
     parser.add_argument("--tta", choices=tuple(TEST_TIME_CHANGES), default="none", help="average over changed scans (default: none)")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers of scans and points here")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     return parser
 
@@ -56,6 +58,9 @@ def run(args):
         check_semantic_kitti(args.out, counts, class_map)
     else:
         check_nuscenes(args.out, _split(args), {token: number for (_, token), number in counts.items()})
+    if args.json:
+        figures = {"out": args.out, "layout": args.layout, "scans": len(counts), "points": sum(counts.values()), "tta": args.tta}
+        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
     print(f"{args.out}: {len(counts)} scans, {sum(counts.values())} points, as {args.layout} wants them")
     return 0
 

@@ -3,7 +3,9 @@
 Several processes share the parts of each step: torchrun --nproc_per_node 2 -m cmdfusion_ros train RECIPE.yaml --out DIR, with `parts: 2` in the recipe.
 """
 
+import json
 import os
+from pathlib import Path
 
 import torch
 
@@ -21,6 +23,7 @@ def add_parser(subparsers):
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train (default: cuda where there is one, else cpu)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads that read and change scans ahead (default: 0, when they are needed)")
     parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, into --out")
+    parser.add_argument("--json", metavar="FILE", help="write where the checkpoint is, its steps and its scores here")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
     return parser
 
@@ -40,6 +43,9 @@ def run(args):
     except FloatingPointError as error:
         print(f"training diverged: {error}")
         return 1
+    if args.json:
+        figures = {"checkpoint": str(path), "steps": trainer.step, "trained_on": list(trainer.scans.names), "validation": trainer.validation}
+        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
     print(f"checkpoint: {path}\ncurves: {trainer.out / CURVES}")
     if trainer.validation is not None:
         print(f"mIoU on {len(trainer.validation_scans)} validation scans: {trainer.validation['miou']}")

@@ -1,5 +1,6 @@
 """The verb submit: labels a test set without labels and checks what it wrote."""
 
+import json
 import shutil
 import zipfile
 
@@ -39,7 +40,8 @@ def kitti(tmp_path):
 def test_semantic_kitti_is_labelled_written_and_checked(kitti, capsys):
     network = write_network(kitti / "network.safetensors", "semantic_kitti")
     arguments = ["--layout", "semantic_kitti", "--data", str(kitti / "kitti"), "--sequences", "11", "12", "--out", str(kitti / "out.zip")]
-    assert main(["submit", network, *arguments, "--device", "cpu", "--tta", "flip4"]) == 0
+    assert main(["submit", network, *arguments, "--device", "cpu", "--tta", "flip4", "--json", str(kitti / "figures.json")]) == 0
+    assert json.loads((kitti / "figures.json").read_text())["points"] == 301
     assert "3 scans, 301 points, as semantic_kitti wants them" in capsys.readouterr().out
     assert zipfile.ZipFile(kitti / "out.zip").namelist()[0] == "sequences/11/predictions/000000.label"
     assert main(["submit", *arguments]) == 0  # checks what is there

@@ -85,7 +85,9 @@ def test_train_does_not_overwrite_a_run_and_resumes_a_finished_one_to_no_effect(
     before = (run / "network.safetensors").read_bytes()
     assert main(arguments) == 2
     assert "holds a run" in capsys.readouterr().err
-    assert main([*arguments, "--resume"]) == 0
+    assert main([*arguments, "--resume", "--json", str(run.parent / "train.json")]) == 0
+    figures = json.loads((run.parent / "train.json").read_text())
+    assert figures["steps"] == 12 and len(figures["trained_on"]) == 2 and figures["validation"]["miou"] is not None
     assert (run / "network.safetensors").read_bytes() == before
 
 
