@@ -41,7 +41,7 @@ def network(config):
     torch.manual_seed(0)
     network = build_network(config, 7)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
-    for seed in range(6):
+    for seed in range(4):
         output = network(make_batch([make_frame(FRONT, BACK, seed=seed)], grid_of(config)))
         torch.nn.functional.cross_entropy(output.logits, torch.arange(1500) % 7).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -63,8 +63,9 @@ def test_their_logits_equal_those_of_the_training_form(config, network, num_thre
         batch = make_batch(frames, grid_of(config))
         with torch.no_grad():
             truth, output = network(batch), folded(batch)
-        torch.testing.assert_close(output.logits, truth.logits, atol=1e-4, rtol=1e-3)
-        torch.testing.assert_close(output.deep.features, truth.deep.features, atol=1e-4, rtol=1e-3)
+        for ours, reference in ((output.logits, truth.logits), (output.deep.features, truth.deep.features)):
+            largest = float(reference.abs().max()) if len(reference) else 1.0
+            torch.testing.assert_close(ours / largest, reference / largest, atol=1e-4, rtol=0)
         if config.network == "u2mkd":
             assert torch.equal(output.camera_mask, truth.camera_mask)
     folded.close()
