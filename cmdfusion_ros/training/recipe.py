@@ -88,6 +88,7 @@ class Recipe:
     view: ViewSettings = section(ViewSettings)
     distill: tuple[DistillSettings, ...] = setting((), "teachers, and what is learnt from each")
     start_from: str = setting("", "checkpoint whose weights training starts from, relative to the data folder; empty = from scratch")
+    image_weights: str = setting("", "published ResNet that the image encoder starts from, relative to the data folder; empty = from scratch")
     steps: int = setting(1000, "optimiser steps", minimum=1)
     batch_size: int = setting(1, "scans a step", minimum=1, maximum=256)
     parts: int = setting(1, "parts of a batch that are computed one after the other, or by as many processes; their gradients are averaged", minimum=1)

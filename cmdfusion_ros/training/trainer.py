@@ -20,6 +20,8 @@ from cmdfusion_ros.config import save_settings, settings_from_dict, settings_to_
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
+from cmdfusion_ros.models.resnet import ResNet
+from cmdfusion_ros.published_weights import load_published_resnet
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 from cmdfusion_ros.training.curves import draw_curves
@@ -75,6 +77,8 @@ class Trainer:
             keep_freed_memory()
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.model, self.class_map.num_classes).to(self.device)
+        if recipe.image_weights and not resume:
+            _start_images_from(Path(data_folder) / recipe.image_weights, network)
         self.started_from = None  # what the checkpoint that training started from says of itself
         if recipe.start_from and not resume:
             self.started_from = _start_from(Path(data_folder) / recipe.start_from, network, recipe)
@@ -279,6 +283,18 @@ def _start_from(path, network, recipe):
         raise ValueError(f"start_from: {path}: holds {theirs}, the recipe asks for {ours}; change model or class_map of the recipe")
     network.load_state_dict(checkpoint.weights)
     return {name: checkpoint.card[name] for name in _OF_OTHERS if name in checkpoint.card}
+
+
+def _start_images_from(path, network):
+    """Give the ResNet of a network published weights; ValueError where it has none, or one of another depth."""
+    resnets = [module for module in network.modules() if isinstance(module, ResNet)]
+    if not resnets:
+        raise ValueError("image_weights: the network looks at no images; leave it out")
+    published = load_published_resnet(path)
+    for resnet in resnets:
+        if published.state_dict().keys() != resnet.state_dict().keys():
+            raise ValueError(f"image_weights: {path}: a ResNet of another depth than the network's; change model.image_depth")
+        resnet.load_state_dict(published.state_dict())
 
 
 def _make_optimizer(recipe, parameters):

@@ -244,3 +244,13 @@ def test_recipes_that_cannot_be_are_named():
         recipe(parts=3)
     with pytest.raises(SettingsError, match="a network of images alone"):
         recipe(network="image", validation={"root": "kitti", "sequences": ["01"]})
+
+
+def test_an_image_encoder_starts_from_published_weights(teachers, tmp_path):
+    trainer = make_trainer(teachers, tmp_path / "run", "flagship", [], image_weights="resnet.pth")
+    published = torch.load(teachers / "resnet.pth", weights_only=True)
+    assert torch.equal(trainer.network.images.backbone.conv1.weight, published["conv1.weight"])
+    with pytest.raises(ValueError, match="looks at no images"):
+        make_trainer(teachers, tmp_path / "other", "spv_pyramid", [], image_weights="resnet.pth")
+    with pytest.raises(ValueError, match="a ResNet of another depth"):
+        Trainer(recipe(model={**SHAPE, "network": "flagship", "image_depth": 34}, image_weights="resnet.pth"), teachers, tmp_path / "other")
