@@ -69,7 +69,8 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.90", "torchmetrics>=1.4", "ruff==0.17.5"],
+        "pandaset": ["pandas>=2"],  # PandaSet as distributed is tables of pandas
+        "test": ["pandas>=2", "pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.90", "torchmetrics>=1.4", "ruff==0.17.5"],
         "ros": [requirement + ON_WHEELS for requirement in ROS],
         "ros-build": [requirement + ON_WHEELS for requirement in ROS_BUILD],
     },

@@ -1,11 +1,13 @@
 """Fixtures that several rooms need."""
 
 import importlib.util
+import os
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.frame_bag import write_frame_bag
@@ -14,6 +16,8 @@ from cmdfusion_ros.geometry.transforms import rigid
 
 # A background job of a shell ignores SIGINT, and the processes that tests start and interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is first imported, by whatever test comes first
 
 
 @pytest.fixture(scope="session")

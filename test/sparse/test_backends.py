@@ -5,10 +5,7 @@ import os
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
-
-from cmdfusion_ros.sparse import backends  # noqa: E402  after the variable is set
+from cmdfusion_ros.sparse import backends
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.conv import StridedConv, SubmanifoldConv
 from cmdfusion_ros.sparse.tensor import SparseTensor

@@ -1,4 +1,4 @@
-"""The Triton kernels against the reference: on a GPU where there is one, else through Triton's interpreter on the CPU."""
+"""The Triton kernels against the reference: on a GPU where there is one, else through Triton's interpreter on the CPU (conftest.py asks for it)."""
 
 import os
 
@@ -11,11 +11,9 @@ from cmdfusion_ros.sparse.tensor import KernelMaps
 from cmdfusion_ros.sparse.voxelise import unique_voxels
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 pytest.importorskip("triton", reason="triton is not installed, so its kernels cannot run, not even interpreted")
 
-from cmdfusion_ros.sparse import triton_backend  # noqa: E402  after the variable is set
+from cmdfusion_ros.sparse import triton_backend  # noqa: E402  it needs triton
 
 MAPS = {
     "submanifold": lambda maps: maps.submanifold(1, 3),
