@@ -1,8 +1,8 @@
 """What sparse convolution costs here, layer by layer and network by network, beside spconv and torchsparse where they are installed.
 
 Every way of computing runs in this process on the same clouds with the same weights, one after the other in rounds, a matrix product of 1024^3 (the measure of
-what the machine could do) among them; medians of undisturbed samples are kept. Results of all ways must agree, else it is an error. Networks include their
-kernel maps.
+what the machine could do) among them; medians are kept: of CPU time on one thread, of wall time on several. Results of all ways must agree, else it is an
+error. Networks include their kernel maps.
 Backends: cpu (ours), cpu-torch (ours where no compiler was there), torch (the reference, which trains), and the other libraries; "x2" means on 2 threads.
 """
 
@@ -206,7 +206,7 @@ def measure(case, threads, repeats):
     ways = {**case.ways, "sgemm": lambda: square @ square}
     with torch.no_grad():  # torchsparse 1.4 cannot run in inference mode
         _check_agreement(case)
-        seconds, disturbance = measure_in_turn(ways, repeats)
+        seconds, disturbance = measure_in_turn(ways, repeats, threads == 1)
     case.close()
     torch.set_num_threads(before)
     peak = SGEMM**3 / 1e9 / seconds["sgemm"]  # GMAC a second

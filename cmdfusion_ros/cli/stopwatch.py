@@ -10,26 +10,27 @@ QUIET = 0.1  # a sample counts where other processes took less than this share o
 PATIENCE = 4  # times as many rounds as asked for, at most, while samples are disturbed
 
 
-def measure_in_turn(ways, rounds):
+def measure_in_turn(ways, rounds, one_thread=False):
     """Run every way in turn, again and again, so that all see the same machine.
 
-    Samples during which other processes (or the hypervisor) took CPU are dropped, as long as others can be had: up to PATIENCE * rounds are taken, then the
-    least disturbed ones count.
+    On one thread a sample is the CPU time of this process, which waiting for a core does not lengthen. On several it is wall time, and samples during which
+    other processes (or the hypervisor) took CPU are dropped, as long as others can be had: up to PATIENCE * rounds are taken, then the least disturbed count.
 
     Args:
         ways: {name: function}, each run once before, so that caches are warm.
         rounds: samples to keep of each.
+        one_thread: nothing of this process works beside the thread that calls.
 
     Returns:
         ({name: median seconds of one call}, share of a core that others took, on average, during the samples that count).
     """
     samples = {name: [] for name in ways}  # (others' share, seconds)
     calls = {name: _calls(way) for name, way in ways.items()}
-    for turn in range(PATIENCE * rounds):
+    for turn in range(rounds if one_thread else PATIENCE * rounds):
         if turn >= rounds and all(sum(share < QUIET for share, _ in taken) >= rounds for taken in samples.values()):
             break
         for name, way in ways.items():
-            samples[name].append(_sample(way, calls[name]))
+            samples[name].append(_sample(way, calls[name], one_thread))
     kept = {name: sorted(taken)[:rounds] for name, taken in samples.items()}
     disturbance = statistics.mean(share for taken in kept.values() for share, _ in taken)
     return {name: statistics.median(seconds for _, seconds in taken) for name, taken in kept.items()}, disturbance
@@ -42,14 +43,14 @@ def _calls(way):
     return max(1, int(LONG_ENOUGH / max(time.perf_counter() - started, 1e-6)))
 
 
-def _sample(way, calls):
+def _sample(way, calls, one_thread):
     """(share of a core that others took meanwhile, seconds of one call)."""
     busy, own, started = _busy_seconds(), time.process_time(), time.perf_counter()
     for _ in range(calls):
         way()
-    seconds = time.perf_counter() - started
-    others = _busy_seconds() - busy - (time.process_time() - own)
-    return round(max(others / seconds, 0.0), 2), seconds / calls
+    seconds, own = time.perf_counter() - started, time.process_time() - own
+    others = max(_busy_seconds() - busy - own, 0.0)
+    return round(others / seconds, 2), (own if one_thread else seconds) / calls
 
 
 def _busy_seconds(path=Path("/proc/stat")):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,21 @@ def test_the_shipped_network_runs_on_other_engines(monkeypatch):
 
 def test_samples_disturbed_by_others_are_dropped(monkeypatch):
     taken = iter([(0.9, 9.0), (0.0, 1.0), (0.5, 5.0), (0.02, 3.0), (0.0, 2.0)])
-    monkeypatch.setattr(stopwatch, "_sample", lambda way, calls: next(taken))
+    monkeypatch.setattr(stopwatch, "_sample", lambda way, calls, one_thread: next(taken))
     assert stopwatch.measure_in_turn({"one": lambda: None}, 3) == ({"one": 2.0}, pytest.approx(0.02 / 3))
 
 
 def test_where_it_never_gets_quiet_the_least_disturbed_samples_count(monkeypatch):
     monkeypatch.setattr(stopwatch, "PATIENCE", 6)
     shares = iter(range(100, 0, -1))
-    monkeypatch.setattr(stopwatch, "_sample", lambda way, calls: (next(shares) / 100, 1.0))
+    monkeypatch.setattr(stopwatch, "_sample", lambda way, calls, one_thread: (next(shares) / 100, 1.0))
     assert stopwatch.measure_in_turn({"one": lambda: None}, 2) == ({"one": 1.0}, pytest.approx(0.895))
+
+
+def test_waiting_for_a_core_does_not_count_on_one_thread():
+    waiting = {"one": lambda: time.sleep(0.02)}
+    assert stopwatch.measure_in_turn(waiting, 1)[0]["one"] >= 0.02
+    assert stopwatch.measure_in_turn(waiting, 1, one_thread=True)[0]["one"] < 0.02
 
 
 def test_busy_time_counts_all_but_idle_and_waiting(tmp_path):
