@@ -25,8 +25,8 @@ def draw_curves(log_path, picture_path):
     left.legend(fontsize=6)
     for name in scores[-1]["validation"]["iou"] if scores else ():
         values = [row["validation"]["iou"][name] for row in scores]
-        right.plot([row["step"] for row in scores], [np.nan if value is None else value for value in values], label=name, linewidth=1)
-    right.plot([row["step"] for row in scores], [row["validation"]["miou"] for row in scores], "k", label="mean", linewidth=2)
+        right.plot([row["step"] for row in scores], [np.nan if value is None else value for value in values], label=name, linewidth=1, marker=".")
+    right.plot([row["step"] for row in scores], [row["validation"]["miou"] for row in scores], "k", label="mean", linewidth=2, marker="o")
     right.set(xlabel="step", ylabel="IoU on validation scans", ylim=(0, 1))
     right.legend(fontsize=6, ncols=2)
     figure.savefig(picture_path, dpi=110)
