@@ -63,6 +63,16 @@ def test_logits_of_both_directions_are_those_of_the_published_form_frame_by_fram
     torch.testing.assert_close(output.auxiliary[0].logits, back, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("channels, strides, encoder, inference", [(128, (1, 2, 4, 8, 16), 7.56, 15.5), (256, (1, 2, 4, 8, 16, 16, 16), 45.35, 92.9)])
+def test_the_papers_widths_have_their_numbers_of_parameters(channels, strides, encoder, inference):
+    """In millions, methods B.1; what inference needs is all but the gates and the head of the other direction. Heads differ by one class."""
+    with torch.device("meta"):
+        network = build_network(ModelConfig(network="cmdfusion", channels=channels, strides=strides), 19)
+    millions = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in network.named_children()}
+    assert millions["lidar"] == pytest.approx(encoder, abs=0.01)
+    assert sum(millions[name] for name in ("embedding", "lidar", "knowledge", "to_lidar", "head")) == pytest.approx(inference, abs=0.1)
+
+
 def test_training_gets_the_other_head_and_the_knowledge_of_every_scale_and_inference_does_not(network):
     batch = batch_of(make_frame())
     output = network.train()(batch)
