@@ -1,6 +1,5 @@
 """Which backend is taken, and why."""
 
-import os
 
 import pytest
 import torch

@@ -1,6 +1,5 @@
 """The Triton kernels against the reference: on a GPU where there is one, else through Triton's interpreter on the CPU (conftest.py asks for it)."""
 
-import os
 
 import numpy as np
 import pytest
