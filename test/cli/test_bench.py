@@ -166,11 +166,14 @@ def test_results_that_disagree_stop_the_measurement():
 
 def test_the_pictures_are_drawn_from_the_rows(tmp_path):
     rows = [
-        {"input": name, "case": case, "backend": "cpu", "ms": 3.0, "fraction_of_sgemm": 0.5}
+        {"input": name, "case": case, "backend": "cpu", "ms": 3.0, "fraction_of_sgemm": 0.5, "ratio_to_ours": 1.0}
         for case in ("layer C=16", "layer C=32", "network small") for name in ("street 10", "street 100")
     ]  # fmt: skip
     inputs = {"street 10": {"points": 10, "voxels": 8, "peak_memory_mb": 200}, "street 100": {"points": 100, "voxels": 80, "peak_memory_mb": 300}}
     (tmp_path / "rows.json").write_text(json.dumps({"rows": rows, "inputs": inputs}))
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "sparse.py"
-    subprocess.run([sys.executable, script, tmp_path / "rows.json", tmp_path / "plot.png"], check=True)
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    one = {"rows": [row for row in rows if row["input"] == "street 10"], "inputs": {"street 10": inputs["street 10"]}}
+    (tmp_path / "one.json").write_text(json.dumps(one))
+    for name in ("rows", "one"):
+        subprocess.run([sys.executable, script, tmp_path / f"{name}.json", tmp_path / f"{name}.png"], check=True)
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
