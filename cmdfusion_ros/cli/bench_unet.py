@@ -171,6 +171,10 @@ class CpuEngine(TorchEngine):
         stride = OUT_STRIDE[kind](x.stride)
         return SparseTensor(features, x.maps.voxel_coords(stride), stride, x.maps)
 
+    def concat(self, x, y):
+        with one_torch_thread():
+            return super().concat(x, y)
+
     def close(self):
         self._workers.close()
 

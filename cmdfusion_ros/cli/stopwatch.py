@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 LONG_ENOUGH = 0.05  # seconds a sample lasts at least, so that the kernel's count of busy time (10 ms steps) can tell who was running
+SETTLE = 0.02  # seconds before each sample: threads of the last one may still spin, waiting for more work
 QUIET = 0.1  # a sample counts where other processes took less than this share of one core
 PATIENCE = 4  # times as many rounds as asked for, at most, while samples are disturbed
 
@@ -45,6 +46,7 @@ def _calls(way):
 
 def _sample(way, calls, one_thread):
     """(share of a core that others took meanwhile, seconds of one call)."""
+    time.sleep(SETTLE)
     busy, own, started = _busy_seconds(), time.process_time(), time.perf_counter()
     for _ in range(calls):
         way()
