@@ -18,9 +18,9 @@ def draw_curves(log_path, picture_path):
     figure = Figure(figsize=(10, 4), layout="tight")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    terms = [name for name in (steps[0] if steps else ()) if name.split(".")[-1] in _LOSSES]
-    for name in terms:
-        left.plot([row["step"] for row in steps], _smooth([row.get(name, np.nan) for row in steps]), label=name)
+    for name in dict.fromkeys(name for row in steps for name in row if name.split(".")[-1] in _LOSSES):
+        rows = [row for row in steps if name in row]  # a step without images has no loss on them
+        left.plot([row["step"] for row in rows], _smooth([row[name] for row in rows]), label=name)
     left.set(xlabel="step", ylabel="loss, mean of neighbouring steps", yscale="log")
     left.legend(fontsize=6)
     for name in scores[-1]["validation"]["iou"] if scores else ():
