@@ -4,7 +4,7 @@ One folder a sequence: `lidar/00.pkl.gz` (a pandas table x, y, z, i, t, d in wor
 table with the column class, in the same order), `camera/front_camera/00.jpg`, and poses.json, timestamps.json, intrinsics.json beside them. A pose takes a
 sensor's coordinates to the world; the LiDAR's frame has x right and y forward and is turned here to ours, x forward and y left.
 
-The tables are pickles, which run code when they are read: take them from the makers of the set alone. Reading them needs pandas.
+The tables are pickles; nothing in them is run (`pickled_table.py`). Reading them needs pandas.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cmdfusion_ros.data.image_files import read_image
+from cmdfusion_ros.data.pickled_table import read_pickled_table
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import apply, invert, rigid, rotation_from_quaternion
 
@@ -135,14 +136,7 @@ def _columns(path, names):
     """The columns of a pickled pandas table as numpy arrays, by name."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: is missing; fetch it, or leave the scan out")
-    try:
-        import pandas  # here: an extra that only this set needs
-    except ImportError as error:
-        raise ModuleNotFoundError("PandaSet's files are tables of pandas, which is not installed; pip install pandas") from error
-    try:
-        table = pandas.read_pickle(path)
-    except Exception as error:  # a broken pickle raises anything
-        raise ValueError(f"{path}: not readable ({type(error).__name__}: {error}); fetch it again") from error
+    table = read_pickled_table(path)
     missing = [name for name in names if name not in table.columns]
     if missing:
         raise ValueError(f"{path}: expected columns {', '.join(names)}, got {', '.join(map(str, table.columns))}")
