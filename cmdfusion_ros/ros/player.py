@@ -21,7 +21,7 @@ from cmdfusion_ros.ros.events import emit
 
 _CLOCK_STEP = 0.005  # seconds of recorded time; a synchroniser that waits 60 ms needs a clock much finer than that
 _CLOCK_PERIODS = (0.005, 0.05)  # least and longest seconds of wall time between ticks: each costs every listener a callback
-SETTLE = 0.3  # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and nothing tells when
+SETTLE = 1.0  # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and nothing tells when
 
 
 def message_class(msgtype):

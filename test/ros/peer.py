@@ -1,7 +1,8 @@
 """The other side of the two-process tests: a driver and a listener. Run as a process of its own, because Fast DDS reads its profile once a process.
 
 `peer.py traffic SIZE_MB RATE_HZ COUNT`: publishes COUNT clouds once a subscriber is there; prints {"sent", "lidar", "pipeline"} from the diagnostics
-that account for all of them. `peer.py listen TOPIC PACKAGE/TYPE [latched]`: prints "ready", then one JSON line for each message. `peer.py drive`:
+that account for all of them. `peer.py listen TOPIC PACKAGE/TYPE [latched]`: prints "ready", unless latched once there is
+a publisher, then one JSON line for each message. `peer.py drive`:
 publishes small clouds for ever and prints one JSON line for each labelled cloud.
 """
 
@@ -75,6 +76,8 @@ def listen(node, topic, kind, latched):
             say(names=[item.name for item in message.classes], taxonomy=message.taxonomy)
 
     node.create_subscription(getattr(importlib.import_module(f"{package}.msg"), name), topic, tell, quality)
+    if not latched:  # what is said before both sides have found each other is lost
+        until(node, lambda: node.count_publishers(topic))
     say(ready=True)
     rclpy.spin(node)
 

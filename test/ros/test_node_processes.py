@@ -30,12 +30,12 @@ class Process:
         self._lines = Queue()
         threading.Thread(target=lambda: [self._lines.put(line) for line in self._process.stdout], daemon=True).start()
 
-    def line(self):
-        """The next line, as JSON."""
+    def line(self, before=()):
+        """The next line, as JSON. `before`: the lines so far, for the error."""
         try:
             return json.loads(self._lines.get(timeout=PATIENCE))
         except Empty:
-            raise AssertionError(f"no line within {PATIENCE:g} s; exit code so far: {self._process.poll()}") from None
+            raise AssertionError(f"no line within {PATIENCE:g} s; exit code so far: {self._process.poll()}; lines before: {before}") from None
 
     def drain(self):
         """Forget the lines that are here."""
@@ -141,8 +141,11 @@ def test_cameras_silenced_mid_way_cost_no_cloud_and_the_status_says_so(start, st
     assert not remaps
     write_parameter_file(tmp_path / "node.yaml", {**parameters, "use_sim_time": True, "sync.max_wait": 0.5, "sync.overload": "queue"})
     listener = start(PEER, "listen", "/cmdfusion/status", "cmdfusion_ros/SegmentationStatus")
-    assert listener.line() == {"ready": True}
     start_node(files=[tmp_path / "node.yaml"])
+    assert listener.line() == {"ready": True}
     start("-m", "cmdfusion_ros.ros.player", small_bag, "--rate", "0.2", "--wait-for", layout.cloud_topic, "--silence", "front@0.25", "--silence", "left@0.55")
-    modes = [listener.line()["mode"] for _ in range(8)]
+    statuses = []
+    for _ in range(8):
+        statuses.append(listener.line(statuses))
+    modes = [status["mode"] for status in statuses]
     assert modes == [FUSED] * 3 + [PARTIAL] * 3 + [LIDAR_ONLY] * 2
