@@ -120,6 +120,9 @@ def score(bag, labelled, class_map):
     truth = read_bag_labels(bag)
     if truth is None:
         return None
+    if truth.dataset not in class_map.folds:
+        print(f"note: no mIoU: the bag's labels are those of {truth.dataset}, which do not fold onto the network's classes, {class_map.name}")
+        return None
     from cmdfusion_ros.training.metrics import ConfusionMatrix
 
     matrix = ConfusionMatrix(class_map.num_classes)

@@ -132,3 +132,8 @@ def processes_about(path):
         if any(word.startswith(str(path)) for word in words) and "demo" not in words:
             found.append(words)
     return found
+
+
+def test_labels_that_do_not_fold_onto_the_networks_classes_give_no_score(small_bag, tmp_path, capsys):
+    assert demo.score(small_bag, tmp_path / "labelled", load_class_map("semantic_kitti")) is None
+    assert "no mIoU: the bag's labels are those of street" in capsys.readouterr().out
