@@ -18,7 +18,7 @@ from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.training.losses import segmentation_loss
 from cmdfusion_ros.training.pairs import match_origins, match_voxels
 from cmdfusion_ros.training.teachers import TeacherAnswer, open_teacher
-from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence
+from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence, unexplained
 
 MAX_DRY_STEPS = 50  # in a row without a pair: camera dropping may take all images for some steps, a wrong setting takes them for ever
 
@@ -111,7 +111,8 @@ class Distiller(nn.Module):
             network, average: the student, and the running average of its weights.
 
         Returns:
-            (loss, row): the weighted sum, and plain values for the log: each term and the number of pairs.
+            (loss, row): the weighted sum, and plain values for the log: each term, the number of pairs, the part of the teacher's features that the student
+            does not explain (mean over scales), the number of points that the view added.
 
         Raises:
             ValueError: no pair in more than MAX_DRY_STEPS steps in a row.
@@ -120,11 +121,14 @@ class Distiller(nn.Module):
         answer, label_loss = self._answer(output, batch, teacher_frames or frames, network, average)
         rows, teacher_rows = self._pairs(batch, frames, teacher_frames, answer)
         self._count_dry(len(rows))
-        terms = {}
+        terms, measures = {}, {"pairs": len(rows)}
         nothing = output.row_logits.sum() * 0.0
         if settings.features:
             pairs = self._features(output, batch, rows, teacher_rows, answer) if len(rows) else []
-            terms["features"] = sum((feature_error(adapt(a), b, settings.feature_floor) for adapt, (a, b) in zip(self.adapters, pairs, strict=False)), nothing)
+            pairs = [(adapt(ours), theirs) for adapt, (ours, theirs) in zip(self.adapters, pairs, strict=False)]
+            terms["features"] = sum((feature_error(ours, theirs, settings.feature_floor) for ours, theirs in pairs), nothing)
+            if pairs:
+                measures["unexplained"] = sum(unexplained(ours, theirs) for ours, theirs in pairs) / len(pairs)
         if settings.logits or settings.affinity:
             known = slice(None) if answer.answered is None else answer.answered[teacher_rows]
             ours, theirs = output.logits[rows][known], answer.logits[teacher_rows][known]
@@ -136,8 +140,9 @@ class Distiller(nn.Module):
         if settings.labels:
             terms["labels"] = label_loss
         loss = sum((getattr(settings, name) * value for name, value in terms.items()), nothing)
-        added = sum(frame.num_points for frame in teacher_frames) - len(batch.points) if teacher_frames else 0
-        return loss, {**{name: value.item() for name, value in terms.items()}, "pairs": len(rows), **({"added": added} if teacher_frames else {})}
+        if teacher_frames:
+            measures["added"] = sum(frame.num_points for frame in teacher_frames) - len(batch.points)
+        return loss, {**{name: value.item() for name, value in terms.items()}, **measures}
 
     def _answer(self, output, batch, frames, network, average):
         """TeacherAnswer, and the loss that a shared teacher learns by (0 elsewhere)."""

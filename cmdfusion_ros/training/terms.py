@@ -10,6 +10,16 @@ def feature_error(student, teacher, floor=0.0):
     return _mean_above(errors, floor)
 
 
+@torch.no_grad()
+def unexplained(student, teacher):
+    """What a `feature_error` means: the squared difference of (M, D) features as a part of the teacher's variance over its rows, a float.
+
+    0 = the same features; 1 = no better than the teacher's mean row. A teacher that learns may grow, and the error with it, while the student follows.
+    """
+    variance = (teacher - teacher.mean(0)).square().mean().clamp(min=1e-12)
+    return ((student - teacher).square().mean() / variance).item()
+
+
 def logit_divergence(student, teacher, temperature=1.0, kind="kl", floor=0.0):
     """How far the student's class probabilities are from the teacher's, mean over rows.
 

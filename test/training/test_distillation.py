@@ -137,7 +137,7 @@ def test_a_run_logs_its_terms_and_pairs_and_its_checkpoint_names_its_teacher(tea
 
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(row["checkpoint.pairs"] > 20 and row["shared.pairs"] > 100 for row in rows) and sum(row["shared.added"] for row in rows) > 0
-    assert {"checkpoint.features", "shared.logits", "shared.labels"} <= set(rows[0])
+    assert {"checkpoint.features", "checkpoint.unexplained", "shared.logits", "shared.labels"} <= set(rows[0])
     card = load_checkpoint(tmp_path / "run" / NETWORK).card
     assert [teacher["name"] for teacher in card["teachers"]] == ["network"] and card["teachers"][0]["trained_on"][0].startswith("semantic_kitti/01/")
 

@@ -8,7 +8,7 @@ from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.training.pairs import match_origins, match_voxels
-from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence
+from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence, unexplained
 
 TERMS = {
     "features": feature_error,
@@ -44,6 +44,16 @@ def test_features_by_hand():
     assert feature_error(student, teacher).item() == pytest.approx((5.0 + 0.125) / 2)
     assert feature_error(student, teacher, floor=1.0).item() == pytest.approx(5.0)
     assert feature_error(student, teacher, floor=9.0).item() == 0.0
+
+
+def test_what_is_unexplained_is_a_part_of_the_variance_whatever_the_size_of_features():
+    ours, theirs = two_sides()
+    ours = ours.detach()
+    assert unexplained(theirs, theirs) == 0.0
+    assert unexplained(theirs.mean(0).expand_as(theirs), theirs) == pytest.approx(1.0)
+    assert unexplained(10 * ours, 10 * theirs) == pytest.approx(unexplained(ours, theirs), rel=1e-5)
+    assert feature_error(10 * ours, 10 * theirs).item() == pytest.approx(100 * feature_error(ours, theirs).item(), rel=1e-5)
+    assert unexplained(torch.tensor([[1.0], [1.0]]), torch.tensor([[0.0], [4.0]])) == pytest.approx((1 + 9) / (4 + 4))
 
 
 def test_divergences_by_hand():
