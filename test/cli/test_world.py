@@ -1,8 +1,11 @@
 """The verb world, from the command line to the files it leaves."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from cmdfusion_ros.cli.main import main
 
@@ -51,6 +54,19 @@ def test_a_bag_holds_the_clouds_and_all_cameras(tmp_path, settings):
     assert main(["world", str(tmp_path / "out"), "--rig", "demo", "--scans", "2", "--bag", "--processes", "1", "--settings", settings]) == 0
     layout = inspect_bag(tmp_path / "out" / "00")
     assert len(layout.cameras) == 6 and not (tmp_path / "out" / "sequences").exists()
+
+
+def test_a_network_trains_on_what_it_wrote_from_one_command_more(tmp_path, settings):
+    assert main(["world", str(tmp_path / "street"), "--scans", "1", "--processes", "1", "--settings", settings]) == 0
+    data = {"root": "street", "called": "made_up", "sequences": ["00"], "images": True}
+    model = {"network": "flagship", "channels": 4, "voxel_size": 1.0, "strides": [1, 2], "image_size": [64, 32]}
+    recipe = {"model": model, "train": data, "distill": [{"features": 1.0}], "steps": 2}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--json", str(tmp_path / "run.json"), "--device", "cpu", "--threads", "1"]
+    assert main(["train", str(tmp_path / "recipe.yaml"), *arguments]) == 0
+    assert json.loads((tmp_path / "run.json").read_text())["trained_on"] == ["made_up/00/000000"]
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 and all(row["own_images.pairs"] > 100 for row in rows)
 
 
 @pytest.mark.parametrize(
