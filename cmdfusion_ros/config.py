@@ -191,6 +191,7 @@ class ModelConfig:
     image_size: tuple[int, int] = setting((512, 256), "width and height that images are resized to, where the network uses any", "px", minimum=32, maximum=4096)
     image_depth: int = setting(18, "layers of the ResNet that reads images, where the network uses any", choices=(18, 34, 50, 101))
     image_stem_stride: int = setting(2, "stride of its first convolution; 1 gives maps twice as fine at four times the cost", choices=(1, 2))
+    image_width: int = setting(64, "channels of its first stage; published weights have 64", minimum=8, maximum=256)
 
     def __post_init__(self):
         check_settings(self)

@@ -32,7 +32,7 @@ def add_parser(subparsers):
     parser.add_argument("--rig", choices=RIG_NAMES, help="sensors (default kitti)")
     parser.add_argument("--rare", type=float, metavar="X", help="times as many people, two-wheelers, lorries and signs (default 1)")
     parser.add_argument("--settings", metavar="FILE", help="YAML file with further settings: weather, calibration errors, kind of street, ...")
-    parser.add_argument("--bag", action="store_true", help="write rosbags OUT/<name> with all cameras instead of folders with the first one")
+    parser.add_argument("--bag", action="store_true", help="write rosbags OUT/<name> instead of folders")
     parser.add_argument("--no-images", action="store_true", help="leave the cameras out: several times faster")
     parser.add_argument("--processes", type=int, metavar="N", help="processes to work with (default: one a core)")
     return parser

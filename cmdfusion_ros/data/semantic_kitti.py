@@ -3,8 +3,12 @@
 One folder a sequence: `velodyne/000000.bin` (float32 x, y, z, intensity), `labels/000000.label` (uint32: low 16 bits raw class, high 16
 instance id), `image_2/000000.png` or `.jpg`, `calib.txt` (P2 and Tr), `poses.txt` and `times.txt` (row = scan number). Other sets kept in
 this layout are read by naming the dataset whose raw ids their labels hold.
+
+A sequence with more cameras, as made-up streets have, lists all of them in `cameras.json`, which official tools pass over: a list of `name`, `folder` (of its
+images), `intrinsic` (3 x 3), `camera_from_lidar` (4 x 4) and `late_ns` (how long after the scan's stamp an image was taken).
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from cmdfusion_ros.geometry.transforms import invert, rigid
 
 HAVE_INSTANCE_IDS = {"semantic_kitti"}  # datasets whose high label bits mean something
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+FIRST_CAMERA = "image_2"
+CAMERAS = "cameras.json"
 
 
 class SemanticKitti:
@@ -29,7 +35,7 @@ class SemanticKitti:
         scans: scan numbers to take where they exist, anything with `in` (a range, a set); None = all.
         labels: read labels and instance ids; a missing label file is then an error.
         poses: read poses.txt, times.txt and Tr; otherwise the stamp is 0 and the pose None.
-        images: read the left colour image as CameraView "image_2".
+        images: read the left colour image as CameraView "image_2"; of a sequence with `cameras.json` those of all its cameras.
         called: what the set is called in the names of its scans; None for `dataset`. Made-up streets have SemanticKITTI's ids and are no part of it.
 
     Raises:
@@ -83,7 +89,7 @@ class SemanticKitti:
                 raise ValueError(f"{self._folders[sequence]}: poses.txt has {len(poses)} rows, scan {path.stem} needs row {number + 1}; fetch the whole file")
             world_from_lidar, stamp = poses[number], stamps[number]
         if images:
-            views = (read_view(self._folders[sequence], path.stem, stamp),)
+            views = read_views(self._folders[sequence], path.stem, stamp)
         return Frame(
             points=np.ascontiguousarray(cloud[:, :3]),
             intensity=np.ascontiguousarray(cloud[:, 3]),
@@ -183,13 +189,40 @@ def read_trajectory(folder):
     return np.array(poses), stamps
 
 
-def read_view(folder, stem, stamp=0):
-    """The left colour image of a scan as CameraView "image_2", with `camera_from_lidar` from P2 and Tr."""
-    candidates = [folder / "image_2" / f"{stem}{ending}" for ending in IMAGE_ENDINGS]
-    path = next((path for path in candidates if path.exists()), candidates[0])
+def read_views(folder, stem, stamp=0):
+    """The images of a scan as CameraViews: that of image_2 with `camera_from_lidar` from P2 and Tr, or those that cameras.json lists."""
+    if (folder / CAMERAS).exists():
+        return tuple(_read_view(folder, stem, stamp, entry) for entry in _read_cameras(folder / CAMERAS))
     intrinsic, image_from_left, left_from_lidar = read_calibration(folder)
-    image = read_image(path, intrinsic, f"expected one for scan {stem} ({', '.join(IMAGE_ENDINGS)}); fetch image_2 or read with images=False")
-    return CameraView("image_2", image, intrinsic, image_from_left @ left_from_lidar, stamp=stamp)
+    camera = {"name": FIRST_CAMERA, "folder": FIRST_CAMERA, "intrinsic": intrinsic, "camera_from_lidar": image_from_left @ left_from_lidar, "late_ns": 0}
+    return (_read_view(folder, stem, stamp, camera),)
+
+
+def _read_view(folder, stem, stamp, camera):
+    where = folder / camera["folder"]
+    candidates = [where / f"{stem}{ending}" for ending in IMAGE_ENDINGS]
+    path = next((path for path in candidates if path.exists()), candidates[0])
+    advice = f"expected one for scan {stem} ({', '.join(IMAGE_ENDINGS)}); fetch {camera['folder']} or read with images=False"
+    image = read_image(path, camera["intrinsic"], advice)
+    return CameraView(camera["name"], image, camera["intrinsic"], camera["camera_from_lidar"], stamp=max(stamp + camera["late_ns"], 0))
+
+
+def _read_cameras(path):
+    """The entries of cameras.json, with matrices as arrays."""
+    try:
+        return [
+            {
+                "name": str(entry["name"]),
+                "folder": str(entry["folder"]),
+                "intrinsic": np.array(entry["intrinsic"], np.float64).reshape(3, 3),
+                "camera_from_lidar": np.array(entry["camera_from_lidar"], np.float64).reshape(4, 4),
+                "late_ns": int(entry["late_ns"]),
+            }
+            for entry in json.loads(path.read_text())
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        expected = "a list of name, folder, intrinsic (3 x 3), camera_from_lidar (4 x 4), late_ns"
+        raise ValueError(f"{path}: expected {expected}: {error!r}; make the sequence again, or read with images=False") from error
 
 
 def _lines(path, what):

@@ -17,7 +17,7 @@ def build_network(model_config, num_classes):
         num_classes: columns of the logits.
     """
     config, shape = model_config, (model_config.channels, model_config.strides, num_classes)
-    images = (config.image_size, config.image_depth, config.image_stem_stride)
+    images = (config.image_size, config.image_depth, config.image_stem_stride, config.image_width)
     makers = {
         "spv_pyramid": lambda: SpvPyramid(*shape),
         "cmdfusion": lambda: CmdFusion(*shape),

@@ -24,13 +24,13 @@ class Flagship(CmdFusion):
     Args:
         channels, strides, num_classes: see CmdFusion.
         image_size: (width, height) that images are resized to.
-        image_depth, stem_stride: see `resnet`.
+        image_depth, stem_stride, image_width: see `resnet`.
     """
 
-    def __init__(self, channels, strides, num_classes, image_size, image_depth, stem_stride=2):
+    def __init__(self, channels, strides, num_classes, image_size, image_depth, stem_stride=2, image_width=64):
         super().__init__(channels, strides, num_classes)
         self.image_size = tuple(image_size)
-        self.images = ImageEncoder(image_depth, channels, stem_stride)
+        self.images = ImageEncoder(image_depth, channels, stem_stride, image_width)
 
     def forward(self, batch):
         """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge branch's answer; that without images), `knowledge`

@@ -65,13 +65,13 @@ class ImageEncoder(nn.Module):
     """ResNet and SwiftDecoder.
 
     Args:
-        depth, stem_stride: see ResNet.
+        depth, stem_stride, width: see ResNet.
         channels: of every map given.
     """
 
-    def __init__(self, depth, channels, stem_stride=2):
+    def __init__(self, depth, channels, stem_stride=2, width=64):
         super().__init__()
-        self.backbone = ResNet(depth, stem_stride)
+        self.backbone = ResNet(depth, stem_stride, width)
         self.decoder = SwiftDecoder(self.backbone.channels, channels)
 
     def forward(self, images):

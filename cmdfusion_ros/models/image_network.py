@@ -41,13 +41,13 @@ class ImageNetwork(nn.Module):
         channels: of every map of the encoder.
         num_classes: columns of the logits.
         image_size: (width, height) that images are resized to.
-        image_depth, stem_stride: see `resnet`.
+        image_depth, stem_stride, image_width: see `resnet`.
     """
 
-    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2):
+    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2, image_width=64):
         super().__init__()
         self.image_size = tuple(image_size)
-        self.images = ImageEncoder(image_depth, channels, stem_stride)
+        self.images = ImageEncoder(image_depth, channels, stem_stride, image_width)
         self.head = PixelHead(channels, num_classes)
 
     def forward(self, batch):

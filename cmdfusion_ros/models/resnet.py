@@ -6,7 +6,7 @@ Tensors are named as torchvision names them, so that published weights load as t
 from torch import nn
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks in layer1..layer4
-_WIDTHS = (64, 128, 256, 512)
+_WIDTHS = (1, 2, 4, 8)  # of the stages, in multiples of the first's
 
 
 class BasicBlock(nn.Module):
@@ -62,25 +62,26 @@ class ResNet(nn.Module):
         depth: 18, 34, 50 or 101.
         stem_stride: of the first convolution. 2 is what published weights were trained with: maps at 1/4, 1/8, 1/16, 1/32 of the image. 1 makes all of them
             twice as fine (CMDFusion, U2MKD) at four times the cost.
+        width: channels of the stem and the first stage; published weights have 64.
 
     Attributes:
         channels: of the four maps.
     """
 
-    def __init__(self, depth, stem_stride=2):
+    def __init__(self, depth, stem_stride=2, width=64):
         super().__init__()
         if depth not in DEPTHS:
             raise ValueError(f"depth: expected one of {', '.join(map(str, DEPTHS))}, got {depth}")
         block = BasicBlock if depth < 50 else Bottleneck
-        self.channels = tuple(width * block.expansion for width in _WIDTHS)
-        self.conv1 = nn.Conv2d(3, 64, 7, stem_stride, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        in_channels = 64
-        for number, (width, num_blocks) in enumerate(zip(_WIDTHS, DEPTHS[depth], strict=True), start=1):
+        self.channels = tuple(factor * width * block.expansion for factor in _WIDTHS)
+        self.conv1 = nn.Conv2d(3, width, 7, stem_stride, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        in_channels = width
+        for number, (factor, num_blocks) in enumerate(zip(_WIDTHS, DEPTHS[depth], strict=True), start=1):
             blocks = []
             for i in range(num_blocks):
-                blocks.append(block(in_channels, width, stride=2 if i == 0 and number > 1 else 1))
-                in_channels = width * block.expansion
+                blocks.append(block(in_channels, factor * width, stride=2 if i == 0 and number > 1 else 1))
+                in_channels = factor * width * block.expansion
             setattr(self, f"layer{number}", nn.Sequential(*blocks))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -92,7 +93,7 @@ class ResNet(nn.Module):
         return self.layer1, self.layer2, self.layer3, self.layer4
 
     def stem(self, images):
-        """(V, 3, H, W), normalised as `views` does -> (V, 64, h, w), what the first stage reads."""
+        """(V, 3, H, W), normalised as `views` does -> (V, width, h, w), what the first stage reads."""
         return nn.functional.max_pool2d(self.bn1(self.conv1(images)).relu_(), 3, stride=2, padding=1)
 
     def forward(self, images):

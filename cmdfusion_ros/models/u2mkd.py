@@ -26,13 +26,13 @@ class U2mkd(SpvUnet):
     Args:
         channels, num_classes: see SpvUnet.
         image_size: (width, height) that images are resized to.
-        image_depth, stem_stride: see ResNet; stem_stride 1 in U2MKD.
+        image_depth, stem_stride, image_width: see ResNet; stem_stride 1 in U2MKD.
     """
 
-    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2):
+    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2, image_width=64):
         super().__init__(channels, num_classes)
         self.image_size = tuple(image_size)
-        self.images = ImageEncoder(image_depth, HEAD_FACTOR * channels, stem_stride)
+        self.images = ImageEncoder(image_depth, HEAD_FACTOR * channels, stem_stride, image_width)
         widths = [channels * factor for factor in DOWN_WIDTHS]
         pairs = list(zip(widths, self.images.backbone.channels, strict=True))
         self.to_images = nn.ModuleList(ScalarGatedFusion(pixel, point) for point, pixel in pairs)

@@ -54,7 +54,7 @@ class Objective(nn.Module):
         terms = [_on_labels(head, batch, class_weights) for head in (output, *output.auxiliary)]
         (cross_entropy, lovasz), *others = terms
         auxiliary = sum(one + recipe.lovasz_weight * two for one, two in others)  # 0 without other heads
-        loss = cross_entropy + recipe.lovasz_weight * lovasz + recipe.auxiliary_weight * auxiliary
+        loss = recipe.answer_weight * (cross_entropy + recipe.lovasz_weight * lovasz) + recipe.auxiliary_weight * auxiliary
         row = {"cross_entropy": cross_entropy.item(), "lovasz": lovasz.item()}
         if others:
             row["auxiliary"] = auxiliary.item()

@@ -101,6 +101,7 @@ class Recipe:
     ema_decay: float = setting(0.99, "decay of the running average of the weights, which is what is saved and scored", minimum=0.0, maximum=0.99999)
     class_weight_power: float = setting(1 / 3, "cross-entropy weighs a class by (largest count / its count) to this power", minimum=0.0, maximum=1.0)
     lovasz_weight: float = setting(1.0, "weight of the Lovasz loss beside the cross-entropy", minimum=0.0, maximum=100.0)
+    answer_weight: float = setting(1.0, "weight of the losses of the network's answer on labels", minimum=0.0, maximum=100.0)
     auxiliary_weight: float = setting(1.0, "weight of the losses of a network's other heads, where it has any", minimum=0.0, maximum=100.0)
     validate_every: int = setting(0, "steps between scores on the validation scans; 0 = only at the end", minimum=0)
     save_every: int = setting(100, "steps between saves from which training can resume", minimum=1)

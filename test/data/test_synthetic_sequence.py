@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.data.semantic_kitti import SemanticKitti, read_view
+from cmdfusion_ros.data.semantic_kitti import SemanticKitti, read_views
 from cmdfusion_ros.data.synthetic.camera import pixel_rays
 from cmdfusion_ros.data.synthetic.demo_drive import demo_frames
 from cmdfusion_ros.data.synthetic.lidar import beam_bias, lidar_pose
@@ -245,10 +245,29 @@ def test_a_written_sequence_is_read_back_equal(tmp_path):
         assert np.array_equal(view.image, expected.image)
         np.testing.assert_allclose(view.intrinsic, expected.intrinsic, rtol=1e-12)
         np.testing.assert_allclose(view.camera_from_lidar, expected.camera_from_lidar, atol=1e-12)
-    assert read_view(tmp_path / "sequences" / "00", "000001").name == "image_2"
+    assert [view.name for view in read_views(tmp_path / "sequences" / "00", "000001")] == ["image_2"]
     words = np.fromfile(tmp_path / "sequences" / "00" / "labels" / "000000.label", "<u4")
     assert {60, 252} & set((words & 0xFFFF).tolist()) or {70} & set((words & 0xFFFF).tolist())
     assert cv2.imread(str(tmp_path / "sequences" / "00" / "image_2" / "000000.png")).shape[:2] == made.rig.cameras[0].size[::-1]
+
+
+def test_every_camera_of_a_rig_is_written_and_read_back(tmp_path):
+    settings = SequenceSettings(rig="nuscenes", image_scale=0.05, weather="overcast")
+    list(write_folders(tmp_path, 11, ["00"], 1, settings))
+    ours, (theirs,) = Sequence(11, "00", 1, settings).frame(0, KITTI), SemanticKitti(tmp_path, ["00"], KITTI, images=True)
+    assert len(theirs.views) == 6 and [view.name for view in theirs.views] == [view.name for view in ours.views]
+    for view, expected in zip(theirs.views, ours.views, strict=True):
+        assert np.array_equal(view.image, expected.image) and view.stamp == expected.stamp
+        assert np.array_equal(view.intrinsic, expected.intrinsic) and np.array_equal(view.camera_from_lidar, expected.camera_from_lidar)
+    folder = tmp_path / "sequences" / "00"
+    assert np.array_equal(cv2.imread(str(folder / "image_2" / "000000.png"))[:, :, ::-1], ours.views[0].image)  # where official tools look
+    (folder / "image_2_3" / "000000.png").unlink()
+    with pytest.raises(FileNotFoundError, match="fetch image_2_3 or read with images=False"):
+        SemanticKitti(tmp_path, ["00"], KITTI, images=True)[0]
+    assert SemanticKitti(tmp_path, ["00"], KITTI)[0].views == ()
+    (folder / "cameras.json").write_text('[{"name": "front"}]')
+    with pytest.raises(ValueError, match=r"cameras.json: expected a list of name, folder.*KeyError\('folder'\)"):
+        SemanticKitti(tmp_path, ["00"], KITTI, images=True)[0]
 
 
 def test_a_bent_lens_does_not_fit_into_the_folder_layout(tmp_path):

@@ -92,3 +92,11 @@ def test_pooling_brings_a_whole_square_image_to_every_pixel():
     x = torch.rand(1, 6, 10, 10, requires_grad=True)
     (gradient,) = torch.autograd.grad(pooling(x)[0, :, 0, 0].sum(), x)
     assert gradient[0, :, 9, 9].abs().sum() > 0
+
+
+def test_a_narrow_resnet_has_channels_in_proportion():
+    torch.manual_seed(0)
+    network = ResNet(18, width=24).eval()
+    with torch.no_grad():
+        assert [x.shape[1] for x in network(torch.randn(1, 3, 32, 64))] == [24, 48, 96, 192] == list(network.channels)
+    assert sum(p.numel() for p in network.parameters()) < 0.15 * PARAMETERS[18]

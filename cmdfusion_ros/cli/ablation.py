@@ -1,0 +1,77 @@
+"""`cmdfusion ablation`: train and score every row of the table that says which of the papers' claims hold, and draw it.
+
+Everything that is there already is kept, so it can be stopped and started again; several of it may run side by side with other --seeds or --runs.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from cmdfusion_ros.cli.terminal import ScanProgress
+from cmdfusion_ros.config import settings_from_dict
+from cmdfusion_ros.data.synthetic.rendering import available_cores, write_folders
+from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
+from cmdfusion_ros.training.ablation import SCORES, Ablation, do_run, folder_of, summary
+from cmdfusion_ros.training.ablation_pictures import draw_ablation, markdown_table
+
+_MADE = ".made"  # in a made-up street's folder: what it was made with
+
+
+def add_parser(subparsers):
+    parser = subparsers.add_parser("ablation", help="repeat the papers' claims", description=__doc__)
+    parser.add_argument("config", metavar="ABLATION.yaml", help="which runs, rows and claims; see config/ablation/")
+    parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data; made-up streets that it lacks are made there")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the runs, and of ablation.json, ablation.md and the pictures")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="seeds to train now (default: 0 to what the file says)")
+    parser.add_argument("--runs", nargs="+", metavar="NAME", help="runs to train now, in this order (default: all); those that they learn from must be there")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads that read scans ahead (default: 0)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
+    return parser
+
+
+def run(args):
+    """Train what is missing, then print the table; returns 0."""
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    ablation = Ablation(args.config)
+    for name in args.runs or ():
+        if name not in ablation.runs:
+            raise ValueError(f"--runs: expected some of {', '.join(ablation.runs)}, got {name}")
+    for world in ablation.worlds:
+        _make_world(Path(args.data), **world)
+    all_seeds = sorted(set(range(ablation.seeds)) | set(args.seeds or ()))
+    for seed in args.seeds or all_seeds:
+        for name in args.runs or ablation.runs:
+            if not (folder_of(args.out, name, seed) / SCORES).exists():
+                print(f"{name}, seed {seed}", flush=True)
+            do_run(ablation, name, seed, args.data, args.out, args.workers)
+            result = _write(ablation, args, all_seeds)
+    print(markdown_table(result))
+    return 0
+
+
+def _write(ablation, args, seeds):
+    result = summary(ablation, args.out, seeds)
+    text = json.dumps(result, indent=1) + "\n"
+    for path in (Path(args.out) / "ablation.json", *([Path(args.json)] if args.json else ())):
+        path.write_text(text)
+    (Path(args.out) / "ablation.md").write_text(markdown_table(result) + "\n")
+    draw_ablation(result, Path(args.out))
+    return result
+
+
+def _make_world(data, folder, seed, sequences, scans, settings):
+    """Make a made-up street where it is not there yet; ValueError where another one is."""
+    out, made = data / folder, json.dumps([seed, sequences, scans, settings])
+    mark = out / _MADE
+    if mark.exists():
+        if mark.read_text() != made:
+            raise ValueError(f"{out}: holds streets made otherwise ({mark.read_text()}); give another --data, or delete that folder")
+        return
+    names, progress = [f"{number:02d}" for number in range(sequences)], ScanProgress(sequences * scans)
+    for count in write_folders(out, seed, names, scans, settings_from_dict(SequenceSettings, settings), True, available_cores()):
+        progress.add(count)
+    progress.finish()
+    mark.write_text(made)

@@ -1,0 +1,250 @@
+"""The claims of the papers, repeated: which runs are trained, what is measured of each, and what the figures say.
+
+A file of config/ablation/ holds one recipe, the changes that make a run of it, rows (what is measured of which run) and claims (which row should be better
+than which). Every run is a folder OUT/<run>_<seed> with what `Trainer` writes and `scores.json`; what is there is not made again.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cmdfusion_ros.checkpoint import Checkpoint, load_checkpoint
+from cmdfusion_ros.config import SettingsError, load_yaml, nearest_name, settings_from_dict
+from cmdfusion_ros.inference import Segmenter
+from cmdfusion_ros.training.evaluation import evaluate
+from cmdfusion_ros.training.recipe import DataSettings, Recipe
+from cmdfusion_ros.training.trainer import LOG, NETWORK, STATE, Trainer
+
+SCORES = "scores.json"
+ANSWERS = ("own", "knowledge")
+_KEYS = {"name", "seeds", "hard", "worlds", "test", "recipe", "runs", "rows", "curve", "claims"}
+_BRANCHES = (("lidar.", "knowledge."), ("to_lidar.", "to_knowledge."), ("head.", "knowledge_head."))  # of CMDFusion: what has the same shape on either side
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        row: its letter. title: what it is. run: the run that is measured.
+        answer: "own", or "knowledge": the head of CMDFusion's knowledge branch, which sees points alone.
+        cameras: how many are live; None = all.
+    """
+
+    row: str
+    title: str
+    run: str
+    answer: str = "own"
+    cameras: int | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`better` is more than `by` above `than`, in "miou" or in the mean of the "hard" classes."""
+
+    title: str
+    better: str
+    than: str
+    by: float = 0.0
+    of: str = "miou"
+
+
+class Ablation:
+    """One file of config/ablation/.
+
+    Attributes:
+        name, seeds, hard (names of classes), worlds (dicts, see `cli/ablation.py`), test (DataSettings), rows, claims; runs: names in the order of training;
+        curve: runs whose mIoU is drawn against live cameras.
+
+    Raises:
+        SettingsError: naming file and place.
+    """
+
+    def __init__(self, path):
+        values = load_yaml(path)
+        unknown = sorted(set(values) - _KEYS)
+        if unknown:
+            raise SettingsError(f"{path}: {unknown[0]}: unknown{nearest_name(unknown[0], _KEYS)}")
+        missing = sorted(_KEYS - {"worlds", "curve", "claims"} - set(values))
+        if missing:
+            raise SettingsError(f"{path}: expected {', '.join(sorted(_KEYS))}, got no {missing[0]}")
+        self.name, self.seeds, self.hard = values["name"], values["seeds"], tuple(values["hard"])
+        self.worlds, self.curve = values.get("worlds", []), tuple(values.get("curve", ()))
+        self.test = settings_from_dict(DataSettings, values["test"], where=f"{path}: test.")
+        self._recipe, self._changes = values["recipe"], values["runs"]
+        self.runs = tuple(self._changes)
+        self.rows = tuple(_made(Row, entry, f"{path}: rows") for entry in values["rows"])
+        self.claims = tuple(_made(Claim, entry, f"{path}: claims") for entry in values.get("claims", ()))
+        for run in (*self.curve, *(row.run for row in self.rows)):
+            if run not in self.runs:
+                raise SettingsError(f"{path}: run {run!r} of a row{nearest_name(run, self.runs)}")
+        known = {row.row for row in self.rows}
+        for claim in self.claims:
+            if not {claim.better, claim.than} <= known or claim.of not in ("miou", "hard"):
+                raise SettingsError(f"{path}: claim {claim.title!r}: expected rows of {', '.join(sorted(known))} and miou or hard")
+        for run in self.runs:
+            self.recipe(run, 0, "")
+
+    def recipe(self, run, seed, out):
+        """The Recipe of a run; a path "@x" in it becomes that of the network of run x of the same seed under `out`."""
+        merged = _merged(self._recipe, self._changes[run] or {})
+        distill = [
+            {**each, "path": str(folder_of(Path(out).resolve(), each["path"][1:], seed) / NETWORK)} if each.get("path", "").startswith("@") else each
+            for each in merged.get("distill", [])
+        ]
+        values = {**merged, "name": run, "seed": seed, **({"distill": distill} if distill else {})}
+        return settings_from_dict(Recipe, values, where=f"run {run}: ")
+
+    def measured(self, run):
+        """Which answers of a run the rows ask for."""
+        return tuple(dict.fromkeys(row.answer for row in self.rows if row.run == run))
+
+
+def folder_of(out, run, seed):
+    """Where a run lies."""
+    return Path(out) / f"{run}_{seed}"
+
+
+def do_run(ablation, run, seed, data_folder, out, workers=0):
+    """Train a run, or go on with it, and score it, unless it has been. Returns what its scores.json holds: {answer: what `evaluate` gives}."""
+    folder = folder_of(out, run, seed)
+    if (folder / SCORES).exists():
+        return json.loads((folder / SCORES).read_text())
+    trainer = Trainer(ablation.recipe(run, seed, out), data_folder, folder, resume=(folder / STATE).exists(), workers=workers)
+    checkpoint = load_checkpoint(trainer.run())
+    scores = {answer: _scored(ablation, checkpoint, answer, data_folder) for answer in ablation.measured(run)}
+    unfinished = folder / f"{SCORES}.part"
+    unfinished.write_text(json.dumps(scores, indent=1) + "\n")
+    unfinished.replace(folder / SCORES)
+    return scores
+
+
+def _scored(ablation, checkpoint, answer, data_folder):
+    if answer == "knowledge":
+        checkpoint = with_branches_swapped(checkpoint)
+    segmenter = Segmenter(checkpoint)
+    test = replace(ablation.test, images=segmenter.uses_images)
+    return evaluate(segmenter, test.open(data_folder, segmenter.class_map), max_subsets=3)
+
+
+def with_branches_swapped(checkpoint):
+    """A `cmdfusion` Checkpoint whose answer is that of the knowledge branch: either side of the network is made of the same parts, so they change places."""
+    if checkpoint.model_config.network != "cmdfusion":
+        raise ValueError(f"{checkpoint.source}: expected a cmdfusion network, whose branches can change places, got {checkpoint.model_config.network}")
+    weights = {}
+    for name, tensor in checkpoint.weights.items():
+        for one, other in (*_BRANCHES, *(pair[::-1] for pair in _BRANCHES)):
+            if name.startswith(one):
+                name = other + name[len(one) :]
+                break
+        weights[name] = tensor
+    return Checkpoint(weights, checkpoint.model_config, checkpoint.class_map, checkpoint.card, checkpoint.source)
+
+
+def summary(ablation, out, seeds):
+    """What the runs under `out` say so far, as plain values: table, live_cameras, claims, minutes."""
+    scores = {(run, seed): _read_scores(out, run, seed) for run in ablation.runs for seed in seeds}
+    rows = {row.row: _row_of(ablation, row, scores, seeds) for row in ablation.rows}
+    curves = {}
+    for run in ablation.curve:
+        done = [scores[run, seed]["own"]["by_live_cameras"] for seed in seeds if scores[run, seed]]
+        if done:
+            curves[run] = {number: _spread([each[number]["miou"] for each in done]) for number in done[0]}
+    return {
+        "name": ablation.name,
+        "seeds": list(seeds),
+        "steps": ablation.recipe(ablation.runs[0], 0, out).steps,
+        "hard": list(ablation.hard),
+        "table": list(rows.values()),
+        "live_cameras": curves,
+        "claims": [judged for claim in ablation.claims if (judged := _judged(claim, rows))],
+        "training_minutes": {run: _minutes(out, run, seeds) for run in ablation.runs},
+    }
+
+
+def _row_of(ablation, row, scores, seeds):
+    mious, hard, ious, used = [], [], [], []
+    for seed in seeds:
+        answers = scores[row.run, seed]
+        if not answers:
+            continue
+        result = answers[row.answer]
+        used.append(seed)
+        if row.cameras is None:
+            mious.append(result["miou"])
+            ious.append(result["iou"])
+            present = [result["iou"][name] for name in ablation.hard if result["points"][name]]
+            hard.append(float(np.mean(present)) if present else None)
+        else:
+            mious.append(result["by_live_cameras"][str(row.cameras)]["miou"])
+    entry = {"row": row.row, "title": row.title, "run": row.run, "cameras": "all" if row.cameras is None else row.cameras, "seeds": used}
+    if not used:
+        return entry
+    entry["miou"] = _spread(mious)
+    if ious:
+        entry["hard"] = _spread(hard)
+        entry["iou"] = {name: None if any(iou[name] is None for iou in ious) else round(float(np.mean([iou[name] for iou in ious])), 6) for name in ious[0]}
+    return entry
+
+
+def _judged(claim, rows):
+    """A Claim against the table; None while a row of it is missing."""
+    better, than = rows[claim.better], rows[claim.than]
+    if claim.of not in better or claim.of not in than:
+        return None
+    ours, theirs = (dict(zip(row["seeds"], row[claim.of]["values"], strict=True)) for row in (better, than))
+    seeds = sorted(set(ours) & set(theirs))
+    if not seeds:
+        return None
+    differences = [ours[seed] - theirs[seed] for seed in seeds]
+    mean = float(np.mean(differences))
+    error = float(np.std(differences, ddof=1) / np.sqrt(len(seeds))) if len(seeds) > 1 else None
+    if error is None:
+        verdict = "one seed only"
+    elif mean - 2 * error > claim.by:
+        verdict = "shows"
+    elif mean + 2 * error < claim.by:
+        verdict = "does not show"
+    else:
+        verdict = "within the spread of the seeds"
+    return {
+        "claim": claim.title, "better": claim.better, "than": claim.than, "of": claim.of, "by": claim.by, "seeds": seeds,
+        "difference": round(mean, 6), "standard_error": None if error is None else round(error, 6), "verdict": verdict,
+    }  # fmt: skip
+
+
+def _read_scores(out, run, seed):
+    path = folder_of(out, run, seed) / SCORES
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _minutes(out, run, seeds):
+    """Minutes of training steps of the finished runs, by the wall clock."""
+    paths = [folder_of(out, run, seed) / LOG for seed in seeds if (folder_of(out, run, seed) / SCORES).exists()]
+    return round(sum(json.loads(line).get("seconds", 0.0) for path in paths for line in path.read_text().splitlines()) / 60, 1)
+
+
+def _spread(values):
+    """{mean, sd (sample standard deviation; None of one value), values}."""
+    return {
+        "mean": round(float(np.mean(values)), 6),
+        "sd": round(float(np.std(values, ddof=1)), 6) if len(values) > 1 else None,
+        "values": [round(float(value), 6) for value in values],
+    }
+
+
+def _merged(base, changes):
+    """`base` with `changes` put into it, mapping by mapping; anything else is replaced."""
+    result = dict(base)
+    for key, value in changes.items():
+        result[key] = _merged(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
+    return result
+
+
+def _made(kind, entry, where):
+    try:
+        return kind(**entry)
+    except TypeError as error:
+        raise SettingsError(f"{where}: {entry}: {error}") from error

@@ -1,0 +1,159 @@
+"""The ablation: runs are trained once, claims are judged by the seeds, and the knowledge branch's own answer is what a swapped checkpoint says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.cli.main import main
+from cmdfusion_ros.config import SettingsError, settings_from_dict
+from cmdfusion_ros.models import grid_of
+from cmdfusion_ros.training.ablation import Ablation, do_run, folder_of, summary, with_branches_swapped
+from cmdfusion_ros.training.ablation_pictures import markdown_table
+from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.trainer import LOG, NETWORK, Trainer
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "config" / "ablation").glob("*.yaml"))
+VALUES = {
+    "name": "small",
+    "seeds": 2,
+    "hard": ["person", "truck"],
+    "test": {"root": "kitti", "sequences": ["01"], "first_scan": 5, "images": True},
+    "recipe": {
+        "class_map": "semantic_kitti",
+        "model": {"channels": 8, "voxel_size": 0.5, "strides": [1, 2, 4], "image_size": [64, 32], "image_width": 8},
+        "train": {"root": "kitti", "sequences": ["01"], "last_scan": 3, "images": True},
+        "steps": 2,
+    },
+    "runs": {
+        "lidar": {},
+        "image": {"model": {"network": "image"}},
+        "both": {"model": {"network": "cmdfusion"}, "distill": [{"teacher": "checkpoint", "path": "@image", "features": 1.0}]},
+        "flagship": {"model": {"network": "flagship"}},
+    },
+    "rows": [
+        {"row": "a", "title": "LiDAR alone", "run": "lidar"},
+        {"row": "d", "title": "both", "run": "both"},
+        {"row": "e", "title": "knowledge", "run": "both", "answer": "knowledge"},
+        {"row": "h", "title": "no camera", "run": "flagship", "cameras": 0},
+    ],
+    "curve": ["flagship"],
+    "claims": [{"title": "knowledge helps", "better": "d", "than": "a"}],
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(**changes):
+        path = tmp_path / "small.yaml"
+        path.write_text(yaml.safe_dump({**VALUES, **changes}, sort_keys=False))
+        return path
+
+    return write
+
+
+def test_the_command_trains_every_row_and_goes_on_where_it_was_stopped(config, street_data, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["ablation", str(config()), "--data", str(street_data), "--out", str(out), "--threads", "1"]
+    assert main([*arguments, "--seeds", "0", "--runs", "lidar", "image"]) == 0
+    before = (folder_of(out, "lidar", 0) / LOG).stat().st_mtime_ns
+    assert json.loads((out / "ablation.json").read_text())["claims"] == []  # d is not there yet
+    assert main([*arguments, "--json", str(tmp_path / "figures.json")]) == 0
+    assert (folder_of(out, "lidar", 0) / LOG).stat().st_mtime_ns == before
+    result = json.loads((tmp_path / "figures.json").read_text())
+    assert result == json.loads((out / "ablation.json").read_text())
+    rows = {row["row"]: row for row in result["table"]}
+    assert all(row["seeds"] == [0, 1] and len(row["miou"]["values"]) == 2 for row in rows.values())
+    own = [json.loads((folder_of(out, "lidar", seed) / "scores.json").read_text())["own"] for seed in (0, 1)]
+    assert rows["a"]["miou"]["values"] == [each["miou"] for each in own]
+    assert rows["a"]["hard"]["values"] == [each["iou"]["person"] for each in own]  # there is no truck
+    assert list(result["live_cameras"]["flagship"]) == ["0", "1"] and rows["h"]["miou"] == result["live_cameras"]["flagship"]["0"]
+    (claim,) = result["claims"]
+    assert claim["difference"] == pytest.approx(rows["d"]["miou"]["mean"] - rows["a"]["miou"]["mean"], abs=2e-6)
+    assert (out / "ablation_bars.png").stat().st_size > 5000 and (out / "ablation_cameras.png").exists()
+    assert "| d | both | 2 |" in capsys.readouterr().out
+
+
+def test_a_run_that_was_killed_between_training_and_scoring_is_only_scored(config, street_data, tmp_path):
+    ablation, out = Ablation(config()), tmp_path / "out"
+    Trainer(ablation.recipe("lidar", 0, out), street_data, folder_of(out, "lidar", 0)).run(progress=False)
+    weights = load_checkpoint(folder_of(out, "lidar", 0) / NETWORK).weights
+    assert set(do_run(ablation, "lidar", 0, street_data, out)) == {"own"}
+    after = load_checkpoint(folder_of(out, "lidar", 0) / NETWORK).weights
+    assert all(torch.equal(weights[name], after[name]) for name in weights)
+
+
+def test_a_swapped_checkpoint_gives_the_answer_of_the_knowledge_branch(street_data, tmp_path):
+    values = {**VALUES["recipe"], "model": {**VALUES["recipe"]["model"], "network": "cmdfusion"}, "steps": 3}
+    trainer = Trainer(settings_from_dict(Recipe, values), street_data, tmp_path / "run")
+    checkpoint = load_checkpoint(trainer.run(progress=False))
+    batch = make_batch([trainer.scans[0]], grid_of(checkpoint.model_config))
+    network = checkpoint.build_network()
+    for module in network.modules():
+        module.training = False
+    network.training = True  # for its auxiliary answer, by the statistics of evaluation
+    with torch.no_grad():
+        output = network(batch)
+        swapped = with_branches_swapped(checkpoint).build_network()(batch)
+    torch.testing.assert_close(swapped.logits, output.auxiliary[0].logits, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(swapped.logits, output.logits, atol=1e-3)
+    lidar = load_checkpoint(Trainer(settings_from_dict(Recipe, VALUES["recipe"]), street_data, tmp_path / "lidar").run(progress=False))
+    with pytest.raises(ValueError, match="expected a cmdfusion network, whose branches can change places, got spv_pyramid"):
+        with_branches_swapped(lidar)
+
+
+def scores(miou, person):
+    return {"own": {"miou": miou, "iou": {"person": person, "truck": 0.0}, "points": {"person": 5, "truck": 0}, "by_live_cameras": {}}}
+
+
+@pytest.mark.parametrize(
+    "gains, verdict",
+    [
+        ((0.02, 0.03, 0.02), "shows"),
+        ((-0.02, -0.03, -0.02), "does not show"),
+        ((0.05, -0.04, 0.0), "within the spread of the seeds"),
+        ((0.02,), "one seed only"),
+    ],
+)
+def test_claims_are_judged_seed_by_seed(config, tmp_path, gains, verdict):
+    ablation = Ablation(config(rows=VALUES["rows"][:2], curve=[]))
+    for seed, gain in enumerate(gains):
+        for run, miou in (("lidar", 0.3 + 0.1 * seed), ("both", 0.3 + 0.1 * seed + gain)):  # seeds differ by more than the gain: only pairs show it
+            folder_of(tmp_path, run, seed).mkdir()
+            text = json.dumps(scores(miou, 0.1))
+            (folder_of(tmp_path, run, seed) / "scores.json").write_text(text)
+            (folder_of(tmp_path, run, seed) / LOG).write_text('{"seconds": 30.0}\n')
+    result = summary(ablation, tmp_path, range(len(gains)))
+    (claim,) = result["claims"]
+    assert claim["verdict"] == verdict and claim["difference"] == pytest.approx(sum(gains) / len(gains), abs=1e-6)
+    assert result["training_minutes"]["lidar"] == 0.5 * len(gains)
+    assert f"| {verdict} |" in markdown_table(result)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"rows": [{"row": "a", "title": "x", "run": "lidr"}]}, r"run 'lidr' of a row; did you mean 'lidar'"),
+        ({"claims": [{"title": "x", "better": "z", "than": "a"}]}, r"claim 'x': expected rows of a, d, e, h"),
+        ({"runs": {**VALUES["runs"], "lidar": {"stepps": 3}}}, r"run lidar: stepps: unknown setting; did you mean 'steps'"),
+        ({"rowes": []}, r"rowes: unknown; did you mean 'rows'"),
+    ],
+)
+def test_a_wrong_file_is_named(config, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        Ablation(config(**changes))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_ablations_are_valid(path):
+    ablation = Ablation(path)
+    assert len(ablation.runs) >= 2 and ablation.claims
+    teachers = [each.path for run in ablation.runs for each in ablation.recipe(run, 0, "out").distill if each.path]
+    order = {str(folder_of(Path("out").resolve(), run, 0) / NETWORK): place for place, run in enumerate(ablation.runs)}
+    assert teachers and all(teacher in order for teacher in teachers)
+    for place, run in enumerate(ablation.runs):
+        assert all(order[each.path] < place for each in ablation.recipe(run, 0, "out").distill if each.path)
