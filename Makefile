@@ -1,6 +1,7 @@
 # make demo [BAG=path] [RATE=0.5]   replay a bag through the node and look at the result (demo_output/)
 # make test                         all tests
 # make lint                         ruff
+# make weights DATA=../shared/data  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
 # make clean                        remove what these commands made
 #
 # Each sets up .venv by itself (PyTorch, ROS 2 as pip wheels, our messages built with colcon) and is ready within seconds from the second run on.
@@ -14,7 +15,7 @@ SHELL := /bin/bash
 export PYTHON ?= python3
 MESSAGES := CMakeLists.txt package.xml cmdfusion_ros/__init__.py $(wildcard msg/* srv/* cmake/* .ci/interfaces/*/*.* .ci/interfaces/*/msg/*)
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint weights clean
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
@@ -28,6 +29,26 @@ test: .venv/interfaces_built
 
 lint: .venv/python_installed
 	@.venv/bin/ruff check .
+
+# DATA holds pandaset/002. What is there already is not made again.
+weights: .venv/python_installed
+	@export PATH="$$PWD/.venv/bin:$$PATH" DATA=$${DATA:-../shared/data}
+	test -d "$$DATA/pandaset/002" || { echo "make weights: no $$DATA/pandaset/002; give DATA=folder" >&2; exit 2; }
+	mkdir -p weights_data && ln -sfn "$$(realpath "$$DATA")/pandaset" weights_data/pandaset
+	make_street() {
+	    test -e "weights_data/$$1/$$2/preview.png" || cmdfusion world --rig "$$2" "$${@:3}" "weights_data/$$1/$$2"
+	}
+	training="--seed 1 --scans 3 --settings config/world/training.yaml" held_out="--seed 77 --scans 2 --sequences 6 --settings config/world/training.yaml"
+	make_street street_world kitti $$training --sequences 60
+	make_street street_world pandaset $$training --sequences 40
+	make_street street_world nuscenes $$training --sequences 24
+	for rig in kitti pandaset nuscenes; do make_street calibration_world $$rig $$held_out; done
+	run=runs/flagship_nano
+	resume=$$(test ! -e $$run/state.pt || echo --resume)
+	cmdfusion train config/train/flagship_nano.yaml --data weights_data --out $$run $$resume
+	cmdfusion calibrate $$run/network.safetensors --sets config/calibrate/flagship_nano.yaml --data weights_data --json $$run/calibration.json
+	cmdfusion evaluate $$run/network.safetensors --data weights_data/pandaset --dataset pandaset --sequences 002 --first-scan 44 --images \
+	    --json $$run/scores.json --page $$run/scores.html --keep
 
 clean:
 	rm -rf .venv demo_output cmdfusion_ros.egg-info .pytest_cache .hypothesis .ruff_cache
