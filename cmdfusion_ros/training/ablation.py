@@ -150,7 +150,7 @@ def summary(ablation, out, seeds):
     curves = {}
     for run in ablation.curve:
         done = [scores[run, seed]["own"]["by_live_cameras"] for seed in seeds if scores[run, seed]]
-        if done:
+        if done and len(done[0]) > 1:
             curves[run] = {number: _spread([each[number]["miou"] for each in done]) for number in done[0]}
     return {
         "name": ablation.name,
@@ -159,7 +159,7 @@ def summary(ablation, out, seeds):
         "hard": list(ablation.hard),
         "table": list(rows.values()),
         "live_cameras": curves,
-        "claims": [judged for claim in ablation.claims if (judged := _judged(claim, rows))],
+        "claims": [*(judged for claim in ablation.claims if (judged := _judged(claim, rows))), *(_of_curve(run, curve) for run, curve in curves.items())],
         "training_minutes": {run: _minutes(out, run, seeds) for run in ablation.runs},
     }
 
@@ -198,21 +198,32 @@ def _judged(claim, rows):
     seeds = sorted(set(ours) & set(theirs))
     if not seeds:
         return None
-    differences = [ours[seed] - theirs[seed] for seed in seeds]
+    words = {"claim": claim.title, "better": claim.better, "than": claim.than, "of": claim.of, "by": claim.by, "seeds": seeds}
+    return {**words, **_verdict([ours[seed] - theirs[seed] for seed in seeds], claim.by)}
+
+
+def _of_curve(run, curve):
+    """The claim that no number of live cameras is worse than none, as `_judged` gives it; the worst number of each seed counts."""
+    none = curve["0"]["values"]
+    seen = [entry["values"] for number, entry in curve.items() if number != "0"]
+    worst = [min(values[place] for values in seen) - none[place] for place in range(len(none))] if seen else []
+    words = {"claim": f"{run}: no number of live cameras is worse than none", "better": "worst number", "than": "no camera", "of": "miou", "by": 0.0}
+    return {**words, **_verdict(worst, 0.0)}
+
+
+def _verdict(differences, by):
+    """What differences, one a seed, say of a claim that they are more than `by`."""
     mean = float(np.mean(differences))
-    error = float(np.std(differences, ddof=1) / np.sqrt(len(seeds))) if len(seeds) > 1 else None
+    error = float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else None
     if error is None:
         verdict = "one seed only"
-    elif mean - 2 * error > claim.by:
+    elif mean - 2 * error > by:
         verdict = "shows"
-    elif mean + 2 * error < claim.by:
+    elif mean + 2 * error < by:
         verdict = "does not show"
     else:
         verdict = "within the spread of the seeds"
-    return {
-        "claim": claim.title, "better": claim.better, "than": claim.than, "of": claim.of, "by": claim.by, "seeds": seeds,
-        "difference": round(mean, 6), "standard_error": None if error is None else round(error, 6), "verdict": verdict,
-    }  # fmt: skip
+    return {"difference": round(mean, 6), "standard_error": None if error is None else round(error, 6), "verdict": verdict}
 
 
 def _read_scores(out, run, seed):

@@ -72,7 +72,9 @@ def test_the_command_trains_every_row_and_goes_on_where_it_was_stopped(config, s
     assert rows["a"]["miou"]["values"] == [each["miou"] for each in own]
     assert rows["a"]["hard"]["values"] == [each["iou"]["person"] for each in own]  # there is no truck
     assert list(result["live_cameras"]["flagship"]) == ["0", "1"] and rows["h"]["miou"] == result["live_cameras"]["flagship"]["0"]
-    (claim,) = result["claims"]
+    claim, of_curve = result["claims"]
+    one, none = (result["live_cameras"]["flagship"][number]["values"] for number in "10")
+    assert of_curve["difference"] == pytest.approx(sum(a - b for a, b in zip(one, none, strict=True)) / 2, abs=2e-6)
     assert claim["difference"] == pytest.approx(rows["d"]["miou"]["mean"] - rows["a"]["miou"]["mean"], abs=2e-6)
     assert (out / "ablation_bars.png").stat().st_size > 5000 and (out / "ablation_cameras.png").exists()
     assert "| d | both | 2 |" in capsys.readouterr().out
