@@ -43,9 +43,12 @@ weights: .venv/python_installed
 	make_street street_world pandaset $$training --sequences 40
 	make_street street_world nuscenes $$training --sequences 24
 	for rig in kitti pandaset nuscenes; do make_street calibration_world $$rig $$held_out; done
+	train() {
+	    cmdfusion train "config/train/$$1.yaml" --data weights_data --out "$$2" $$(test ! -e "$$2/state.pt" || echo --resume)
+	}
+	train flagship_nano weights_data/runs/flagship_nano_1
 	run=runs/flagship_nano
-	resume=$$(test ! -e $$run/state.pt || echo --resume)
-	cmdfusion train config/train/flagship_nano.yaml --data weights_data --out $$run $$resume
+	train flagship_nano_2 $$run
 	cmdfusion calibrate $$run/network.safetensors --sets config/calibrate/flagship_nano.yaml --data weights_data --json $$run/calibration.json
 	cmdfusion evaluate $$run/network.safetensors --data weights_data/pandaset --dataset pandaset --sequences 002 --first-scan 44 --images \
 	    --json $$run/scores.json --page $$run/scores.html --keep

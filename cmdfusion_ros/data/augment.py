@@ -44,6 +44,7 @@ class AugmentSettings:
     image_crop: float = setting(0.0, "cut away up to this fraction of each side of an image", minimum=0.0, maximum=0.9)
     image_mirror: float = setting(0.0, "chance to mirror an image", minimum=0.0, maximum=1.0)
     image_gain: float = setting(1.0, "multiply red, green, blue and contrast by up to this, or divide by it, each for itself", minimum=1.0, maximum=10.0)
+    image_blank: float = setting(0.0, "chance that an image says nothing: one grey, as of a covered lens", minimum=0.0, maximum=1.0)
 
     def __post_init__(self):
         check_settings(self)
@@ -133,6 +134,8 @@ def _augment_view(view, settings, rng):
     if settings.image_gain > 1.0:
         gains = settings.image_gain ** rng.uniform(-1.0, 1.0, 4)
         view = augment_images.change_colours(view, gains[:3], gains[3])
+    if settings.image_blank and rng.random() < settings.image_blank:
+        view = augment_images.change_colours(view, (1.0, 1.0, 1.0), 0.0)
     return view
 
 

@@ -75,4 +75,6 @@ def test_augment_changes_views_and_not_the_points_they_show():
     assert both.sum() > 20 and np.abs(before[both] - after[both]).max() <= 1
     recoloured = augment(frame, dataclasses.replace(settings, image_gain=2.0), np.random.default_rng(0), load_class_map("street"))
     assert not np.array_equal(recoloured.views[0].image, changed.views[0].image)
+    blank = augment(frame, AugmentSettings(image_blank=1.0), np.random.default_rng(0), load_class_map("street")).views[0].image
+    assert len(np.unique(blank)) == 1 and abs(int(blank[0, 0, 0]) - frame.views[0].image.mean()) <= 1
     assert augment(frame, AugmentSettings(camera_dropout=1.0), np.random.default_rng(0), load_class_map("street")).views == ()
