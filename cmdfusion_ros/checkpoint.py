@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import ModelConfig, settings_from_dict, settings_to_dict
 from cmdfusion_ros.models import build_network
+from cmdfusion_ros.temperatures import Temperatures
 
 FORMAT_VERSION = 1
 
@@ -33,6 +34,7 @@ class Checkpoint:
         class_map: ClassMap whose labels are the network's outputs.
         card: plain values about the network: trained_on (names of scans), metrics, licence, attribution, ...
         source: where it was read from, for error messages.
+        temperatures: Temperatures that make its confidence that of `cmdfusion calibrate`; None = as the softmax says.
     """
 
     weights: dict
@@ -40,6 +42,7 @@ class Checkpoint:
     class_map: ClassMap
     card: dict = field(default_factory=dict)
     source: str = "checkpoint"
+    temperatures: Temperatures | None = None
 
     def build_network(self):
         """The network with these weights, in evaluation mode, on the CPU.
@@ -76,19 +79,24 @@ def save_checkpoint(path, network, model_config, class_map, card):
     _write(Path(path), {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, model_config, class_map, card)
 
 
-def replace_card(path, card):
-    """Give a checkpoint file another card; errors as of `load_checkpoint`."""
+def replace_card(path, card, temperatures=None, out=None):
+    """Give a checkpoint file another card, and other Temperatures where they are given; errors as of `load_checkpoint`.
+
+    The result goes to the file `out` where that is given, and `path` is left as it is.
+    """
     checkpoint = load_checkpoint(path)
-    _write(Path(path), checkpoint.weights, checkpoint.model_config, checkpoint.class_map, card)
+    _write(Path(out or path), checkpoint.weights, checkpoint.model_config, checkpoint.class_map, card, temperatures or checkpoint.temperatures)
 
 
-def _write(path, weights, model_config, class_map, card):
+def _write(path, weights, model_config, class_map, card, temperatures=None):
     metadata = {
         "format_version": str(FORMAT_VERSION),
         "model_config": json.dumps(settings_to_dict(model_config)),
         "class_map": json.dumps(class_map.to_dict()),
         "card": json.dumps(card, allow_nan=False),
     }
+    if temperatures is not None:
+        metadata["temperatures"] = json.dumps(temperatures.to_dict())
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     save_file(weights, unfinished, metadata)
     os.replace(unfinished, path)
@@ -119,9 +127,10 @@ def load_checkpoint(path):
         model_config = settings_from_dict(ModelConfig, json.loads(metadata["model_config"]), where="model_config.")
         class_map = ClassMap.from_dict(json.loads(metadata["class_map"]))
         card = json.loads(metadata["card"])
+        temperatures = Temperatures.from_dict(json.loads(metadata["temperatures"])) if "temperatures" in metadata else None  # newer than some checkpoints
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: metadata is broken: {error}") from error
-    return Checkpoint(weights, model_config, class_map, card, source=str(path))
+    return Checkpoint(weights, model_config, class_map, card, str(path), temperatures)
 
 
 def _shortened(names):

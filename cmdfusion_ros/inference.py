@@ -52,6 +52,7 @@ class Segmenter:
         device, backend: what was chosen; backend_reason: why.
         num_parameters: learned numbers of the network.
         uses_images: whether views of a frame can change its labels.
+        temperatures: Temperatures behind every confidence, from the checkpoint; None where it has none.
 
     Raises:
         ValueError: an unknown device or backend, or one that this machine lacks; a network of images alone.
@@ -67,6 +68,7 @@ class Segmenter:
         self.backend, self.backend_reason = choose_backend(backend, self.device)
         self.class_map = checkpoint.class_map
         self.card = checkpoint.card
+        self.temperatures = checkpoint.temperatures
         self._grid = grid_of(checkpoint.model_config)
         self._lock = threading.Lock()
         network = checkpoint.build_network().requires_grad_(False)
@@ -83,25 +85,51 @@ class Segmenter:
             self._torch_threads = cpu_threads
 
     def segment(self, frame):
-        """Frame -> Prediction, in the frame's order of points. A frame without points gives an empty Prediction."""
+        """Frame -> Prediction, in the frame's order of points. A frame without points gives an empty Prediction.
+
+        Points of one row of the network's output lie at different distances, so each has its own temperature; it changes no label.
+        """
+        return self._segment(frame, with_raw=False)[0]
+
+    def segment_with_raw(self, frame):
+        """(Prediction, (N,) float32 confidence before the temperatures), for whoever measures what they do."""
+        return self._segment(frame, with_raw=True)
+
+    def _segment(self, frame, with_raw):
         if frame.num_points == 0:
-            return Prediction(np.zeros(0, np.uint8), np.zeros(0, np.float32), np.zeros(0, np.uint32))
+            return Prediction(np.zeros(0, np.uint8), np.zeros(0, np.float32), np.zeros(0, np.uint32)), np.zeros(0, np.float32)
         with self._lock, torch.inference_mode():
             output = self._answer(frame)
             highest, row_labels = output.row_logits.max(1)
-            row_confidence = 1 / torch.exp(output.row_logits - highest[:, None]).sum(1)  # the softmax at its maximum
+            below = output.row_logits - highest[:, None]
             labels = row_labels.to(torch.uint8).index_select(0, output.point_to_row).cpu().numpy()
-            confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
-        return Prediction(labels, confidence, _camera_mask(output, frame))
+            raw = confidence = None
+            if with_raw or self.temperatures is None:
+                row_confidence = 1 / torch.exp(below).sum(1)  # the softmax at its maximum
+                raw = confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
+            if self.temperatures is not None:
+                confidence = (1 / self._tempered(below, output, frame).exp_().sum(1)).cpu().numpy()
+        return Prediction(labels, confidence, _camera_mask(output, frame)), raw
 
-    def probabilities(self, frame):
-        """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask): for whoever averages over several answers."""
+    def probabilities(self, frame, calibrated=True):
+        """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask).
+
+        Whoever averages over several answers takes those that are not `calibrated` and applies the temperatures to the mean, which keeps its labels.
+        """
         if frame.num_points == 0:
             return np.zeros((0, self.class_map.num_classes), np.float32), np.zeros(0, np.uint32)
         with self._lock, torch.inference_mode():
             output = self._answer(frame)
-            rows = torch.softmax(output.row_logits, 1).index_select(0, output.point_to_row).cpu().numpy()
-        return rows, _camera_mask(output, frame)
+            if calibrated and self.temperatures is not None:
+                rows = torch.softmax(self._tempered(output.row_logits, output, frame), 1)
+            else:
+                rows = torch.softmax(output.row_logits, 1).index_select(0, output.point_to_row)
+        return rows.cpu().numpy(), _camera_mask(output, frame)
+
+    def _tempered(self, row_logits, output, frame):
+        """(N, C), the logits of every point divided by its temperature."""
+        inverse = torch.from_numpy(self.temperatures.inverse_at(frame.points)).to(row_logits.device)
+        return row_logits.index_select(0, output.point_to_row).mul_(inverse[:, None])
 
     def _answer(self, frame):
         if self._torch_threads and torch.get_num_threads() != self._torch_threads:

@@ -10,11 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from cmdfusion_ros.checkpoint import Checkpoint, CheckpointError, load_checkpoint, replace_card, save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.models import build_network, grid_of
+from cmdfusion_ros.temperatures import Temperatures
 
 CONFIG = ModelConfig(channels=4, voxel_size=0.5, strides=(1, 2, 4))
 STREET = load_class_map("street")
@@ -144,6 +145,45 @@ def test_weights_for_other_classes_are_refused(network):
     checkpoint = Checkpoint(network.state_dict(), CONFIG, load_class_map("semantic_kitti"))
     with pytest.raises(CheckpointError, match=r"19 classes \(semantic_kitti\): has wrong shapes: head.logits.weight \(12, 128\) instead of \(19, 128\)"):
         checkpoint.build_network()
+
+
+TEMPERATURES = Temperatures((5.0, 15.0), (1.5, 0.8))
+
+
+def test_temperatures_come_back_and_stay_with_another_card(path):
+    assert load_checkpoint(path).temperatures is None  # a checkpoint from before there were any
+    before = path.read_bytes()
+    replace_card(path, {"calibration": {}}, TEMPERATURES, out=path.with_name("calibrated.safetensors"))
+    assert path.read_bytes() == before
+    calibrated = load_checkpoint(path.with_name("calibrated.safetensors"))
+    assert calibrated.temperatures == TEMPERATURES and calibrated.card == {"calibration": {}}
+    assert all(torch.equal(tensor, calibrated.weights[name]) for name, tensor in load_checkpoint(path).weights.items())
+    replace_card(calibrated.source, CARD)
+    assert load_checkpoint(calibrated.source).temperatures == TEMPERATURES
+    replace_card(calibrated.source, CARD, Temperatures((5.0,), (2.0,)))
+    assert load_checkpoint(calibrated.source).temperatures == Temperatures((5.0,), (2.0,))
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        ("[1.5]", r"expected lists of distances and values, got \[1.5\]; fit them again"),
+        ('{"distances": [5], "values": 1}', "expected lists of distances and values"),
+        ('{"distances": [5]}', "expected lists of distances and values"),
+        ('{"distances": [5], "values": [1, 1]}', "expected one at each distance, got 2 at 1 distances"),
+        ('{"distances": [], "values": []}', "expected one at each distance, got 0 at 0 distances"),
+        ('{"distances": [5], "values": [0]}', r"expected values of 0.05 to 20.0, got \(0,\)"),
+        ('{"distances": [5], "values": [-1]}', "expected values of 0.05 to 20.0"),
+        ('{"distances": [5], "values": [NaN]}', "expected finite numbers, got nan"),
+        ('{"distances": [5], "values": ["1"]}', "expected finite numbers, got '1'"),
+        ('{"distances": [5, 5], "values": [1, 1]}', "expected rising distances in metres, none below 0"),
+        ("{", "metadata is broken"),
+    ],
+)
+def test_temperatures_that_can_be_none_are_refused(path, value, message):
+    resave(path, change_metadata=lambda metadata: {**metadata, "temperatures": value})
+    with pytest.raises(CheckpointError, match=f"metadata is broken: .*{message}" if value != "{" else message):
+        load_checkpoint(path)
 
 
 def test_a_card_must_be_plain_json(network, tmp_path):

@@ -12,13 +12,14 @@ ROS_PACKAGES = {
     "rclpy", "sensor_msgs", "sensor_msgs_py", "message_filters", "cv_bridge", "tf2_ros", "tf2_msgs", "std_msgs", "std_srvs", "geometry_msgs",
     "visualization_msgs", "diagnostic_msgs", "diagnostic_updater", "vision_msgs", "lifecycle_msgs", "builtin_interfaces", "rosgraph_msgs", "rcl_interfaces",
 }
-CELLAR = {"frame", "class_map", "config", "geometry", "sparse"}
+CELLAR = {"frame", "class_map", "config", "geometry", "sparse", "temperatures"}
 MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "frame": set(),
     "class_map": {"frame"},
     "config": set(),
     "geometry": {"frame"},
     "sparse": set(),
+    "temperatures": set(),
     "batch": CELLAR,
     "models": CELLAR | {"batch"},
     "checkpoint": CELLAR | {"batch", "models"},
@@ -35,7 +36,7 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "__init__": set(),
     "__main__": {"cli"},
 }
-NO_TORCH = {"frame", "class_map", "config", "geometry", "data", "instances", "pictures"}
+NO_TORCH = {"frame", "class_map", "config", "geometry", "temperatures", "data", "instances", "pictures"}
 
 
 def room_of(path):

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
 from cmdfusion_ros.inference import Segmenter, default_checkpoint_path
 from cmdfusion_ros.models import build_network, grid_of
+from cmdfusion_ros.temperatures import Temperatures
 
 CONFIG = ModelConfig(channels=16, voxel_size=0.5, strides=(1, 2, 4))
 STREET = load_class_map("street")
@@ -57,6 +59,29 @@ def test_a_prediction_is_the_largest_softmax_of_the_training_form(segmenter, net
     top = probabilities.sort(1).values
     clear = (top[:, -1] - top[:, -2] > 1e-4).numpy()  # two classes that tie may come either way
     assert (prediction.labels == labels.numpy())[clear].all() and clear.mean() > 0.95
+
+
+@pytest.mark.parametrize("backend", ["cpu", "torch"])
+def test_temperatures_divide_the_logits_of_each_point_and_change_no_label(checkpoint, network, backend):
+    temperatures = Temperatures((2.0, 6.0), (3.0, 0.5))  # so coarse voxels hold points of many temperatures
+    options = {"device": "cpu", "backend": backend, "cpu_threads": 1}
+    plain, tempered = Segmenter(checkpoint, **options), Segmenter(replace(checkpoint, temperatures=temperatures), **options)
+    frame = make_frame(5000, seed=9)
+    before, (after, raw) = plain.segment(frame), tempered.segment_with_raw(frame)
+    np.testing.assert_array_equal(after.labels, before.labels)
+    np.testing.assert_array_equal(raw, before.confidence)
+    np.testing.assert_array_equal(tempered.segment(frame).confidence, after.confidence)
+    distance = np.hypot(frame.points[:, 0], frame.points[:, 1])
+    inverse = 1 / 3 + (1 / 0.5 - 1 / 3) * np.clip((distance - 2) / 4, 0, 1)  # by hand
+    with torch.no_grad():
+        logits = network(make_batch([frame], grid_of(CONFIG))).logits
+    wanted = (logits * torch.from_numpy(inverse.astype(np.float32))[:, None]).softmax(1).numpy()
+    np.testing.assert_allclose(after.confidence, wanted.max(1), atol=1e-4)
+    np.testing.assert_allclose(tempered.probabilities(frame)[0], wanted, atol=1e-4)
+    np.testing.assert_array_equal(tempered.probabilities(frame, calibrated=False)[0], plain.probabilities(frame)[0])
+    np.testing.assert_allclose(temperatures.applied_to(plain.probabilities(frame)[0], frame.points), wanted, atol=1e-4)
+    assert (after.confidence < raw)[distance < 2].all() and (after.confidence > raw)[distance > 6].all()
+    assert len(tempered.segment(make_frame(0)).confidence) == 0 and tempered.probabilities(make_frame(0))[0].shape == (0, STREET.num_classes)
 
 
 def test_shuffled_points_give_shuffled_labels(segmenter):

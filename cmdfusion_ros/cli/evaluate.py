@@ -13,7 +13,7 @@ from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.input_views import ViewSettings
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.evaluation import TEST_TIME_CHANGES, evaluate, spread
-from cmdfusion_ros.training.provenance import scans_seen
+from cmdfusion_ros.training.provenance import scans_calibrated_on, scans_seen
 from cmdfusion_ros.training.recipe import LAYOUTS, DataSettings
 from cmdfusion_ros.training.samples import shown
 from cmdfusion_ros.training.score_page import write_page
@@ -25,6 +25,7 @@ def add_parser(subparsers):
     parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set: holds sequences/00/velodyne, 00/velodyne, or v1.0-trainval")
     parser.add_argument("--layout", choices=LAYOUTS, default="semantic_kitti", help="how its files lie (default: semantic_kitti)")
     parser.add_argument("--dataset", help="whose raw ids the label files hold (default: that of the layout)")
+    parser.add_argument("--called", metavar="NAME", help="what the set is called in the names of its scans; for made-up streets (default: as its dataset)")
     parser.add_argument("--sequences", required=True, nargs="+", metavar="NAME", help="sequences to score; of nuScenes scenes, or val, mini_val")
     parser.add_argument("--first-scan", type=int, default=0, metavar="N", help="lowest scan number (default: 0)")
     parser.add_argument("--last-scan", type=int, default=999999, metavar="N", help="highest scan number (default: all)")
@@ -59,7 +60,7 @@ def run(args):
 def _evaluate(path, args):
     checkpoint = load_checkpoint(path)
     chosen = {"sequences": tuple(args.sequences), "first_scan": args.first_scan, "last_scan": args.last_scan}
-    data = DataSettings(layout=args.layout, dataset=args.dataset or args.layout, images=args.images, **chosen)
+    data = DataSettings(layout=args.layout, dataset=args.dataset or args.layout, called=args.called or "", images=args.images, **chosen)
     view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
     scans = data.open(args.data, checkpoint.class_map, poses=view.kind != "single")
     trained_on = sorted(set(scans.names) & scans_seen(checkpoint.card))
@@ -75,6 +76,7 @@ def _evaluate(path, args):
         "class_map": checkpoint.class_map.name,
         "scans": list(scans.names),
         "trained_on": trained_on,
+        "calibrated_on": sorted(set(scans.names) & scans_calibrated_on(checkpoint.card)),
         "allow_trained": args.allow_trained,
         "images": args.images,
         "view": view.kind,
@@ -89,10 +91,11 @@ def _print_table(result):
     num_points = sum(result["points"].values())
     chance = [value for name, value in result["chance"].items() if value is not None and result["iou"][name] is not None]
     mean_chance = sum(chance) / len(chance) if chance else None
-    rest = f"accuracy {_percent(result['accuracy'])}, ECE {_percent(result['ece'])}"
+    before = "" if result["ece"] == result["ece_uncalibrated"] else f" (uncalibrated {_percent(result['ece_uncalibrated'])})"
+    rest = f"accuracy {_percent(result['accuracy'])}, ECE {_percent(result['ece'])}{before}"
     print(f"{'mean':<16}{num_points:>12}{_percent(result['miou']):>8}{_percent(mean_chance):>8}   {rest}")
     for ring, entry in result["by_distance"].items():
-        print(f"{ring + ' m':<16}{entry['points']:>12}{_percent(entry['miou']):>8}")
+        print(f"{ring + ' m':<16}{entry['points']:>12}{_percent(entry['miou']):>8}{'':>8}   ECE {_percent(entry['ece'])}")
     for number, entry in result["by_live_cameras"].items():
         print(f"{number + ' cameras':<16}{entry['points']:>12}{_percent(entry['miou']):>8}")
     for what in ("in_view", "out_of_view"):
@@ -105,6 +108,8 @@ def _print_table(result):
     print("chance: the IoU of labels drawn at random, each class as often as these scans have it; mean over the classes that the other mean is over")
     if result["trained_on"]:
         print(f"NOTE: the checkpoint was trained on {len(result['trained_on'])} of these {len(result['scans'])} scans")
+    if result["calibrated_on"]:
+        print(f"NOTE: temperatures were fitted on {len(result['calibrated_on'])} of these {len(result['scans'])} scans: the ECE flatters, the IoU does not")
 
 
 def _percent(value):

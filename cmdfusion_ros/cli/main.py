@@ -18,6 +18,7 @@ VERBS = {
     "doctor": "say what is installed, what is chosen, and why",
     "train": "train a network",
     "evaluate": "score a checkpoint",
+    "calibrate": "make confidence mean how often it is right",
     "ablation": "repeat the papers' claims: train and score every row of a table",
     "submit": "label a test set for its benchmark",
     "world": "make labelled sequences of a made-up street",

@@ -18,16 +18,29 @@ TEST_TIME_CHANGES = {  # name -> changes of a scan, over whose answers the proba
 
 def segment_with(segmenter, tta):
     """A function Frame -> Prediction that answers with the mean over the changes named `tta`."""
+    if len(TEST_TIME_CHANGES[tta]) == 1:
+        return segmenter.segment
+    answer = answer_with(segmenter, tta)
+    return lambda frame: answer(frame)[0]
+
+
+def answer_with(segmenter, tta):
+    """A function Frame -> (Prediction, (N,) float32 confidence before the temperatures), as `segment_with`.
+
+    Probabilities are averaged first and the temperatures applied to the mean: so they change no label here either. No change moves a point nearer or farther.
+    """
     changes = TEST_TIME_CHANGES[tta]
     if len(changes) == 1:
-        return segmenter.segment
+        return segmenter.segment_with_raw
 
-    def segment(frame):
-        answers = [segmenter.probabilities(change(frame)) for change in changes]
+    def answer(frame):
+        answers = [segmenter.probabilities(change(frame), calibrated=False) for change in changes]
         mean = np.mean([probabilities for probabilities, _ in answers], axis=0)
-        return Prediction(mean.argmax(1).astype(np.uint8), mean.max(1).astype(np.float32), answers[0][1])
+        tempered = mean if segmenter.temperatures is None else segmenter.temperatures.applied_to(mean, frame.points)
+        confidence, raw = (rows.max(1).astype(np.float32) for rows in (tempered, mean))
+        return Prediction(mean.argmax(1).astype(np.uint8), confidence, answers[0][1]), raw
 
-    return segment
+    return answer
 
 
 def evaluate(segmenter, frames, tta="none", max_subsets=6):
@@ -42,12 +55,12 @@ def evaluate(segmenter, frames, tta="none", max_subsets=6):
         what Scores.to_dict says, and `by_live_cameras`: {"0": {miou, points, subsets}, ...}, all points of all subsets of this size counted together. Of a
         network that does not look at images it has the one entry "0".
     """
-    segment = segment_with(segmenter, tta)
+    segment, answer = segment_with(segmenter, tta), answer_with(segmenter, tta)
     class_map = segmenter.class_map
     scores, by_number = Scores.empty(class_map), {}
     for frame in frames:
-        prediction = segment(frame)
-        scores.add(frame, prediction)
+        prediction, raw_confidence = answer(frame)
+        scores.add(frame, prediction, raw_confidence)
         number_of_views = len(frame.views) if segmenter.uses_images else 0
         for number in range(number_of_views + 1):
             matrix, count = by_number.setdefault(number, [ConfusionMatrix(class_map.num_classes), 0])
@@ -82,16 +95,26 @@ def spread(results):
         return first
     mious = [result["miou"] for result in results]
     ious = {name: [result["iou"][name] for result in results] for name in first["iou"]}
-    merged = {**first, "miou": _mean(mious), "ece": _mean([result["ece"] for result in results])}
-    merged["accuracy"] = _mean([result["accuracy"] for result in results])
+    merged = {**first, **{key: _mean([result[key] for result in results]) for key in ("miou", "accuracy", "ece", "ece_uncalibrated")}}
     merged["iou"] = {name: _mean(values) for name, values in ious.items()}
-    for table in ("by_distance", "by_live_cameras"):
-        merged[table] = {key: {**first[table][key], "miou": _mean([result[table][key]["miou"] for result in results])} for key in first[table]}
+    for table, figures in (("by_distance", ("miou", "ece", "ece_uncalibrated")), ("by_live_cameras", ("miou",))):
+        merged[table] = {
+            key: {**entry, **{figure: _mean([result[table][key][figure] for result in results]) for figure in figures}} for key, entry in first[table].items()
+        }
+    bins = {when: zip(*(result["reliability"][when] for result in results), strict=True) for when in first["reliability"]}
+    merged["reliability"] = {when: [_pooled(same) for same in rows] for when, rows in bins.items()}
     for key in ("in_view", "out_of_view"):
         merged[key] = {**first[key], "miou": _mean([result[key]["miou"] for result in results])}
     deviations = {"miou": _deviation(mious), "iou": {name: _deviation(values) for name, values in ious.items()}}
     merged["spread"] = {"checkpoints": len(results), "mious": mious, "standard_deviation": deviations}
     return merged
+
+
+def _pooled(bins):
+    """One bin of a reliability diagram of what several counted in it."""
+    points = sum(each["points"] for each in bins)
+    shares = {key: sum(each["points"] * each[key] for each in bins if each["points"]) / points if points else None for key in ("confidence", "accuracy")}
+    return {"points": points, **{key: None if value is None else round(value, 6) for key, value in shares.items()}}
 
 
 def _mean(values):

@@ -13,6 +13,7 @@ from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.projection import project_points
 
 DISTANCES = (0.0, 10.0, 20.0, 30.0, 50.0, np.inf)  # metres; horizontal distance from the sensor
+RINGS = tuple(f"{near:g}-{far:g}" for near, far in pairwise(DISTANCES))
 NUM_CONFIDENCE_BINS = 15
 
 
@@ -91,11 +92,60 @@ class Calibration:
         for row, weights in enumerate((None, confidence.astype(np.float64), correct.astype(np.float64))):
             self._sums[row] += np.bincount(bins, weights, minlength=num_bins)
 
+    @classmethod
+    def of_all(cls, parts, weights=None):
+        """What `parts` counted, together; with `weights` as if each had been counted so often."""
+        total = cls(parts[0]._sums.shape[1])
+        total._sums = sum(weight * part._sums for part, weight in zip(parts, weights or [1] * len(parts), strict=True))
+        return total
+
+    def bins(self):
+        """Plain values for a reliability diagram: of each bin its points, and their mean confidence and accuracy (None without points)."""
+        return [
+            {"points": int(points), "confidence": round(confidence / points, 6) if points else None, "accuracy": round(hits / points, 6) if points else None}
+            for points, confidence, hits in self._sums.T.tolist()
+        ]
+
     @property
     def error(self):
         """The expected calibration error in [0, 1]; NaN without points."""
         points, confidence, hits = self._sums
         return float(np.abs(confidence - hits).sum() / points.sum()) if points.sum() else float("nan")
+
+
+class RingCalibration:
+    """Calibration in each ring of DISTANCES, of confidence with temperatures and without."""
+
+    def __init__(self):
+        self.after, self.before = (tuple(Calibration() for _ in DISTANCES[1:]) for _ in range(2))
+
+    def add(self, rings, confidence, raw_confidence, correct):
+        """Count (N,) confidences after and before temperatures, in rings numbered by (N,) `rings`, see `rings_of`."""
+        for number, (after, before) in enumerate(zip(self.after, self.before, strict=True)):
+            ring = rings == number
+            after.add(confidence[ring], correct[ring])
+            before.add(raw_confidence[ring], correct[ring])
+
+    @classmethod
+    def of_all(cls, parts, weights):
+        """What `parts` counted, as if each had been counted as often as its weight says."""
+        total = cls()
+        total.after = tuple(Calibration.of_all(same, weights) for same in zip(*(part.after for part in parts), strict=True))
+        total.before = tuple(Calibration.of_all(same, weights) for same in zip(*(part.before for part in parts), strict=True))
+        return total
+
+    def of_ring(self, number):
+        """Plain values: ece, ece_uncalibrated of the points of a ring."""
+        return {"ece": _plain(self.after[number].error), "ece_uncalibrated": _plain(self.before[number].error)}
+
+    def to_dict(self):
+        """Plain values of all points: ece, ece_uncalibrated, and under `reliability` the bins of both."""
+        after, before = Calibration.of_all(self.after), Calibration.of_all(self.before)
+        return {
+            "ece": _plain(after.error),
+            "ece_uncalibrated": _plain(before.error),
+            "reliability": {"calibrated": after.bins(), "uncalibrated": before.bins()},
+        }
 
 
 @dataclass(frozen=True)
@@ -105,7 +155,7 @@ class Scores:
     class_map: object
     overall: ConfusionMatrix
     by_distance: tuple  # ConfusionMatrix of each ring of DISTANCES
-    calibration: Calibration
+    calibration: RingCalibration
     in_view: ConfusionMatrix  # points that a camera of the frame sees
     out_of_view: ConfusionMatrix
 
@@ -113,27 +163,35 @@ class Scores:
     def empty(cls, class_map):
         rings = tuple(ConfusionMatrix(class_map.num_classes) for _ in DISTANCES[1:])
         overall, inside, outside = (ConfusionMatrix(class_map.num_classes) for _ in range(3))
-        return cls(class_map, overall, rings, Calibration(), inside, outside)
+        return cls(class_map, overall, rings, RingCalibration(), inside, outside)
 
-    def add(self, frame, prediction):
-        """Count the Prediction of a Frame; ValueError where the Frame has no labels. A frame without views counts neither as in view nor as out of it."""
+    def add(self, frame, prediction, raw_confidence=None):
+        """Count the Prediction of a Frame. A frame without views counts neither as in view nor as out of it.
+
+        Args:
+            raw_confidence: (N,) confidence before temperatures; None = that of the prediction.
+
+        Raises:
+            ValueError: the Frame has no labels.
+        """
         if frame.labels is None:
             raise ValueError(f"frame {frame.name}: has no labels to score against")
         self.overall.add(frame.labels, prediction.labels)
         valid = frame.labels != IGNORE_LABEL
-        self.calibration.add(prediction.confidence[valid], (prediction.labels == frame.labels)[valid])
-        distance = np.hypot(frame.points[:, 0], frame.points[:, 1])
-        for matrix, (near, far) in zip(self.by_distance, pairwise(DISTANCES), strict=True):
-            ring = (distance >= near) & (distance < far)
-            matrix.add(frame.labels[ring], prediction.labels[ring])
+        rings = rings_of(frame.points)
+        raw_confidence = prediction.confidence if raw_confidence is None else raw_confidence
+        correct = prediction.labels == frame.labels
+        self.calibration.add(rings[valid], prediction.confidence[valid], raw_confidence[valid], correct[valid])
+        for number, matrix in enumerate(self.by_distance):
+            matrix.add(frame.labels[rings == number], prediction.labels[rings == number])
         if frame.views:
             seen = seen_points(frame)
             for matrix, mask in ((self.in_view, seen), (self.out_of_view, ~seen)):
                 matrix.add(frame.labels[mask], prediction.labels[mask])
 
     def to_dict(self):
-        """Plain values for JSON: miou, accuracy, ece; iou, chance and points by class name; by_distance by "near-far" in metres; in_view, out_of_view. NaN
-        becomes None."""
+        """Plain values for JSON: miou, accuracy; iou, chance and points by class name; by_distance by "near-far" in metres; in_view, out_of_view; ece,
+        ece_uncalibrated, reliability (see RingCalibration). NaN becomes None."""
         names = self.class_map.names
         return {
             "miou": _plain(self.overall.miou),
@@ -142,13 +200,18 @@ class Scores:
             "chance": {name: _plain(value) for name, value in zip(names, self.overall.chance_iou, strict=True)},
             "points": {name: int(value) for name, value in zip(names, self.overall.points, strict=True)},
             "by_distance": {
-                f"{near:g}-{far:g}": _summary(matrix)
-                for matrix, (near, far) in zip(self.by_distance, pairwise(DISTANCES), strict=True)
+                ring: {**_summary(matrix), **self.calibration.of_ring(number)}
+                for number, (ring, matrix) in enumerate(zip(RINGS, self.by_distance, strict=True))
             },
             "in_view": _summary(self.in_view),
             "out_of_view": _summary(self.out_of_view),
-            "ece": _plain(self.calibration.error),
+            **self.calibration.to_dict(),
         }
+
+
+def rings_of(points):
+    """(N,) int64, the ring of DISTANCES that each of (N, 3) points is in; a ring includes its near edge."""
+    return np.searchsorted(DISTANCES, np.hypot(points[:, 0], points[:, 1]), side="right") - 1
 
 
 def seen_points(frame):

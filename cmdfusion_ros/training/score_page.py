@@ -7,6 +7,8 @@ import io
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cmdfusion_ros.training.reliability import draw_reliability
+
 _STYLE = "body{font:15px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}img{max-width:100%}.note{background:#fee;padding:.6em}"  # noqa: E501
 
 
@@ -25,12 +27,21 @@ def write_page(path, result):
     rows = [(name, f"{result['points'][name]:,}", _percent(iou), _percent(result["chance"][name])) for name, iou in result["iou"].items()]
     parts.append(_table(("class", "points", "IoU", "chance"), rows))
     parts.append("<h2>By distance</h2>" + _picture(_bars(result["by_distance"], "metres from the sensor")) + _of_table(result["by_distance"], "metres"))
+    parts.append(_calibration(result))
     parts.append("<h2>By live cameras</h2>" + _of_table(result["by_live_cameras"], "cameras"))
     parts.append("<h2>In view of a camera</h2>" + _of_table({"in view": result["in_view"], "out of view": result["out_of_view"]}, "points"))
     scans = "".join(f"<li>{html.escape(scan)}</li>" for scan in result["scans"])
     parts.append(f"<h2>Scans</h2><details><summary>{len(result['scans'])} scans</summary><ul>{scans}</ul></details>")
     with open(path, "w") as stream:
         stream.write("\n".join(parts) + "\n")
+
+
+def _calibration(result):
+    parts = ["<h2>Calibration</h2>"]
+    if result["calibrated_on"]:
+        parts.append(f"<p class=note>Temperatures were fitted on {len(result['calibrated_on'])} of these scans: the calibrated error flatters.</p>")
+    rows = [(ring, f"{entry['points']:,}", _percent(entry["ece_uncalibrated"]), _percent(entry["ece"])) for ring, entry in result["by_distance"].items()]
+    return "".join([*parts, _picture(draw_reliability(result)), _table(("metres", "labelled points", "ECE uncalibrated", "ECE"), rows)])
 
 
 def _table(heads, rows):

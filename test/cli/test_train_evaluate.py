@@ -114,7 +114,7 @@ def test_the_scores_have_the_promised_keys_and_are_kept_in_the_checkpoint_and_on
     before, after = load_checkpoint(run / "network.safetensors"), load_checkpoint(kept)
     assert all((before.weights[name] == after.weights[name]).all() for name in before.weights)
     page = (tmp_path / "page.html").read_text()
-    assert page.count("data:image/png;base64") == 2 and "pandaset/01/000003" in page and "By live cameras" in page
+    assert page.count("data:image/png;base64") == 3 and "pandaset/01/000003" in page and "By live cameras" in page
 
 
 def test_several_checkpoints_give_a_mean_and_a_spread(data, run, tmp_path, capsys):

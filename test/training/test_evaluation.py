@@ -7,7 +7,8 @@ import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.frame import CameraView, Frame, Prediction
-from cmdfusion_ros.training.evaluation import TEST_TIME_CHANGES, evaluate, segment_with, spread
+from cmdfusion_ros.temperatures import Temperatures
+from cmdfusion_ros.training.evaluation import TEST_TIME_CHANGES, answer_with, evaluate, segment_with, spread
 from cmdfusion_ros.training.metrics import seen_points
 
 STREET = load_class_map("street")
@@ -37,6 +38,9 @@ class Sees:
         seen = seen_points(frame)
         labels = np.where(seen, frame.labels, 1 - frame.labels).astype(np.uint8)
         return Prediction(labels, np.full(len(labels), 0.5, np.float32), seen.astype(np.uint32))
+
+    def segment_with_raw(self, frame):
+        return self.segment(frame), np.full(frame.num_points, 0.9, np.float32)
 
 
 FOUR = tuple(camera(name, turn) for turn, name in enumerate(("front", "left", "back", "right")))
@@ -79,9 +83,10 @@ def test_points_in_view_are_told_from_others():
 class ByPlace:
     """Class probabilities that depend on the sign of x: a scan turned by half answers the other way round."""
 
-    class_map, uses_images = STREET, False
+    class_map, uses_images, temperatures = STREET, False, None
 
-    def probabilities(self, frame):
+    def probabilities(self, frame, calibrated=True):
+        assert not calibrated  # the mean is what the temperatures are for
         right = np.where(frame.points[:, 0] > 0, 0.9, 0.2)
         rows = np.zeros((frame.num_points, STREET.num_classes), np.float32)
         rows[:, 0], rows[:, 1] = right, 1 - right
@@ -93,6 +98,26 @@ def test_answers_to_changed_scans_are_averaged(tta):
     prediction = segment_with(ByPlace(), tta)(make_frame())
     assert np.allclose(prediction.confidence, 0.55, atol=0.12) and (tta == "yaw12" or np.allclose(prediction.confidence, 0.55))
     assert (prediction.labels == 0).all()  # each point lies on either side equally often: 0.9 and 0.2
+
+
+@pytest.mark.parametrize("tta", [name for name in TEST_TIME_CHANGES if name != "none"])
+def test_temperatures_change_how_sure_the_mean_is_and_no_label(tta):
+    class Tempered(ByPlace):
+        temperatures = Temperatures((5.0,), (2.0,))
+
+    plain = segment_with(ByPlace(), tta)(make_frame())
+    tempered, raw = answer_with(Tempered(), tta)(make_frame())
+    np.testing.assert_array_equal(tempered.labels, plain.labels)
+    np.testing.assert_array_equal(raw, plain.confidence)
+    odds = np.sqrt(raw / (1 - raw))  # two classes: half the difference of the logits is the root of the odds
+    np.testing.assert_allclose(tempered.confidence, odds / (1 + odds), rtol=1e-5)
+
+
+def test_both_confidences_are_scored():
+    result = evaluate(Sees(), [make_frame(FOUR)])  # always right, 0.5 sure, 0.9 before temperatures
+    assert result["ece"] == pytest.approx(0.5) and result["ece_uncalibrated"] == pytest.approx(0.1)
+    assert result["by_distance"]["0-10"]["ece"] == pytest.approx(0.5) and result["by_distance"]["0-10"]["ece_uncalibrated"] == pytest.approx(0.1)
+    assert result["by_distance"]["50-inf"]["ece"] is None
 
 
 def test_the_first_change_is_none():
@@ -109,3 +134,9 @@ def test_spread_is_mean_and_deviation_and_one_result_is_itself():
     assert both["miou"] == pytest.approx((a + b) / 2, abs=1e-6)
     assert both["spread"]["standard_deviation"]["miou"] == pytest.approx(abs(a - b) / np.sqrt(2), abs=1e-6)
     assert both["iou"]["car"] is None and both["spread"]["standard_deviation"]["iou"]["car"] is None
+    error_a, error_b = (result["ece"] for result in results)
+    assert both["ece"] == pytest.approx((error_a + error_b) / 2, abs=1e-6) and both["by_distance"]["0-10"]["ece_uncalibrated"] is not None
+    bins = both["reliability"]["calibrated"]
+    assert sum(each["points"] for each in bins) == 800
+    [used] = [each for each in bins if each["points"]]
+    assert used["confidence"] == 0.5 and used["accuracy"] == pytest.approx(np.mean([result["accuracy"] for result in results]), abs=1e-6)

@@ -120,6 +120,21 @@ def test_confidence_that_is_the_true_chance_is_calibrated():
     calibration.add(np.array([0.0, 1.0], np.float32), np.array([False, True]))  # both ends have a bin
 
 
+def test_rings_counted_apart_are_one_when_counted_together():
+    rng = np.random.default_rng(0)
+    confidence, correct = rng.random(1000).astype(np.float32), rng.random(1000) < 0.5
+    whole, near, far = Calibration(), Calibration(), Calibration()
+    whole.add(confidence, correct)
+    near.add(confidence[:300], correct[:300])
+    far.add(confidence[300:], correct[300:])
+    assert Calibration.of_all([near, far]).error == pytest.approx(whole.error)
+    far.add(confidence[300:], correct[300:])
+    twice = Calibration.of_all([near, Calibration.of_all([far])])
+    once = Calibration()
+    once.add(confidence[300:], correct[300:])
+    assert Calibration.of_all([near, once], weights=[1, 2]).error == pytest.approx(twice.error)
+
+
 def test_scores_go_to_the_ring_of_their_distance_and_read_as_json():
     street = load_class_map("street")
     points = np.array([[3, 4, 50], [0, 15, 0], [-60, 0, 0], [10, 0, 0]], np.float32)  # 5 m, 15 m, 60 m, and 10 m, which opens its ring
@@ -132,7 +147,11 @@ def test_scores_go_to_the_ring_of_their_distance_and_read_as_json():
     assert values["iou"]["road"] == 0.5 and values["iou"]["sidewalk"] == 0.5 and values["iou"]["car"] is None
     assert values["chance"]["road"] == pytest.approx(1 / 3 / (2 - 1 / 3), abs=1e-6) and values["chance"]["car"] == 0.0
     assert values["points"]["sidewalk"] == 2 and values["miou"] == 0.5 and values["accuracy"] == pytest.approx(2 / 3, abs=1e-6)
-    assert values["ece"] == pytest.approx(0.9 - 2 / 3, abs=1e-6)
+    assert values["ece"] == values["ece_uncalibrated"] == pytest.approx(0.9 - 2 / 3, abs=1e-6)
+    assert values["by_distance"]["0-10"]["ece"] == pytest.approx(0.1, abs=1e-6) and values["by_distance"]["10-20"]["ece"] == pytest.approx(0.4, abs=1e-6)
+    assert values["by_distance"]["20-30"]["ece"] is None
+    [used] = [each for each in values["reliability"]["calibrated"] if each["points"]]
+    assert used == {"points": 3, "confidence": pytest.approx(0.9, abs=1e-6), "accuracy": pytest.approx(2 / 3, abs=1e-6)}
 
 
 def test_a_frame_without_labels_cannot_be_scored():
