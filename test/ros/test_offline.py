@@ -81,3 +81,27 @@ def test_measuring_labels_a_few_clouds_and_writes_nothing(small_bag, capsys):
 def test_what_cannot_be_done_is_said_as_an_event(small_bag, tmp_path, capsys, arguments, why):
     code, events = run(capsys, small_bag, *(word.format(tmp=tmp_path) for word in arguments))
     assert code == 1 and events[-1]["event"] == "failed" and why in events[-1]["why"]
+
+
+def test_the_published_confidence_is_the_calibrated_one(small_bag, tmp_path, capsys):
+    from cmdfusion_ros.checkpoint import replace_card, save_checkpoint
+    from cmdfusion_ros.class_map import load_class_map
+    from cmdfusion_ros.config import ModelConfig
+    from cmdfusion_ros.models import build_network
+    from cmdfusion_ros.temperatures import Temperatures
+
+    street, config = load_class_map("street"), ModelConfig(channels=4, voxel_size=1.0, strides=(1, 2))
+    plain, calibrated = tmp_path / "plain.safetensors", tmp_path / "calibrated.safetensors"
+    save_checkpoint(plain, build_network(config, street.num_classes).eval(), config, street, {})
+    replace_card(plain, {}, Temperatures((10.0, 20.0), (4.0, 0.5)), out=calibrated)
+    published = []
+    for path in (plain, calibrated):
+        code, _ = run(capsys, small_bag, "--out", tmp_path / path.stem, "--checkpoint", path, "--device", "cpu")
+        assert code == 0
+        published.append(next(read_labelled_clouds(tmp_path / path.stem, LABELLED_TOPIC))[1])
+    before, after = published
+    distance = np.hypot(before["x"], before["y"])
+    np.testing.assert_array_equal(before["label"], after["label"])
+    seen = before["confidence"] > 0  # points nearer than the vehicle reaches are not labelled
+    assert (after["confidence"] < before["confidence"])[seen & (distance < 10)].all()
+    assert (after["confidence"] > before["confidence"])[seen & (distance > 20)].all()
