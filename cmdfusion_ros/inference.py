@@ -28,7 +28,7 @@ _INFERENCE_FORMS = {  # on a CPU
 
 def default_checkpoint_path():
     """The weights that ship with the package; FileNotFoundError where they are not installed."""
-    path = Path(__file__).with_name("weights") / "street_lidar.safetensors"
+    path = Path(__file__).with_name("weights") / "flagship_nano.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the package is installed without its weights; reinstall it (pip install .), or give one made by `cmdfusion train`")
     return path

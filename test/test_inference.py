@@ -181,11 +181,11 @@ def test_weights_that_do_not_fit_are_refused(checkpoint):
 
 def test_a_package_without_weights_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(inference, "__file__", str(tmp_path / "inference.py"))
-    with pytest.raises(FileNotFoundError, match="street_lidar.safetensors: the package is installed without its weights; reinstall it"):
+    with pytest.raises(FileNotFoundError, match="flagship_nano.safetensors: the package is installed without its weights; reinstall it"):
         default_checkpoint_path()
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights/street_lidar.safetensors").touch()
-    assert default_checkpoint_path() == tmp_path / "weights/street_lidar.safetensors"
+    (tmp_path / "weights/flagship_nano.safetensors").touch()
+    assert default_checkpoint_path() == tmp_path / "weights/flagship_nano.safetensors"
 
 
 def test_the_shipped_weights_label_a_scan_they_have_not_seen():
