@@ -30,7 +30,7 @@ test: .venv/interfaces_built
 lint: .venv/python_installed
 	@.venv/bin/ruff check .
 
-# DATA holds pandaset/002. What is there already is not made again.
+# DATA holds pandaset/002 and bags/pandaset_002. What is there already is not made again.
 weights: .venv/python_installed
 	@export PATH="$$PWD/.venv/bin:$$PATH" DATA=$${DATA:-../shared/data}
 	test -d "$$DATA/pandaset/002" || { echo "make weights: no $$DATA/pandaset/002; give DATA=folder" >&2; exit 2; }
@@ -50,7 +50,7 @@ weights: .venv/python_installed
 	run=runs/flagship_nano
 	train flagship_nano_2 $$run
 	cmdfusion calibrate $$run/network.safetensors --sets config/calibrate/flagship_nano.yaml --data weights_data --json $$run/calibration.json
-	cmdfusion evaluate $$run/network.safetensors --data weights_data/pandaset --dataset pandaset --sequences 002 --first-scan 44 --images \
+	cmdfusion evaluate $$run/network.safetensors --layout bags --data "$$DATA/bags" --dataset pandaset --sequences pandaset_002 --images --subsets 1 \
 	    --json $$run/scores.json --page $$run/scores.html --keep
 
 clean:

@@ -15,7 +15,7 @@ from cmdfusion_ros.checkpoint import Checkpoint, CheckpointError, save_checkpoin
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
-from cmdfusion_ros.inference import Segmenter, default_checkpoint_path
+from cmdfusion_ros.inference import Segmenter, default_checkpoint_path, images_help
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.temperatures import Temperatures
 
@@ -205,3 +205,38 @@ def test_the_shipped_weights_label_a_scan_they_have_not_seen():
     right = prediction.labels == truth
     assert right[truth != IGNORE_LABEL].mean() > 0.6
     assert right[truth == STREET.label("road")].mean() > 0.8
+
+
+def by_live_cameras(*mious):
+    return {"evaluation": {"by_live_cameras": {str(number): {"miou": miou} for number, miou in enumerate(mious)}}}
+
+
+@pytest.mark.parametrize(
+    "card, helps",
+    [
+        ({}, True),
+        (by_live_cameras(0.5), True),
+        (by_live_cameras(0.5, 0.4, 0.51), True),
+        (by_live_cameras(0.5, 0.6, 0.49), False),
+        (by_live_cameras(0.5, None), True),
+    ],
+)
+def test_images_are_looked_at_unless_the_card_says_that_they_make_labels_worse(card, helps):
+    config = ModelConfig(network="flagship", channels=4, voxel_size=0.5, strides=(1, 2), image_size=(64, 32), image_width=8)
+    torch.manual_seed(0)
+    network = build_network(config, STREET.num_classes)
+    made = Checkpoint(network.state_dict(), config, STREET, card)
+    assert images_help(card) == helps
+    optical = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    image, intrinsic = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8), np.array([[40.0, 0, 31.5], [0, 40, 23.5], [0, 0, 1]])
+    view = CameraView("front", image, intrinsic, optical)
+    blind = make_frame(400)
+    frame = replace(blind, views=(view,))
+    answers = {images: Segmenter(made, device="cpu", images=images) for images in ("on", "off", "auto")}
+    assert [each.uses_images for each in answers.values()] == [True, False, helps]
+    seen = {images: each.segment(frame) for images, each in answers.items()}
+    alone = answers["on"].segment(blind)
+    assert seen["on"].camera_mask.any() and not seen["off"].camera_mask.any() and seen["auto"].camera_mask.any() == helps
+    assert np.array_equal(seen["off"].confidence, alone.confidence) and not np.array_equal(seen["on"].confidence, alone.confidence)
+    with pytest.raises(ValueError, match="images: expected on, off or auto, got 'maybe'"):
+        Segmenter(made, images="maybe")

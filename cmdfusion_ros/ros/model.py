@@ -58,7 +58,7 @@ def open_segmenter(settings):
         raise SettingsError(f"model.checkpoint: {error}; give the path of a checkpoint, or model.backend fake to run without a network") from error
     if settings.sha256 and settings.sha256.lower() != sha256:
         raise SettingsError(f"model.sha256: expected {settings.sha256}, {path} has {sha256}; is this the right file?")
-    segmenter = Segmenter(path, device=settings.device, backend=settings.backend, cpu_threads=settings.cpu_threads)
+    segmenter = Segmenter(path, device=settings.device, backend=settings.backend, cpu_threads=settings.cpu_threads, images=settings.images)
     warmup_ms = _warm_up(segmenter, settings.warmup)
     return segmenter, ModelInfo(path.name, sha256, str(segmenter.device), str(segmenter.backend), segmenter.num_parameters, warmup_ms)
 

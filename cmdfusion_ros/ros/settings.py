@@ -23,6 +23,9 @@ class ModelSettings:
     sha256: str = setting("", "SHA-256 that the checkpoint file must have; empty = not checked")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     backend: str = setting("auto", "sparse convolution backend (see cmdfusion doctor), or fake: every point gets the first class, for measuring overhead")
+    images: str = setting(
+        "auto", "whether the network looks at images; auto = unless its card says that they make its labels worse", choices=("auto", "on", "off")
+    )
     warmup: int = setting(2, "scans labelled before activation completes, so that the first real one is as fast as the rest", minimum=0, maximum=20)
     cpu_threads: int = setting(0, "threads of the network on a CPU; 0 = as many as torch takes by itself", minimum=0, maximum=256)
 
