@@ -26,13 +26,13 @@ def logit_divergence(student, teacher, temperature=1.0, kind="kl", floor=0.0):
     Args:
         student, teacher: (M, C) logits.
         temperature: both are divided by it before the softmax.
-        kind: "kl" = sum_c q log(q / p), the divergence of the student p from the teacher q; "absolute" = sum_c q |log(q / p)|, M2SKD's, which no two
-            classes can cancel in.
+        kind: "kl" = sum_c q log(q / p), the divergence of the student p from the teacher q; "absolute" = mean_c q |log(q / p)|, M2SKD's, which no two
+            classes can cancel in; a mean, not a sum: its weight and floor are made for that.
         floor: rows whose value is not above it are left out (M2SKD: 0.01).
     """
     log_p, log_q = F.log_softmax(student / temperature, 1), F.log_softmax(teacher.detach() / temperature, 1)
     ratio = log_q - log_p
-    values = (log_q.exp() * (ratio.abs() if kind == "absolute" else ratio)).sum(1)
+    values = (log_q.exp() * ratio.abs()).mean(1) if kind == "absolute" else (log_q.exp() * ratio).sum(1)
     return _mean_above(values, floor)
 
 
