@@ -53,7 +53,7 @@ class Segmenter:
         card: what the checkpoint says of itself.
         device, backend: what was chosen; backend_reason: why.
         num_parameters: learned numbers of the network.
-        uses_images: whether views of a frame can change its labels.
+        uses_images: whether views of a frame can change its labels; images_reason: why.
         temperatures: Temperatures behind every confidence, from the checkpoint; None where it has none.
 
     Raises:
@@ -76,7 +76,7 @@ class Segmenter:
         self._grid = grid_of(checkpoint.model_config)
         self._lock = threading.Lock()
         network = checkpoint.build_network().requires_grad_(False)
-        self.uses_images = hasattr(network, "image_size") and (images == "on" or (images == "auto" and images_help(checkpoint.card)))
+        self.uses_images, self.images_reason = _choose_images(images, hasattr(network, "image_size"), checkpoint.card)
         self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
         self._torch_threads = 0
         if self.device.type == "cpu":
@@ -144,11 +144,21 @@ class Segmenter:
 
 
 def images_help(card):
-    """Whether a checkpoint's card gives no reason to look away from images: False where its kept evaluation (`cmdfusion evaluate --images --keep`) has a
-    lower mIoU with all cameras than with none."""
+    """(helps, reason): whether a checkpoint's card gives no reason to look away from images. It gives one where its kept evaluation
+    (`cmdfusion evaluate --images --keep`) has a lower mIoU with all cameras than with none."""
     curve = card.get("evaluation", {}).get("by_live_cameras", {})
     scores = [curve[number]["miou"] for number in sorted(curve, key=int) if curve[number]["miou"] is not None]
-    return len(scores) < 2 or scores[-1] >= scores[0]
+    if len(scores) < 2:
+        return True, "looked at; its card has no evaluation with images that could say whether they help"
+    compared = f"by its card mIoU is {100 * scores[0]:.1f} % without images and {100 * scores[-1]:.1f} % with all cameras"
+    return (True, f"looked at: {compared}") if scores[-1] >= scores[0] else (False, f"not looked at: {compared}; model.images on looks at them all the same")
+
+
+def _choose_images(asked, can_look, card):
+    """(looks at images, reason) for the `images` of a Segmenter."""
+    if not can_look:
+        return False, "not looked at: this network sees points alone"
+    return images_help(card) if asked == "auto" else (asked == "on", "looked at" if asked == "on" else "not looked at: images is off")
 
 
 def _camera_mask(output, frame):

@@ -226,7 +226,7 @@ def test_images_are_looked_at_unless_the_card_says_that_they_make_labels_worse(c
     torch.manual_seed(0)
     network = build_network(config, STREET.num_classes)
     made = Checkpoint(network.state_dict(), config, STREET, card)
-    assert images_help(card) == helps
+    assert images_help(card)[0] == helps
     optical = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
     image, intrinsic = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8), np.array([[40.0, 0, 31.5], [0, 40, 23.5], [0, 0, 1]])
     view = CameraView("front", image, intrinsic, optical)
@@ -234,6 +234,8 @@ def test_images_are_looked_at_unless_the_card_says_that_they_make_labels_worse(c
     frame = replace(blind, views=(view,))
     answers = {images: Segmenter(made, device="cpu", images=images) for images in ("on", "off", "auto")}
     assert [each.uses_images for each in answers.values()] == [True, False, helps]
+    assert answers["off"].images_reason == "not looked at: images is off"
+    assert ("by its card mIoU is 50.0 % without images and 49.0 % with all cameras" in answers["auto"].images_reason) == (not helps)
     seen = {images: each.segment(frame) for images, each in answers.items()}
     alone = answers["on"].segment(blind)
     assert seen["on"].camera_mask.any() and not seen["off"].camera_mask.any() and seen["auto"].camera_mask.any() == helps

@@ -80,7 +80,7 @@ def network_findings():
         findings.append(Finding(MISSING, "cuda", f"{why}; the network runs on the CPU"))
     try:
         checkpoint = load_checkpoint(default_checkpoint_path())
-        segmenter = Segmenter(checkpoint)
+        segmenter = Segmenter(checkpoint, images="auto")
     except (FileNotFoundError, ValueError) as error:
         return [*findings, Finding(BAD, "weights", str(error))]
     card = checkpoint.card
@@ -90,6 +90,7 @@ def network_findings():
         *findings,
         Finding(GOOD, "weights", words),
         Finding(GOOD, "classes", f"{segmenter.class_map.name}: {', '.join(segmenter.class_map.names)}"),
+        Finding(GOOD, "images", segmenter.images_reason),
         Finding(GOOD, "device", f"auto takes {segmenter.device}"),
         Finding(GOOD, "sparse backend", f"auto takes {segmenter.backend}: {segmenter.backend_reason}"),
         *backend_findings(segmenter.device, segmenter.backend),

@@ -14,12 +14,13 @@ from cmdfusion_ros.frame import CameraView, Frame, Prediction
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What diagnostics say of the network. `checkpoint` names the file, "fake" for the stand-in."""
+    """What diagnostics say of the network. `checkpoint` names the file, "fake" for the stand-in; `images` says whether it looks at any, and why."""
 
     checkpoint: str
     sha256: str
     device: str
     backend: str
+    images: str
     num_parameters: int
     warmup_ms: float
 
@@ -48,7 +49,7 @@ def open_segmenter(settings):
         SettingsError: the file is missing or has another SHA-256. ValueError: it is not a checkpoint that can be read.
     """
     if settings.backend == "fake":
-        return FakeSegmenter(), ModelInfo("fake", "", "cpu", "fake: the labels mean nothing", 0, 0.0)
+        return FakeSegmenter(), ModelInfo("fake", "", "cpu", "fake: the labels mean nothing", "not looked at", 0, 0.0)
     from cmdfusion_ros.inference import Segmenter, default_checkpoint_path  # torch takes a second to import: not for the fake
 
     try:
@@ -60,7 +61,8 @@ def open_segmenter(settings):
         raise SettingsError(f"model.sha256: expected {settings.sha256}, {path} has {sha256}; is this the right file?")
     segmenter = Segmenter(path, device=settings.device, backend=settings.backend, cpu_threads=settings.cpu_threads, images=settings.images)
     warmup_ms = _warm_up(segmenter, settings.warmup)
-    return segmenter, ModelInfo(path.name, sha256, str(segmenter.device), str(segmenter.backend), segmenter.num_parameters, warmup_ms)
+    chosen = str(segmenter.device), str(segmenter.backend), segmenter.images_reason
+    return segmenter, ModelInfo(path.name, sha256, *chosen, segmenter.num_parameters, warmup_ms)
 
 
 def _warm_up(segmenter, num_scans):

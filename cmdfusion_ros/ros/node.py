@@ -127,6 +127,7 @@ class CmdfusionNode(LifecycleNode):
         )
         log = self.get_logger()
         log.info(f"network {model.checkpoint} on {model.device}, {model.backend}, {model.num_parameters} parameters, warm scan {model.warmup_ms:.0f} ms")
+        log.info(f"images: {model.images}")
         log.info(f"transforms: {self._transforms.name}; images decoded by {pipeline.decoder_name}")
         if model.checkpoint == "fake":
             log.warning("FAKE network: every point gets the first class; the labels mean nothing")

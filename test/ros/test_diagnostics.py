@@ -102,7 +102,7 @@ def test_clouds_without_any_output_are_an_error_unless_nobody_listens():
 
 def test_three_failures_in_a_row_are_an_error_and_one_success_ends_it():
     world = World()
-    world.diagnostics.model = ModelInfo("street.safetensors", "ab", "cpu", "torch", 5, 1.0)
+    world.diagnostics.model = ModelInfo("street.safetensors", "ab", "cpu", "torch", "looked at", 5, 1.0)
     for _ in range(3):
         world.clouds(1, labelled=False)
         world.diagnostics.cloud_failed("model_error", "out of memory")
@@ -114,7 +114,7 @@ def test_three_failures_in_a_row_are_an_error_and_one_success_ends_it():
 
 def test_a_network_that_keeps_failing_with_images_is_an_error_of_the_model_alone():
     world = World()
-    world.diagnostics.model = ModelInfo("street.safetensors", "ab", "cpu", "torch", 5, 1.0)
+    world.diagnostics.model = ModelInfo("street.safetensors", "ab", "cpu", "torch", "looked at", 5, 1.0)
     for _ in range(3):
         world.now += 0.1
         world.diagnostics.cloud_arrived(world.now_ros())
@@ -193,7 +193,7 @@ def test_decode_errors_are_counted():
 def test_a_fake_network_says_so():
     world = World()
     assert world.parts()["model"].message == "not loaded"
-    world.diagnostics.model = ModelInfo("fake", "", "cpu", "fake", 0, 0.0)
+    world.diagnostics.model = ModelInfo("fake", "", "cpu", "fake", "not looked at", 0, 0.0)
     assert world.parts()["model"].level == WARN and world.parts()["model"].message.startswith("FAKE")
 
 

@@ -139,7 +139,7 @@ def test_sets_are_read_strictly(tmp_path):
         load_settings(CalibrationSets, tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("name", ["street", "street_and_pandaset"])
+@pytest.mark.parametrize("name", ["street", "flagship_nano"])
 def test_the_shipped_lists_are_read(name):
     from pathlib import Path
 
