@@ -102,6 +102,15 @@ def _write(path, weights, model_config, class_map, card, temperatures=None):
     os.replace(unfinished, path)
 
 
+def is_checkpoint(path):
+    """Whether a file is a safetensors file that says of itself that `save_checkpoint` wrote it; False for any other file."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return "model_config" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def load_checkpoint(path):
     """Read a file that `save_checkpoint` wrote.
 

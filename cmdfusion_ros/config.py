@@ -192,10 +192,15 @@ class ModelConfig:
     image_depth: int = setting(18, "layers of the ResNet that reads images, where the network uses any", choices=(18, 34, 50, 101))
     image_stem_stride: int = setting(2, "stride of its first convolution; 1 gives maps twice as fine at four times the cost", choices=(1, 2))
     image_width: int = setting(64, "channels of its first stage; published weights have 64", minimum=8, maximum=256)
+    image_trust: str = setting(
+        "full", "flagship: how far image features take the place of the guess where a camera sees; learned = as a gate says", choices=("full", "learned")
+    )
 
     def __post_init__(self):
         check_settings(self)
         if len(self.strides) < 2 or self.strides[0] != 1 or any(b < a or b % a for a, b in pairwise(self.strides)):
             raise SettingsError(f"strides: expected to start at 1, each a multiple of the one before, got {self.strides}")
+        if self.image_trust != "full" and self.network != "flagship":
+            raise SettingsError(f"image_trust: expected full for network {self.network}, got {self.image_trust}; flagship alone has a gate for it")
         if self.network in ("spv_unet", "u2mkd") and self.strides != (1, 2, 4, 8, 16):
             raise SettingsError(f"strides: {self.network} has the strides (1, 2, 4, 8, 16), got {self.strides}; change voxel_size instead")

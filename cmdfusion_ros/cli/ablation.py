@@ -44,6 +44,8 @@ def run(args):
     all_seeds = sorted(set(range(ablation.seeds)) | set(args.seeds or ()))
     for seed in args.seeds or all_seeds:
         for name in args.runs or ablation.runs:
+            if not ablation.has_seed(name, seed):
+                continue
             if not (folder_of(args.out, name, seed) / SCORES).exists():
                 print(f"{name}, seed {seed}", flush=True)
             do_run(ablation, name, seed, args.data, args.out, args.workers)

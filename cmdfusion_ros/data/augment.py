@@ -44,6 +44,7 @@ class AugmentSettings:
     image_crop: float = setting(0.0, "cut away up to this fraction of each side of an image", minimum=0.0, maximum=0.9)
     image_mirror: float = setting(0.0, "chance to mirror an image", minimum=0.0, maximum=1.0)
     image_gain: float = setting(1.0, "multiply red, green, blue and contrast by up to this, or divide by it, each for itself", minimum=1.0, maximum=10.0)
+    image_gamma: float = setting(1.0, "raise the brightness of an image to a power of up to this, or down to its inverse", minimum=1.0, maximum=10.0)
     image_blank: float = setting(0.0, "chance that an image says nothing: one grey, as of a covered lens", minimum=0.0, maximum=1.0)
 
     def __post_init__(self):
@@ -115,6 +116,9 @@ def change_view(frame, settings, rng):
     if not frame.views:
         return frame
     views = augment_images.drop_views(frame.views, settings.camera_dropout, rng)
+    if settings.sector < 360.0:  # a camera that sees none of what is left costs time and teaches nothing
+        measured = frame.points if frame.measured_points is None else frame.measured_points
+        views = tuple(view for view in views if augment_images.sees_any(view, measured))
     return replace(frame, views=tuple(_augment_view(view, settings, rng) for view in views))
 
 
@@ -134,6 +138,8 @@ def _augment_view(view, settings, rng):
     if settings.image_gain > 1.0:
         gains = settings.image_gain ** rng.uniform(-1.0, 1.0, 4)
         view = augment_images.change_colours(view, gains[:3], gains[3])
+    if settings.image_gamma > 1.0:
+        view = augment_images.change_brightness(view, settings.image_gamma ** rng.uniform(-1.0, 1.0))
     if settings.image_blank and rng.random() < settings.image_blank:
         view = augment_images.change_colours(view, (1.0, 1.0, 1.0), 0.0)
     return view

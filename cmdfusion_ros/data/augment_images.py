@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.uv import UVTransform
 
 
@@ -34,6 +35,17 @@ def change_colours(view, gains, contrast):
     image = view.image.astype(np.float32) * np.asarray(gains, np.float32)
     grey = image.mean()
     return replace(view, image=np.clip(np.rint(grey + (image - grey) * np.float32(contrast)), 0, 255).astype(np.uint8))
+
+
+def change_brightness(view, gamma):
+    """Raise every colour, as a part of full scale, to the power `gamma`: above 1 darker, below 1 brighter, black and white stay."""
+    table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return replace(view, image=table[view.image])
+
+
+def sees_any(view, points):
+    """Whether any of the points (N, 3), metres, LiDAR frame, falls into the image."""
+    return bool(project_points(points, view.intrinsic, view.camera_from_lidar, view.image_size, view.distortion)[1].any())
 
 
 def _changed(view, image, uv):

@@ -21,7 +21,7 @@ def build_network(model_config, num_classes):
     makers = {
         "spv_pyramid": lambda: SpvPyramid(*shape),
         "cmdfusion": lambda: CmdFusion(*shape),
-        "flagship": lambda: Flagship(*shape, *images),
+        "flagship": lambda: Flagship(*shape, *images, config.image_trust == "learned"),
         "spv_unet": lambda: SpvUnet(config.channels, num_classes),
         "u2mkd": lambda: U2mkd(config.channels, num_classes, *images),
         "image": lambda: ImageNetwork(config.channels, num_classes, *images),

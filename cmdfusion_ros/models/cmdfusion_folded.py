@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from cmdfusion_ros.models.flagship import see
 from cmdfusion_ros.models.gated_fusion import frame_means
 from cmdfusion_ros.models.image_network import pixels_of
-from cmdfusion_ros.models.imputer import impute_voxels
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.resnet import BasicBlock, Bottleneck
 from cmdfusion_ros.models.spv_folded import FoldedEmbedding, FoldedEncoder, FoldedHead, in_blocks, weights_of
@@ -67,6 +67,7 @@ class FoldedFlagship(FoldedCmdFusion):
         super().__init__(network, num_threads)
         self._image_size = network.image_size
         self._images = fold_images(network.images)
+        self._trust = copy.deepcopy(network.trust)
 
     def __call__(self, batch):
         """Batch -> Output with `camera_mask`."""
@@ -87,10 +88,7 @@ class FoldedFlagship(FoldedCmdFusion):
             _, chosen, camera_mask = pairs[0]
             if maps:
                 pixels = pixels_of([torch.cat(level) for level in zip(*maps, strict=True)], chosen)
-                scales = [batch.scale(stride) for stride in self._head.strides]
-                knowledge = [
-                    impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale) for i, (z, scale) in enumerate(zip(knowledge, scales, strict=True))
-                ]
+                knowledge = see(knowledge, pixels, self._trust, self._head.strides, batch)
             return self._answer(lidar, knowledge, batch, camera_mask)
 
 

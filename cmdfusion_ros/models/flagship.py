@@ -1,13 +1,15 @@
 """CMDFusion that also looks through the cameras that are there: one set of weights for 0 to n of them.
 
-Where a live camera sees a point, its image features take the place of the knowledge branch's guess of them; everywhere else the guess stays (imputation). With
-no camera at all the network is CMDFusion.
+Where a live camera sees a point, its image features take the place of the knowledge branch's guess of them, altogether or as far as a learned gate trusts them;
+everywhere else the guess stays (imputation). With no camera at all the network is CMDFusion.
 """
+
+from torch import nn
 
 from cmdfusion_ros.models.cmdfusion import CmdFusion, fuse
 from cmdfusion_ros.models.image_encoder import ImageEncoder
 from cmdfusion_ros.models.image_network import pixels_of
-from cmdfusion_ros.models.imputer import impute_voxels
+from cmdfusion_ros.models.imputer import Trust, impute_voxels
 from cmdfusion_ros.models.output import Output, ScaleFeatures
 from cmdfusion_ros.models.views import make_views
 
@@ -25,12 +27,14 @@ class Flagship(CmdFusion):
         channels, strides, num_classes: see CmdFusion.
         image_size: (width, height) that images are resized to.
         image_depth, stem_stride, image_width: see `resnet`.
+        weighed: whether a gate (`imputer.Trust`, one for each scale) decides how far image features take the guess's place; otherwise they do altogether.
     """
 
-    def __init__(self, channels, strides, num_classes, image_size, image_depth, stem_stride=2, image_width=64):
+    def __init__(self, channels, strides, num_classes, image_size, image_depth, stem_stride=2, image_width=64, weighed=False):
         super().__init__(channels, strides, num_classes)
         self.image_size = tuple(image_size)
         self.images = ImageEncoder(image_depth, channels, stem_stride, image_width)
+        self.trust = nn.ModuleList(Trust(channels) for _ in self.head.strides) if weighed else [None] * len(self.head.strides)
 
     def forward(self, batch):
         """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge branch's answer; that without images), `knowledge`
@@ -39,7 +43,7 @@ class Flagship(CmdFusion):
         lidar, knowledge = self.lidar(embedded, batch), self.knowledge(embedded, batch)
         views = make_views(batch, self.image_size)
         pixels = pixels_of(self.images(views.images), views.chosen) if len(views.images) else None
-        seeing = knowledge if pixels is None else self._seeing(knowledge, pixels, batch)
+        seeing = knowledge if pixels is None else see(knowledge, pixels, self.trust, self.head.strides, batch)
         output = self._answer(lidar, seeing, batch)
         if not self.training:
             return Output(output.row_logits, output.point_to_row, camera_mask=views.camera_mask)
@@ -51,11 +55,23 @@ class Flagship(CmdFusion):
         features = tuple(ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True))
         return Output(output.row_logits, output.point_to_row, auxiliary=tuple(auxiliary), knowledge=features, pixels=pixels, camera_mask=views.camera_mask)
 
-    def _seeing(self, knowledge, pixels, batch):
-        """The knowledge of every scale with what the images say in its place: list of (V_i, C) -> list of (V_i, C)."""
-        scales = [batch.scale(stride) for stride in self.head.strides]
-        return [impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale) for i, (z, scale) in enumerate(zip(knowledge, scales, strict=True))]
-
     def _answer(self, lidar, knowledge, batch):
         logits = self.head(fuse(self.to_lidar, lidar, knowledge, self.head.strides, batch), batch)
         return Output(logits, batch.scale(self.head.strides[0]).point_to_voxel)
+
+
+def see(knowledge, pixels, trust, strides, batch):
+    """The knowledge of every scale with what images say in its place: list of (V_i, C) -> list of (V_i, C).
+
+    Args:
+        knowledge: features of the voxels of every scale.
+        pixels: PixelFeatures of the points that an image sees.
+        trust: for each scale a Trust, or None for full trust.
+        strides: of the scales.
+        batch: the Batch.
+    """
+    scales = [batch.scale(stride) for stride in strides]
+    return [
+        impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale, gate)
+        for i, (z, scale, gate) in enumerate(zip(knowledge, scales, trust, strict=True))
+    ]

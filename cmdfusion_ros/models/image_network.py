@@ -54,7 +54,7 @@ class ImageNetwork(nn.Module):
         """Batch -> Output with `answered`, `camera_mask` and, in both modes, `pixels`; nothing is answered in a batch without images."""
         views = make_views(batch, self.image_size)
         if not len(views.images):
-            return _no_answer(views, self.head.logits.out_features)
+            return _no_answer(views, self.head.logits.bias * 0)
         maps = self.images(views.images)
         answer = self.head(maps[0], views)
         return Output(answer.row_logits, answer.point_to_row, answer.answered, pixels=pixels_of(maps, views.chosen), camera_mask=views.camera_mask)
@@ -85,6 +85,6 @@ class BackboneTeacher(nn.Module):
         return pixels_of(self.resnet(views.images), views.chosen) if len(views.images) else None
 
 
-def _no_answer(views, num_classes):
-    nothing = views.images.new_zeros(1, num_classes)
-    return Output(nothing, torch.zeros_like(views.camera_mask), answered=views.camera_mask > 0, camera_mask=views.camera_mask)
+def _no_answer(views, zeros):
+    """An Output in which nothing is answered, by the row `zeros` (C,); where that has a gradient, a training step without images has one too."""
+    return Output(zeros[None], torch.zeros_like(views.camera_mask), answered=views.camera_mask > 0, camera_mask=views.camera_mask)

@@ -1,6 +1,9 @@
 """Imputation: image features for points that no image sees."""
 
+import torch
 from torch import nn
+
+from cmdfusion_ros.sparse.scatter import scatter_sum
 
 
 class Imputer(nn.Module):
@@ -40,17 +43,43 @@ def impute(guessed, pixel_features, point_rows):
     return guessed.index_copy(0, point_rows, pixel_features.to(guessed.dtype))
 
 
-def impute_voxels(guessed, pixel_features, point_rows, scale):
+class Trust(nn.Module):
+    """How far image features take the place of the guess: a gate a channel, sigmoid(W [guess, image]). What a picture says is worth little at night, on a
+    covered lens and on a camera unlike those of training; then the guess stays.
+
+    Args:
+        channels: C, of both.
+    """
+
+    def __init__(self, channels):
+        super().__init__()
+        self.gate = nn.Linear(2 * channels, channels)
+
+    def forward(self, guessed, seen):
+        """(V, C), (V, C) -> (V, C) in (0, 1)."""
+        return torch.sigmoid(self.gate(torch.cat([guessed, seen], 1)))
+
+
+def impute_voxels(guessed, pixel_features, point_rows, scale, trust=None):
     """`impute` for features on voxels: the mean over the points of each voxel, those that an image sees having its features and the others the guess.
 
     Args:
         guessed: (V, C) float.
         pixel_features, point_rows: as for `impute`.
         scale: the Scale of these voxels.
+        trust: a Trust: voxels that an image sees go so far from the guess towards that mean; None = all the way.
 
     Returns:
         (V, C).
     """
     voxels = scale.point_to_voxel.index_select(0, point_rows)
-    difference = (pixel_features - guessed.index_select(0, voxels)) / scale.num_points.index_select(0, voxels)[:, None]
-    return guessed.index_add(0, voxels, difference.to(guessed.dtype))
+    if trust is None:
+        difference = (pixel_features - guessed.index_select(0, voxels)) / scale.num_points.index_select(0, voxels)[:, None]
+        return guessed.index_add(0, voxels, difference.to(guessed.dtype))
+    counts = torch.bincount(voxels, minlength=len(guessed))
+    rows = counts.nonzero()[:, 0]
+    counts = counts[rows, None].to(guessed.dtype)
+    seen = scatter_sum(pixel_features.to(guessed.dtype), voxels, len(guessed))[rows] / counts
+    own = guessed.index_select(0, rows)
+    step = trust(own, seen) * (seen - own) * (counts / scale.num_points[rows, None])
+    return guessed.index_add(0, rows, step.to(guessed.dtype))

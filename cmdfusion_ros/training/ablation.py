@@ -73,7 +73,8 @@ class Ablation:
         self.name, self.seeds, self.hard = values["name"], values["seeds"], tuple(values["hard"])
         self.worlds, self.curve = values.get("worlds", []), tuple(values.get("curve", ()))
         self.test = settings_from_dict(DataSettings, values["test"], where=f"{path}: test.")
-        self._recipe, self._changes = values["recipe"], values["runs"]
+        self._recipe, self._changes = values["recipe"], {run: dict(changes or {}) for run, changes in values["runs"].items()}
+        self._seeds_of = {run: changes.pop("seeds") for run, changes in self._changes.items() if "seeds" in changes}
         self.runs = tuple(self._changes)
         self.rows = tuple(_made(Row, entry, f"{path}: rows") for entry in values["rows"])
         self.claims = tuple(_made(Claim, entry, f"{path}: claims") for entry in values.get("claims", ()))
@@ -87,14 +88,25 @@ class Ablation:
         for run in self.runs:
             self.recipe(run, 0, "")
 
+    def has_seed(self, run, seed):
+        """Whether a run is trained with this seed: one whose changes say `seeds: N` is with 0 to N - 1 alone."""
+        return seed < self._seeds_of.get(run, seed + 1)
+
     def recipe(self, run, seed, out):
-        """The Recipe of a run; a path "@x" in it becomes that of the network of run x of the same seed under `out`."""
-        merged = _merged(self._recipe, self._changes[run] or {})
-        distill = [
-            {**each, "path": str(folder_of(Path(out).resolve(), each["path"][1:], seed) / NETWORK)} if each.get("path", "").startswith("@") else each
-            for each in merged.get("distill", [])
-        ]
-        values = {**merged, "name": run, "seed": seed, **({"distill": distill} if distill else {})}
+        """The Recipe of a run; a path "@x" in it becomes that of the network of run x under `out`, of the same seed, or of x's last one where it has fewer."""
+        merged = _merged(self._recipe, self._changes[run])
+
+        def found(path):
+            if not path.startswith("@"):
+                return path
+            theirs = min(seed, self._seeds_of.get(path[1:], seed + 1) - 1)
+            return str(folder_of(Path(out).resolve(), path[1:], theirs) / NETWORK)
+
+        values = {**merged, "name": run, "seed": seed}
+        if "distill" in merged:
+            values["distill"] = [{**each, "path": found(each["path"])} if "path" in each else each for each in merged["distill"]]
+        if "image_weights" in merged:
+            values["image_weights"] = found(merged["image_weights"])
         return settings_from_dict(Recipe, values, where=f"run {run}: ")
 
     def measured(self, run):

@@ -88,7 +88,10 @@ class Recipe:
     view: ViewSettings = section(ViewSettings)
     distill: tuple[DistillSettings, ...] = setting((), "teachers, and what is learnt from each")
     start_from: str = setting("", "checkpoint whose weights training starts from, relative to the data folder; empty = from scratch")
-    image_weights: str = setting("", "published ResNet that the image encoder starts from, relative to the data folder; empty = from scratch")
+    image_weights: str = setting(
+        "",
+        "what the image encoder starts from, relative to the data folder: a published ResNet, or a checkpoint that looks at images; empty = from scratch",
+    )
     steps: int = setting(1000, "optimiser steps", minimum=1)
     batch_size: int = setting(1, "scans a step", minimum=1, maximum=256)
     parts: int = setting(1, "parts of a batch that are computed one after the other, or by as many processes; their gradients are averaged", minimum=1)
@@ -117,6 +120,8 @@ class Recipe:
             if data.sequences and data.dataset not in datasets:
                 raise SettingsError(f"{what}.dataset: class map {self.class_map} reads {', '.join(datasets)}, not {data.dataset!r}")
 
+        if self.start_from and self.image_weights:
+            raise SettingsError("image_weights: start_from gives every weight, those of the image encoder too; leave one of them out")
         if self.model.network == "image" and self.validation.sequences:
             raise SettingsError("validation: a network of images alone answers seen points only and is not scored on scans; leave validation out")
         if self.batch_size % self.parts:

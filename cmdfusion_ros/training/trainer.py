@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cmdfusion_ros.checkpoint import load_checkpoint, save_checkpoint
+from cmdfusion_ros.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import save_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.frame import IGNORE_LABEL
@@ -77,9 +77,9 @@ class Trainer:
             keep_freed_memory()
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.model, self.class_map.num_classes).to(self.device)
-        if recipe.image_weights and not resume:
-            _start_images_from(Path(data_folder) / recipe.image_weights, network)
         self.started_from = None  # what the checkpoint that training started from says of itself
+        if recipe.image_weights and not resume:
+            self.started_from = _start_images_from(Path(data_folder) / recipe.image_weights, network)
         if recipe.start_from and not resume:
             self.started_from = _start_from(Path(data_folder) / recipe.start_from, network, recipe)
         self.network = use_backend(network, choose_backend("auto", self.device, training=True).name)
@@ -286,15 +286,32 @@ def _start_from(path, network, recipe):
 
 
 def _start_images_from(path, network):
-    """Give the ResNet of a network published weights; ValueError where it has none, or one of another depth."""
+    """Give the image encoder of a network the weights of a published ResNet, or of another network's image encoder: the ResNet, and the decoder where it has
+    the same shape. Returns what that network's card says of its training; None for published weights.
+
+    Raises:
+        ValueError: the network has no ResNet, or one of another shape.
+    """
     resnets = [module for module in network.modules() if isinstance(module, ResNet)]
     if not resnets:
         raise ValueError("image_weights: the network looks at no images; leave it out")
-    published = load_published_resnet(path)
+    if is_checkpoint(path):
+        checkpoint = load_checkpoint(path)
+        encoder = {name.removeprefix("images."): tensor for name, tensor in checkpoint.weights.items() if name.startswith("images.")}
+        published = {name.removeprefix("backbone."): tensor for name, tensor in encoder.items() if name.startswith("backbone.")}
+        if _shapes(encoder) == _shapes(network.images.state_dict()):
+            network.images.load_state_dict(encoder)
+    else:
+        checkpoint, published = None, load_published_resnet(path).state_dict()
     for resnet in resnets:
-        if published.state_dict().keys() != resnet.state_dict().keys():
-            raise ValueError(f"image_weights: {path}: a ResNet of another depth than the network's; change model.image_depth")
-        resnet.load_state_dict(published.state_dict())
+        if _shapes(published) != _shapes(resnet.state_dict()):
+            raise ValueError(f"image_weights: {path}: a ResNet of another depth or width than the network's; change model.image_depth or model.image_width")
+        resnet.load_state_dict(published)
+    return None if checkpoint is None else {name: checkpoint.card[name] for name in _OF_OTHERS if name in checkpoint.card}
+
+
+def _shapes(weights):
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _make_optimizer(recipe, parameters):

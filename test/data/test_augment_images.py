@@ -7,7 +7,7 @@ import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.augment import AugmentSettings, augment
-from cmdfusion_ros.data.augment_images import change_colours, crop, drop_views, mirror, random_crop
+from cmdfusion_ros.data.augment_images import change_brightness, change_colours, crop, drop_views, mirror, random_crop
 from cmdfusion_ros.frame import CameraView, Distortion, Frame
 from cmdfusion_ros.geometry.projection import project_points
 
@@ -77,4 +77,23 @@ def test_augment_changes_views_and_not_the_points_they_show():
     assert not np.array_equal(recoloured.views[0].image, changed.views[0].image)
     blank = augment(frame, AugmentSettings(image_blank=1.0), np.random.default_rng(0), load_class_map("street")).views[0].image
     assert len(np.unique(blank)) == 1 and abs(int(blank[0, 0, 0]) - frame.views[0].image.mean()) <= 1
+    gamma = augment(frame, AugmentSettings(image_gamma=3.0), np.random.default_rng(0), load_class_map("street")).views[0].image
+    order = np.argsort(frame.views[0].image.ravel(), kind="stable")
+    assert not np.array_equal(gamma, frame.views[0].image) and (np.diff(gamma.ravel()[order].astype(int)) >= 0).all()  # brighter stays brighter
     assert augment(frame, AugmentSettings(camera_dropout=1.0), np.random.default_rng(0), load_class_map("street")).views == ()
+
+
+def test_black_and_white_stay_when_the_brightness_changes():
+    view = dataclasses.replace(make_view(), image=np.array([[[0, 128, 255]]], np.uint8))
+    assert change_brightness(view, 2.0).image.tolist() == [[[0, 64, 255]]] and change_brightness(view, 0.5).image[0, 0, 1] == 181
+
+
+def test_cameras_that_see_none_of_the_sector_are_left_out():
+    points = np.repeat([[1.0, 0, 5], [-1, 0, -5]], 50, axis=0).astype(np.float32)  # the camera looks along z: it sees the first fifty
+    frame = Frame(points, np.zeros(100, np.float32), views=(make_view(),), labels=np.zeros(100, np.uint8))
+    street = load_class_map("street")
+    changed = [augment(frame, AugmentSettings(sector=90.0), np.random.default_rng(seed), street) for seed in range(40)]
+    sees = [bool((each.points[:, 2] > 0).any()) for each in changed]
+    assert [len(each.views) for each in changed] == sees and set(sees) == {False, True}
+    behind = dataclasses.replace(frame, points=-np.abs(points))
+    assert len(augment(behind, AugmentSettings(yaw=90.0), np.random.default_rng(0), street).views) == 1  # whole scans keep theirs

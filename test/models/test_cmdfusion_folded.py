@@ -31,9 +31,10 @@ def make_frame(*views, num_points=2000, seed=0):
     return Frame(points.astype(np.float32), rng.random(num_points, dtype=np.float32), views=views)
 
 
-@pytest.fixture(scope="module", params=["cmdfusion", "flagship"])
+@pytest.fixture(scope="module", params=[("cmdfusion", "full"), ("flagship", "full"), ("flagship", "learned")], ids=" ".join)
 def config(request):
-    return ModelConfig(network=request.param, channels=8, voxel_size=0.3, strides=(1, 2, 4, 4), image_size=(64, 32))
+    network, trust = request.param
+    return ModelConfig(network=network, image_trust=trust, channels=8, voxel_size=0.3, strides=(1, 2, 4, 4), image_size=(64, 32))
 
 
 @pytest.fixture(scope="module")

@@ -39,19 +39,24 @@ def batch_of(*frames):
     return make_batch(frames, grid_of(CONFIG))
 
 
+@pytest.fixture(scope="module", params=["full", "learned"])
+def config(request):
+    return dataclasses.replace(CONFIG, image_trust=request.param)
+
+
 @pytest.fixture(scope="module")
-def network():
+def network(config):
     """A small network whose normalisations have seen some data, in evaluation mode."""
     torch.manual_seed(0)
-    network = build_network(CONFIG, STREET.num_classes)
+    network = build_network(config, STREET.num_classes)
     for seed in range(3):
         network(batch_of(make_frame(FRONT, LEFT, BACK, seed=seed)))
     return network.eval()
 
 
 @pytest.fixture(scope="module")
-def segmenter(network):
-    return Segmenter(Checkpoint(network.state_dict(), CONFIG, STREET), device="cpu", cpu_threads=1)
+def segmenter(network, config):
+    return Segmenter(Checkpoint(network.state_dict(), config, STREET), device="cpu", cpu_threads=1)
 
 
 def logits(network, *frames):
@@ -62,7 +67,7 @@ def logits(network, *frames):
 def test_without_cameras_it_is_cmdfusion_bit_by_bit(network):
     torch.manual_seed(1)
     plain = build_network(dataclasses.replace(CONFIG, network="cmdfusion"), STREET.num_classes)
-    plain.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if not name.startswith("images.")})
+    plain.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if not name.startswith(("images.", "trust."))})
     assert torch.equal(logits(network, make_frame()), logits(plain.eval(), make_frame()))
 
 
@@ -77,6 +82,27 @@ def test_images_change_the_answer_where_a_camera_sees_points(network):
     seeing, blind = logits(network, make_frame(FRONT)), logits(network, make_frame())
     other = logits(network, make_frame(make_view("front", 0, seed=5)))
     assert (seeing - blind).abs().max() > 1e-3 and (seeing - other).abs().max() > 1e-4
+
+
+def test_the_gate_goes_from_the_guess_to_the_image(network, config):
+    """Shut, images change nothing; wide open, the answer is that of a network without a gate."""
+    if config.image_trust != "learned":
+        pytest.skip("this network has no gate")
+    frame, gates = make_frame(FRONT, BACK), [gate.gate.bias for gate in network.trust]
+    before, plain = [bias.detach().clone() for bias in gates], build_network(CONFIG, STREET.num_classes).eval()
+    plain.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if not name.startswith("trust.")})
+    answers = {}
+    for value in (-1000.0, 1000.0):
+        with torch.no_grad():
+            for bias in gates:
+                bias.fill_(value)
+        answers[value] = logits(network, frame)
+    with torch.no_grad():
+        for bias, old in zip(gates, before, strict=True):
+            bias.copy_(old)
+    assert torch.equal(answers[-1000.0], logits(network, make_frame()))
+    torch.testing.assert_close(answers[1000.0], logits(plain, frame), atol=1e-4, rtol=1e-4)
+    assert (answers[1000.0] - answers[-1000.0]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("live", [(FRONT,), (LEFT, BACK), (BACK,)])
@@ -113,9 +139,9 @@ def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
     torch.testing.assert_close(logits(network, *frames), torch.cat([logits(network, frame) for frame in frames]), atol=1e-4, rtol=1e-4)
 
 
-def test_training_also_answers_without_images_and_every_parameter_receives_gradient():
+def test_training_also_answers_without_images_and_every_parameter_receives_gradient(config):
     torch.manual_seed(0)
-    network = build_network(CONFIG, 5)
+    network = build_network(config, 5)
     output = network(batch_of(make_frame(FRONT, BACK), make_frame(FRONT, BACK, seed=1)))
     assert len(output.auxiliary) == 2 and len(output.knowledge) == 3
     truth = torch.arange(600) % 5

@@ -55,6 +55,8 @@ def test_it_answers_the_points_that_a_camera_sees_and_no_other(network):
 def test_without_images_nothing_is_answered(network):
     output = network(batch_of(make_frame()))
     assert output.logits.shape == (300, 5) and not output.logits.any() and not output.answered.any() and output.pixels is None
+    output.logits.sum().backward()  # a step in which every camera was dropped is a step
+    assert not network.head.logits.bias.grad.any()
 
 
 def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
