@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
@@ -194,11 +195,12 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self):
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))  # the first weights are random: forget them fast
-        for kept, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1 - decay)
-            else:
+        pairs = list(zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True))
+        for kept, new in pairs:
+            if not kept.is_floating_point():
                 kept.copy_(new)
+        averaged = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+        get_ema_multi_avg_fn(decay)(*map(list, averaged), None)  # all tensors in one call
 
     def _after_step(self):
         done = self.step == self.recipe.steps
@@ -317,7 +319,7 @@ def _shapes(weights):
 def _make_optimizer(recipe, parameters):
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True)
 
 
 def _refuse_overlap(scans, validation_scans):
