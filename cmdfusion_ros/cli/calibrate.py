@@ -10,12 +10,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint import load_checkpoint, replace_card
+from cmdfusion_ros.cli.data_options import add_data_options, data_settings
 from cmdfusion_ros.config import load_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.data.input_views import ViewSettings
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.calibration import CalibrationSets, fit_temperatures, gather_answers, summarise
 from cmdfusion_ros.training.provenance import scans_seen
-from cmdfusion_ros.training.recipe import LAYOUTS, DataSettings
 from cmdfusion_ros.training.reliability import draw_reliability
 from cmdfusion_ros.training.samples import shown
 
@@ -26,13 +26,7 @@ def add_parser(subparsers):
     parser.add_argument("--out", metavar="FILE", help="write the calibrated checkpoint here (default: into CHECKPOINT itself)")
     parser.add_argument("--data", default=".", metavar="DIR", help="folder of the data set; with --sets, that its roots are relative to (default: here)")
     parser.add_argument("--sets", metavar="FILE.yaml", help="fit on several sets, listed as in config/calibrate/; instead of the options below")
-    parser.add_argument("--layout", choices=LAYOUTS, default="semantic_kitti", help="how its files lie (default: semantic_kitti)")
-    parser.add_argument("--dataset", help="whose raw ids the label files hold (default: that of the layout)")
-    parser.add_argument("--called", metavar="NAME", help="what the set is called in the names of its scans; for made-up streets (default: as its dataset)")
-    parser.add_argument("--sequences", nargs="+", metavar="NAME", help="sequences to fit on; of nuScenes scenes, or val, mini_val")
-    parser.add_argument("--first-scan", type=int, default=0, metavar="N", help="lowest scan number (default: 0)")
-    parser.add_argument("--last-scan", type=int, default=999999, metavar="N", help="highest scan number (default: all)")
-    parser.add_argument("--images", action="store_true", help="give the network the camera images too")
+    add_data_options(parser, "fit on", required=False)
     parser.add_argument("--json", metavar="FILE", help="write temperatures and calibration errors here")
     parser.add_argument("--picture", metavar="FILE.png", help="draw confidence against accuracy, before and after")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
@@ -76,8 +70,7 @@ def _sets(args):
         raise ValueError("give either --sequences of one set, or --sets with a YAML file of several")
     if args.sets:
         return load_settings(CalibrationSets, args.sets).sets
-    chosen = {"sequences": tuple(args.sequences), "first_scan": args.first_scan, "last_scan": args.last_scan, "images": args.images}
-    return (DataSettings(layout=args.layout, dataset=args.dataset or args.layout, called=args.called or "", **chosen),)
+    return (data_settings(args),)
 
 
 def _print_table(fitted, path):

@@ -9,12 +9,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint import load_checkpoint, replace_card
+from cmdfusion_ros.cli.data_options import add_data_options, data_settings
 from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.input_views import ViewSettings
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.evaluation import TEST_TIME_CHANGES, evaluate, spread
 from cmdfusion_ros.training.provenance import scans_calibrated_on, scans_seen
-from cmdfusion_ros.training.recipe import LAYOUTS, DataSettings
 from cmdfusion_ros.training.samples import shown
 from cmdfusion_ros.training.score_page import write_page
 
@@ -23,13 +23,7 @@ def add_parser(subparsers):
     parser = subparsers.add_parser("evaluate", help="score a checkpoint", description=__doc__)
     parser.add_argument("checkpoints", metavar="CHECKPOINT", nargs="+", help=".safetensors files of cmdfusion train")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set: holds sequences/00/velodyne, 00/velodyne, or v1.0-trainval")
-    parser.add_argument("--layout", choices=LAYOUTS, default="semantic_kitti", help="how its files lie (default: semantic_kitti)")
-    parser.add_argument("--dataset", help="whose raw ids the label files hold (default: that of the layout)")
-    parser.add_argument("--called", metavar="NAME", help="what the set is called in the names of its scans; for made-up streets (default: as its dataset)")
-    parser.add_argument("--sequences", required=True, nargs="+", metavar="NAME", help="sequences to score; of nuScenes scenes, or val, mini_val")
-    parser.add_argument("--first-scan", type=int, default=0, metavar="N", help="lowest scan number (default: 0)")
-    parser.add_argument("--last-scan", type=int, default=999999, metavar="N", help="highest scan number (default: all)")
-    parser.add_argument("--images", action="store_true", help="give the network the camera images too; also tells points in view from others")
+    add_data_options(parser, "score", required=True)
     parser.add_argument("--tta", choices=tuple(TEST_TIME_CHANGES), default="none", help="average over changed scans, and say so (default: none)")
     parser.add_argument("--subsets", type=int, default=6, metavar="N", help="subsets of the cameras scored for each number of live ones (default: 6)")
     parser.add_argument("--json", metavar="FILE", help="write the scores here")
@@ -59,8 +53,7 @@ def run(args):
 
 def _evaluate(path, args):
     checkpoint = load_checkpoint(path)
-    chosen = {"sequences": tuple(args.sequences), "first_scan": args.first_scan, "last_scan": args.last_scan}
-    data = DataSettings(layout=args.layout, dataset=args.dataset or args.layout, called=args.called or "", images=args.images, **chosen)
+    data = data_settings(args)
     view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
     scans = data.open(args.data, checkpoint.class_map, poses=view.kind != "single")
     trained_on = sorted(set(scans.names) & scans_seen(checkpoint.card))

@@ -12,6 +12,7 @@ import numpy as np
 
 from cmdfusion_ros.data.image_files import read_image
 from cmdfusion_ros.data.nuscenes_splits import SPLITS, scenes_of_split
+from cmdfusion_ros.data.scan_set import ScanSet
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quaternion
 
@@ -21,7 +22,7 @@ SENSOR_FROM_LIDAR = rigid(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zer
 MAX_INSTANCES = 1000  # panoptic value = category * 1000 + number
 
 
-class NuScenes:
+class NuScenes(ScanSet):
     """The key frames of some scenes as Frames, in order of scene and time.
 
     Args:
@@ -49,16 +50,9 @@ class NuScenes:
         if not self._items:
             raise ValueError(f"{root}: scenes {list(sequences)} hold no key frame with a place in {scans}")
 
-    def __len__(self):
-        return len(self._items)
-
-    def __iter__(self):
-        return (self[index] for index in range(len(self)))
-
-    @property
-    def names(self):
-        """Names of the scans, "<called>/<scene>/<token of the LiDAR's sample_data>"."""
-        return tuple(f"{self._called}/{scene}/{token}" for scene, token in self._items)
+    @staticmethod
+    def _name(scene, token):
+        return f"{scene}/{token}"  # token of the LiDAR's sample_data
 
     def __getitem__(self, index):
         scene, token = self._items[index]

@@ -14,6 +14,7 @@ import numpy as np
 
 from cmdfusion_ros.data.image_files import read_image
 from cmdfusion_ros.data.pickled_table import read_pickled_table
+from cmdfusion_ros.data.scan_set import NumberedScans
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import apply, invert, rigid, rotation_from_quaternion
 
@@ -21,7 +22,7 @@ SENSOR_FROM_LIDAR = rigid(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zer
 PANDAR64 = 0
 
 
-class PandaSet:
+class PandaSet(NumberedScans):
     """The Pandar64's scans of some sequences as Frames, in order of sequence and number.
 
     Args:
@@ -37,36 +38,22 @@ class PandaSet:
         self._read_labels, self._read_poses, self._read_images = labels, poses, images
         self._folders = {sequence: Path(root) / sequence for sequence in sequences}
         self._tables = {}
-        self._items = []
+        items = []
         for sequence, folder in self._folders.items():
             if not (folder / "lidar").is_dir():
                 known = sorted(path.parent.name for path in Path(root).glob("*/lidar"))
                 raise FileNotFoundError(f"{folder}: no sequence with a folder lidar; found {', '.join(known) or 'none'}")
             numbers = sorted(int(path.name.split(".")[0]) for path in (folder / "lidar").glob("*.pkl.gz"))
-            self._items += [(sequence, number) for number in numbers if scans is None or number in scans]
-        if not self._items:
-            raise ValueError(f"{root}: sequences {list(sequences)} hold no scan with a number in {scans}")
-        self._rows = {item: row for row, item in enumerate(self._items)}
+            items += [(sequence, number) for number in numbers if scans is None or number in scans]
+        self._find_items(items, root, sequences, scans)
 
-    def __len__(self):
-        return len(self._items)
+    @staticmethod
+    def _name(sequence, number):
+        return f"{sequence}/{number:06d}"  # as the same scan in SemanticKITTI's layout
 
-    def __iter__(self):
-        return (self[index] for index in range(len(self)))
-
-    @property
-    def names(self):
-        """Names of the scans, "<called>/<sequence>/<number>", as of the same scans in SemanticKITTI's layout."""
-        return tuple(f"{self._called}/{sequence}/{number:06d}" for sequence, number in self._items)
-
-    def __getitem__(self, index):
-        return self._read(index, self._read_images)
-
-    def neighbours(self, index, offsets):
-        """See `SemanticKitti.neighbours`."""
-        sequence, number = self._items[index]
-        rows = (self._rows.get((sequence, number + offset)) for offset in offsets)
-        return tuple(self._read(row, images=False) for row in rows if row is not None)
+    @staticmethod
+    def _number(sequence, number):
+        return number
 
     def _read(self, index, images):
         sequence, number = self._items[index]

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cmdfusion_ros.data.image_files import read_image
+from cmdfusion_ros.data.scan_set import NumberedScans
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid
 
@@ -24,7 +25,7 @@ FIRST_CAMERA = "image_2"
 CAMERAS = "cameras.json"
 
 
-class SemanticKitti:
+class SemanticKitti(NumberedScans):
     """The scans of some sequences as Frames, in order of sequence and scan number. Reads nothing but folder listings until a scan is asked for.
 
     Args:
@@ -48,32 +49,16 @@ class SemanticKitti:
         self._read_labels, self._read_poses, self._read_images = labels, poses, images
         self._folders = {sequence: _sequence_folder(Path(root), sequence) for sequence in sequences}
         self._tables = {}  # sequence -> (world_from_lidar of every row, stamps), read when first needed
-        self._items = [
-            (sequence, path) for sequence, folder in self._folders.items() for path in _scan_files(folder) if scans is None or int(path.stem) in scans
-        ]
-        if not self._items:
-            raise ValueError(f"{root}: sequences {list(sequences)} hold no scan with a number in {scans}")
-        self._rows = {(sequence, int(path.stem)): row for row, (sequence, path) in enumerate(self._items)}
+        found = ((sequence, path) for sequence, folder in self._folders.items() for path in _scan_files(folder))
+        self._find_items((item for item in found if scans is None or self._number(*item) in scans), root, sequences, scans)
 
-    def __len__(self):
-        return len(self._items)
+    @staticmethod
+    def _name(sequence, path):
+        return f"{sequence}/{path.stem}"
 
-    def __iter__(self):
-        return (self[index] for index in range(len(self)))
-
-    @property
-    def names(self):
-        """Names of the scans, "<called>/<sequence>/<number>": the same wherever the folder lies."""
-        return tuple(f"{self._called}/{sequence}/{path.stem}" for sequence, path in self._items)
-
-    def __getitem__(self, index):
-        return self._read(index, self._read_images)
-
-    def neighbours(self, index, offsets):
-        """The scans whose numbers differ by `offsets` from that of scan `index`, as Frames without images; those that this set does not hold are left out."""
-        sequence, path = self._items[index]
-        rows = (self._rows.get((sequence, int(path.stem) + offset)) for offset in offsets)
-        return tuple(self._read(row, images=False) for row in rows if row is not None)
+    @staticmethod
+    def _number(sequence, path):
+        return int(path.stem)
 
     def _read(self, index, images):
         sequence, path = self._items[index]
