@@ -188,6 +188,8 @@ class ModelConfig:
     voxel_size: float = setting(0.1, "edge of the finest voxel", "m", above=0.0, maximum=10.0)
     strides: tuple[int, ...] = setting((1, 2, 4, 8, 16), "scales in finest voxels; block i goes from strides[i] to strides[i + 1]", minimum=1, maximum=256)
 
+    attention: str = setting("none", "of U-Nets, after each stage of the encoder: none, or windows (cubes, and cones outward)", choices=("none", "windows"))
+
     image_size: tuple[int, int] = setting((512, 256), "width and height that images are resized to, where the network uses any", "px", minimum=32, maximum=4096)
     image_depth: int = setting(18, "layers of the ResNet that reads images, where the network uses any", choices=(18, 34, 50, 101))
     image_stem_stride: int = setting(2, "stride of its first convolution; 1 gives maps twice as fine at four times the cost", choices=(1, 2))
@@ -202,5 +204,7 @@ class ModelConfig:
             raise SettingsError(f"strides: expected to start at 1, each a multiple of the one before, got {self.strides}")
         if self.image_trust != "full" and self.network != "flagship":
             raise SettingsError(f"image_trust: expected full for network {self.network}, got {self.image_trust}; flagship alone has a gate for it")
+        if self.attention != "none" and self.network not in ("spv_unet", "u2mkd"):
+            raise SettingsError(f"attention: expected none for network {self.network}, got {self.attention}; spv_unet and u2mkd can have it")
         if self.network in ("spv_unet", "u2mkd") and self.strides != (1, 2, 4, 8, 16):
             raise SettingsError(f"strides: {self.network} has the strides (1, 2, 4, 8, 16), got {self.strides}; change voxel_size instead")

@@ -72,6 +72,5 @@ def see(knowledge, pixels, trust, strides, batch):
     """
     scales = [batch.scale(stride) for stride in strides]
     return [
-        impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale, gate)
-        for i, (z, scale, gate) in enumerate(zip(knowledge, scales, trust, strict=True))
+        impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale, gate) for i, (z, scale, gate) in enumerate(zip(knowledge, scales, trust, strict=True))
     ]

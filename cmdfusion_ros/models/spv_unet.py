@@ -9,12 +9,14 @@ from torch import nn
 
 from cmdfusion_ros.models.output import Output, ScaleFeatures
 from cmdfusion_ros.models.spv_encoder import PointEmbedding, mean_over_points
+from cmdfusion_ros.models.window_attention import WindowAttention
 from cmdfusion_ros.sparse.conv import StridedConv, SubmanifoldConv, TransposedConv
 
 DOWN_WIDTHS = (1, 2, 4, 8)  # of the encoder's stages, in multiples of the stem's
 UP_WIDTHS = (8, 4, 3, 3)  # of the decoder's
 STRIDES = (1, 2, 4, 8, 16)
 DROPOUT = 0.3
+ATTENTION_WINDOWS = ((6, 2.0), (12, 4.0), (24, 8.0), (48, 16.0))  # of each stage: edge of the cubes in finest voxels, of the cones in degrees (methods C.1)
 
 
 class ConvNormRelu(nn.Module):
@@ -49,16 +51,17 @@ class UnetBlock(nn.Module):
 
 
 class DownStage(nn.Module):
-    """Voxels twice as large, then two blocks."""
+    """Voxels twice as large, then two blocks, then attention where there is any."""
 
-    def __init__(self, in_channels, channels):
+    def __init__(self, in_channels, channels, attention=None):
         super().__init__()
         self.down = ConvNormRelu(StridedConv(in_channels, in_channels))
         self.blocks = nn.Sequential(UnetBlock(in_channels, channels), UnetBlock(channels, channels))
+        self.attention = attention or nn.Identity()
 
     def forward(self, x):
         """SparseTensor of stride s, (V, C) -> SparseTensor of stride 2 s, (V', C')."""
-        return self.blocks(self.down(x))
+        return self.attention(self.blocks(self.down(x)))
 
 
 class UpStage(nn.Module):
@@ -81,15 +84,21 @@ class SpvUnet(nn.Module):
     Args:
         channels: C, width of the stem; the stages are DOWN_WIDTHS and UP_WIDTHS times as wide. 32 in U2MKD.
         num_classes: columns of the logits.
+        attention_voxel_size: edge of the finest voxel, metres, for WindowAttention after each stage of the encoder; None = no attention.
     """
 
-    def __init__(self, channels, num_classes):
+    def __init__(self, channels, num_classes, attention_voxel_size=None):
         super().__init__()
         down = [channels * factor for factor in DOWN_WIDTHS]
         up = [channels * factor for factor in UP_WIDTHS]
         self.embedding = PointEmbedding(channels)
         self.stem = nn.Sequential(ConvNormRelu(SubmanifoldConv(channels, channels)), ConvNormRelu(SubmanifoldConv(channels, channels)))
-        self.down = nn.ModuleList(DownStage(a, b) for a, b in zip([channels, *down], down, strict=False))
+        windows = ATTENTION_WINDOWS if attention_voxel_size else [None] * len(down)
+        attentions = [
+            WindowAttention(width, attention_voxel_size, window[0] * attention_voxel_size, window[1]) if window else None
+            for width, window in zip(down, windows, strict=True)
+        ]
+        self.down = nn.ModuleList(DownStage(a, b, attention) for a, b, attention in zip([channels, *down[:-1]], down, attentions, strict=True))
         skips = [channels, *down[:-1]][::-1]
         self.up = nn.ModuleList(UpStage(a, skip, b) for a, skip, b in zip([down[-1], *up], skips, up, strict=False))
         points = [channels, down[3], up[1], up[3]]

@@ -24,13 +24,13 @@ class U2mkd(SpvUnet):
     the others the imputer's guess. Without images, or where none sees a point, that is the guess alone: the same graph with zero views.
 
     Args:
-        channels, num_classes: see SpvUnet.
+        channels, num_classes, attention_voxel_size: see SpvUnet.
         image_size: (width, height) that images are resized to.
         image_depth, stem_stride, image_width: see ResNet; stem_stride 1 in U2MKD.
     """
 
-    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2, image_width=64):
-        super().__init__(channels, num_classes)
+    def __init__(self, channels, num_classes, image_size, image_depth, stem_stride=2, image_width=64, attention_voxel_size=None):
+        super().__init__(channels, num_classes, attention_voxel_size)
         self.image_size = tuple(image_size)
         self.images = ImageEncoder(image_depth, HEAD_FACTOR * channels, stem_stride, image_width)
         widths = [channels * factor for factor in DOWN_WIDTHS]

@@ -30,9 +30,10 @@ def make_frame(*views, num_points=1500, seed=0):
     return Frame(points.astype(np.float32), rng.random(num_points, dtype=np.float32), views=views)
 
 
-@pytest.fixture(scope="module", params=["spv_unet", "u2mkd"])
+@pytest.fixture(scope="module", params=[("spv_unet", "none"), ("u2mkd", "none"), ("u2mkd", "windows")], ids=" ".join)
 def config(request):
-    return ModelConfig(network=request.param, channels=4, voxel_size=0.3, image_size=(64, 32))
+    network, attention = request.param
+    return ModelConfig(network=network, attention=attention, channels=4, voxel_size=0.3, image_size=(64, 32))
 
 
 @pytest.fixture(scope="module")
