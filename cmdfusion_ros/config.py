@@ -206,5 +206,7 @@ class ModelConfig:
             raise SettingsError(f"image_trust: expected full for network {self.network}, got {self.image_trust}; flagship alone has a gate for it")
         if self.attention != "none" and self.network not in ("spv_unet", "u2mkd"):
             raise SettingsError(f"attention: expected none for network {self.network}, got {self.attention}; spv_unet and u2mkd can have it")
+        if self.attention != "none" and self.channels % 2:
+            raise SettingsError(f"channels: expected an even number for attention, whose heads come in pairs, got {self.channels}")
         if self.network in ("spv_unet", "u2mkd") and self.strides != (1, 2, 4, 8, 16):
             raise SettingsError(f"strides: {self.network} has the strides (1, 2, 4, 8, 16), got {self.strides}; change voxel_size instead")

@@ -20,7 +20,7 @@ class WindowAttention(nn.Module):
     """A block of attention and a perceptron, each beside a skip connection.
 
     Args:
-        channels: of its voxels.
+        channels: of its voxels; an even number.
         voxel_size: edge of the finest voxel, metres.
         cube: edge of the cubes, metres.
         degrees: width of the cones, in azimuth and elevation.
@@ -29,7 +29,7 @@ class WindowAttention(nn.Module):
     def __init__(self, channels, voxel_size, cube, degrees):
         super().__init__()
         self.voxel_size, self.cube, self.cone = voxel_size, cube, math.radians(degrees)
-        self.heads = max(2, channels // 16 // 2 * 2)
+        self.heads = _heads(channels)
         self.before, self.between = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.inward, self.outward = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
         self.of_cubes, self.of_cones = (nn.Parameter(torch.zeros(3, 2 * BINS - 1, self.heads // 2)) for _ in range(2))
@@ -47,7 +47,14 @@ class WindowAttention(nn.Module):
         return x.with_features(features + self.perceptron(self.between(features)))
 
 
+def _heads(channels):
+    """The even number of heads, of 16 channels or little more, that divides the channels."""
+    return next(heads for heads in range(max(2, channels // 16), 1, -1) if heads % 2 == 0 and channels % heads == 0)
+
+
 class _Cubes:
+    """Windows of equal edges."""
+
     def __init__(self, edge):
         self.edge = edge
 
@@ -61,6 +68,8 @@ class _Cubes:
 
 
 class _Cones:
+    """Windows of equal angles at the sensor."""
+
     def __init__(self, angle):
         self.angle = angle
 

@@ -112,3 +112,10 @@ def test_networks_with_it_train_every_parameter_and_keep_frames_apart(network):
 def test_networks_without_a_unet_refuse_it():
     with pytest.raises(SettingsError, match="attention: expected none for network flagship"):
         ModelConfig(network="flagship", attention="windows")
+    with pytest.raises(SettingsError, match="channels: expected an even number for attention"):
+        ModelConfig(network="spv_unet", attention="windows", channels=5)
+
+
+@pytest.mark.parametrize("channels, heads", [(4, 2), (24, 2), (64, 4), (112, 4), (256, 16)])
+def test_heads_come_in_pairs_and_divide_the_channels(channels, heads):
+    assert WindowAttention(channels, VOXEL, CUBE, DEGREES).heads == heads and channels % heads == 0
