@@ -145,9 +145,10 @@ class Segmenter:
 
 def images_help(card):
     """(helps, reason): whether a checkpoint's card gives no reason to look away from images. It gives one where its kept evaluation
-    (`cmdfusion evaluate --images --keep`) has a lower mIoU with all cameras than with none."""
+    (`cmdfusion evaluate --images --keep`) has a lower mean IoU with all cameras than with none, over the classes that occur in it."""
     curve = card.get("evaluation", {}).get("by_live_cameras", {})
-    scores = [curve[number]["miou"] for number in sorted(curve, key=int) if curve[number]["miou"] is not None]
+    scores = [curve[number].get("miou_of_present", curve[number]["miou"]) for number in sorted(curve, key=int)]  # older cards have `miou` alone
+    scores = [score for score in scores if score is not None]
     if len(scores) < 2:
         return True, "looked at; its card has no evaluation with images that could say whether they help"
     compared = f"by its card mIoU is {100 * scores[0]:.1f} % without images and {100 * scores[-1]:.1f} % with all cameras"

@@ -219,6 +219,7 @@ def by_live_cameras(*mious):
         (by_live_cameras(0.5, 0.4, 0.51), True),
         (by_live_cameras(0.5, 0.6, 0.49), False),
         (by_live_cameras(0.5, None), True),
+        ({"evaluation": {"by_live_cameras": {"0": {"miou": 0.5, "miou_of_present": 0.5}, "6": {"miou": 0.46, "miou_of_present": 0.51}}}}, True),
     ],
 )
 def test_images_are_looked_at_unless_the_card_says_that_they_make_labels_worse(card, helps):

@@ -52,8 +52,8 @@ def evaluate(segmenter, frames, tta="none", max_subsets=6):
         max_subsets: of the cameras of a scan, for each number of live ones; more are drawn from, with the scan's name as the seed.
 
     Returns:
-        what Scores.to_dict says, and `by_live_cameras`: {"0": {miou, points, subsets}, ...}, all points of all subsets of this size counted together. Of a
-        network that does not look at images it has the one entry "0".
+        what Scores.to_dict says, and `by_live_cameras`: {"0": {miou, miou_of_present, points, subsets}, ...}, all points of all subsets of this size counted
+        together. Of a network that does not look at images it has the one entry "0".
     """
     segment, answer = segment_with(segmenter, tta), answer_with(segmenter, tta)
     class_map = segmenter.class_map
@@ -69,10 +69,19 @@ def evaluate(segmenter, frames, tta="none", max_subsets=6):
                 matrix.add(frame.labels, prediction.labels if subset is frame else segment(subset).labels)
             by_number[number][1] = count + len(subsets)
     live = {
-        str(number): {"miou": None if np.isnan(matrix.miou) else round(matrix.miou, 6), "points": int(matrix.counts.sum()), "subsets": subsets}
+        str(number): {
+            "miou": _rounded(matrix.miou),
+            "miou_of_present": _rounded(matrix.miou_of_present),
+            "points": int(matrix.counts.sum()),
+            "subsets": subsets,
+        }
         for number, (matrix, subsets) in sorted(by_number.items())
     }
     return {**scores.to_dict(), "by_live_cameras": live, "tta": tta}
+
+
+def _rounded(value):
+    return None if np.isnan(value) else round(value, 6)
 
 
 def _subsets(frame, number, most):
@@ -97,7 +106,7 @@ def spread(results):
     ious = {name: [result["iou"][name] for result in results] for name in first["iou"]}
     merged = {**first, **{key: _mean([result[key] for result in results]) for key in ("miou", "accuracy", "ece", "ece_uncalibrated")}}
     merged["iou"] = {name: _mean(values) for name, values in ious.items()}
-    for table, figures in (("by_distance", ("miou", "ece", "ece_uncalibrated")), ("by_live_cameras", ("miou",))):
+    for table, figures in (("by_distance", ("miou", "ece", "ece_uncalibrated")), ("by_live_cameras", ("miou", "miou_of_present"))):
         merged[table] = {
             key: {**entry, **{figure: _mean([result[table][key][figure] for result in results]) for figure in figures}} for key, entry in first[table].items()
         }

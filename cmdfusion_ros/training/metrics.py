@@ -66,6 +66,13 @@ class ConfusionMatrix:
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
     @property
+    def miou_of_present(self):
+        """Mean IoU over the classes that have ground truth, NaN without any. On few scans it is the fairer comparison: in `miou` one point taken for a class
+        that does not occur costs 1 / C."""
+        present = self.points > 0
+        return float(self.iou[present].mean()) if present.any() else float("nan")
+
+    @property
     def chance_iou(self):
         """(C,) float64, the IoU of labels drawn at random, each class as often as it occurs here: share / (2 - share), as hits are share^2 of the points
         and the union is 2 share - share^2. NaN where nothing is labelled."""

@@ -36,6 +36,7 @@ def test_iou_is_that_of_the_slow_reference_in_any_number_of_parts(seed):
     expected = slow_iou(labels, predicted, 6)
     np.testing.assert_allclose(matrix.iou, expected)
     assert matrix.miou == pytest.approx(np.nanmean(expected))
+    assert matrix.miou_of_present == pytest.approx(np.mean(expected[:5]))
     valid = labels != IGNORE_LABEL
     assert matrix.accuracy == pytest.approx((labels == predicted)[valid].mean())
     np.testing.assert_array_equal(matrix.points, np.bincount(labels[valid], minlength=6))
@@ -72,7 +73,7 @@ def test_a_class_seen_only_in_predictions_counts_as_zero_and_one_seen_nowhere_no
     matrix = ConfusionMatrix(3)
     matrix.add(np.array([0, 0], np.uint8), np.array([0, 1], np.uint8))
     assert matrix.iou[:2].tolist() == [0.5, 0.0] and np.isnan(matrix.iou[2])
-    assert matrix.miou == pytest.approx(0.25)
+    assert matrix.miou == pytest.approx(0.25) and matrix.miou_of_present == pytest.approx(0.5)
 
 
 def test_points_without_ground_truth_do_not_count():
