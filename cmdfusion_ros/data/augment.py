@@ -41,6 +41,7 @@ class AugmentSettings:
     intensity_gain: float = setting(1.0, "multiply intensity by up to this, or divide by it", minimum=1.0, maximum=100.0)
     intensity_gamma: float = setting(1.0, "raise intensity to a power of up to this, or down to its inverse", minimum=1.0, maximum=10.0)
     camera_dropout: float = setting(0.0, "chance that a camera is missing", minimum=0.0, maximum=1.0)
+    camera_blackout: float = setting(0.0, "chance that all cameras are missing, which dropping each of several hardly ever gives", minimum=0.0, maximum=1.0)
     image_crop: float = setting(0.0, "cut away up to this fraction of each side of an image", minimum=0.0, maximum=0.9)
     image_mirror: float = setting(0.0, "chance to mirror an image", minimum=0.0, maximum=1.0)
     image_gain: float = setting(1.0, "multiply red, green, blue and contrast by up to this, or divide by it, each for itself", minimum=1.0, maximum=10.0)
@@ -115,6 +116,8 @@ def change_view(frame, settings, rng):
     frame = _augment_intensity(frame, settings, rng)
     if not frame.views:
         return frame
+    if settings.camera_blackout and rng.random() < settings.camera_blackout:
+        return replace(frame, views=())
     views = augment_images.drop_views(frame.views, settings.camera_dropout, rng)
     if settings.sector < 360.0:  # a camera that sees none of what is left costs time and teaches nothing
         measured = frame.points if frame.measured_points is None else frame.measured_points

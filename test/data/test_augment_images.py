@@ -64,6 +64,12 @@ def test_cameras_are_dropped_as_often_as_asked():
     assert drop_views(views, 0.0, rng) == views and drop_views(views, 1.0, rng) == ()
 
 
+def test_a_blackout_takes_all_cameras_or_none():
+    frame = Frame(POINTS, np.zeros(200, np.float32), views=tuple(make_view(name) for name in "abc"), labels=np.zeros(200, np.uint8))
+    left = [len(augment(frame, AugmentSettings(camera_blackout=0.4), np.random.default_rng(seed), load_class_map("street")).views) for seed in range(400)]
+    assert set(left) == {0, 3} and abs(left.count(0) / 400 - 0.4) < 0.1
+
+
 def test_augment_changes_views_and_not_the_points_they_show():
     """The scan is turned and mirrored, its image cropped, mirrored and recoloured: measured points still find the pixels of the untouched view."""
     frame = Frame(POINTS, np.zeros(200, np.float32), views=(make_view(),), labels=np.zeros(200, np.uint8))
