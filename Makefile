@@ -47,8 +47,9 @@ weights: .venv/python_installed
 	    cmdfusion train "config/train/$$1.yaml" --data weights_data --out "$$2" $$(test ! -e "$$2/state.pt" || echo --resume)
 	}
 	train flagship_nano_images weights_data/runs/flagship_nano_images
+	train flagship_nano weights_data/runs/flagship_nano_1
 	run=runs/flagship_nano
-	train flagship_nano $$run
+	train flagship_nano_2 $$run
 	cmdfusion calibrate $$run/network.safetensors --sets config/calibrate/flagship_nano.yaml --data weights_data --json $$run/calibration.json
 	cmdfusion evaluate $$run/network.safetensors --layout bags --data "$$DATA/bags" --dataset pandaset --sequences pandaset_002 --images --subsets 1 \
 	    --json $$run/scores.json --page $$run/scores.html --keep

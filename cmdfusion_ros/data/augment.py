@@ -42,6 +42,8 @@ class AugmentSettings:
     intensity_gamma: float = setting(1.0, "raise intensity to a power of up to this, or down to its inverse", minimum=1.0, maximum=10.0)
     camera_dropout: float = setting(0.0, "chance that a camera is missing", minimum=0.0, maximum=1.0)
     camera_blackout: float = setting(0.0, "chance that all cameras are missing, which dropping each of several hardly ever gives", minimum=0.0, maximum=1.0)
+    camera_turn: float = setting(0.0, "standard deviation of an error in how a camera is turned, about each axis", "degrees", minimum=0.0, maximum=30.0)
+    camera_shift: float = setting(0.0, "standard deviation of an error in where a camera is, along each axis", "m", minimum=0.0, maximum=10.0)
     image_crop: float = setting(0.0, "cut away up to this fraction of each side of an image", minimum=0.0, maximum=0.9)
     image_mirror: float = setting(0.0, "chance to mirror an image", minimum=0.0, maximum=1.0)
     image_gain: float = setting(1.0, "multiply red, green, blue and contrast by up to this, or divide by it, each for itself", minimum=1.0, maximum=10.0)
@@ -134,6 +136,9 @@ def _augment_intensity(frame, settings, rng):
 
 
 def _augment_view(view, settings, rng):
+    if settings.camera_turn or settings.camera_shift:
+        turn, shift_by = rng.normal(0.0, np.radians(settings.camera_turn), 3), rng.normal(0.0, settings.camera_shift, 3)
+        view = augment_images.misplace(view, turn, shift_by)
     if settings.image_crop:
         view = augment_images.random_crop(view, settings.image_crop, rng)
     if rng.random() < settings.image_mirror:

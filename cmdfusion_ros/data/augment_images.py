@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from cmdfusion_ros.geometry.projection import project_points
+from cmdfusion_ros.geometry.transforms import rigid, rotation_from_quaternion
 from cmdfusion_ros.geometry.uv import UVTransform
 
 
@@ -41,6 +42,15 @@ def change_brightness(view, gamma):
     """Raise every colour, as a part of full scale, to the power `gamma`: above 1 darker, below 1 brighter, black and white stay."""
     table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     return replace(view, image=table[view.image])
+
+
+def misplace(view, turn, shift):
+    """A view whose calibration is wrong: the camera is turned about its axes by `turn` (3,) radians and moved along them by `shift` (3,) metres from where the
+    view says it is. So are cameras whose mount was knocked, and those of a platform that moves on between cloud and image."""
+    angle = float(np.linalg.norm(turn))
+    axis = np.asarray(turn) / max(angle, 1e-12)
+    rotation = rotation_from_quaternion([*(axis * np.sin(angle / 2)), np.cos(angle / 2)])
+    return replace(view, camera_from_lidar=rigid(rotation, np.asarray(shift, np.float64)) @ view.camera_from_lidar)
 
 
 def sees_any(view, points):

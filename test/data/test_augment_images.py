@@ -7,7 +7,7 @@ import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.augment import AugmentSettings, augment
-from cmdfusion_ros.data.augment_images import change_brightness, change_colours, crop, drop_views, mirror, random_crop
+from cmdfusion_ros.data.augment_images import change_brightness, change_colours, crop, drop_views, mirror, misplace, random_crop
 from cmdfusion_ros.frame import CameraView, Distortion, Frame
 from cmdfusion_ros.geometry.projection import project_points
 
@@ -103,3 +103,19 @@ def test_cameras_that_see_none_of_the_sector_are_left_out():
     assert [len(each.views) for each in changed] == sees and set(sees) == {False, True}
     behind = dataclasses.replace(frame, points=-np.abs(points))
     assert len(augment(behind, AugmentSettings(yaw=90.0), np.random.default_rng(0), street).views) == 1  # whole scans keep theirs
+
+
+def test_a_misplaced_camera_sees_points_elsewhere_and_none_is_misplaced_by_nothing():
+    view = make_view()
+    assert np.allclose(misplace(view, np.zeros(3), np.zeros(3)).camera_from_lidar, view.camera_from_lidar)
+    moved = misplace(view, np.zeros(3), np.array([0.2, 0, 0]))
+    assert np.allclose(moved.camera_from_lidar[:3, 3], [0.2, 0, 0])
+    turned = misplace(view, np.array([0, 0.1, 0]), np.zeros(3)).camera_from_lidar[:3, :3]
+    assert np.allclose(turned @ turned.T, np.eye(3)) and np.allclose(turned @ [0, 1, 0], [0, 1, 0]) and np.arccos(turned[0, 0]) == pytest.approx(0.1)
+    frame = Frame(POINTS, np.zeros(200, np.float32), views=tuple(dataclasses.replace(view, name=str(i)) for i in range(400)), labels=np.zeros(200, np.uint8))
+    settings = AugmentSettings(camera_turn=1.0, camera_shift=0.3)
+    changed = augment(frame, settings, np.random.default_rng(0), load_class_map("street")).views
+    shifts = np.array([each.camera_from_lidar[:3, 3] for each in changed])
+    angles = np.degrees([np.arccos((np.trace(each.camera_from_lidar[:3, :3]) - 1) / 2) for each in changed])
+    assert np.allclose(shifts.std(0), 0.3, rtol=0.15) and np.sqrt((angles**2).mean()) == pytest.approx(np.sqrt(3), rel=0.1)
+    assert all(each.image is view.image for each in changed)
