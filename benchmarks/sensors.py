@@ -88,6 +88,8 @@ def main(arguments=None):
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args(arguments)
     paths = args.checkpoints or [default_checkpoint_path()]
+    stems = [Path(path).stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     segmenters = [Segmenter(load_checkpoint(path), device="cpu") for path in paths]
     table = {}
     for name, sensor in tqdm(sensors().items(), unit="sensor"):
@@ -99,8 +101,8 @@ def main(arguments=None):
                 matrix.add(frame.labels, segmenter.segment(frame).labels)
             points, zeros = points + frame.num_points, zeros + dropped
         mious = [round(matrix.miou, 6) for matrix in matrices]
-        table[name] = {"points": points, "rows_without_point": zeros, "miou": dict(zip(map(str, paths), mious, strict=True))}
-    print(f"{'sensor':<40}{'points':>9}{'no point':>9}  " + "".join(f"{Path(path).stem[-20:]:>22}" for path in paths))
+        table[name] = {"points": points, "rows_without_point": zeros, "miou": dict(zip(names, mious, strict=True))}
+    print(f"{'sensor':<40}{'points':>9}{'no point':>9}  " + "".join(f"{name[-20:]:>22}" for name in names))
     for name, row in table.items():
         mious = "".join(f"{100 * miou:>22.1f}" for miou in row["miou"].values())
         print(f"{name:<40}{row['points'] // args.streets:>9}{row['rows_without_point'] // args.streets:>9}  {mious}")
