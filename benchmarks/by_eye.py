@@ -11,20 +11,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cmdfusion_ros.data.nuscenes import SENSOR_FROM_LIDAR
 from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.pictures import CameraPicture, draw_labels, save_scan_picture
 
 
 def read_frame(folder):
-    """The folder's scan and images as a Frame; intensity is scaled to [0, 1]."""
+    """The folder's scan and images as a Frame; x is turned ahead, intensity scaled to [0, 1]."""
     calibration = json.loads((folder / "calibration.json").read_text())
     cloud = np.fromfile(folder / "lidar.bin", np.float32).reshape(-1, 5)
     views = []
     for name, camera in calibration["cameras"].items():
         image = cv2.cvtColor(cv2.imread(str(folder / camera["file"])), cv2.COLOR_BGR2RGB)
-        views.append(CameraView(name, image, np.array(camera["intrinsic"]), np.array(camera["camera_from_lidar"])))
-    return Frame(np.ascontiguousarray(cloud[:, :3]), cloud[:, 3] / 255, views=tuple(views), name="nuscenes_frame")
+        views.append(CameraView(name, image, np.array(camera["intrinsic"]), np.array(camera["camera_from_lidar"]) @ SENSOR_FROM_LIDAR))
+    return Frame(apply(invert(SENSOR_FROM_LIDAR), cloud[:, :3]).astype(np.float32), cloud[:, 3] / 255, views=tuple(views), name="nuscenes_frame")
 
 
 def main(arguments=None):

@@ -92,11 +92,11 @@ def draw(path, curves):
     figure = Figure(figsize=(6, 4), layout="tight")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    for name, curve in curves.items():
+    for number, (name, curve) in enumerate(curves.items()):
         if len(curve) > 1:
-            axis.plot([int(number) for number in curve], [100 * entry["miou_of_present"] for entry in curve.values()], marker="o", label=name)
+            axis.plot([int(live) for live in curve], [100 * entry["miou_of_present"] for entry in curve.values()], marker="o", color="black", label=name)
         else:
-            axis.axhline(100 * curve["0"]["miou_of_present"], linestyle="--", color="#888", label=name)
+            axis.axhline(100 * curve["0"]["miou_of_present"], linestyle="--", color=f"C{number}", label=name)
     axis.set(xlabel="live cameras", ylabel="mIoU over the classes that occur, %", title=CURVE)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
