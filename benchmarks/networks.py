@@ -129,7 +129,7 @@ def main():
         model = load_settings(Recipe, path).model
         for network, cameras in PARTS[model.network]:
             cameras = args.cameras if cameras == "n" else cameras
-            config = dataclasses.replace(model, network=network)
+            config = part_of(model, network)
             with spawn.Pool(1) as process:
                 row = process.apply(measure, (config, args.points, cameras, args.device, args.threads, args.rounds))
             rows.append({"preset": Path(path).stem, "part": network, "cameras": cameras, **row})
@@ -139,6 +139,13 @@ def main():
             print(f"{Path(path).stem:<26}{network:<14}{cameras:>8}{row['parameters'] / 1e6:>9.2f}{times}", flush=True)
     if args.json:
         Path(args.json).write_text(json.dumps({"torch": torch.__version__, "device": args.device, "rows": rows}, indent=1) + "\n")
+
+
+def part_of(model, network):
+    """The ModelConfig of a part of a preset: what only the whole has is left out."""
+    trust = model.image_trust if network == "flagship" else "full"
+    attention = model.attention if network in ("spv_unet", "u2mkd") else "none"
+    return dataclasses.replace(model, network=network, image_trust=trust, attention=attention)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,14 @@ def test_every_network_is_taken_apart(benchmark):
     assert all(parts[-1][0] == network and {name for name, _ in parts} <= set(choices) for network, parts in benchmark.PARTS.items())
 
 
+def test_parts_leave_out_what_only_the_whole_has(benchmark):
+    whole = ModelConfig(network="flagship", image_trust="learned")
+    assert {benchmark.part_of(whole, name).image_trust for name, _ in benchmark.PARTS["flagship"][:-1]} == {"full"}
+    assert benchmark.part_of(whole, "flagship") == whole
+    attentive = ModelConfig(network="u2mkd", attention="windows")
+    assert [benchmark.part_of(attentive, name).attention for name, _ in benchmark.PARTS["u2mkd"]] == ["windows"] * len(benchmark.PARTS["u2mkd"])
+
+
 @pytest.mark.parametrize("network, labels", [("flagship", True), ("image", False)])
 def test_a_row_has_all_figures(benchmark, network, labels):
     config = ModelConfig(network=network, channels=4, voxel_size=1.0, strides=(1, 2), image_size=(64, 32))
