@@ -89,6 +89,8 @@ def recipe_of(method, sequence, steps, learning_rate, strides):
     values = dict(METHODS[method])
     network = values.pop("network")
     model = {"network": network, "channels": CHANNELS.get(network, 16), "voxel_size": 0.2, "image_size": [256, 80]}
+    if network == "flagship":
+        model["image_trust"] = "learned"  # as its presets have it
     if network not in ("spv_unet", "u2mkd"):
         model["strides"] = list(strides)
     data = {"sequences": [sequence], "images": True}

@@ -84,10 +84,9 @@ def test_images_change_the_answer_where_a_camera_sees_points(network):
     assert (seeing - blind).abs().max() > 1e-3 and (seeing - other).abs().max() > 1e-4
 
 
-def test_the_gate_goes_from_the_guess_to_the_image(network, config):
+@pytest.mark.parametrize("config", ["learned"], indirect=True)
+def test_the_gate_goes_from_the_guess_to_the_image(network):
     """Shut, images change nothing; wide open, the answer is that of a network without a gate."""
-    if config.image_trust != "learned":
-        pytest.skip("this network has no gate")
     frame, gates = make_frame(FRONT, BACK), [gate.gate.bias for gate in network.trust]
     before, plain = [bias.detach().clone() for bias in gates], build_network(CONFIG, STREET.num_classes).eval()
     plain.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if not name.startswith("trust.")})
