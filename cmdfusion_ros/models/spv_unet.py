@@ -79,7 +79,7 @@ class UpStage(nn.Module):
 
 
 class SpvUnet(nn.Module):
-    """Encoder and decoder of four stages and a point branch past the coarse ones (methods C.1, "3D backbone", without its attention).
+    """Encoder and decoder of four stages and a point branch past the coarse ones (methods C.1, "3D backbone").
 
     Args:
         channels: C, width of the stem; the stages are DOWN_WIDTHS and UP_WIDTHS times as wide. 32 in U2MKD.

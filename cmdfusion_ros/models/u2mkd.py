@@ -1,7 +1,7 @@
 """U2MKD (TPAMI 2024): a sparse U-Net and an image network that exchange features at every stage, with imputation where no image sees a point.
 
-Of its parts the spherical attention is not here. Its training is distillation from a U-Net that sees more (`Output.deep`, logits) and drawing each imputer to
-the images (`Output.knowledge`, `Output.pixels`); both are the business of training.
+Its spherical attention is an option (`window_attention`). Its training is distillation from a U-Net that sees more (`Output.deep`, logits) and drawing each
+imputer to the images (`Output.knowledge`, `Output.pixels`); both are the business of training.
 """
 
 from torch import nn

@@ -31,9 +31,9 @@ VALUES = {
     },
     "runs": {
         "lidar": {},
-        "image": {"model": {"network": "image"}},
+        "image": {"seeds": 1, "model": {"network": "image"}},
         "both": {"model": {"network": "cmdfusion"}, "distill": [{"teacher": "checkpoint", "path": "@image", "features": 1.0}]},
-        "flagship": {"model": {"network": "flagship"}},
+        "flagship": {"image_weights": "@image", "model": {"network": "flagship"}},
     },
     "rows": [
         {"row": "a", "title": "LiDAR alone", "run": "lidar"},
@@ -78,6 +78,16 @@ def test_the_command_trains_every_row_and_goes_on_where_it_was_stopped(config, s
     assert claim["difference"] == pytest.approx(rows["d"]["miou"]["mean"] - rows["a"]["miou"]["mean"], abs=2e-6)
     assert (out / "ablation_bars.png").stat().st_size > 5000 and (out / "ablation_cameras.png").exists()
     assert "| d | both | 2 |" in capsys.readouterr().out
+
+
+def test_runs_of_other_seeds_learn_from_the_last_one_that_a_run_has(config, tmp_path):
+    ablation = Ablation(config())
+    assert [ablation.has_seed("image", seed) for seed in (0, 1)] == [True, False] and ablation.has_seed("lidar", 7)
+    image = str(folder_of(tmp_path, "image", 0) / NETWORK)
+    for seed in (0, 1):
+        assert ablation.recipe("both", seed, tmp_path).distill[0].path == image and ablation.recipe("flagship", seed, tmp_path).image_weights == image
+    free = Ablation(config(runs={**VALUES["runs"], "image": {"model": {"network": "image"}}}))
+    assert free.recipe("both", 1, tmp_path).distill[0].path == str(folder_of(tmp_path, "image", 1) / NETWORK)
 
 
 def test_a_run_that_was_killed_between_training_and_scoring_is_only_scored(config, street_data, tmp_path):
