@@ -12,6 +12,7 @@ from cmdfusion_ros.data.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags import Bag, cloud_columns
 from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.data.frame_bag import read_bag_labels
+from cmdfusion_ros.data.scan_set import NumberedScans
 from cmdfusion_ros.frame import CameraView, Distortion, Frame
 
 _INTENSITY_SCALES = (1.0, 255.0, 65535.0)
@@ -28,7 +29,7 @@ class _Recording:
     images: dict
 
 
-class LabelledBags:
+class LabelledBags(NumberedScans):
     """The labelled clouds of some bags as Frames, in order of bag and stamp.
 
     Args:
@@ -50,35 +51,18 @@ class LabelledBags:
         self.class_map, self.dataset, self._called = class_map, dataset, called or dataset
         self._read_labels, self._read_images = labels, images
         self._recordings = {name: _open(Path(root) / name, dataset, images) for name in sequences}
-        self._items = [
-            (name, stamp, place)
-            for name, recording in self._recordings.items()
-            for place, stamp in enumerate(sorted(recording.clouds))
-            if scans is None or place in scans
-        ]
-        if not self._items:
-            raise ValueError(f"{root}: bags {list(sequences)} hold no labelled cloud with a place in {scans}")
-        self._rows = {(name, place): row for row, (name, _, place) in enumerate(self._items)}
+        clouds = ((name, stamp, place) for name, recording in self._recordings.items() for place, stamp in enumerate(sorted(recording.clouds)))
+        self._find_items(
+            (item for item in clouds if scans is None or item[2] in scans), f"{root}: bags {list(sequences)} hold no labelled cloud with a place", scans
+        )
 
-    def __len__(self):
-        return len(self._items)
+    @staticmethod
+    def _name(bag, stamp, place):
+        return f"{bag}/{stamp}"  # header stamp, ns
 
-    def __iter__(self):
-        return (self[index] for index in range(len(self)))
-
-    @property
-    def names(self):
-        """Names of the scans, "<called>/<bag>/<header stamp in ns>"."""
-        return tuple(f"{self._called}/{name}/{stamp}" for name, stamp, _ in self._items)
-
-    def __getitem__(self, index):
-        return self._read(index, self._read_images)
-
-    def neighbours(self, index, offsets):
-        """The scans of the same bag `offsets` places on, without images; those that this set does not hold are left out."""
-        name, _, place = self._items[index]
-        rows = (self._rows.get((name, place + offset)) for offset in offsets)
-        return tuple(self._read(row, images=False) for row in rows if row is not None)
+    @staticmethod
+    def _number(bag, stamp, place):
+        return place
 
     def _read(self, index, images):
         name, stamp, _ = self._items[index]

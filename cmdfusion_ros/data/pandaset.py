@@ -45,7 +45,7 @@ class PandaSet(NumberedScans):
                 raise FileNotFoundError(f"{folder}: no sequence with a folder lidar; found {', '.join(known) or 'none'}")
             numbers = sorted(int(path.name.split(".")[0]) for path in (folder / "lidar").glob("*.pkl.gz"))
             items += [(sequence, number) for number in numbers if scans is None or number in scans]
-        self._find_items(items, root, sequences, scans)
+        self._find_items(items, f"{root}: sequences {list(sequences)} hold no scan with a number", scans)
 
     @staticmethod
     def _name(sequence, number):

@@ -17,8 +17,8 @@ class ScanSet:
 
 
 class NumberedScans(ScanSet):
-    """A ScanSet whose scans have numbers within sequences. The reader also sets `_rows`, {(sequence, number): place in `_items`}, and writes
-    `_number(*item)` and `_read(index, images)`."""
+    """A ScanSet whose scans have numbers within sequences. The reader calls `_find_items`, and writes `_number(*item)` and
+    `_read(index, images)`."""
 
     def __getitem__(self, index):
         return self._read(index, self._read_images)
@@ -29,9 +29,9 @@ class NumberedScans(ScanSet):
         rows = (self._rows.get((item[0], self._number(*item) + offset)) for offset in offsets)
         return tuple(self._read(row, images=False) for row in rows if row is not None)
 
-    def _find_items(self, items, root, sequences, scans):
-        """Keep (sequence, ...) items as `_items`; ValueError where there is none."""
+    def _find_items(self, items, nothing, scans):
+        """Keep (sequence, ...) items as `_items`; ValueError where there is none, which begins with `nothing` and names the `scans` asked for."""
         self._items = list(items)
         if not self._items:
-            raise ValueError(f"{root}: sequences {list(sequences)} hold no scan with a number in {scans}")
+            raise ValueError(f"{nothing} in {scans}")
         self._rows = {(item[0], self._number(*item)): row for row, item in enumerate(self._items)}

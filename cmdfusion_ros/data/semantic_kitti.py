@@ -50,7 +50,9 @@ class SemanticKitti(NumberedScans):
         self._folders = {sequence: _sequence_folder(Path(root), sequence) for sequence in sequences}
         self._tables = {}  # sequence -> (world_from_lidar of every row, stamps), read when first needed
         found = ((sequence, path) for sequence, folder in self._folders.items() for path in _scan_files(folder))
-        self._find_items((item for item in found if scans is None or self._number(*item) in scans), root, sequences, scans)
+        self._find_items(
+            (item for item in found if scans is None or self._number(*item) in scans), f"{root}: sequences {list(sequences)} hold no scan with a number", scans
+        )
 
     @staticmethod
     def _name(sequence, path):
