@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -23,6 +24,7 @@ _ROS = {  # package: (needed by the node, what it costs where it is missing)
     "sensor_msgs_py": (False, "nothing: clouds are read by our own code"),
     "vision_msgs": (False, "~/label_info is off"),
 }
+ROOM_FOR_CLOUDS = 135  # MB; two processes of 64 MiB each, as config/fastdds_large_clouds.xml has it
 GOOD, MISSING, BAD = "ok", "--", "!!"
 
 
@@ -124,7 +126,7 @@ def ros_findings():
         findings.append(Finding(GOOD, "our messages", "built"))
     else:
         findings.append(Finding(MISSING, "our messages", "not built (colcon build): ~/status, ~/class_map and ~/set_camera are off"))
-    return [*findings, profile_finding(os.environ, find_fastdds_profile())]
+    return [*findings, profile_finding(os.environ, find_fastdds_profile()), *shared_memory_findings(Path("/dev/shm"))]
 
 
 def profile_finding(environment, shipped):
@@ -143,6 +145,19 @@ def profile_finding(environment, shipped):
         return Finding(GOOD, "Fast DDS profile", active)
     advice = f"export {fastdds_variable()}={shipped}" if shipped else "config/fastdds_large_clouds.xml is not installed"
     return Finding(MISSING, "Fast DDS profile", f"none active in this shell (demo and launch set it): clouds over 0.5 MB get lost between processes; {advice}")
+
+
+def shared_memory_findings(folder):
+    """Whether Fast DDS has room for clouds in shared memory, and what processes that were killed may have left there; nothing where there is no `folder`."""
+    if not folder.is_dir():
+        return []
+    free = shutil.disk_usage(folder).free / 1e6
+    taken = sum(file.stat().st_size for file in folder.glob("*fastdds_*") if file.is_file()) / 1e6
+    words = f"{free:,.0f} MB free in {folder}, {taken:,.0f} MB in files of Fast DDS"
+    if free >= ROOM_FOR_CLOUDS:
+        return [Finding(GOOD, "shared memory", words)]
+    cure = "`fastdds shm clean` removes those of killed processes" if taken > free else "in a container: --shm-size=1g"
+    return [Finding(MISSING, "shared memory", f"{words}: too little, clouds then go by UDP and get lost; {cure}")]
 
 
 def installed(module):

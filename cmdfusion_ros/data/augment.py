@@ -48,7 +48,8 @@ class AugmentSettings:
     image_mirror: float = setting(0.0, "chance to mirror an image", minimum=0.0, maximum=1.0)
     image_gain: float = setting(1.0, "multiply red, green, blue and contrast by up to this, or divide by it, each for itself", minimum=1.0, maximum=10.0)
     image_gamma: float = setting(1.0, "raise the brightness of an image to a power of up to this, or down to its inverse", minimum=1.0, maximum=10.0)
-    image_blank: float = setting(0.0, "chance that an image says nothing: one grey, as of a covered lens", minimum=0.0, maximum=1.0)
+    image_blank: float = setting(0.0, "chance that an image says nothing: one grey, black to white, as of a covered or dazzled lens", minimum=0.0, maximum=1.0)
+    image_shuffle: float = setting(0.0, "chance that the parts of an image change places, so that it says what is elsewhere", minimum=0.0, maximum=1.0)
 
     def __post_init__(self):
         check_settings(self)
@@ -148,8 +149,10 @@ def _augment_view(view, settings, rng):
         view = augment_images.change_colours(view, gains[:3], gains[3])
     if settings.image_gamma > 1.0:
         view = augment_images.change_brightness(view, settings.image_gamma ** rng.uniform(-1.0, 1.0))
+    if settings.image_shuffle and rng.random() < settings.image_shuffle:
+        view = augment_images.shuffle_parts(view, rng)
     if settings.image_blank and rng.random() < settings.image_blank:
-        view = augment_images.change_colours(view, (1.0, 1.0, 1.0), 0.0)
+        view = augment_images.blank(view, int(rng.integers(0, 256)))
     return view
 
 

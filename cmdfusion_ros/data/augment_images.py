@@ -44,6 +44,25 @@ def change_brightness(view, gamma):
     return replace(view, image=table[view.image])
 
 
+def blank(view, level):
+    """An image that says nothing: every colour of every pixel is `level`, 0 to 255."""
+    return replace(view, image=np.full_like(view.image, level))
+
+
+def shuffle_parts(view, rng, rows=3, columns=6):
+    """Exchange the parts of an image at random, `rows` x `columns` of one size; what is left over at the right and lower edge stays.
+
+    It looks like a picture of a street and says of no point what is there, as one of a camera with a wrong calibration, or a late one.
+    """
+    width, height = view.image_size[0] // columns, view.image_size[1] // rows
+    inner = view.image[: rows * height, : columns * width]
+    parts = inner.reshape(rows, height, columns, width, 3).swapaxes(1, 2).reshape(rows * columns, height, width, 3)
+    parts = parts[rng.permutation(len(parts))]
+    image = view.image.copy()
+    image[: rows * height, : columns * width] = parts.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(inner.shape)
+    return replace(view, image=image)
+
+
 def misplace(view, turn, shift):
     """A view whose calibration is wrong: the camera is turned about its axes by `turn` (3,) radians and moved along them by `shift` (3,) metres from where the
     view says it is. So are cameras whose mount was knocked, and those of a platform that moves on between cloud and image."""

@@ -29,20 +29,6 @@ class Imputer(nn.Module):
         return self.guess(point_features)
 
 
-def impute(guessed, pixel_features, point_rows):
-    """Image features of every point: those of its pixel where an image sees it, the guess elsewhere.
-
-    Args:
-        guessed: (N, C) float.
-        pixel_features: (M, C) float, of the points that an image sees.
-        point_rows: (M,) int64, which points those are, each at most once.
-
-    Returns:
-        (N, C).
-    """
-    return guessed.index_copy(0, point_rows, pixel_features.to(guessed.dtype))
-
-
 class Trust(nn.Module):
     """How far image features take the place of the guess: a gate a channel, sigmoid(W [guess, image]). What a picture says is worth little at night, on a
     covered lens and on a camera unlike those of training; then the guess stays.
@@ -61,11 +47,12 @@ class Trust(nn.Module):
 
 
 def impute_voxels(guessed, pixel_features, point_rows, scale, trust=None):
-    """`impute` for features on voxels: the mean over the points of each voxel, those that an image sees having its features and the others the guess.
+    """Image features of every voxel: the mean over its points, of which those that an image sees have its features and the others the guess (methods C.1).
 
     Args:
         guessed: (V, C) float.
-        pixel_features, point_rows: as for `impute`.
+        pixel_features: (M, C) float, of the points that an image sees.
+        point_rows: (M,) int64, which points those are, each at most once.
         scale: the Scale of these voxels.
         trust: a Trust: voxels that an image sees go so far from the guess towards that mean; None = all the way.
 

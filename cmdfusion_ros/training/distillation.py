@@ -18,7 +18,7 @@ from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.training.losses import segmentation_loss
 from cmdfusion_ros.training.pairs import match_origins, match_voxels
 from cmdfusion_ros.training.teachers import TeacherAnswer, open_teacher
-from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence, unexplained
+from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence
 
 MAX_DRY_STEPS = 50  # in a row without a pair: camera dropping may take all images for some steps, a wrong setting takes them for ever
 
@@ -39,6 +39,7 @@ class DistillSettings:
     )
     view: ViewSettings = section(ViewSettings)
     features: float = setting(0.0, "weight of the squared difference of features", minimum=0.0, maximum=100.0)
+    feature_unit: str = setting("absolute", "the squared difference itself, or as a part of the teacher's variance", choices=("absolute", "variance"))
     feature_floor: float = setting(0.0, "leave out features that differ by no more", minimum=0.0)
     logits: float = setting(0.0, "weight of the divergence of class probabilities", minimum=0.0, maximum=100.0)
     logit_kind: str = setting("kl", "kl, or M2SKD's sum of absolute log ratios", choices=("kl", "absolute"))
@@ -126,9 +127,10 @@ class Distiller(nn.Module):
         if settings.features:
             pairs = self._features(output, batch, rows, teacher_rows, answer) if len(rows) else []
             pairs = [(adapt(ours), theirs) for adapt, (ours, theirs) in zip(self.adapters, pairs, strict=False)]
-            terms["features"] = sum((feature_error(ours, theirs, settings.feature_floor) for ours, theirs in pairs), nothing)
+            terms["features"] = sum((feature_error(ours, theirs, settings.feature_floor, settings.feature_unit) for ours, theirs in pairs), nothing)
             if pairs:
-                measures["unexplained"] = sum(unexplained(ours, theirs) for ours, theirs in pairs) / len(pairs)
+                with torch.no_grad():
+                    measures["unexplained"] = sum(feature_error(ours, theirs, unit="variance").item() for ours, theirs in pairs) / len(pairs)
         if settings.logits or settings.affinity:
             known = slice(None) if answer.answered is None else answer.answered[teacher_rows]
             ours, theirs = output.logits[rows][known], answer.logits[teacher_rows][known]

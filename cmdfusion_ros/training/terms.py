@@ -4,20 +4,19 @@ import torch
 import torch.nn.functional as F
 
 
-def feature_error(student, teacher, floor=0.0):
-    """Mean squared difference of (M, D) features; rows whose mean square is not above `floor` are left out (M2SKD's floor is 1; 0 leaves out none)."""
-    errors = (student - teacher.detach()).square().mean(1)
-    return _mean_above(errors, floor)
+def feature_error(student, teacher, floor=0.0, unit="absolute"):
+    """Mean squared difference of (M, D) features.
 
-
-@torch.no_grad()
-def unexplained(student, teacher):
-    """What a `feature_error` means: the squared difference of (M, D) features as a part of the teacher's variance over its rows, a float.
-
-    0 = the same features; 1 = no better than the teacher's mean row. A teacher that learns may grow, and the error with it, while the student follows.
+    Args:
+        floor: rows whose mean square is not above it are left out (M2SKD's floor is 1; 0 leaves out none).
+        unit: "absolute", or "variance": as a part of the teacher's variance over its rows. 0 = the same features; 1 = no better than the teacher's mean row.
+            A teacher that learns may grow, and the absolute error with it, while the student follows.
     """
-    variance = (teacher - teacher.mean(0)).square().mean().clamp(min=1e-12)
-    return ((student - teacher).square().mean() / variance).item()
+    teacher = teacher.detach()
+    errors = (student - teacher).square().mean(1)
+    if unit == "variance":
+        errors = errors / (teacher - teacher.mean(0)).square().mean().clamp(min=1e-12)
+    return _mean_above(errors, floor)
 
 
 def logit_divergence(student, teacher, temperature=1.0, kind="kl", floor=0.0):

@@ -1,5 +1,7 @@
 """The doctor says what is there, what is missing and what that costs; only what labelling needs makes it fail."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from cmdfusion_ros.cli import doctor
@@ -60,3 +62,19 @@ def test_the_transport_profile_is_judged_by_the_environment(environment, level, 
     monkeypatch.delenv("ROS_DISTRO", raising=False)
     finding = doctor.profile_finding(environment, "/share/profile.xml")
     assert finding.level == level and words in finding.words
+
+
+def test_shared_memory_that_is_too_small_or_full_of_what_was_left_is_told(tmp_path, monkeypatch):
+    assert doctor.shared_memory_findings(tmp_path / "none") == []
+    (tmp_path / "fastdds_1234").write_bytes(bytes(3_000_000))
+    (tmp_path / "sem.fastdds_port7400_mutex").write_bytes(bytes(1_000_000))
+    (tmp_path / "of_another_program").write_bytes(bytes(9_000_000))
+
+    def found(free):
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+        return doctor.shared_memory_findings(tmp_path)[0]
+
+    enough, small, full = found(200e6), found(64e6), found(2e6)
+    assert enough.level == GOOD and "200 MB free" in enough.words and "4 MB in files of Fast DDS" in enough.words
+    assert small.level == MISSING and "--shm-size=1g" in small.words
+    assert full.level == MISSING and "fastdds shm clean" in full.words

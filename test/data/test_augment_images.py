@@ -7,7 +7,7 @@ import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.augment import AugmentSettings, augment
-from cmdfusion_ros.data.augment_images import change_brightness, change_colours, crop, drop_views, mirror, misplace, random_crop
+from cmdfusion_ros.data.augment_images import change_brightness, change_colours, crop, drop_views, mirror, misplace, random_crop, shuffle_parts
 from cmdfusion_ros.frame import CameraView, Distortion, Frame
 from cmdfusion_ros.geometry.projection import project_points
 
@@ -81,12 +81,28 @@ def test_augment_changes_views_and_not_the_points_they_show():
     assert both.sum() > 20 and np.abs(before[both] - after[both]).max() <= 1
     recoloured = augment(frame, dataclasses.replace(settings, image_gain=2.0), np.random.default_rng(0), load_class_map("street"))
     assert not np.array_equal(recoloured.views[0].image, changed.views[0].image)
-    blank = augment(frame, AugmentSettings(image_blank=1.0), np.random.default_rng(0), load_class_map("street")).views[0].image
-    assert len(np.unique(blank)) == 1 and abs(int(blank[0, 0, 0]) - frame.views[0].image.mean()) <= 1
+    blanks = [augment(frame, AugmentSettings(image_blank=1.0), np.random.default_rng(seed), load_class_map("street")).views[0].image for seed in range(30)]
+    assert all(len(np.unique(image)) == 1 and image.shape == frame.views[0].image.shape for image in blanks)
+    assert min(image.min() for image in blanks) < 50 and max(image.max() for image in blanks) > 200
     gamma = augment(frame, AugmentSettings(image_gamma=3.0), np.random.default_rng(0), load_class_map("street")).views[0].image
     order = np.argsort(frame.views[0].image.ravel(), kind="stable")
     assert not np.array_equal(gamma, frame.views[0].image) and (np.diff(gamma.ravel()[order].astype(int)) >= 0).all()  # brighter stays brighter
     assert augment(frame, AugmentSettings(camera_dropout=1.0), np.random.default_rng(0), load_class_map("street")).views == ()
+
+
+def test_shuffled_parts_are_the_image_in_another_order():
+    image = np.random.default_rng(0).integers(0, 256, (31, 62, 3), np.uint8)  # parts of 10 x 10; a row and two columns are left over
+    view = dataclasses.replace(make_view(), image=image)
+    shuffled = shuffle_parts(view, np.random.default_rng(1))
+    assert np.array_equal(shuffled.image[30:], image[30:]) and np.array_equal(shuffled.image[:, 60:], image[:, 60:])
+    tiles = lambda picture: [picture[y : y + 10, x : x + 10].tobytes() for y in (0, 10, 20) for x in range(0, 60, 10)]  # noqa: E731
+    assert sorted(tiles(shuffled.image)) == sorted(tiles(image)) and sum(a != b for a, b in zip(tiles(shuffled.image), tiles(image), strict=True)) > 12
+    assert np.array_equal(shuffled.intrinsic, view.intrinsic) and np.array_equal(view.image, image)
+    tiny = dataclasses.replace(view, image=image[:2, :4])
+    assert np.array_equal(shuffle_parts(tiny, np.random.default_rng(1)).image, tiny.image)  # too small to have parts
+    frame = Frame(POINTS, np.zeros(200, np.float32), views=(view,), labels=np.zeros(200, np.uint8))
+    changed = [augment(frame, AugmentSettings(image_shuffle=0.5), np.random.default_rng(s), load_class_map("street")).views[0].image for s in range(200)]
+    assert abs(sum(not np.array_equal(each, image) for each in changed) / 200 - 0.5) < 0.12
 
 
 def test_black_and_white_stay_when_the_brightness_changes():

@@ -14,7 +14,6 @@ from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
-from cmdfusion_ros.models.imputer import impute
 from cmdfusion_ros.models.views import make_views
 
 CONFIG = ModelConfig(network="u2mkd", channels=4, voxel_size=0.5, image_size=(64, 32))
@@ -103,7 +102,7 @@ def test_the_first_exchange_by_its_formulas(network):
             torch.nn.functional.grid_sample(maps[view][None], uv[None, None, None], align_corners=False, padding_mode="border")[0, :, 0, 0]
             for view, uv in zip(views.chosen.view_rows.tolist(), views.chosen.uv, strict=True)
         ])
-        on_points = impute(network.imputers[0](voxels)[scale.point_to_voxel], pixels, views.chosen.point_rows)
+        on_points = network.imputers[0](voxels)[scale.point_to_voxel].index_copy(0, views.chosen.point_rows, pixels)
         truth = torch.stack([on_points[scale.point_to_voxel == voxel].mean(0) for voxel in range(len(voxels))])
     torch.testing.assert_close(filled, truth, atol=1e-4, rtol=1e-4)
 

@@ -8,10 +8,11 @@ from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.training.pairs import match_origins, match_voxels
-from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence, unexplained
+from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence
 
 TERMS = {
     "features": feature_error,
+    "features of a unit": lambda a, b: feature_error(a, b, unit="variance"),
     "kl": logit_divergence,
     "absolute": lambda a, b: logit_divergence(a, b, temperature=3.0, kind="absolute"),
     "affinity": lambda a, b: affinity_error(a, b, torch.arange(len(a)) % 3, most=100),
@@ -49,6 +50,10 @@ def test_features_by_hand():
 def test_what_is_unexplained_is_a_part_of_the_variance_whatever_the_size_of_features():
     ours, theirs = two_sides()
     ours = ours.detach()
+
+    def unexplained(ours, theirs):
+        return feature_error(ours, theirs, unit="variance").item()
+
     assert unexplained(theirs, theirs) == 0.0
     assert unexplained(theirs.mean(0).expand_as(theirs), theirs) == pytest.approx(1.0)
     assert unexplained(10 * ours, 10 * theirs) == pytest.approx(unexplained(ours, theirs), rel=1e-5)
