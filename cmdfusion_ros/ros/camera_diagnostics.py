@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from cmdfusion_ros.ros.windows import Window
+from cmdfusion_ros.ros.windows import SPAN, Window
 
 OK, WARN, ERROR = 0, 1, 2  # DiagnosticStatus levels
 NOBODY = (0, "")  # publishers of a topic that is not subscribed to
@@ -50,6 +50,7 @@ class CameraDiagnostics:
         self._reason = ""
         self._visible_ratio = math.nan
         self._unseen = 0  # clouds in a row of which no point fell into the image
+        self._uncompensated = (0, -math.inf)  # how many images were, and when that last grew
 
     def image_unreadable(self, reason):
         """An image came that was malformed at first sight."""
@@ -73,6 +74,8 @@ class CameraDiagnostics:
         """
         own = settings.camera_settings[self.name]
         sync = facts.sync.cameras[self.name] if facts.sync else None
+        if place.uncompensated != self._uncompensated[0]:
+            self._uncompensated = (place.uncompensated, now)
         topic = own.image_topic + ("/compressed" if own.transport == "compressed" else "")
         publishers, incompatible = facts.publishers.get(topic, NOBODY)
         values = {
@@ -90,7 +93,7 @@ class CameraDiagnostics:
             "size_calibration": place.size or "",
             "visible_points_ratio": self._visible_ratio,
             "transform_age_s": place.transform_age_s,
-            "ego_compensated": bool(settings.sync.fixed_frame) and not place.uncompensated,
+            "ego_compensated": bool(settings.sync.fixed_frame) and now - self._uncompensated[1] > SPAN,
             "uncompensated": place.uncompensated,
             "incompatible_qos": incompatible or facts.publishers.get(own.camera_info_topic, NOBODY)[1],
         }
@@ -105,7 +108,7 @@ class CameraDiagnostics:
             return OK, "disabled"
         if values["incompatible_qos"]:
             return ERROR, f"incompatible quality of service: {values['incompatible_qos']}"
-        if self._status == "NO_CALIBRATION" and place.calibrated:
+        if self._status == "NO_CALIBRATION" and self._reason and place.calibrated:
             return ERROR, self._reason  # the size of its images is not that of its calibration
         if place.missing and uptime > _SETUP_TIME:
             return ERROR, place.missing

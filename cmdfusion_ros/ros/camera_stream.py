@@ -56,11 +56,12 @@ class CameraStream:
         self.tally = CameraTally()
         self.calibrated = False
         self.has_transform = False
+        self._terms = None  # the settings on which it depends whether its images are in time
         self.configure(timing, sync)
         self.clear()
 
     def configure(self, timing, sync):
-        """Take over changed settings (CameraTiming, SyncSettings)."""
+        """Take over changed settings (CameraTiming, SyncSettings). A camera known to be late gets another chance where they could make it come in time."""
         if not timing.enabled:
             self.clear()
         self.enabled = timing.enabled
@@ -71,7 +72,10 @@ class CameraStream:
         self._offline_after = to_ns(sync.offline_after)
         self._recover_after = sync.recover_after
         self._capacity = sync.image_queue
-        self.trust()
+        terms = self.enabled, self.dated_by_arrival, self.offset, self.tolerance, to_ns(sync.max_wait)
+        if terms != self._terms:
+            self._terms = terms
+            self.trust()
 
     def clear(self):
         """Forget all images and what they told, as if the camera had never been seen."""

@@ -3,13 +3,14 @@
 Plain Python: it is told what happened, from any thread, and makes `Part`s; `node.py` turns those into diagnostic_msgs.
 """
 
+import math
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 
 from cmdfusion_ros.ros.camera_diagnostics import ERROR, NOBODY, OK, WARN, CameraDiagnostics, Part
-from cmdfusion_ros.ros.windows import Window, percentile
+from cmdfusion_ros.ros.windows import SPAN, Window, percentile
 
 _SILENCE = 2.0  # seconds without a cloud, or without an output while clouds come, that are an ERROR
 _FAR = 3600.0  # seconds between stamps and clock that no latency explains
@@ -66,16 +67,17 @@ class NodeDiagnostics:
         self._arrivals = Window()  # of stamps
         self._results = Window()  # of _Result
         self._over_since = None  # since when processing takes too long
+        self._view_failure = (-math.inf, "")  # (when, why) the last output beside the labelled cloud could not be made
         self._last_cloud = (0, "", "")  # points, fields, frame
         self._cameras = {camera: CameraDiagnostics(camera) for camera in settings.cameras}
-        self._started = now()
+        self._started = self._idle_at = now()  # _idle_at: when no label was expected of us, at the last look
 
     # ---- what happened
 
     def activated(self):
         """The node was activated: silence is counted from here."""
         with self._lock:
-            self._started = self._now()
+            self._started = self._idle_at = self._now()
             self._arrivals.clear()
             self._results.clear()
             self._over_since = None
@@ -122,7 +124,7 @@ class NodeDiagnostics:
                 self._last_error = labelled.retried
             self._results.add(now, _Result(labelled.mode.name, processing_ms, latency_ms))
             over = processing_ms > 1e3 * self.settings.diagnostics.max_processing_time
-            self._over_since = (self._over_since or now) if over else None
+            self._over_since = (now if self._over_since is None else self._over_since) if over else None
             self._last_cloud = (labelled.cloud.num_points, " ".join(f.name for f in labelled.cloud.fields), labelled.cloud.frame_id)
             for report in labelled.cameras:
                 self._cameras[report.name].take(report)
@@ -133,10 +135,11 @@ class NodeDiagnostics:
             self._dropped.update(dropped)
 
     def view_failed(self, reason):
-        """Markers, an overlay or a saved frame could not be made; the labelled cloud is out."""
+        """The filtered cloud, markers, an overlay or a saved frame could not be made; the labelled cloud is out."""
         with self._lock:
             self._errors += 1
             self._last_error = reason
+            self._view_failure = (self._now(), reason)
 
     def image_arrived(self, camera):
         """An image of `camera` came in."""
@@ -154,8 +157,16 @@ class NodeDiagnostics:
         """All Parts for the NodeFacts `facts`, in a fixed order: pipeline, lidar, sync, model, camera/<name>."""
         with self._lock:
             now = self._now()
+            self._note_idle(facts, now)
             cameras = [camera.part(self.settings, facts.cameras[name], facts, now, self._started) for name, camera in self._cameras.items()]
             return [self._pipeline(facts, now), self._lidar(facts, now), self._sync(facts), self._model(), *cameras]
+
+    def _note_idle(self, facts, now):
+        """While nobody wants labels or no clouds come, no time passes that could be held against us."""
+        coming = self._arrivals and self._arrivals.age(now) <= _SILENCE
+        if facts.state != "active" or not facts.wanted or not coming:
+            self._idle_at = now
+            self._over_since = None
 
     def _pipeline(self, facts, now):
         results = self._results.values
@@ -175,7 +186,7 @@ class NodeDiagnostics:
             "processing_time_ms_max": percentile(times, 100),
             "latency_ms_p95": percentile([result.latency_ms for result in results], 95),
             "is_processing_time_in_expected_range": self._over_since is None,
-            "consecutive_delay_s": now - self._over_since if self._over_since else 0.0,
+            "consecutive_delay_s": now - self._over_since if self._over_since is not None else 0.0,
             "errors": self._errors,
             "last_error": self._last_error,
         }
@@ -184,18 +195,20 @@ class NodeDiagnostics:
     def _pipeline_level(self, facts, now):
         if facts.state != "active":
             return OK, facts.state
+        if not facts.wanted:
+            return OK, "nobody subscribes: clouds are not labelled"
         if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
             return ERROR, f"{self._errors_in_a_row} clouds in a row could not be labelled: {self._last_error}"
-        last = self._results.last.at if self._results else self._started
-        if facts.wanted and now - last > _SILENCE and self._arrivals.count_since(now - _SILENCE) > 1:
-            return ERROR, f"clouds arrive but nothing was labelled for {now - last:.1f} s: {self._last_error or 'see the counts of dropped clouds'}"
+        silent = now - max(self._idle_at, self._results.last.at if self._results else self._started)
+        if silent > _SILENCE:
+            return ERROR, f"clouds arrive but nothing was labelled for {silent:.1f} s: {self._last_error or 'see the counts of dropped clouds'}"
         limits = self.settings.diagnostics
-        if self._over_since:
+        if self._over_since is not None:
             delay = now - self._over_since
             level = ERROR if delay > limits.max_processing_time_duration else WARN
             return level, f"processing takes longer than {1e3 * limits.max_processing_time:.0f} ms, for {delay:.1f} s now"
-        if not facts.wanted:
-            return OK, "nobody subscribes: clouds are not labelled"
+        if now - self._view_failure[0] < SPAN:
+            return WARN, f"labelling, but an output could not be made: {self._view_failure[1]}"
         return OK, f"labelling, {self._results.last.value.mode}" if self._results else "waiting for the first cloud"
 
     def _lidar(self, facts, now):

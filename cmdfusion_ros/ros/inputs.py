@@ -34,13 +34,20 @@ class Inputs:
         self._pairing, self._extrinsics, self._diagnostics = pairing, extrinsics, diagnostics
         self.settings = settings
         self.cloud_frame = ""
-        self._subscriptions = {}
-        self._subscribe(interfaces.PointCloud2, settings.points.topic, self._on_cloud, "points", raw=True)
-        for camera, own in settings.camera_settings.items():
-            self._subscribe_camera(camera, own)
+        self._subscriptions = []  # (topic as in the settings, subscription); two cameras may share a CameraInfo
         self._tick = node.create_timer(_TICK, self._on_tick, clock=steady_clock)
         self._tick.cancel()
-        self.look_for_transforms()
+        try:
+            self._subscribe_all()
+            self.look_for_transforms()
+        except Exception:
+            self.close()  # nobody else knows of the subscriptions made so far
+            raise
+
+    def _subscribe_all(self):
+        self._subscribe(self._interfaces.PointCloud2, self.settings.points.topic, self._on_cloud, "points", raw=True)
+        for camera, own in self.settings.camera_settings.items():
+            self._subscribe_camera(camera, own)
 
     def _subscribe_camera(self, camera, own):
         compressed = own.transport == "compressed"
@@ -51,16 +58,19 @@ class Inputs:
         self._subscribe(self._interfaces.CameraInfo, own.camera_info_topic, lambda message: self._on_camera_info(camera, message), info_quality)
 
     def _subscribe(self, kind, topic, callback, quality, raw=False):
-        self._subscriptions[topic] = subscribe(self._node, kind, topic, callback, quality, raw)
+        self._subscriptions.append((topic, subscribe(self._node, kind, topic, callback, quality, raw)))
 
     def close(self):
         self._node.destroy_timer(self._tick)
-        for subscription in self._subscriptions.values():
+        for _, subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
     def publishers(self):
         """{topic as in the settings: (number of publishers, why some cannot be received or "")}."""
-        return {topic: publishers_of(self._node, subscription) for topic, subscription in self._subscriptions.items()}
+        found = {}
+        for topic, subscription in self._subscriptions:
+            found[topic] = max(found.get(topic, (0, "")), publishers_of(self._node, subscription))  # of two on one topic, the one that has a complaint
+        return found
 
     def look_for_transforms(self):
         """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the cloud."""

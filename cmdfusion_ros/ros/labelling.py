@@ -81,20 +81,25 @@ class Labelling:
         """Publish a LabelledCloud on every topic that somebody subscribes to."""
         started = time.monotonic_ns()
         prediction = self.taxonomy.translate(labelled.prediction)
-        self._outputs.publish_clouds(labelled, prediction)
+        self._outputs.publish_labelled(labelled, prediction)
+        self._attempt("~/points_filtered", self._outputs.publish_filtered, labelled, prediction)
         published = time.monotonic_ns()
         total_ms = (published - released.at_ns) / 1e6
-        latency_ms = (self._now_ros() - labelled.cloud.stamp) / 1e6
+        latency_ms = (self._now_ros() - released.stamp) / 1e6
         self._outputs.publish_status(labelled, prediction, (published - started) / 1e6, total_ms, latency_ms)
         self._diagnostics.cloud_labelled(labelled, total_ms, latency_ms)
         if labelled.retried:
             self._log.error(f"{labelled.retried}; labelled from LiDAR alone", throttle_duration_sec=_THROTTLE)
+        self._attempt("markers or overlay", self._views.publish, labelled, prediction)
+        self._attempt("saved frame", self._save, labelled, prediction)
+
+    def _attempt(self, what, publish, labelled, prediction):
+        """Publish something beside the labelled cloud. That is out already: what fails here must not count as a lost cloud, nor cost the rest."""
         try:
-            self._views.publish(labelled, prediction)
-            self._save(labelled, prediction)
-        except Exception as error:  # the cloud is published; a picture of it that fails must not count as a lost cloud
-            self._diagnostics.view_failed(f"{type(error).__name__}: {error}")
-            self._log.error(f"markers, overlay or saved frame: {type(error).__name__}: {error}", throttle_duration_sec=_THROTTLE)
+            publish(labelled, prediction)
+        except Exception as error:
+            self._diagnostics.view_failed(f"{what}: {type(error).__name__}: {error}")
+            self._log.error(f"{what}: {type(error).__name__}: {error}", throttle_duration_sec=_THROTTLE)
 
     def failed(self, released, error):
         """A cloud could not be labelled: count it by its reason."""

@@ -61,14 +61,17 @@ class CloudOutputs:
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
-    def publish_clouds(self, labelled, prediction):
-        """Publish the clouds for `labelled`, whose labels are `prediction` in the published taxonomy. Runs on the worker's thread."""
+    def publish_labelled(self, labelled, prediction):
+        """Publish ~/points_labeled for `labelled`, whose labels are `prediction` in the published taxonomy. Runs on the worker's thread."""
         output = self.settings.output
         if self._subscribed("~/points_labeled"):
             payload = write_labelled_cloud(
                 labelled.cloud, prediction, labelled.rows, self._taxonomy.class_map, output.layout, output.confidence_threshold, self.ignore_id
             )
             self._publish_cloud("~/points_labeled", labelled, payload)
+
+    def publish_filtered(self, labelled, prediction):
+        """Publish ~/points_filtered likewise. Raises TransformError where `filter.ego_frame` is not known."""
         if self._subscribed("~/points_filtered"):
             self._publish_cloud("~/points_filtered", labelled, write_selected_cloud(labelled.cloud, self.kept(labelled, prediction)))
 

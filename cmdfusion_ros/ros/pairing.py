@@ -21,6 +21,7 @@ from cmdfusion_ros.ros.sync_settings import to_ns
 _SECOND = 1_000_000_000
 _MIN_STALL = _SECOND // 2  # a /clock slower than 2 Hz counts as standing still
 _LATE_HORIZON = _SECOND  # images later than this belong to no cloud any more
+_MOST_WATCHED = 256  # released clouds: where the ROS clock stands still none of them comes of age
 _REJECTED_IN_A_ROW = 3  # clouds behind the newest, before a standstill counts as a new time line
 _DURATIONS = ("max_wait", "startup_grace", "time_jump_threshold", "clock_skew_limit")
 _STARTING = (CameraState.NEVER_SEEN, CameraState.UNCALIBRATED, CameraState.NO_TRANSFORM)
@@ -31,7 +32,7 @@ class _Cloud:
     """A cloud on its way: waiting, or released and still watched for images that come late."""
 
     stamp: int
-    payload: object
+    payload: object  # None once released
     start: int  # of the scan
     arrival: int  # ROS clock
     arrival_steady: int
@@ -72,8 +73,8 @@ class CloudAnchoredPairing:
 
     def _start_time_line(self):
         self._pending = []  # _Cloud, in order of stamp
-        self._unjudged = deque()  # released, deadline not over
-        self._recent = deque()  # released, within the horizon of late images
+        self._unjudged = deque(maxlen=_MOST_WATCHED)  # released, deadline not over
+        self._recent = deque(maxlen=_MOST_WATCHED)  # released, within the horizon of late images
         self._newest = None  # the accepted _Cloud with the greatest stamp
         self._first = None  # the first accepted _Cloud
         self._last_released = None  # stamp
@@ -96,7 +97,7 @@ class CloudAnchoredPairing:
             self._jump("cloud stamp jumped back")
         elif not self._is_in_order(stamp, steady):
             return
-        self._accept(_Cloud(stamp, cloud, stamp + self._shift, now, steady, now - stamp))
+        self._accept(_Cloud(stamp, cloud, start=stamp + self._shift, arrival=now, arrival_steady=steady, age=now - stamp))
         self._pump()
 
     def on_image(self, camera, stamp, image):
@@ -149,9 +150,12 @@ class CloudAnchoredPairing:
         if list(settings.cameras) != list(self._streams):
             raise SettingsError(f"cameras: expected {list(self._streams)} as before, got {list(settings.cameras)}; cameras cannot change at run time")
         self._advance()
+        moved = settings.target_shift_ns != self._shift
         self._take(settings)
         for name, timing in settings.cameras.items():
             self._streams[name].configure(timing, settings.sync)
+            if moved:
+                self._streams[name].trust()
         self._pump()
 
     @property
@@ -317,6 +321,7 @@ class CloudAnchoredPairing:
         """Let the oldest pending cloud go, with what is there."""
         cloud = self._pending.pop(0)
         paired = self._pair(cloud, reason)
+        cloud.payload = None  # what is still watched for late images must not keep megabytes of points
         self._tally.add_release(paired)
         self._last_released = cloud.stamp
         self._unjudged.append(cloud)
@@ -344,7 +349,18 @@ class CloudAnchoredPairing:
             images = {}
         stalled = reason is ReleaseReason.CLOCK_STALLED
         wait = self._clock.steady - cloud.arrival_steady if stalled else self._clock.ros - cloud.arrival
-        return PairedCloud(cloud.stamp, cloud.payload, images, states, mode, self.epoch, self._tally.counts["released"], wait, reason, cloud.age)
+        return PairedCloud(
+            stamp=cloud.stamp,
+            cloud=cloud.payload,
+            images=images,
+            camera_states=states,
+            mode=mode,
+            epoch=self.epoch,
+            sequence=self._tally.counts["released"],
+            wait_ns=wait,
+            reason=reason,
+            age_ns=cloud.age,
+        )
 
     def _judge(self):
         """Let the cameras learn from the clouds whose deadline is over."""
@@ -374,4 +390,3 @@ class CloudAnchoredPairing:
             yield "the ROS clock stands still; is the bag paused, or is use_sim_time true without anybody publishing /clock?"
         elif abs(self._newest.age) > (self._ns("clock_skew_limit") or _SECOND):
             yield f"cloud stamps are {-self._newest.age / 1e9:+.3f} s away from the ROS clock; is use_sim_time right?"
-

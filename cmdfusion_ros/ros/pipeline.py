@@ -70,7 +70,7 @@ class LabelledCloud:
         rows: (N,) bool, the rows of the cloud that the network saw.
         frame: the Frame it saw. prediction: of the Frame's points; bit i of its camera_mask is the i-th camera of the parameter `cameras`.
         mode: Mode. cameras: a CameraReport for each camera, in order.
-        epoch: of the synchroniser, to tell results from before a time jump. released_ns: when it left the synchroniser, steady clock.
+        epoch: of the synchroniser, to tell results from before a time jump. released_ns: when the worker took it up, steady clock.
         retried: why the network was tried again without images; "" normally.
     """
 
@@ -106,7 +106,7 @@ class Pipeline:
         self._extrinsics = extrinsics
         self._read_message = read_message
         self._decode_image, self.decoder_name = image_decoder()
-        self._intensity_scale = 0.0  # sticky: one dark scan must not change what the numbers mean
+        self._guessed_scale = (0, 0.0)  # (epoch, scale of the intensity): sticky, one dark scan must not change what the numbers mean
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self.settings = settings
 
@@ -121,32 +121,44 @@ class Pipeline:
             MessageError: the cloud cannot be read. TransformError: there is no transform to `points.frame`. Anything that the network raises twice.
         """
         settings = self.settings
-        started = time.monotonic_ns()
+        points = settings.points
+        started_ns = time.monotonic_ns()
         decoding = {camera: self._pool.submit(self._decode, image.image) for camera, image in paired.images.items()}
         message = self._read_message(paired.cloud, "cloud")
-        points = settings.points
-        cloud = read_cloud(message, points.intensity_field, points.intensity_scale, self._intensity_scale)
-        self._intensity_scale = cloud.intensity_scale
+        cloud = self._read_cloud(message, points, paired.epoch)
         rows = cloud.usable & in_range(cloud.points, points.min_range, points.max_range)
         seen = np.ascontiguousarray(cloud.points[rows])
-        frame_from_lidar = self._extrinsics.frame_from_lidar(cloud.frame_id, cloud.stamp)
-        read = time.monotonic_ns()
+        frame_from_lidar = self._extrinsics.frame_from_lidar(cloud.frame_id, paired.stamp)
+        read_ns = time.monotonic_ns()
         views, reports = self._views(paired, cloud, decoding, seen)
-        decoded = time.monotonic_ns()
+        decoded_ns = time.monotonic_ns()
         if frame_from_lidar is not None:
             seen = apply(frame_from_lidar, seen)
             views = tuple(_moved(view, invert(frame_from_lidar)) for view in views)
-        frame = Frame(seen, np.ascontiguousarray(cloud.intensity[rows]), cloud.stamp, points.frame or cloud.frame_id, views)
-        prepared = time.monotonic_ns()
+        frame = Frame(seen, np.ascontiguousarray(cloud.intensity[rows]), paired.stamp, points.frame or cloud.frame_id, views)
+        prepared_ns = time.monotonic_ns()
         frame, prediction, retried = self._segment(frame)
-        done = time.monotonic_ns()
+        segmented_ns = time.monotonic_ns()
         if retried:
             reports = _unused(reports, retried)
         prediction, reports = _by_camera(prediction, [view.name for view in frame.views], reports)
-        timings = Timings(paired.wait_ns / 1e6, (decoded - read) / 1e6, (read - started + prepared - decoded) / 1e6, (done - prepared) / 1e6)
+        timings = Timings(
+            wait=paired.wait_ns / 1e6,
+            decode=(decoded_ns - read_ns) / 1e6,
+            preprocess=(read_ns - started_ns + prepared_ns - decoded_ns) / 1e6,
+            inference=(segmented_ns - prepared_ns) / 1e6,
+        )
         cameras = tuple(reports.values())
         mode = mode_of({r.name: CameraStatus.FUSED if r.used else r.status for r in cameras}, settings.sync.min_cameras)
-        return LabelledCloud(message, cloud, rows, frame, prediction, mode, cameras, paired.epoch, started, timings, retried)
+        return LabelledCloud(message, cloud, rows, frame, prediction, mode, cameras, paired.epoch, started_ns, timings, retried)
+
+    def _read_cloud(self, message, points, epoch):
+        """PointCloud2 -> Cloud. What the user gives as scale is no guess to keep, and a new time line may be another recording."""
+        least_scale = self._guessed_scale[1] if self._guessed_scale[0] == epoch else 0.0
+        cloud = read_cloud(message, points.intensity_field, points.intensity_scale, least_scale)
+        if not points.intensity_scale:
+            self._guessed_scale = (epoch, cloud.intensity_scale)
+        return cloud
 
     def _decode(self, payload):
         return self._decode_image(self._read_message(payload, "image"))
@@ -160,7 +172,7 @@ class Pipeline:
                 reports[camera] = CameraReport(camera, paired.camera_states.get(camera, CameraStatus.NEVER_SEEN))
                 continue
             try:
-                view = self._view(camera, chosen, cloud, decoding[camera])
+                view = self._view(camera, chosen, cloud.frame_id, paired.stamp, decoding[camera])
             except TransformError as error:
                 reports[camera] = CameraReport(camera, CameraStatus.NO_TRANSFORM, str(error))
             except UncalibratedError as error:
@@ -176,13 +188,13 @@ class Pipeline:
             return (), _unused(reports, "fewer than sync.min_cameras")
         return tuple(views), reports
 
-    def _view(self, camera, chosen, cloud, decoding):
+    def _view(self, camera, chosen, frame_id, cloud_stamp, decoding):
         image = decoding.result()
         geometry = self._extrinsics.geometry(camera)
         size = (image.shape[1], image.shape[0])
         if size != tuple(geometry.image_size):
             raise UncalibratedError(f"camera {camera}: calibrated for {geometry.image_size}, its images are {size}; is this the right CameraInfo?")
-        transform = self._extrinsics.camera_from_lidar(camera, cloud.frame_id, cloud.stamp, chosen.stamp)
+        transform = self._extrinsics.camera_from_lidar(camera, frame_id, cloud_stamp, chosen.stamp)
         return CameraView(camera, image, geometry.intrinsic, transform, geometry.distortion, chosen.stamp)
 
     def _segment(self, frame):

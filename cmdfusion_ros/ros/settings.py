@@ -61,6 +61,10 @@ class OutputSettings:
     palette_file: str = setting("", "YAML {class name: [red, green, blue]} over the colours of the class map")
     always_publish: bool = setting(False, "label clouds even while nobody subscribes")
 
+    def __post_init__(self):
+        if self.layout == "autoware" and self.unlabeled_id > 255:
+            raise SettingsError(f"output.unlabeled_id: expected at most 255 with output.layout autoware (class_id is UINT8), got {self.unlabeled_id}")
+
 
 @dataclass(frozen=True)
 class FilterSettings:

@@ -90,6 +90,24 @@ def test_waits_in_vain_end_after_offline_after_and_begin_again_after_hits_in_a_r
     assert stream.worth_waiting
 
 
+@pytest.mark.parametrize(
+    ("timing", "sync", "trusted"),
+    [
+        ({}, {}, False),
+        ({}, {"fixed_frame": "odom", "min_cameras": 0, "offline_after": 2.0}, False),
+        ({}, {"max_wait": 0.2}, True),
+        ({}, {"tolerance": 0.1}, True),
+        ({"tolerance": 0.1}, {}, True),
+        ({"time_offset": -0.05}, {}, True),
+    ],
+)
+def test_a_camera_known_to_be_late_is_waited_for_again_only_where_its_own_timing_changes(timing, sync, trusted):
+    stream = stream_of(0)
+    stream.worth_waiting = False
+    stream.configure(CameraTiming(**timing), SyncSettings(**sync))
+    assert stream.worth_waiting is trusted
+
+
 def test_one_stamp_far_behind_is_put_aside_and_two_are_a_new_time_line():
     stream = stream_of(5000, 5100, 1000, 5200)
     assert stream.nearest(0).stamp == 5000 * MS and stream.tally.counts["clock_skew"] == 1

@@ -1,5 +1,6 @@
 """What the node says of itself: levels, counts that add up, and sentences that help. No ROS."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -100,6 +101,52 @@ def test_clouds_without_any_output_are_an_error_unless_nobody_listens():
     assert world.parts(wanted=False)["pipeline"].level == OK and "nobody subscribes" in world.parts(wanted=False)["pipeline"].message
 
 
+@pytest.mark.parametrize("idle", [{"wanted": False}, {"state": "paused"}])
+def test_nothing_is_missing_at_the_moment_somebody_wants_labels_again(idle):
+    world = World()
+    world.clouds(5)
+    for _ in range(600):
+        world.clouds(1, labelled=False)
+        world.diagnostics.cloud_dropped("no_subscriber")
+        assert world.parts(**idle)["pipeline"].level == OK
+    assert world.parts()["pipeline"].level == OK
+    for _ in range(25):
+        world.clouds(1, labelled=False)
+        part = world.parts()["pipeline"]
+    assert part.level == ERROR and "nothing was labelled for 2.5 s" in part.message
+
+
+def test_after_a_silence_of_the_lidar_the_network_has_time_to_answer():
+    world = World()
+    world.clouds(5)
+    for _ in range(100):
+        world.now += 0.1
+        world.parts()
+    world.clouds(2, labelled=False)
+    assert world.parts()["pipeline"].level == OK
+
+
+def test_a_slow_cloud_is_forgotten_while_nobody_wants_labels():
+    world = World(diagnostics__max_processing_time=0.1)
+    world.clouds(1, processing_ms=120.0)
+    assert world.parts()["pipeline"].level == WARN
+    for _ in range(30):
+        world.clouds(1, labelled=False)
+        part = world.parts(wanted=False)["pipeline"]
+    assert part.level == OK and part.values["consecutive_delay_s"] == 0.0 and part.values["is_processing_time_in_expected_range"]
+    assert world.parts()["pipeline"].level == OK  # a subscriber: that cloud says nothing about the next
+
+
+def test_a_failed_picture_is_a_warning_while_it_is_recent():
+    world = World()
+    world.clouds(1)
+    world.diagnostics.view_failed("no transform to base_lnk")
+    part = world.parts()["pipeline"]
+    assert part.level == WARN and "no transform to base_lnk" in part.message and part.values["labelled"] == 1
+    world.clouds(110)
+    assert world.parts()["pipeline"].level == OK
+
+
 def test_three_failures_in_a_row_are_an_error_and_one_success_ends_it():
     world = World()
     world.diagnostics.model = ModelInfo("street.safetensors", "ab", "cpu", "torch", "looked at", 5, 1.0)
@@ -170,6 +217,24 @@ def test_images_of_the_wrong_size_are_an_error():
     world = World()
     world.clouds(1, status=CameraStatus.NO_CALIBRATION, reason="calibrated for (64, 48), its images are (128, 96)")
     assert world.parts()["camera/front"].level == ERROR and "(128, 96)" in world.parts()["camera/front"].message
+
+
+def test_a_camera_calibrated_since_the_last_cloud_is_no_error():
+    world = World()
+    world.clouds(1, status=CameraStatus.NO_CALIBRATION)  # had no image: CameraInfo came only after it
+    part = world.parts(wanted=False)["camera/front"]
+    assert part.level == WARN and part.message == "no image yet"
+
+
+def test_a_camera_is_compensated_again_when_its_last_failure_is_ten_seconds_past():
+    world = World(sync__fixed_frame="odom")
+    place = dataclasses.replace(PLACE, uncompensated=1)
+    assert world.parts()["camera/front"].values["ego_compensated"] is True
+    assert world.parts(place=place)["camera/front"].values["ego_compensated"] is False
+    world.now += 11
+    values = world.parts(place=place)["camera/front"].values
+    assert values["ego_compensated"] is True and values["uncompensated"] == 1
+    assert world.parts(place=dataclasses.replace(PLACE, uncompensated=2))["camera/front"].values["ego_compensated"] is False
 
 
 def test_fifty_clouds_without_a_visible_point_cast_doubt_on_the_frame():

@@ -1,6 +1,8 @@
 """What is published of a labelled cloud, what is filtered, what is saved. No ROS."""
 
+import dataclasses
 import json
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.geometry.transforms import rigid
+from cmdfusion_ros.ros.camera_diagnostics import WARN, CameraFacts
 from cmdfusion_ros.ros.convert import MessageError, read_cloud
+from cmdfusion_ros.ros.diagnostics import NodeDiagnostics, NodeFacts
 from cmdfusion_ros.ros.interfaces import COSTS, Interfaces, load_interfaces
-from cmdfusion_ros.ros.labelling import Labelling, save_frame
+from cmdfusion_ros.ros.labelling import Labelling, Released, save_frame
 from cmdfusion_ros.ros.outputs import CloudOutputs, RateLimit
 from cmdfusion_ros.ros.paired_cloud import CameraStatus, Mode
 from cmdfusion_ros.ros.pipeline import CameraReport, LabelledCloud, Timings
@@ -83,6 +87,56 @@ def test_a_saved_frame_holds_inputs_and_outputs(labelled, tmp_path):
         facts = json.loads(str(saved["facts"]))
     assert facts["cameras"] == [["front", "FUSED", "", 1000, 2]] and facts["fields"][0] == ["x", 0, 7, 1]
     assert facts["settings"]["sync"]["max_wait"] == 0.06 and facts["settings"]["camera_settings"]["front"]["enabled"] is True
+
+
+class Publisher:
+    """Somebody listens to it; remembers what was published."""
+
+    def __init__(self):
+        self.published = []
+        self.publish = self.published.append
+
+    def get_subscription_count(self):
+        return 1
+
+
+class NowhereBase:
+    """Extrinsics that know no transform."""
+
+    def transform(self, target, source):
+        raise TransformError(f"no transform from {source} to {target}")
+
+
+def test_a_filtered_cloud_that_cannot_be_made_costs_nothing_else(labelled):
+    """~/points_labeled is out by then: the cloud counts as labelled, and status and views go out too."""
+    diagnostics, shown = NodeDiagnostics(node_settings({"cameras": ["front"]})), []
+    settings = node_settings({"filter.ego_box": [0.0, 0, 0, 1, 1, 1], "filter.ego_frame": "base_lnk"})
+    interfaces = Interfaces({"PointCloud2": SimpleNamespace, "PointField": SimpleNamespace}, {})
+    outputs = CloudOutputs(None, NOTHING, settings, open_taxonomy(STREET), "x", NowhereBase())
+    outputs._interfaces, outputs._publishers = interfaces, {"~/points_labeled": Publisher(), "~/points_filtered": Publisher()}
+    outputs.publish_status = lambda *values: shown.append("status")
+    views = SimpleNamespace(publish=lambda *values: shown.append("views"))
+    lines = []
+    log = SimpleNamespace(error=lambda text, **options: lines.append(text))
+    pipeline = SimpleNamespace(settings=settings)
+    labelling = Labelling(pipeline, open_taxonomy(STREET), outputs, views, diagnostics, lambda: 2 * 10**9, log)
+    diagnostics.cloud_arrived(10**9)
+    labelling.publish(Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns()), labelled)
+    assert len(outputs._publishers["~/points_labeled"].published) == 1 and shown == ["status", "views"]
+    facts = NodeFacts("active", True, {}, {}, None, {"front": CameraFacts(True, "", "", None, 0.0, 0)})
+    pipeline_part = diagnostics.parts(facts)[0]
+    assert pipeline_part.values["labelled"] == 1 and pipeline_part.values["dropped"] == 0 and pipeline_part.values["errors"] == 1
+    assert pipeline_part.level == WARN and "base_lnk" in pipeline_part.message and "base_lnk" in lines[0]
+
+
+def test_the_latency_of_a_cloud_without_stamp_counts_from_its_arrival(labelled):
+    latencies = []
+    outputs = SimpleNamespace(publish_labelled=lambda *values: None, publish_filtered=lambda *values: None, publish_status=lambda *v: latencies.append(v[-1]))
+    unstamped = dataclasses.replace(labelled, cloud=dataclasses.replace(labelled.cloud, stamp=0))
+    views, pipeline = SimpleNamespace(publish=lambda *values: None), SimpleNamespace(settings=node_settings({}))
+    labelling = Labelling(pipeline, open_taxonomy(STREET), outputs, views, Counting(), lambda: 1_700_000_000_250_000_000, None)
+    labelling.publish(Released(SimpleNamespace(stamp=1_700_000_000_000_000_000, epoch=0), 0), unstamped)
+    assert latencies == [pytest.approx(250.0)]
 
 
 class Counting:

@@ -92,6 +92,25 @@ def test_a_topic_that_is_no_name_leaves_the_node_inactive(bench, capfd):
     assert it.parts()["pipeline"]["state"] == "inactive" and it.node._worker is None
 
 
+def test_a_camera_topic_that_is_no_name_leaves_no_subscription_behind(bench, wire, capfd):
+    it = bench({"cameras": ["front"], "front.image_topic": "no name", "output.always_publish": True}, start=False)
+    before = {subscription.topic_name for subscription in it.node.subscriptions}
+    assert not it.node.start() and "activate failed" in capfd.readouterr().err
+    added = {subscription.topic_name for subscription in it.node.subscriptions} - before
+    assert added <= {"/tf", "/tf_static"}  # those of configuring; a cloud that came now would kill the node
+
+
+def test_two_cameras_that_share_a_camera_info_are_both_let_go_of(bench, wire):
+    shared = {"a.camera_info_topic": "/info", "b.camera_info_topic": "/info"}
+    it = bench({"cameras": ["a", "b"], **shared, "a.camera_info_durability": "transient_local"})
+    assert [subscription.topic_name for subscription in it.node.subscriptions].count("/info") == 2
+    it.friend.create_publisher(INTERFACES.CameraInfo, "/info", 10)
+    it.until(lambda: it.node._inputs.publishers()["/info"][0] == 1, "the publisher")
+    assert "offers less than we ask for" in it.node._inputs.publishers()["/info"][1]  # b has no complaint, a has: it asks for a latched topic
+    it.node.trigger_deactivate()
+    assert "/info" not in [subscription.topic_name for subscription in it.node.subscriptions]
+
+
 def test_deactivate_keeps_the_counts_and_activate_goes_on(bench, wire):
     it = bench({"output.always_publish": True})
     clouds = it.speak(INTERFACES.PointCloud2, "/points")

@@ -214,6 +214,15 @@ def test_24_a_camera_may_be_switched_off_and_on():
     assert played.pairing.report().cameras["left"].counts["disabled"] == 10
 
 
+@pytest.mark.parametrize(("scan", "waits_again"), [(ScanTiming(), False), (ScanTiming(stamp_reference="end", scan_period=0.02), True)])
+def test_24_other_settings_do_not_make_clouds_wait_for_a_late_camera_again(scan, waits_again):
+    """80 ms behind its cloud where clouds wait 60. With another moment of the scan its images are other ones, and it gets another chance."""
+    changed = settings("late", scan=scan, min_cameras=0)
+    change = Action(4 * SECOND, lambda pairing: pairing.update_settings(changed))
+    played = play(settings("late"), [*stream(None, 60), *stream("late", 60, latency=110), change])
+    assert waits(played)[35:37] == [0.0, 0.0] and any(waits(played)[40:45]) is waits_again
+
+
 def test_24_cameras_cannot_be_added_at_run_time():
     pairing = CloudAnchoredPairing(settings("front"), SimulatedClock(), print)
     with pytest.raises(SettingsError, match="cameras cannot change at run time"):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,23 @@ def test_10_without_a_clock_clouds_leave_within_the_guard_and_the_report_says_wh
     assert all(paired.wait_ns <= 505 * MS for paired in played.clouds)
     assert played.clouds[0].reason is ReleaseReason.CLOCK_STALLED and played.clouds[0].deadline_hit
     assert "use_sim_time true without anybody publishing /clock" in played.pairing.report().warnings[0]
+
+
+def test_10_without_a_clock_ten_minutes_of_clouds_leave_no_trace_in_memory():
+    """Clouds that never come of age by the ROS clock must not pile up; of one that has left, the payload is not kept at all."""
+
+    class Payload:
+        pass
+
+    clock, kept = SimulatedClock(lambda steady: 0), []
+    pairing = CloudAnchoredPairing(settings("front"), clock, lambda paired: kept.append(weakref.ref(paired.cloud)))
+    pairing.set_camera_ready("front", True, True)
+    for index in range(6000):
+        clock.steady = (index + 1) * 100 * MS
+        pairing.on_image("front", BEGIN + clock.steady, b"")
+        pairing.on_cloud(BEGIN + clock.steady, Payload())
+    assert len(kept) == 6000 - pairing.num_pending and not any(payload() for payload in kept)
+    assert max(len(pairing._recent), len(pairing._unjudged)) <= 256
 
 
 @pytest.mark.parametrize("slowness", [20, 100])

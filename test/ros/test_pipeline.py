@@ -172,6 +172,33 @@ def test_the_scale_of_an_intensity_stays_what_it_was_over_a_dark_scan(build, mes
     assert segmenter.frames[1].intensity[0] == pytest.approx(0.9 / 255)
 
 
+def test_a_scale_that_the_user_gave_is_gone_when_he_takes_it_back(build, messages):
+    segmenter = Recorder()
+    pipeline = build(segmenter, cameras=())
+    for scale in (0.0, 65535.0, 0.0):
+        pipeline.settings = node_settings({"points.intensity_scale": scale})
+        pipeline(messages.paired(messages.cloud(POINTS, intensity=200.0)))
+    assert [frame.intensity[0] for frame in segmenter.frames] == pytest.approx([200 / 255, 200 / 65535, 200 / 255])
+
+
+def test_a_new_time_line_guesses_the_scale_of_its_intensity_anew(build, messages):
+    segmenter = Recorder()
+    pipeline = build(segmenter, cameras=())
+    pipeline(messages.paired(messages.cloud(POINTS, intensity=200.0)))
+    pipeline(messages.paired(messages.cloud(POINTS, intensity=0.9), epoch=1))
+    assert segmenter.frames[1].intensity[0] == pytest.approx(0.9)
+
+
+def test_a_cloud_without_stamp_is_placed_at_the_time_of_its_arrival(build, messages):
+    asked = []
+    segmenter = Recorder()
+    pipeline = build(segmenter, cameras=("front",), points__frame="base")
+    pipeline._extrinsics.frame_from_lidar = lambda frame_id, stamp: asked.append(stamp)
+    pipeline._extrinsics.camera_from_lidar = lambda camera, frame_id, cloud_stamp, image_stamp: asked.append(cloud_stamp) or messages.camera_from_lidar
+    pipeline(messages.paired(messages.cloud(POINTS, stamp=0), {"front": messages.jpeg()}, stamp=5 * 10**9))
+    assert asked == [5 * 10**9] * 2 and segmenter.frames[0].stamp == 5 * 10**9
+
+
 def test_points_and_cameras_go_together_into_another_frame(build, messages):
     """The network sees points and views in the frame asked for; each point still falls on its own pixel."""
     segmenter = Recorder()

@@ -49,6 +49,7 @@ def test_the_synchroniser_is_told_the_cameras_in_order():
         ({"cameras": [f"c{i}" for i in range(33)]}, "at most 32, got 33"),
         ({"sync.tolerance": 0.0}, "expected more than 0.0 s"),
         ({"output.layout": "fancy"}, "full, minimal, append, autoware"),
+        ({"output.layout": "autoware", "output.unlabeled_id": 256}, "output.unlabeled_id: expected at most 255 with output.layout autoware"),
         ({"points.max_range": 0.2}, "more than points.min_range"),
         ({"filter.ego_box": [1.0, 2.0]}, "six numbers"),
         ({"filter.ego_box": [1.0, 0, 0, -1.0, 0, 0]}, "six numbers"),
