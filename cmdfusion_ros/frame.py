@@ -72,6 +72,7 @@ class CameraView:
         camera_from_lidar: (4, 4) float64, rigid; takes LiDAR-frame coordinates to the optical frame (z forward, x right, y down).
         distortion: lens model, or None for a pinhole.
         stamp: int, nanoseconds; 0 where unknown.
+        is_spoilt: whether training has made a picture of it that says nothing of the scene: networks see it, and nothing is learnt from its pixels.
     """
 
     name: str
@@ -80,6 +81,7 @@ class CameraView:
     camera_from_lidar: np.ndarray
     distortion: Distortion | None = None
     stamp: int = 0
+    is_spoilt: bool = False
 
     def __post_init__(self):
         where = f"camera {self.name}"
@@ -106,7 +108,8 @@ class Frame:
         frame_id: name of the ROS coordinate frame of `points`; "" outside ROS.
         views: the CameraViews, in a fixed order of cameras; empty means LiDAR alone.
         labels: (N,) uint8, train ids or IGNORE_LABEL; None where unknown.
-        instance_ids: (N,) uint16, equal for the points of one thing through a sequence, 0 for none; None where unknown.
+        instance_ids: (N,) uint16, equal for the points of one thing through a sequence and of no two things of one label, 0 for none;
+            None where unknown.
         world_from_lidar: (4, 4) float64, rigid, pose of the scan; None where unknown.
         measured_points: (N, 3) float32, where the sensor saw the points that augmentation has moved since: what the views show, so what is projected
             into them. Rows of points that no sensor saw there (pasted ones) are NaN. None = `points`.
@@ -134,6 +137,9 @@ class Frame:
         require_array(f"{where}intensity", self.intensity, (num_points,), np.float32)
         if not np.isfinite(self.points).all():
             raise ValueError(f"{where}points: hold NaN or infinity; remove those points and keep their rows")
+        if not np.isfinite(self.intensity).all():
+            wrong = int((~np.isfinite(self.intensity)).sum())
+            raise ValueError(f"{where}intensity: expected finite values, got {wrong} that are NaN or infinity; give 0 where the sensor gives none")
         if self.labels is not None:
             require_array(f"{where}labels", self.labels, (num_points,), np.uint8)
         if self.instance_ids is not None:

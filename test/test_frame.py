@@ -32,6 +32,7 @@ def test_a_frame_keeps_the_order_of_its_views():
         ({"points": [[0, 0, 0]]}, "points: expected a numpy array, got list"),
         ({"points": np.full((4, 3), np.nan, np.float32)}, "points: hold NaN or infinity; remove those points"),
         ({"intensity": np.zeros(3, np.float32)}, r"intensity: expected shape \(4\), got \(3,\)"),
+        ({"intensity": np.array([0, np.nan, np.inf, 1], np.float32)}, "intensity: expected finite values, got 2 that are NaN or infinity; give 0"),
         ({"labels": np.zeros(4, np.int64)}, "labels: expected dtype uint8, got int64"),
         ({"instance_ids": np.zeros(5, np.uint16)}, r"instance_ids: expected shape \(4\), got \(5,\)"),
         ({"world_from_lidar": np.eye(4) * 2}, "world_from_lidar: expected a rigid transform"),

@@ -57,6 +57,8 @@ class AugmentSettings:
             raise SettingsError(f"shift_z: expected lowest first, got {self.shift_z}")
         if self.instances and not self.instance_classes:
             raise SettingsError("instances: expected classes of the things in instance_classes, got none")
+        if self.fill_chance and not self.fill:
+            raise SettingsError("fill_chance: expected classes of flat ground in fill, got none")
 
     @property
     def mixes(self):

@@ -45,14 +45,14 @@ def change_brightness(view, gamma):
 
 
 def blank(view, level):
-    """An image that says nothing: every colour of every pixel is `level`, 0 to 255."""
-    return replace(view, image=np.full_like(view.image, level))
+    """A spoilt image that says nothing: every colour of every pixel is `level`, 0 to 255."""
+    return replace(view, image=np.full_like(view.image, level), is_spoilt=True)
 
 
 def shuffle_parts(view, rng, rows=3, columns=6):
     """Exchange the parts of an image at random, `rows` x `columns` of one size; what is left over at the right and lower edge stays.
 
-    It looks like a picture of a street and says of no point what is there, as one of a camera with a wrong calibration, or a late one.
+    A spoilt image: it looks like a street and says of no point what is there, as one of a camera with a wrong calibration, or a late one.
     """
     width, height = view.image_size[0] // columns, view.image_size[1] // rows
     inner = view.image[: rows * height, : columns * width]
@@ -60,7 +60,7 @@ def shuffle_parts(view, rng, rows=3, columns=6):
     parts = parts[rng.permutation(len(parts))]
     image = view.image.copy()
     image[: rows * height, : columns * width] = parts.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(inner.shape)
-    return replace(view, image=image)
+    return replace(view, image=image, is_spoilt=True)
 
 
 def misplace(view, turn, shift):

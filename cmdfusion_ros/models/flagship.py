@@ -53,7 +53,8 @@ class Flagship(CmdFusion):
         if seeing is not knowledge:
             auxiliary.append(self._answer(lidar, knowledge, batch))
         features = tuple(ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True))
-        return Output(output.row_logits, output.point_to_row, auxiliary=tuple(auxiliary), knowledge=features, pixels=pixels, camera_mask=views.camera_mask)
+        told = None if pixels is None else pixels.only(views.shown)
+        return Output(output.row_logits, output.point_to_row, auxiliary=tuple(auxiliary), knowledge=features, pixels=told, camera_mask=views.camera_mask)
 
     def _answer(self, lidar, knowledge, batch):
         logits = self.head(fuse(self.to_lidar, lidar, knowledge, self.head.strides, batch), batch)

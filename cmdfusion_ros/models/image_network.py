@@ -27,11 +27,14 @@ class PixelHead(nn.Module):
         self.logits = nn.Linear(channels, num_classes)  # after the gather, with which it commutes
 
     def forward(self, finest, views):
-        """Map (V, C, h, w) and its Views -> Output in which the points that no image sees are not `answered`."""
+        """Map (V, C, h, w) and its Views -> Output in which the points that no image sees, or a spoilt one, are not `answered`."""
         seen = self.logits(gather(self.norm(finest).relu(), views.chosen))
         point_to_row = torch.zeros_like(views.camera_mask)
         point_to_row[views.chosen.point_rows] = torch.arange(1, len(seen) + 1, device=seen.device)
-        return Output(torch.cat([seen.new_zeros(1, seen.shape[1]), seen]), point_to_row, answered=views.camera_mask > 0, camera_mask=views.camera_mask)
+        answered = views.camera_mask > 0
+        if views.shown is not None:
+            answered[views.chosen.point_rows[~views.shown]] = False
+        return Output(torch.cat([seen.new_zeros(1, seen.shape[1]), seen]), point_to_row, answered=answered, camera_mask=views.camera_mask)
 
 
 class ImageNetwork(nn.Module):
@@ -57,7 +60,8 @@ class ImageNetwork(nn.Module):
             return _no_answer(views, self.head.logits.bias * 0)
         maps = self.images(views.images)
         answer = self.head(maps[0], views)
-        return Output(answer.row_logits, answer.point_to_row, answer.answered, pixels=pixels_of(maps, views.chosen), camera_mask=views.camera_mask)
+        pixels = pixels_of(maps, views.chosen).only(views.shown)
+        return Output(answer.row_logits, answer.point_to_row, answer.answered, pixels=pixels, camera_mask=views.camera_mask)
 
 
 class BackboneTeacher(nn.Module):
@@ -82,7 +86,7 @@ class BackboneTeacher(nn.Module):
     def forward(self, batch):
         """Batch -> PixelFeatures, levels as wide as the ResNet's; None without images."""
         views = make_views(batch, self.image_size)
-        return pixels_of(self.resnet(views.images), views.chosen) if len(views.images) else None
+        return pixels_of(self.resnet(views.images), views.chosen).only(views.shown) if len(views.images) else None
 
 
 def _no_answer(views, zeros):

@@ -33,6 +33,10 @@ class PixelFeatures:
         """(M, D) that goes with scale `number` of a knowledge branch: finest with finest, the coarsest map with all scales that are left."""
         return self.levels[min(number, len(self.levels) - 1)]
 
+    def only(self, kept):
+        """Those of the rows where `kept` (M,) bool says so; None = all."""
+        return self if kept is None else PixelFeatures(self.point_rows[kept], tuple(level[kept] for level in self.levels))
+
 
 @dataclass(frozen=True, eq=False)
 class Output:
@@ -47,7 +51,8 @@ class Output:
         auxiliary: Outputs of other heads, which training supervises too; none in evaluation mode.
         knowledge: ScaleFeatures, what a network guesses from points alone that images would say (a knowledge branch before fusion, or imputers), which training
             draws to what images do say: to `pixels`, or to a teacher's. None in evaluation mode.
-        pixels: PixelFeatures of the network's own images, for `knowledge`; None without images, and in evaluation mode (except of a network of images alone).
+        pixels: PixelFeatures of the network's own images, for `knowledge`, without spoilt ones (`Views.shown`); None without images, and in evaluation mode
+            (except of a network of images alone).
         deep: ScaleFeatures of the coarsest stage of a U-Net before any image was fused, in both modes; None of other networks.
         camera_mask: (N,) int64, bit i set where view i of its frame gave a point image features; None of a network that has no use for images.
     """

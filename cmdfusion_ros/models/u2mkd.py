@@ -63,7 +63,7 @@ class U2mkd(SpvUnet):
         auxiliary, pixels = (), None
         if image is not None:
             auxiliary = (self.pixel_head(self.images.decoder(maps)[0], views),)
-            pixels = PixelFeatures(views.chosen.point_rows, tuple(seen))
+            pixels = PixelFeatures(views.chosen.point_rows, tuple(seen)).only(views.shown)
         return Output(rows, point_to_row, auxiliary=auxiliary, knowledge=tuple(guesses), pixels=pixels, deep=deep, camera_mask=views.camera_mask)
 
     def _with_points(self, number, image, x, views, batch):

@@ -43,12 +43,14 @@ class Views:
             or a moving platform does the least harm. Where two images tie, the camera whose name comes first in the alphabet. So the order of cameras is of no
             effect.
         camera_mask: (N,) int64, bit i set where `chosen` takes the point from view i of its frame; 0 where no image sees it.
+        shown: (M,) bool, the rows of `chosen` whose image shows the scene; None = all: only training spoils images (`CameraView.is_spoilt`).
     """
 
     images: torch.Tensor
     pairs: PixelPairs
     chosen: PixelPairs
     camera_mask: torch.Tensor
+    shown: torch.Tensor | None = None
 
 
 def make_views(batch, image_size):
@@ -64,7 +66,10 @@ def make_views(batch, image_size):
     device, (width, height) = batch.points.device, image_size
     images = [read_image(view, image_size, device) for views in batch.views for view in views]
     stacked = torch.stack(images) if images else torch.zeros(0, 3, height, width, device=device)
-    return Views(stacked, *pair_with_pixels(batch, image_size))
+    pairs, chosen, camera_mask = pair_with_pixels(batch, image_size)
+    spoilt = torch.tensor([view.is_spoilt for views in batch.views for view in views], dtype=torch.bool, device=device)
+    shown = ~spoilt.index_select(0, chosen.view_rows) if spoilt.any() else None
+    return Views(stacked, pairs, chosen, camera_mask, shown)
 
 
 def pair_with_pixels(batch, image_size):

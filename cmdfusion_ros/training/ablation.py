@@ -1,7 +1,8 @@
 """The claims of the papers, repeated: which runs are trained, what is measured of each, and what the figures say.
 
 A file of config/ablation/ holds one recipe, the changes that make a run of it, rows (what is measured of which run) and claims (which row should be better
-than which). Every run is a folder OUT/<run>_<seed> with what `Trainer` writes and `scores.json`; what is there is not made again.
+than which). Every run is a folder OUT/<run>_<seed> with what `Trainer` writes and `scores.json`; what is there is not made again, and refused where the
+file now says otherwise.
 """
 
 import json
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from cmdfusion_ros.checkpoint import Checkpoint, load_checkpoint
-from cmdfusion_ros.config import SettingsError, load_yaml, nearest_name, settings_from_dict
+from cmdfusion_ros.config import SettingsError, load_settings, load_yaml, nearest_name, settings_from_dict, settings_to_dict
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.evaluation import evaluate
 from cmdfusion_ros.training.recipe import DataSettings, Recipe
-from cmdfusion_ros.training.trainer import LOG, NETWORK, STATE, Trainer
+from cmdfusion_ros.training.samples import shown
+from cmdfusion_ros.training.trainer import LOG, NETWORK, RECIPE, STATE, Trainer
 
 SCORES = "scores.json"
 ANSWERS = ("own", "knowledge")
@@ -75,12 +77,20 @@ class Ablation:
         self.test = settings_from_dict(DataSettings, values["test"], where=f"{path}: test.")
         self._recipe, self._changes = values["recipe"], {run: dict(changes or {}) for run, changes in values["runs"].items()}
         self._seeds_of = {run: changes.pop("seeds") for run, changes in self._changes.items() if "seeds" in changes}
+        for what, number in (("seeds", self.seeds), *((f"runs: {run}: seeds", number) for run, number in self._seeds_of.items())):
+            if not isinstance(number, int) or number < 1:
+                raise SettingsError(f"{path}: {what}: expected a number of seeds, 1 or more, got {number!r}")
+        if self.test.repeat != 1:
+            raise SettingsError(f"{path}: test.repeat: every scan is scored once; leave it out")
         self.runs = tuple(self._changes)
         self.rows = tuple(_made(Row, entry, f"{path}: rows") for entry in values["rows"])
         self.claims = tuple(_made(Claim, entry, f"{path}: claims") for entry in values.get("claims", ()))
         for run in (*self.curve, *(row.run for row in self.rows)):
             if run not in self.runs:
                 raise SettingsError(f"{path}: run {run!r} of a row{nearest_name(run, self.runs)}")
+        for row in self.rows:
+            if row.answer not in ANSWERS:
+                raise SettingsError(f"{path}: row {row.row}: answer: expected {' or '.join(ANSWERS)}, got {row.answer!r}")
         known = {row.row for row in self.rows}
         for claim in self.claims:
             if not {claim.better, claim.than} <= known or claim.of not in ("miou", "hard"):
@@ -99,14 +109,15 @@ class Ablation:
         def found(path):
             if not path.startswith("@"):
                 return path
+            if path[1:] not in self.runs:
+                raise SettingsError(f"run {run}: {path}: no such run{nearest_name(path[1:], self.runs)}")
             theirs = min(seed, self._seeds_of.get(path[1:], seed + 1) - 1)
             return str(folder_of(Path(out).resolve(), path[1:], theirs) / NETWORK)
 
         values = {**merged, "name": run, "seed": seed}
         if "distill" in merged:
             values["distill"] = [{**each, "path": found(each["path"])} if "path" in each else each for each in merged["distill"]]
-        if "image_weights" in merged:
-            values["image_weights"] = found(merged["image_weights"])
+        values.update({key: found(merged[key]) for key in ("image_weights", "start_from") if key in merged})
         return settings_from_dict(Recipe, values, where=f"run {run}: ")
 
     def measured(self, run):
@@ -120,25 +131,44 @@ def folder_of(out, run, seed):
 
 
 def do_run(ablation, run, seed, data_folder, out, workers=0):
-    """Train a run, or go on with it, and score it, unless it has been. Returns what its scores.json holds: {answer: what `evaluate` gives}."""
-    folder = folder_of(out, run, seed)
+    """Train a run, or go on with it, and score it, unless it has been. Returns what its scores.json holds: {answer: what `evaluate` gives, "test": settings}.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe, or scores of other scans or answers.
+    """
+    folder, recipe, test = folder_of(out, run, seed), ablation.recipe(run, seed, out), settings_to_dict(ablation.test)
     if (folder / SCORES).exists():
-        return json.loads((folder / SCORES).read_text())
-    trainer = Trainer(ablation.recipe(run, seed, out), data_folder, folder, resume=(folder / STATE).exists(), workers=workers)
+        scores = json.loads((folder / SCORES).read_text())
+        if _wherever(load_settings(Recipe, folder / RECIPE)) != _wherever(recipe):
+            raise ValueError(f"{folder}: was trained with another recipe than {run} has now; move the folder away to train it again")
+        if scores.get("test") != test or not set(ablation.measured(run)) <= set(scores):
+            raise ValueError(f"{folder / SCORES}: holds scores of other scans or answers than the file asks for now; remove it to score the run again")
+        return scores
+    trainer = Trainer(recipe, data_folder, folder, resume=(folder / STATE).exists(), workers=workers)
     checkpoint = load_checkpoint(trainer.run())
-    scores = {answer: _scored(ablation, checkpoint, answer, data_folder) for answer in ablation.measured(run)}
+    scores = {**{answer: _scored(ablation, recipe, checkpoint, answer, data_folder) for answer in ablation.measured(run)}, "test": test}
     unfinished = folder / f"{SCORES}.part"
     unfinished.write_text(json.dumps(scores, indent=1) + "\n")
     unfinished.replace(folder / SCORES)
     return scores
 
 
-def _scored(ablation, checkpoint, answer, data_folder):
+def _wherever(recipe):
+    """Plain values of a Recipe in which networks of other runs lie beside it, wherever the folder of all runs has been moved to."""
+    values = settings_to_dict(recipe)
+    for holder, key in ((values, "image_weights"), (values, "start_from"), *((each, "path") for each in values["distill"])):
+        if Path(holder[key]).is_absolute():
+            holder[key] = "/".join(Path(holder[key]).parts[-2:])
+    return values
+
+
+def _scored(ablation, recipe, checkpoint, answer, data_folder):
     if answer == "knowledge":
         checkpoint = with_branches_swapped(checkpoint)
     segmenter = Segmenter(checkpoint)
     test = replace(ablation.test, images=segmenter.uses_images)
-    return evaluate(segmenter, test.open(data_folder, segmenter.class_map), max_subsets=3)
+    scans = test.open(data_folder, segmenter.class_map, poses=recipe.view.kind != "single")
+    return evaluate(segmenter, shown(scans, recipe.view, segmenter.class_map), max_subsets=3)
 
 
 def with_branches_swapped(checkpoint):

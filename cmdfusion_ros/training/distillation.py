@@ -42,7 +42,7 @@ class DistillSettings:
     feature_unit: str = setting("absolute", "the squared difference itself, or as a part of the teacher's variance", choices=("absolute", "variance"))
     feature_floor: float = setting(0.0, "leave out features that differ by no more", minimum=0.0)
     logits: float = setting(0.0, "weight of the divergence of class probabilities", minimum=0.0, maximum=100.0)
-    logit_kind: str = setting("kl", "kl, or M2SKD's sum of absolute log ratios", choices=("kl", "absolute"))
+    logit_kind: str = setting("kl", "kl, or M2SKD's mean of absolute log ratios", choices=("kl", "absolute"))
     logit_floor: float = setting(0.0, "leave out rows that diverge by no more", minimum=0.0)
     temperature: float = setting(1.0, "divides logits before the softmax", above=0.0, maximum=100.0)
     affinity: float = setting(0.0, "weight of the difference of cosines between the logits of one group", minimum=0.0, maximum=100.0)
@@ -62,6 +62,17 @@ class DistillSettings:
             raise SettingsError(f"distill: match pixel with view {self.view.kind}: images see the scan alone")
         if self.labels and (self.teacher != "shared" or self.view.kind != "instance_fused"):
             raise SettingsError(f"distill: labels with {name} and view {self.view.kind}: shared weights learn from points that instance_fused adds")
+        for weight, dependent in _DEPENDENT.items():
+            for key in dependent if not getattr(self, weight) else ():
+                if getattr(self, key) != DistillSettings.__dataclass_fields__[key].default:
+                    raise SettingsError(f"distill: {key} with {weight} 0 would do nothing; give {weight} a weight or leave {key} out")
+
+
+_DEPENDENT = {  # weight: settings that mean nothing where it is 0
+    "features": ("feature_unit", "feature_floor"),
+    "logits": ("logit_kind", "logit_floor", "temperature"),
+    "affinity": ("affinity_group", "affinity_classes", "affinity_points"),
+}
 
 
 class Distiller(nn.Module):
@@ -113,7 +124,7 @@ class Distiller(nn.Module):
 
         Returns:
             (loss, row): the weighted sum, and plain values for the log: each term, the number of pairs, the part of the teacher's features that the student
-            does not explain (mean over scales), the number of points that the view added.
+            does not explain (mean over scales), how many points more the teacher sees (fewer where its view was cropped and thinned by itself).
 
         Raises:
             ValueError: no pair in more than MAX_DRY_STEPS steps in a row.
@@ -148,19 +159,19 @@ class Distiller(nn.Module):
 
     def _answer(self, output, batch, frames, network, average):
         """TeacherAnswer, and the loss that a shared teacher learns by (0 elsewhere)."""
-        nothing = output.row_logits.sum() * 0.0
+        label_loss = output.row_logits.sum() * 0.0
         if self.settings.teacher == "own_images":
-            return TeacherAnswer.of(output.pixels, batch), nothing
+            return TeacherAnswer.of(output.pixels, batch), label_loss
         if self.teacher is not None:
-            return self.teacher.answer(batch, frames, self.device), nothing
+            return self.teacher.answer(batch, frames, self.device), label_loss
         seen = make_batch(frames, _grid_like(batch), self.device)
         shared = self.settings.teacher == "shared"
         with torch.set_grad_enabled(shared and bool(self.settings.labels) and torch.is_grad_enabled()):
             theirs = (network if shared else average)(seen)
             if shared and self.settings.labels:
                 is_added = torch.from_numpy(_stack(frame.origin < 0 for frame in frames)).to(self.device)
-                nothing = segmentation_loss(theirs.logits, seen.labels, is_added & (seen.labels != IGNORE_LABEL))[0]
-        return TeacherAnswer.of(theirs, seen), nothing
+                label_loss = segmentation_loss(theirs.logits, seen.labels, is_added & (seen.labels != IGNORE_LABEL))[0]
+        return TeacherAnswer.of(theirs, seen), label_loss
 
     def _pairs(self, batch, frames, teacher_frames, answer):
         if self.settings.match == "pixel":

@@ -97,7 +97,8 @@ def _subsets(frame, number, most):
 def spread(results):
     """What several results (of networks that differ in their seed) say together: the mean of each figure, and under `spread` how far they lie apart.
 
-    Points and names are those of the first. A class that some result has no IoU of has no mean.
+    Points and names are those of the first, numbers of live cameras those that all have. A scan that one was trained or calibrated on counts as such.
+    A class that some result has no IoU of has no mean.
     """
     first = results[0]
     if len(results) == 1:
@@ -108,8 +109,13 @@ def spread(results):
     merged["iou"] = {name: _mean(values) for name, values in ious.items()}
     for table, figures in (("by_distance", ("miou", "ece", "ece_uncalibrated")), ("by_live_cameras", ("miou", "miou_of_present"))):
         merged[table] = {
-            key: {**entry, **{figure: _mean([result[table][key][figure] for result in results]) for figure in figures}} for key, entry in first[table].items()
+            key: {**entry, **{figure: _mean([result[table][key][figure] for result in results]) for figure in figures}}
+            for key, entry in first[table].items()
+            if all(key in result[table] for result in results)
         }
+    for key in ("trained_on", "calibrated_on"):
+        if key in first:
+            merged[key] = sorted(set().union(*(result[key] for result in results)))
     bins = {when: zip(*(result["reliability"][when] for result in results), strict=True) for when in first["reliability"]}
     merged["reliability"] = {when: [_pooled(same) for same in rows] for when, rows in bins.items()}
     for key in ("in_view", "out_of_view"):

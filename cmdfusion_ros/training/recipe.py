@@ -119,7 +119,8 @@ class Recipe:
         for what, data in (("train", self.train), *further, ("validation", self.validation)):
             if data.sequences and data.dataset not in datasets:
                 raise SettingsError(f"{what}.dataset: class map {self.class_map} reads {', '.join(datasets)}, not {data.dataset!r}")
-
+        if self.validation.repeat != 1:
+            raise SettingsError("validation.repeat: every scan is scored once; leave it out")
         if self.start_from and self.image_weights:
             raise SettingsError("image_weights: start_from gives every weight, those of the image encoder too; leave one of them out")
         if self.model.network == "image" and self.validation.sequences:

@@ -10,12 +10,14 @@ def feature_error(student, teacher, floor=0.0, unit="absolute"):
     Args:
         floor: rows whose mean square is not above it are left out (M2SKD's floor is 1; 0 leaves out none).
         unit: "absolute", or "variance": as a part of the teacher's variance over its rows. 0 = the same features; 1 = no better than the teacher's mean row.
-            A teacher that learns may grow, and the absolute error with it, while the student follows.
+            A teacher that learns may grow, and the absolute error with it, while the student follows. The variance counts as a hundredth of the teacher's mean
+            square at least: few rows, or rows alike, would weigh without end.
     """
     teacher = teacher.detach()
     errors = (student - teacher).square().mean(1)
     if unit == "variance":
-        errors = errors / (teacher - teacher.mean(0)).square().mean().clamp(min=1e-12)
+        smallest = 0.01 * teacher.square().mean() + 1e-12
+        errors = errors / torch.maximum((teacher - teacher.mean(0)).square().mean(), smallest)
     return _mean_above(errors, floor)
 
 

@@ -88,7 +88,9 @@ class Trainer:
         self.grid = grid_of(recipe.model)
         self.objective = Objective(recipe, data_folder, self.class_map, self.grid, self.device)
         for card in self.objective.teachers:
-            _refuse_teacher_that_saw(self.validation_scans, card)
+            _refuse_that_saw(self.validation_scans, card, "distill: the teacher")
+        if self.started_from is not None:
+            _refuse_that_saw(self.validation_scans, self.started_from, "recipe: the network to start from,")
         self.samples = Samples(self.scans, recipe, self.class_map, workers)
         if recipe.distill:
             self.objective.prepare(self.network, self.average, self._telling_sample())
@@ -106,7 +108,7 @@ class Trainer:
                 raise FileNotFoundError(f"{state_path}: no run to resume; leave --resume out to start one")
             self._load_state(state_path)
         else:
-            if state_path.exists() or (self.out / LOG).exists():
+            if state_path.exists() or (self.out / NETWORK).exists():
                 raise FileExistsError(f"{self.out}: holds a run; go on with --resume, or give another folder")
             self.counts = count_labels(self.scans, self.class_map.num_classes)
         self.processes.wait()
@@ -115,8 +117,8 @@ class Trainer:
             self.out.mkdir(parents=True, exist_ok=True)
             save_settings(self.recipe, self.out / RECIPE)
             self.log = RunLog(self.out / LOG, self.out if tensorboard else None)
-            if resume:
-                self.log.cut(self.step)
+            if (self.out / LOG).exists():
+                self.log.cut(self.step)  # without `resume` that of a run that was killed before it saved anything
 
     def _telling_sample(self):
         """The first scan to which every teacher's view adds something; ValueError where there is none: such a teacher would be the student."""
@@ -328,10 +330,10 @@ def _refuse_overlap(scans, validation_scans):
         raise ValueError(f"recipe: {len(shared)} scans are both trained on and validated on ({shared[0]}, ...); move first_scan or last_scan")
 
 
-def _refuse_teacher_that_saw(validation_scans, card):
+def _refuse_that_saw(validation_scans, card, what):
     shared = sorted(scans_seen(card) & set(validation_scans.names)) if validation_scans is not None else []
     if shared:
-        raise ValueError(f"distill: the teacher {card.get('name')} was trained on {len(shared)} of the validation scans ({shared[0]}, ...); take another")
+        raise ValueError(f"{what} {card.get('name')} was trained on {len(shared)} of the validation scans ({shared[0]}, ...); take another")
 
 
 def count_labels(scans, num_classes):

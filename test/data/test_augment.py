@@ -205,6 +205,8 @@ def test_a_scan_without_views_carries_no_second_copy_of_its_points():
 def test_wrong_settings_are_named():
     with pytest.raises(SettingsError, match="shift_z: expected lowest first"):
         settings_from_dict(AugmentSettings, {"shift_z": [1.0, 0.0]})
+    with pytest.raises(SettingsError, match="fill_chance: expected classes of flat ground"):
+        AugmentSettings(fill_chance=0.5)
     with pytest.raises(SettingsError, match="yaw: expected at most 180"):
         AugmentSettings(yaw=200.0)
 

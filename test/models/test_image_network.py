@@ -1,5 +1,7 @@
 """A network of images alone: it answers what cameras see and nothing else, learns from labels of points, and teaches without learning."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,20 @@ def test_it_answers_the_points_that_a_camera_sees_and_no_other(network):
     assert not output.logits[~output.answered].any() and output.logits[output.answered].any(1).all()
     assert torch.equal(output.pixels.point_rows, output.answered.nonzero()[:, 0])
     assert [level.shape for level in output.pixels.levels] == [(int(output.answered.sum()), 8)] * 4
+
+
+def test_nothing_is_learnt_of_the_pixels_of_a_spoilt_image(network):
+    """It is seen all the same: the mask has it, and the other image's answers stay."""
+    front, back = make_view("front", 0), make_view("back", 180)
+    whole, spoilt = (batch_of(make_frame(front, each)) for each in (back, dataclasses.replace(back, is_spoilt=True)))
+    with torch.no_grad():
+        before, after = network(whole), network(spoilt)
+    of_front = before.camera_mask == 1
+    assert torch.equal(after.camera_mask, before.camera_mask) and torch.equal(after.answered, of_front) and 0 < of_front.sum() < before.answered.sum()
+    assert torch.equal(after.logits[of_front], before.logits[of_front])
+    assert torch.equal(after.pixels.point_rows, of_front.nonzero()[:, 0]) and len(after.pixels.levels[0]) == of_front.sum()
+    teacher = BackboneTeacher(ResNet(18), (64, 32))
+    assert torch.equal(teacher(spoilt).point_rows, after.pixels.point_rows)
 
 
 def test_without_images_nothing_is_answered(network):

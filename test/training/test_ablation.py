@@ -94,9 +94,34 @@ def test_a_run_that_was_killed_between_training_and_scoring_is_only_scored(confi
     ablation, out = Ablation(config()), tmp_path / "out"
     Trainer(ablation.recipe("lidar", 0, out), street_data, folder_of(out, "lidar", 0)).run(progress=False)
     weights = load_checkpoint(folder_of(out, "lidar", 0) / NETWORK).weights
-    assert set(do_run(ablation, "lidar", 0, street_data, out)) == {"own"}
+    assert set(do_run(ablation, "lidar", 0, street_data, out)) == {"own", "test"}
     after = load_checkpoint(folder_of(out, "lidar", 0) / NETWORK).weights
     assert all(torch.equal(weights[name], after[name]) for name in weights)
+
+
+def test_what_was_made_with_another_file_is_refused_and_kept(config, street_data, tmp_path):
+    out = tmp_path / "out"
+    made = do_run(Ablation(config()), "lidar", 0, street_data, out)
+    scores_path = folder_of(out, "lidar", 0) / "scores.json"
+    before = scores_path.read_bytes()
+    with pytest.raises(ValueError, match="lidar_0: was trained with another recipe than lidar has now"):
+        do_run(Ablation(config(recipe={**VALUES["recipe"], "steps": 3})), "lidar", 0, street_data, out)
+    with pytest.raises(ValueError, match="scores.json: holds scores of other scans"):
+        do_run(Ablation(config(test={**VALUES["test"], "first_scan": 4})), "lidar", 0, street_data, out)
+    assert scores_path.read_bytes() == before
+    assert do_run(Ablation(config()), "lidar", 0, street_data, out) == made
+    out.rename(tmp_path / "moved")
+    assert do_run(Ablation(config()), "lidar", 0, street_data, tmp_path / "moved") == made
+
+
+def test_a_network_that_sees_sweeps_is_scored_on_sweeps(config, street_data, tmp_path):
+    """Its scores are those that the trainer's own validation has on the same scans."""
+    view = {"kind": "multi_sweep", "previous": 2}
+    test = {key: value for key, value in VALUES["test"].items() if key != "images"}
+    ablation = Ablation(config(runs={**VALUES["runs"], "lidar": {"view": view, "validation": test, "steps": 4}}))
+    scores = do_run(ablation, "lidar", 0, street_data, tmp_path / "out")
+    card = load_checkpoint(folder_of(tmp_path / "out", "lidar", 0) / NETWORK).card
+    assert scores["own"]["miou"] == pytest.approx(card["validation"]["miou"], abs=1e-6)
 
 
 def test_a_swapped_checkpoint_gives_the_answer_of_the_knowledge_branch(street_data, tmp_path):
@@ -153,6 +178,11 @@ def test_claims_are_judged_seed_by_seed(config, tmp_path, gains, verdict):
         ({"claims": [{"title": "x", "better": "z", "than": "a"}]}, r"claim 'x': expected rows of a, d, e, h"),
         ({"runs": {**VALUES["runs"], "lidar": {"stepps": 3}}}, r"run lidar: stepps: unknown setting; did you mean 'steps'"),
         ({"rowes": []}, r"rowes: unknown; did you mean 'rows'"),
+        ({"rows": [{"row": "e", "title": "t", "run": "both", "answer": "knowlege"}], "claims": []}, "row e: answer: expected own or knowledge, got 'knowlege'"),
+        ({"runs": {**VALUES["runs"], "flagship": {"start_from": "@imag"}}}, "run flagship: @imag: no such run; did you mean 'image'"),
+        ({"seeds": 0}, "seeds: expected a number of seeds, 1 or more, got 0"),
+        ({"runs": {**VALUES["runs"], "image": {"seeds": 0}}}, "runs: image: seeds: expected a number of seeds"),
+        ({"test": {**VALUES["test"], "repeat": 2}}, "test.repeat: every scan is scored once"),
     ],
 )
 def test_a_wrong_file_is_named(config, changes, message):

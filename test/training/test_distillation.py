@@ -53,6 +53,7 @@ CASES = {  # what is distilled -> (network, settings)
     "images of another network, logits": ("cmdfusion", {"teacher": "checkpoint", "path": "image.safetensors", "logits": 1.0}),
     "a published network": ("cmdfusion", {"teacher": "published_images", "path": "resnet.pth", "features": 1.0}),
     "own images": ("flagship", {"teacher": "own_images", "features": 1.0}),
+    "own images, in parts of their variance": ("flagship", {"teacher": "own_images", "features": 1.0, "feature_unit": "variance"}),
     "own images of imputers": ("u2mkd", {"teacher": "own_images", "features": 1.0}),
     "more sweeps, features": ("spv_unet", {"teacher": "checkpoint", "path": "spv_unet.safetensors", "match": "point", "view": SWEEPS, "features": 1.0}),
     "more sweeps, logits": ("spv_unet", {"teacher": "checkpoint", "path": "spv_unet.safetensors", "match": "point", "view": SWEEPS, "logits": 1.0}),
@@ -226,6 +227,9 @@ def test_a_teacher_of_other_classes_is_refused(teachers, tmp_path):
         ({"teacher": "average", "view": SWEEPS}, "match pixel with view multi_sweep"),
         ({"teacher": "average", "match": "voxel", "view": FUSED, "labels": 1.0}, "shared weights learn from points"),
         ({"teachr": "average"}, "did you mean 'teacher'"),
+        ({"feature_unit": "variance"}, "feature_unit with features 0 would do nothing"),
+        ({"features": 1.0, "temperature": 2.0}, "temperature with logits 0 would do nothing"),
+        ({"features": 1.0, "affinity_classes": ["car"]}, "affinity_classes with affinity 0 would do nothing"),
     ],
 )
 def test_contradictory_settings_are_named(values, message):
@@ -247,6 +251,8 @@ def test_recipes_that_cannot_be_are_named():
         recipe(start_from="a.safetensors", image_weights="b.safetensors")
     with pytest.raises(SettingsError, match="a network of images alone"):
         recipe(network="image", validation={"root": "kitti", "sequences": ["01"]})
+    with pytest.raises(SettingsError, match="validation.repeat: every scan is scored once"):
+        recipe(validation={"root": "kitti", "sequences": ["01"], "repeat": 2})
 
 
 def test_an_image_encoder_starts_from_published_weights(teachers, tmp_path):

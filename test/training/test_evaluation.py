@@ -140,7 +140,15 @@ def test_spread_is_mean_and_deviation_and_one_result_is_itself():
     assert both["iou"]["car"] is None and both["spread"]["standard_deviation"]["iou"]["car"] is None
     error_a, error_b = (result["ece"] for result in results)
     assert both["ece"] == pytest.approx((error_a + error_b) / 2, abs=1e-6) and both["by_distance"]["0-10"]["ece_uncalibrated"] is not None
+    assert list(both["by_live_cameras"]) == ["0", "1"]  # what both have
     bins = both["reliability"]["calibrated"]
     assert sum(each["points"] for each in bins) == 800
     [used] = [each for each in bins if each["points"]]
     assert used["confidence"] == 0.5 and used["accuracy"] == pytest.approx(np.mean([result["accuracy"] for result in results]), abs=1e-6)
+
+
+def test_a_scan_that_one_of_several_checkpoints_was_trained_on_counts_as_trained_on():
+    result = evaluate(Sees(), [make_frame(FOUR[:1])])
+    seen = [{**result, "trained_on": [], "calibrated_on": ["a"]}, {**result, "trained_on": ["b"], "calibrated_on": ["c"]}]
+    both = spread(seen)
+    assert both["trained_on"] == ["b"] and both["calibrated_on"] == ["a", "c"]

@@ -61,6 +61,17 @@ def test_what_is_unexplained_is_a_part_of_the_variance_whatever_the_size_of_feat
     assert unexplained(torch.tensor([[1.0], [1.0]]), torch.tensor([[0.0], [4.0]])) == pytest.approx((1 + 9) / (4 + 4))
 
 
+def test_one_pair_or_pairs_alike_do_not_weigh_without_end():
+    """Their variance is 0: a hundredth of the mean square takes its place."""
+    for rows in (1, 5):
+        student, teacher = torch.full((rows, 4), 3.0, requires_grad=True), torch.full((rows, 4), 2.0)
+        error = feature_error(student, teacher, unit="variance")
+        assert error.item() == pytest.approx(1.0 / 0.04)
+        error.backward()
+        assert torch.isfinite(student.grad).all()
+    assert feature_error(torch.zeros(3, 4), torch.zeros(3, 4), unit="variance").item() == 0.0
+
+
 def test_divergences_by_hand():
     p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.8, 0.2]])
     kl = 0.8 * np.log(1.6) + 0.2 * np.log(0.4)

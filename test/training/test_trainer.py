@@ -182,6 +182,23 @@ def test_a_folder_with_a_run_is_not_overwritten_and_another_recipe_does_not_resu
         Trainer(recipe(learning_rate=0.02), data, finished, resume=True)
 
 
+def test_a_run_that_was_killed_before_it_saved_anything_starts_anew(data, tmp_path):
+    out = tmp_path / "run"
+    killed = Trainer(recipe(), data, out)
+    killed.log.write({"step": 1, "loss": 99.0})
+    assert not (out / STATE).exists()
+    Trainer(recipe(steps=2), data, out).run(progress=False)
+    assert [row["step"] for row in steps_of(out) if "loss" in row] == [1, 2] and steps_of(out)[0]["loss"] != 99.0
+
+
+def test_a_start_that_saw_the_validation_scans_is_refused(data, finished, tmp_path):
+    (data / "saw").mkdir()
+    shutil.copy(finished / NETWORK, data / "saw" / NETWORK)
+    one, other = ({"root": "made", "dataset": "pandaset", "sequences": ["01"], **which} for which in ({"first_scan": 4}, {"last_scan": 3}))
+    with pytest.raises(ValueError, match="the network to start from, network was trained on 4 of the validation scans"):
+        Trainer(recipe(start_from=f"saw/{NETWORK}", train=one, validation=other), data, tmp_path / "run")
+
+
 def test_nothing_to_resume_is_said(data, tmp_path):
     with pytest.raises(FileNotFoundError, match="no run to resume"):
         Trainer(recipe(), data, tmp_path, resume=True)
