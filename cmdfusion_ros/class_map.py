@@ -81,15 +81,24 @@ class ClassMap:
         return self.names.index(name)
 
     def labels_from_raw(self, raw, dataset, where=""):
-        """(N,) raw ids of `dataset` -> (N,) uint8 labels. Raises ValueError for a raw id that the map does not list: nothing is labelled by default."""
+        """(N,) raw ids of `dataset`, of any integer dtype -> (N,) uint8 labels.
+
+        Raises:
+            ValueError: ids that are no integers of 0 to 65535, or that the map does not list: nothing is labelled by default. `where` names their source.
+        """
         if dataset not in self.folds:
             raise ValueError(f"class map {self.name}: cannot read labels of {dataset!r}; expected one of {', '.join(self.folds)}")
+        raw = np.asarray(raw)
+        if raw.dtype.kind not in "iu":
+            raise ValueError(f"{where or dataset}: expected raw ids of an integer dtype, got {raw.dtype}; are these labels?")
+        if raw.size and (raw.min() < 0 or raw.max() >= _MAX_RAW):
+            raise ValueError(f"{where or dataset}: expected raw ids of 0 to {_MAX_RAW - 1}, got {raw.min()} to {raw.max()}; do they hold instance ids too?")
         table = np.full(_MAX_RAW, -1, np.int16)
         for raw_id, name in self.folds[dataset].items():
             table[raw_id] = IGNORE_LABEL if name is None else self.label(name)
-        labels = table[np.asarray(raw, np.uint16)]
+        labels = table[raw]
         if (labels < 0).any():
-            unknown = np.unique(np.asarray(raw)[labels < 0])[:8].tolist()
+            unknown = np.unique(raw[labels < 0])[:8].tolist()
             raise ValueError(f"{where or dataset}: raw ids {unknown} are not in class map {self.name} for {dataset}; is the class map right?")
         return labels.astype(np.uint8)
 

@@ -72,6 +72,27 @@ def test_labels_from_raw_by_hand():
     assert small_map().labels_from_raw(np.zeros(0, np.uint16), "set").dtype == np.uint8
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint32, ">u2", np.int8])
+def test_raw_ids_may_be_of_any_integer_dtype(dtype):
+    assert small_map().labels_from_raw(np.array([60, 10, 0, 40], dtype), "set").tolist() == [1, 0, IGNORE_LABEL, 1]
+
+
+@pytest.mark.parametrize(
+    "raw, message",
+    [
+        (np.array([40, 65536 + 40]), "scan 3: expected raw ids of 0 to 65535, got 40 to 65576"),
+        (np.array([40, 40 - 65536]), "scan 3: expected raw ids of 0 to 65535, got -65496 to 40"),
+        (np.array([40, 10 | 7 << 16], np.uint32), "got 40 to 458762; do they hold instance ids too"),
+        (np.array([40.9, 10.0]), "scan 3: expected raw ids of an integer dtype, got float64; are these labels"),
+        (np.array([np.nan]), "expected raw ids of an integer dtype, got float64"),
+        (np.array([True, False]), "expected raw ids of an integer dtype, got bool"),
+    ],
+)
+def test_what_is_no_raw_id_becomes_no_class(raw, message):
+    with pytest.raises(ValueError, match=message):
+        small_map().labels_from_raw(raw, "set", where="scan 3")
+
+
 def test_raw_ids_and_colours_by_hand():
     labels = np.array([1, 0, IGNORE_LABEL], np.uint8)
     assert small_map().raw_from_labels(labels).tolist() == [40, 10, 0]

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-_CENTRAL = (0.2, 0.8)  # where the principal point of a camera lies, as a fraction of each side; an image resized to half has it at 1
+# Where the principal point of a camera lies, as a fraction of each side: 0.43 to 0.56 for all cameras of KITTI, PandaSet and nuScenes at hand. An image resized
+# to half has it at 1, one of double size at 0.25; what is resized by less than a fifth is not found so.
+_CENTRAL = (0.4, 0.6)
 
 
 def read_image(path, intrinsic, advice):
@@ -25,6 +27,6 @@ def read_image(path, intrinsic, advice):
     height, width = image.shape[:2]
     centre = intrinsic[0, 2] / width, intrinsic[1, 2] / height
     if not all(_CENTRAL[0] < part < _CENTRAL[1] for part in centre):
-        u, v = intrinsic[0, 2], intrinsic[1, 2]
-        raise ValueError(f"{path}: {width} x {height} pixels do not fit the calibration, whose principal point is ({u:g}, {v:g}); was the image resized?")
+        point = f"({intrinsic[0, 2]:g}, {intrinsic[1, 2]:g})"
+        raise ValueError(f"{path}: {width} x {height} pixels do not fit the calibration, whose principal point is {point}; was the image resized or cropped?")
     return np.ascontiguousarray(image[:, :, ::-1])

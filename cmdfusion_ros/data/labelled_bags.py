@@ -1,6 +1,7 @@
 """Own recordings: bags with labels beside them (`frame_bag.labels_path`) -> Frames.
 
-Each labelled cloud is a scan; a camera's view is its image nearest in time, at most half of the camera's period away.
+Each labelled cloud is a scan; a camera's view is its image nearest in time, at most half a period away: that of the camera or of
+the clouds, whichever is longer.
 """
 
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class LabelledBags(NumberedScans):
         name, stamp, _ = self._items[index]
         recording = self._recordings[name]
         with Bag(recording.layout.path) as bag:
-            columns = cloud_columns(_message(bag, recording.layout.cloud_topic, recording.clouds[stamp]))
+            columns = cloud_columns(_message(bag, recording.layout.cloud_topic, recording.clouds[stamp], stamp))
             views = tuple(view for camera in recording.layout.usable_cameras if (view := _view(bag, recording, camera, stamp))) if images else ()
         where = f"bag {recording.layout.path}, cloud {stamp}"
         raw = recording.labels.raw[stamp]
@@ -78,7 +79,7 @@ class LabelledBags(NumberedScans):
         usable = np.isfinite(points).all(1) & (points != 0).any(1)
         labels = self.class_map.labels_from_raw(raw, self.dataset, where=where)[usable] if self._read_labels else None
         intensity = _intensity(columns, where)[usable]
-        return Frame(points[usable], intensity, stamp, recording.layout.cloud_frame, views, labels, name=self.names[index])
+        return Frame(points[usable], intensity, stamp, recording.layout.cloud_frame, views, labels, name=self.name(index))
 
 
 def _open(path, dataset, images):
@@ -101,8 +102,9 @@ def _open(path, dataset, images):
     return _Recording(layout, labels, {stamp: clouds[stamp] for stamp in labels.raw}, pictures)
 
 
-def _message(bag, topic, time):
-    (message,) = list(bag.messages([topic], start=time, stop=time + 1))[:1]
+def _message(bag, topic, time, stamp):
+    """The message with that header stamp, recorded at `time`: a recorder may write several of a topic at one time."""
+    message, *_ = (message for message in bag.messages([topic], start=time, stop=time + 1) if raw_stamp_ns(message.data) == stamp)
     return bag.deserialize(message)
 
 
@@ -118,12 +120,12 @@ def _intensity(columns, where):
 
 
 def _view(bag, recording, camera, stamp):
-    """CameraView of the image nearest to `stamp`; None where that is more than half a period away."""
+    """CameraView of the image nearest to `stamp`; None where that is more than half of the longer period, camera's or clouds', away."""
     table = recording.images[camera.image_topic]
     nearest = min(table, key=lambda other: abs(other - stamp), default=None)
     if nearest is None or abs(nearest - stamp) > max(camera.timing.period, recording.layout.cloud_period_ns) / 2:
         return None
-    message = _message(bag, camera.image_topic, table[nearest])
+    message = _message(bag, camera.image_topic, table[nearest], nearest)
     image = _decode(message, camera, recording.layout.path)
     info = camera.info
     if (image.shape[1], image.shape[0]) != (info.width, info.height):

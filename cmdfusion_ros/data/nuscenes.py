@@ -27,7 +27,7 @@ class NuScenes(ScanSet):
 
     Args:
         root: the folder.
-        sequences: names of scenes, or of splits: train, val, mini_train, mini_val, test.
+        sequences: names of scenes, or of splits of its folder of tables: train, val; mini_train, mini_val; test.
         class_map: ClassMap that folds the raw ids of `dataset`.
         dataset: whose raw ids the labels are.
         scans: places of key frames in their scene to take, anything with `in`; None = all.
@@ -141,7 +141,7 @@ def _scenes(tables, sequences):
         if sequence not in SPLITS and sequence not in tables.scenes:
             known = sorted(tables.scenes)
             raise FileNotFoundError(f"{tables.folder}: no scene {sequence!r}; found {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}")
-        wanted += scenes_of_split(sequence, sorted(tables.scenes)) if sequence in SPLITS else (sequence,)
+        wanted += scenes_of_split(sequence, tables.folder, sorted(tables.scenes)) if sequence in SPLITS else (sequence,)
     return wanted
 
 

@@ -6,11 +6,19 @@ _VALIDATION = (  # of v1.0-trainval, first and last number of each run of number
 )  # fmt: skip
 _MINI_VALIDATION = (103, 916)  # of v1.0-mini
 
-SPLITS = ("train", "val", "mini_train", "mini_val", "test")
+# split: its folder of tables
+SPLITS = {"train": "v1.0-trainval", "val": "v1.0-trainval", "mini_train": "v1.0-mini", "mini_val": "v1.0-mini", "test": "v1.0-test"}
 
 
-def scenes_of_split(split, scenes):
-    """The names among `scenes` ("scene-0061") that belong to a split; "test" is all of them, for v1.0-test holds no others."""
+def scenes_of_split(split, folder, scenes):
+    """The names among the `scenes` ("scene-0061") of a folder of tables (a Path) that belong to a split; "test" is all of them, for v1.0-test holds no others.
+
+    Raises:
+        ValueError: the split is one of other tables.
+    """
+    if folder.name != SPLITS[split]:
+        others = " or ".join(name for name, home in SPLITS.items() if home == folder.name)
+        raise ValueError(f"{folder}: split {split} is one of {SPLITS[split]}; take {f'{others}, or ' if others else ''}names of scenes")
     if split == "test":
         return tuple(scenes)
     for_validation = {number for low, high in _VALIDATION for number in range(low, high + 1)} if split in ("train", "val") else set(_MINI_VALIDATION)

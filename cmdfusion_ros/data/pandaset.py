@@ -61,21 +61,21 @@ class PandaSet(NumberedScans):
         path = folder / "lidar" / f"{number:02d}.pkl.gz"
         table = _columns(path, ("x", "y", "z", "i", "d"))
         mine = table["d"] == PANDAR64
-        points = np.column_stack([table[axis] for axis in "xyz"]).astype(np.float64)[mine]
-        if not np.isfinite(points).all():
-            raise ValueError(f"{path}: {int((~np.isfinite(points)).any(axis=1).sum())} points hold NaN or infinity; fetch the file again")
+        cloud = np.column_stack([table[name] for name in "xyzi"]).astype(np.float64)[mine]
+        if not np.isfinite(cloud).all():
+            raise ValueError(f"{path}: {int((~np.isfinite(cloud)).any(axis=1).sum())} points hold NaN or infinity in x, y, z or i; fetch the file again")
         world_from_lidar = self._pose(folder / "lidar", number) @ SENSOR_FROM_LIDAR
         labels = self._labels_of(folder, number, len(mine))[mine] if self._read_labels else None
         stamp = self._stamp(folder / "lidar", number)
         cameras = sorted(path for path in (folder / "camera").glob("*") if path.is_dir()) if images else ()
         return Frame(
-            points=apply(invert(world_from_lidar), points).astype(np.float32),
-            intensity=np.clip(table["i"][mine].astype(np.float32) / np.float32(255), 0, 1),
+            points=apply(invert(world_from_lidar), cloud[:, :3]).astype(np.float32),
+            intensity=np.clip(cloud[:, 3].astype(np.float32) / np.float32(255), 0, 1),
             stamp=stamp,
             views=tuple(self._view(camera, number, world_from_lidar) for camera in cameras),
             labels=labels,
             world_from_lidar=world_from_lidar if self._read_poses else None,
-            name=self.names[index],
+            name=self.name(index),
         )
 
     def _labels_of(self, folder, number, num_points):

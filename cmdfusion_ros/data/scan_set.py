@@ -10,10 +10,14 @@ class ScanSet:
     def __iter__(self):
         return (self[index] for index in range(len(self)))
 
+    def name(self, index):
+        """The name of a scan, "<called>/<sequence>/<scan>": the same wherever the folder lies, so that a checkpoint can say what it was trained on."""
+        return f"{self._called}/{self._name(*self._items[index])}"
+
     @property
     def names(self):
-        """Names of the scans, "<called>/<sequence>/<scan>": the same wherever the folder lies, so that a checkpoint can say what it was trained on."""
-        return tuple(f"{self._called}/{self._name(*item)}" for item in self._items)
+        """The names of all scans, in order."""
+        return tuple(self.name(index) for index in range(len(self)))
 
 
 class NumberedScans(ScanSet):

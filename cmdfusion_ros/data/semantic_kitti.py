@@ -1,7 +1,7 @@
 """Folders in the SemanticKITTI layout -> Frames.
 
 One folder a sequence: `velodyne/000000.bin` (float32 x, y, z, intensity), `labels/000000.label` (uint32: low 16 bits raw class, high 16
-instance id), `image_2/000000.png` or `.jpg`, `calib.txt` (P2 and Tr), `poses.txt` and `times.txt` (row = scan number). Other sets kept in
+the thing's number in that class), `image_2/000000.png` or `.jpg`, `calib.txt` (P2 and Tr), `poses.txt` and `times.txt` (row = scan number). Other sets kept in
 this layout are read by naming the dataset whose raw ids their labels hold.
 
 A sequence with more cameras, as made-up streets have, lists all of them in `cameras.json`, which official tools pass over: a list of `name`, `folder` (of its
@@ -20,6 +20,8 @@ from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid
 
 HAVE_INSTANCE_IDS = {"semantic_kitti"}  # datasets whose high label bits mean something
+THINGS = (10, 11, 13, 15, 16, 18, 20, 30, 31, 32, *range(252, 260))  # raw classes whose things are counted, each from 1
+MAX_NUMBER = 65535 // len(THINGS) - 1  # of a thing in its raw class, so that `thing_ids` fit 16 bits
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 FIRST_CAMERA = "image_2"
 CAMERAS = "cameras.json"
@@ -85,7 +87,7 @@ class SemanticKitti(NumberedScans):
             labels=labels,
             instance_ids=instance_ids,
             world_from_lidar=world_from_lidar,
-            name=self.names[index],
+            name=self.name(index),
         )
 
     def _labels_of(self, path, num_points):
@@ -96,8 +98,7 @@ class SemanticKitti(NumberedScans):
         if len(words) != num_points or label_path.stat().st_size != 4 * num_points:
             raise ValueError(f"{label_path}: expected {num_points} labels (one a point), got {label_path.stat().st_size / 4:g}; is the file cut short?")
         labels = self.class_map.labels_from_raw(words & 0xFFFF, self.dataset, where=str(label_path))
-        instance_ids = (words >> 16).astype(np.uint16) if self.dataset in HAVE_INSTANCE_IDS else None
-        return labels, instance_ids
+        return labels, thing_ids(words, label_path) if self.dataset in HAVE_INSTANCE_IDS else None
 
     def _table_of(self, sequence):
         if sequence not in self._tables:
@@ -131,6 +132,24 @@ def read_points(path):
     if len(cloud) and (cloud[:, 3].min() < 0 or cloud[:, 3].max() > 1):
         raise ValueError(f"{path}: expected intensity in [0, 1], got {cloud[:, 3].min():g} to {cloud[:, 3].max():g}; divide by the sensor's full scale")
     return cloud
+
+
+def thing_ids(words, where):
+    """(N,) words of a label file -> (N,) uint16 instance ids, which no two things of a sequence share; 0 for points of no thing.
+
+    The files count the things of each raw class from 1, moving and standing ones apart. A class map folds several raw classes into one, so the number alone
+    does not tell a parked car from one that drives: the id is number * 18 + place of the raw class in THINGS.
+
+    Raises:
+        ValueError: a number over MAX_NUMBER; `where` names the file.
+    """
+    places = np.full(65536, -1, np.int32)
+    places[list(THINGS)] = np.arange(len(THINGS))
+    place, number = places[words & 0xFFFF], (words >> 16).astype(np.int32)
+    number[place < 0] = 0
+    if number.max(initial=0) > MAX_NUMBER:
+        raise ValueError(f"{where}: expected things numbered up to {MAX_NUMBER} within their class, got {number.max()}; number them anew from 1")
+    return np.where(number > 0, number * len(THINGS) + place, 0).astype(np.uint16)
 
 
 def read_calibration(folder):

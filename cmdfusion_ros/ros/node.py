@@ -111,7 +111,7 @@ class CmdfusionNode(LifecycleNode):
         settings = self.settings
         segmenter, model = open_segmenter(settings.model)
         taxonomy = open_taxonomy(segmenter.class_map, settings.output.taxonomy, settings.output.palette_file)
-        taxonomy.check(settings.filter.classes)
+        taxonomy.check(settings)
         self._transforms = open_transform_source(self, self.interfaces, self._make_time, self._on_static_transforms, self._warn)
         self._extrinsics = Extrinsics(self._transforms.buffer, settings)
         self.diagnostics.model = model
@@ -206,7 +206,7 @@ class CmdfusionNode(LifecycleNode):
 
     def _check_settings(self, settings):
         if self._labelling:
-            self._labelling.taxonomy.check(settings.filter.classes)
+            self._labelling.taxonomy.check(settings)
 
     def _on_settings(self, settings):
         self.diagnostics.settings = settings

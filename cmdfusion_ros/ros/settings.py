@@ -247,7 +247,7 @@ def _check_cameras(cameras):
     if len(set(cameras)) != len(cameras):
         raise SettingsError(f"cameras: a name is given twice: {list(cameras)}")
     for camera in cameras:
-        if not camera.isidentifier() or camera in sections:
+        if not (camera.isascii() and camera.isidentifier()) or camera in sections:
             raise SettingsError(f"cameras: expected a name of letters, digits and _ that is no group of parameters, got {camera!r}")
 
 

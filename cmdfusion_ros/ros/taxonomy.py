@@ -23,9 +23,12 @@ class Taxonomy:
         confidence = np.where(labels == IGNORE_LABEL, np.float32(0), prediction.confidence)
         return Prediction(labels, confidence, prediction.camera_mask)
 
-    def check(self, names):
-        """Raise SettingsError where one of `names` is no class that is published."""
-        for name in names:
+    def check(self, settings):
+        """Raise SettingsError where NodeSettings name a class that is not published, or a layout that cannot hold the raw ids."""
+        largest = max(info.raw for info in self.class_map.classes)
+        if settings.output.layout == "autoware" and largest > 255:
+            raise SettingsError(f"output.layout: autoware has raw ids up to 255 (class_id is UINT8), {self.class_map.name} up to {largest}; take full")
+        for name in settings.filter.classes:
             if name not in self.class_map.names:
                 raise SettingsError(f"filter.classes: no class {name!r} in {self.class_map.name}{nearest_name(name, self.class_map.names)}")
 

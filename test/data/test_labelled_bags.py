@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.data.frame_bag import labels_path
+from cmdfusion_ros.data.bags import Bag, BagWriter
+from cmdfusion_ros.data.frame_bag import labels_path, write_frame_bag
 from cmdfusion_ros.data.labelled_bags import LabelledBags
+from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.geometry.transforms import rigid
 
 DATA = Path(os.environ.get("CMDFUSION_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 STREET = load_class_map("street")
@@ -38,6 +41,30 @@ def test_scans_are_chosen_by_place_and_neighbours_are_those_held(small_bag):
     scans = reader(small_bag, scans=range(2, 5))
     assert len(scans) == 3 and [frame.stamp // 100_000_000 % 10 for frame in scans.neighbours(1, (-1, 1, 2))] == [2, 4]
     assert reader(small_bag, labels=False)[0].labels is None
+
+
+def test_of_what_was_recorded_at_one_time_each_cloud_keeps_its_labels_and_its_image(tmp_path):
+    """A recorder that falls behind writes several messages with one time; what tells them apart is their stamp."""
+    intrinsic, pose = np.array([[40.0, 0, 31.5], [0, 40, 23.5], [0, 0, 1]]), rigid(np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]]), np.zeros(3))
+    frames = []
+    for place in range(4):
+        stamp = 1_700_000_000_000_000_000 + place * 100_000_000
+        view = CameraView("front", np.full((48, 64, 3), place, np.uint8), intrinsic, pose, stamp=stamp)
+        labels = np.full(3, place, np.uint8)
+        frames.append(Frame(np.full((3, 3), 1.0 + place, np.float32), np.zeros(3, np.float32), stamp, "lidar", (view,), labels))
+    write_frame_bag(tmp_path / "on_time", frames, STREET)
+    late = frames[2].stamp + 50_000_000
+    with Bag(tmp_path / "on_time") as bag, BagWriter(tmp_path / "late") as writer:
+        for message in bag.messages():
+            time = late if frames[1].stamp < message.time < late else message.time
+            writer.write(message.topic, message.msgtype, time, message.data, message.topic == "/tf_static", bag.definition(message.topic))
+    shutil.copy(labels_path(tmp_path / "on_time"), labels_path(tmp_path / "late"))
+    scans = reader(tmp_path / "late", images=True)
+    with Bag(tmp_path / "late") as bag:
+        assert [message.time for message in bag.messages(["/lidar/points"])].count(late) == 2
+    for place, scan in enumerate(scans):
+        assert (scan.stamp, scan.labels[0], scan.points[0, 0]) == (frames[place].stamp, place, 1.0 + place)
+        assert [view.image[0, 0, 0] for view in scan.views] == [place]
 
 
 def copied(small_bag, tmp_path, **changes):

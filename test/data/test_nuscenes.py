@@ -74,13 +74,35 @@ def test_sweeps_between_key_frames_are_the_neighbours(root):
 def test_scenes_are_chosen_by_name_or_split_and_key_frames_by_place(root):
     assert {name.split("/")[1] for name in reader(root, ["mini_val"]).names} == {"scene-0103"}
     assert {name.split("/")[1] for name in reader(root, ["mini_train"]).names} == {"scene-0061"}
-    assert len(reader(root, ["test"])) == 6 and len(reader(root, scans=range(1, 9))) == 2
+    assert len(reader(root, scans=range(1, 9))) == 2
+
+
+def test_the_split_test_is_all_of_its_tables(tmp_path, nuscenes_layout):
+    nuscenes_layout.write_nuscenes(tmp_path, version="v1.0-test")
+    assert len(reader(tmp_path, ["test"])) == 6
+
+
+@pytest.mark.parametrize(
+    "version, split, message",
+    [
+        ("v1.0-trainval", "mini_train", "v1.0-trainval: split mini_train is one of v1.0-mini; take train or val, or names of scenes"),
+        ("v1.0-mini", "val", "v1.0-mini: split val is one of v1.0-trainval; take mini_train or mini_val, or names of scenes"),
+        ("v1.0-mini", "test", "v1.0-mini: split test is one of v1.0-test; take mini_train or mini_val, or"),
+        ("v1.0-ours", "train", "v1.0-ours: split train is one of v1.0-trainval; take names of scenes"),
+    ],
+)
+def test_a_split_of_other_tables_is_refused(tmp_path, nuscenes_layout, version, split, message):
+    nuscenes_layout.write_nuscenes(tmp_path, version=version)
+    assert len(reader(tmp_path)) == 3
+    with pytest.raises(ValueError, match=message):
+        reader(tmp_path, [split])
 
 
 def test_the_official_split_has_150_scenes_for_validation():
-    numbers = scenes_of_split("val", [f"scene-{number:04d}" for number in range(1, 1111)])
+    folder = Path("v1.0-trainval")
+    numbers = scenes_of_split("val", folder, [f"scene-{number:04d}" for number in range(1, 1111)])
     assert len(numbers) == 150 and numbers[0] == "scene-0003" and numbers[-1] == "scene-1073"
-    assert "scene-0061" in scenes_of_split("train", ["scene-0061", "scene-0103"])
+    assert "scene-0061" in scenes_of_split("train", folder, ["scene-0061", "scene-0103"])
 
 
 def test_labels_fold_onto_street(root):

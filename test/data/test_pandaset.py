@@ -142,6 +142,15 @@ def test_wrong_tables_are_named(root, write_table):
         reader(root)[0]
 
 
+def test_an_intensity_that_is_no_number_is_named(root, write_table):
+    path = root / "002/lidar/00.pkl.gz"
+    columns = {name: np.ones(200) for name in "xyzitd"}
+    columns["d"][:100], columns["i"][7] = 0, np.nan
+    write_table(path, columns)
+    with pytest.raises(ValueError, match="lidar/00.pkl.gz: 1 points hold NaN or infinity in x, y, z or i"):
+        reader(root)[0]
+
+
 def test_missing_sequences_are_named(root):
     with pytest.raises(FileNotFoundError, match="no sequence with a folder lidar; found 002"):
         PandaSet(root, ["003"], STREET)

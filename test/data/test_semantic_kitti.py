@@ -17,7 +17,7 @@ CLOUD = np.array([[10, 0, -1.7, 0.25], [0, 5, 0, 1.0], [-3, 0, 2, 0.0]], np.floa
 RAW = np.array([40 | (0 << 16), 252 | (7 << 16), 0], np.uint32)  # road, moving car number 7, unlabelled
 # camera axes of a LiDAR: x right = -y, y down = -z, z forward = x; the camera sits 0.3 m ahead of the LiDAR
 TR = "0 -1 0 0 0 0 -1 0 1 0 0 -0.3"
-P2 = "100 0 32 -50 0 100 16 0 0 0 1 0"  # 0.5 m right of the left camera: -50 = 100 * -0.5
+P2 = "100 0 32 -50 0 100 24 0 0 0 1 0"  # 0.5 m right of the left camera: -50 = 100 * -0.5
 
 
 def write_folder(root, num_scans=2, image="png"):
@@ -47,9 +47,50 @@ def test_a_scan_comes_back_with_all_that_was_written(tmp_path):
     np.testing.assert_array_equal(frame.points, CLOUD[:, :3])
     np.testing.assert_array_equal(frame.intensity, CLOUD[:, 3])
     assert frame.labels.tolist() == [class_map.label("road"), class_map.label("car"), IGNORE_LABEL]
-    assert frame.instance_ids.tolist() == [0, 7, 0]
+    assert frame.instance_ids.tolist() == [0, 7 * 18 + 10, 0]  # moving cars are the eleventh of 18 classes of things
     assert frame.stamp == 100_000_000
     assert frame.views == ()
+
+
+@pytest.mark.parametrize("name", ["semantic_kitti", "street"])
+def test_things_that_a_class_map_folds_together_stay_apart(tmp_path, name):
+    """The files count each raw class from 1: a parked car, a moving one, a bus, a truck and a road with the same number are no one thing."""
+    folder = write_folder(tmp_path)
+    raw = np.array([10, 252, 13, 257, 18, 258, 20, 11, 31, 253, 10, 40], np.uint32)
+    numbers = np.array([3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 0, 3], np.uint32)
+    for scan, order in enumerate((np.arange(12), np.arange(12)[::-1])):
+        np.ones((12, 4), np.float32).tofile(folder / "velodyne" / f"{scan:06d}.bin")
+        (raw | numbers << 16)[order].tofile(folder / "labels" / f"{scan:06d}.label")
+    first, second = SemanticKitti(tmp_path, ["00"], load_class_map(name))
+    assert len(set(first.instance_ids[:10].tolist())) == 10 and first.instance_ids[:10].all()
+    assert first.instance_ids[10:].tolist() == [0, 0]  # a car without a number; what is no thing
+    assert second.instance_ids[::-1].tolist() == first.instance_ids.tolist()
+
+
+def test_the_largest_numbers_of_things_fit_and_a_larger_one_is_named(tmp_path):
+    folder = write_folder(tmp_path)
+    path = folder / "labels" / "000000.label"
+    np.array([10 | 3639 << 16, 259 | 3639 << 16, 10 | 3638 << 16], np.uint32).tofile(path)
+    assert len(set(reader(tmp_path)[0].instance_ids.tolist())) == 3
+    np.array([10, 10 | 3640 << 16, 40], np.uint32).tofile(path)
+    with pytest.raises(ValueError, match="000000.label: expected things numbered up to 3639 within their class, got 3640; number them anew"):
+        reader(tmp_path)[0]
+
+
+def test_reading_a_scan_does_not_name_all_others(tmp_path, monkeypatch):
+    write_folder(tmp_path, num_scans=5)
+    scans, named = reader(tmp_path), []
+    monkeypatch.setattr(SemanticKitti, "_name", staticmethod(lambda sequence, path: named.append(path.stem) or path.stem))
+    assert scans[3].name == "semantic_kitti/000003" and named == ["000003"]
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.62, 0.7, 1.5, 2.0])
+def test_a_resized_image_is_refused(tmp_path, scale):
+    pytest.importorskip("cv2")
+    folder = write_folder(tmp_path)
+    _write_image(folder / "image_2/000000.png", round(64 * scale), round(48 * scale))
+    with pytest.raises(ValueError, match="do not fit the calibration, whose principal point is"):
+        reader(tmp_path, images=True)[0]
 
 
 def test_camera_poses_become_lidar_poses(tmp_path):
@@ -73,7 +114,7 @@ def test_the_image_comes_on_request_in_rgb_with_its_calibration(tmp_path, ending
     # the point (10, 0, -1.7): depth 9.7 and 1.7 below the axis; P2's last column puts it 0.5 m to the left
     pixels, visible = project_points(CLOUD[:1, :3], view.intrinsic, view.camera_from_lidar, view.image_size)
     assert visible.tolist() == [True]
-    np.testing.assert_allclose(pixels[0], (32 - 100 * 0.5 / 9.7, 16 + 100 * 1.7 / 9.7), rtol=1e-5)
+    np.testing.assert_allclose(pixels[0], (32 - 100 * 0.5 / 9.7, 24 + 100 * 1.7 / 9.7), rtol=1e-5)
 
 
 def test_scans_are_chosen_by_number_and_labels_and_poses_left_out_on_request(tmp_path):
@@ -133,7 +174,7 @@ BROKEN = [  # (what breaks, error, words of its message)
     (lambda f: (f / "times.txt").unlink(), FileNotFoundError, "times.txt"),
     (lambda f: (f / "calib.txt").write_text("P2: " + P2), ValueError, "calib.txt: no row Tr; found P2"),
     (lambda f: (f / "image_2").rmdir(), FileNotFoundError, "000000.png: no image; expected one for scan 000000"),
-    (lambda f: _write_image(f / "image_2/000000.png", 32, 24), ValueError, r"000000.png: 32 x 24 pixels do not fit the calibration.* \(32, 16\)"),
+    (lambda f: _write_image(f / "image_2/000000.png", 32, 24), ValueError, r"000000.png: 32 x 24 pixels do not fit the calibration.* \(32, 24\)"),
     (lambda f: (f / "image_2/000000.png").write_bytes(b"not a picture"), ValueError, "000000.png: not readable as an image"),
 ]
 

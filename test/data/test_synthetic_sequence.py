@@ -237,8 +237,10 @@ def test_a_written_sequence_is_read_back_equal(tmp_path):
     assert len(read) == 3
     for index in range(3):
         ours, theirs = made.frame(index, KITTI), read[index]
-        for name in ("points", "intensity", "labels", "instance_ids"):
+        for name in ("points", "intensity", "labels"):
             assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
+        ids = {(int(made_up), int(from_file)) for made_up, from_file in zip(ours.instance_ids, theirs.instance_ids, strict=True)}
+        assert len(ids) == len({made_up for made_up, _ in ids}) == len({from_file for _, from_file in ids}) > 1 and (0, 0) in ids  # other ids, the same things
         np.testing.assert_allclose(theirs.world_from_lidar, ours.world_from_lidar, atol=1e-9)
         assert theirs.stamp == ours.stamp
         (view,), (expected,) = theirs.views, ours.views

@@ -45,6 +45,7 @@ def test_the_synchroniser_is_told_the_cameras_in_order():
         ({"cameras": ["points"]}, "no group of parameters, got 'points'"),
         ({"cameras": ["qos_overrides"]}, "no group of parameters"),
         ({"cameras": ["front/left"]}, "letters, digits and _"),
+        ({"cameras": ["caméra"]}, "letters, digits and _"),
         ({"cameras": ["a", "a"]}, "given twice"),
         ({"cameras": [f"c{i}" for i in range(33)]}, "at most 32, got 33"),
         ({"sync.tolerance": 0.0}, "expected more than 0.0 s"),

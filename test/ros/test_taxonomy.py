@@ -1,11 +1,14 @@
 """Which classes are published, and in which colours."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
+from cmdfusion_ros.ros.settings import FilterSettings, NodeSettings, OutputSettings
 from cmdfusion_ros.ros.taxonomy import Taxonomy, open_taxonomy
 
 
@@ -72,3 +75,18 @@ def test_a_wrong_palette_is_refused(tmp_path, text, message):
 def test_a_missing_palette_is_refused():
     with pytest.raises(SettingsError, match="output.palette_file"):
         open_taxonomy(load_class_map("street"), "model", "no/such/file.yaml")
+
+
+def test_raw_ids_that_do_not_fit_the_layout_are_an_error_before_the_first_cloud():
+    street = load_class_map("street")
+    large = dataclasses.replace(street, classes=(dataclasses.replace(street.classes[0], raw=300), *street.classes[1:]))
+    taxonomy = Taxonomy(large, np.arange(256, dtype=np.uint8))
+    taxonomy.check(NodeSettings())
+    with pytest.raises(SettingsError, match="autoware has raw ids up to 255 .* street up to 300; take full"):
+        taxonomy.check(NodeSettings(output=OutputSettings(layout="autoware")))
+    Taxonomy(street, taxonomy.table).check(NodeSettings(output=OutputSettings(layout="autoware")))
+
+
+def test_a_class_to_filter_that_is_not_published_is_an_error():
+    with pytest.raises(SettingsError, match="filter.classes: no class 'caar' in street; did you mean 'car'"):
+        open_taxonomy(load_class_map("street")).check(NodeSettings(filter=FilterSettings(classes=("caar",))))
