@@ -12,11 +12,15 @@ from cmdfusion_ros import __version__
 from cmdfusion_ros.cli.processes import fastdds_variable, find_fastdds_profile
 
 _LIBRARIES = {"numpy": "numpy", "opencv": "cv2", "rosbags": "rosbags", "safetensors": "safetensors", "matplotlib": "matplotlib"}
-_ROS = {  # package: (needed by the node, what it costs where it is missing)
+_ROS = {  # package: (needed by the node, what it costs where it is missing); the messages are those of ros/interfaces.py, and a test holds this
     "rclpy": (True, "no node; `cmdfusion label` and `cmdfusion demo` work offline"),
     "sensor_msgs": (True, "no node"),
     "visualization_msgs": (True, "no node"),
     "diagnostic_msgs": (True, "no node"),
+    "geometry_msgs": (True, "no node"),
+    "builtin_interfaces": (True, "no node"),
+    "std_msgs": (True, "no node"),
+    "std_srvs": (False, "~/enable, ~/reset and ~/save_frame are off"),
     "tf2_msgs": (False, "no transforms from /tf: cameras' places come from calibration files"),
     "tf2_ros": (False, "our own transform buffer listens to /tf and /tf_static"),
     "message_filters": (False, "nothing: the synchroniser is our own; its adapter for message_filters stays unused"),

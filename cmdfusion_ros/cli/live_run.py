@@ -147,8 +147,9 @@ def _play(group, layout, options, rate, record):
             line.show(progress(record))
         if not group.running("node"):
             raise ProcessError(f"the node ended before the bag did; its last words:\n{group.log_tail('node')}")
-        if before != (before := (len(record.returned), record.count("received"), sum(record.dropped.values()), played)):
-            changed = time.monotonic()
+        now = len(record.returned), record.count("received"), sum(record.dropped.values()), played
+        if now != before:
+            before, changed = now, time.monotonic()
         if played and (record.settled or time.monotonic() - changed > _SETTLE_TIMEOUT):
             break
     line.finish(progress(record))

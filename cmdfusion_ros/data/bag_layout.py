@@ -117,7 +117,9 @@ class BagLayout:
 
 
 class _Survey:
-    """First message and (recording time, stamp) of every message of each topic, and all transforms, from one pass over the head of a bag."""
+    """First message and (recording time, stamp) of every message of each topic, and all transforms, from one pass over the head of a bag. What cannot be
+    read is left out, with a note.
+    """
 
     def __init__(self, bag, seconds):
         wanted = {topic for topic, info in bag.topics.items() if info.msgtype in (CLOUD, IMAGE, COMPRESSED, INFO, TRANSFORMS)}
@@ -126,23 +128,40 @@ class _Survey:
         self._times = {topic: [] for topic in wanted}
         self.transforms = {}  # {(parent, child): [parent_from_child, ...]} of dynamic topics
         self.static = {}  # {(parent, child): parent_from_child}
+        self._left_out = {}  # {what: [why, of each]}
         for message in bag.messages(wanted, stop=bag.start + round(seconds * 1e9)):
-            if message.msgtype == TRANSFORMS:
-                self._add_transforms(message)
-                continue
-            self._times[message.topic].append((message.time, raw_stamp_ns(message.data)))
-            if message.topic not in self.first:
-                self.first[message.topic] = bag.deserialize(message)
+            try:
+                self._take(message)
+            except ValueError as error:
+                self._left_out.setdefault(f"{message.topic}: messages that cannot be read", []).append(error)
+
+    def _take(self, message):
+        if message.msgtype == TRANSFORMS:
+            self._add_transforms(message)
+            return
+        times = message.time, raw_stamp_ns(message.data)
+        if message.topic not in self.first:
+            self.first[message.topic] = self.bag.deserialize(message)
+        self._times[message.topic].append(times)
 
     def _add_transforms(self, message):
         for item in self.bag.deserialize(message).transforms:
             q, t = item.transform.rotation, item.transform.translation
             edge = (item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/"))
-            transform = rigid(rotation_from_quaternion((q.x, q.y, q.z, q.w)), (t.x, t.y, t.z))
+            try:
+                transform = rigid(rotation_from_quaternion((q.x, q.y, q.z, q.w)), (t.x, t.y, t.z))
+            except ValueError as error:
+                self._left_out.setdefault(f"{message.topic}: transforms {edge[0]} -> {edge[1]} that are none", []).append(error)
+                continue
             if message.topic.endswith("tf_static") or self.bag.topics[message.topic].latched:
                 self.static[edge] = transform
             else:
                 self.transforms.setdefault(edge, []).append(transform)
+
+    @property
+    def notes(self):
+        """One for each kind of thing that was left out."""
+        return [f"{what}: {len(errors)} left out; the first: {errors[0]}" for what, errors in self._left_out.items()]
 
     def topics(self, *msgtypes):
         """Topics of these types that have a message, sorted."""
@@ -179,7 +198,7 @@ def inspect_bag(path, cloud_topic=None, duration=0.0, seconds=60.0):
         frame = cloud.header.frame_id.lstrip("/")
         edges, moving_notes = _static_edges(survey)
         cameras = tuple(_read_camera(survey, name, topic, cloud_topic, frame, edges) for name, topic in _camera_topics(survey, notes).items())
-        notes += moving_notes if cameras else []
+        notes += survey.notes + (moving_notes if cameras else [])
         if not cameras:
             notes.append("no Image or CompressedImage topic: every cloud will be labelled from the LiDAR alone")
         stamps = survey.stamps(cloud_topic)

@@ -60,13 +60,12 @@ def impute_voxels(guessed, pixel_features, point_rows, scale, trust=None):
         (V, C).
     """
     voxels = scale.point_to_voxel.index_select(0, point_rows)
-    if trust is None:
-        difference = (pixel_features - guessed.index_select(0, voxels)) / scale.num_points.index_select(0, voxels)[:, None]
-        return guessed.index_add(0, voxels, difference.to(guessed.dtype))
     counts = torch.bincount(voxels, minlength=len(guessed))
     rows = counts.nonzero()[:, 0]
     counts = counts[rows, None].to(guessed.dtype)
     seen = scatter_sum(pixel_features.to(guessed.dtype), voxels, len(guessed))[rows] / counts
     own = guessed.index_select(0, rows)
-    step = trust(own, seen) * (seen - own) * (counts / scale.num_points[rows, None])
+    step = (seen - own) * (counts / scale.num_points[rows, None])
+    if trust is not None:
+        step = trust(own, seen) * step
     return guessed.index_add(0, rows, step.to(guessed.dtype))

@@ -69,10 +69,11 @@ def _matrix(name, values, shape):
 
 def _distortion(model, coefficients):
     coefficients = tuple(float(value) for value in coefficients)
-    if not model and not any(coefficients):
+    if model in ("", "none") and not any(coefficients):
         return None
-    if model == "rational_polynomial" and len(coefficients) > 8 and not any(coefficients[8:]):
-        coefficients = coefficients[:8]  # OpenCV writes 12 or 14: thin prism and tilt, here unused
+    count = Distortion.MODELS.get(model, len(coefficients))
+    if not any(coefficients[count:]):
+        coefficients = coefficients[:count]  # OpenCV writes 12 or 14 (thin prism and tilt, unused), some drivers 5 or 8 for every model
     try:
         distortion = Distortion(model, coefficients)
     except ValueError as error:

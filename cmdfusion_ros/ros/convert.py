@@ -48,7 +48,7 @@ class Cloud:
         height, width: organisation of the message; row r of the arrays is line r // width, column r % width.
         stamp: int, ns. frame_id: str. is_dense: bool, as the message says.
         raw: (N, point_step) uint8, the message's own bytes; a view unless its rows are padded.
-        fields: tuple of Field, as in the message. is_bigendian: byte order of `raw`.
+        fields: tuple of Field, as in the message (a count of 0 as 1). is_bigendian: byte order of `raw`.
     """
 
     points: np.ndarray
@@ -91,11 +91,13 @@ def read_cloud(message, intensity_field="auto", intensity_scale=0.0, least_scale
         intensity_scale: the value that stands for full intensity; 0 to guess.
         least_scale: lower bound of a guess.
 
+    What PCL and RViz take is taken too: a field's count of 0, which means 1; no point_step in an empty cloud; no row_step in a single row.
+
     Raises:
         MessageError: truncated or surplus data, wrong steps, missing or doubled fields, wrong types, offsets beyond the step.
     """
-    fields = tuple(Field(str(f.name), int(f.offset), int(f.datatype), int(f.count)) for f in message.fields)
-    grid = _check_grid(message)
+    fields = tuple(Field(str(f.name), int(f.offset), int(f.datatype), int(f.count) or 1) for f in message.fields)
+    grid = _check_grid(message, fields)
     _check_fields(fields, grid.point_step)
     order = ">" if message.is_bigendian else "<"
     chosen = _intensity_field(fields, intensity_field)
@@ -109,8 +111,9 @@ def read_cloud(message, intensity_field="auto", intensity_scale=0.0, least_scale
         scale = intensity_scale or guess_intensity_scale(values, usable, least_scale)
         intensity = _normalised(values, scale)
     return Cloud(
-        points, usable, intensity, chosen.name if chosen else "", float(scale), grid.height, grid.width, stamp_ns(message.header.stamp),
-        str(message.header.frame_id), bool(message.is_dense), grid.values(0, "u1", grid.point_step), fields, bool(message.is_bigendian),
+        points=points, usable=usable, intensity=intensity, intensity_field=chosen.name if chosen else "", intensity_scale=float(scale),
+        height=grid.height, width=grid.width, stamp=stamp_ns(message.header.stamp), frame_id=str(message.header.frame_id), is_dense=bool(message.is_dense),
+        raw=grid.values(0, "u1", grid.point_step), fields=fields, is_bigendian=bool(message.is_bigendian),
     )  # fmt: skip
 
 
@@ -136,9 +139,13 @@ class _Grid:
         return values.reshape(-1, *inner).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _check_grid(message):
+def _check_grid(message, fields):
     height, width = int(message.height), int(message.width)
     point_step, row_step = int(message.point_step), int(message.row_step)
+    if not height * width and not point_step:
+        point_step = max(map(_end, fields), default=0)
+    if height == 1 and not row_step:
+        row_step = width * point_step
     try:
         flat = np.frombuffer(message.data, np.uint8) if len(message.data) else np.zeros(0, np.uint8)
     except (TypeError, ValueError) as error:
@@ -159,9 +166,13 @@ def _check_grid(message):
 def _check_fields(fields, point_step):
     """Every field must lie inside the point. A type that we do not know (a newer message's) passes as long as nobody reads it."""
     for item in fields:
-        end = item.offset + np.dtype(DTYPES.get(item.datatype, "u1")).itemsize * item.count
+        end = _end(item)
         if end > point_step:
             raise MessageError(f"cloud field {item.name!r}: expected to end within point_step = {point_step} bytes, ends at {end}; the driver sets it wrongly")
+
+
+def _end(item):
+    return item.offset + np.dtype(DTYPES.get(item.datatype, "u1")).itemsize * item.count
 
 
 def _find_field(fields, name, datatypes):

@@ -116,16 +116,20 @@ class Extrinsics:
     def camera_from_lidar(self, camera, frame_id, cloud_stamp, image_stamp):
         """(4, 4) from the cloud's frame at its stamp to the camera's optical frame at the image's stamp.
 
-        With `sync.fixed_frame` the motion between the two stamps is taken out; where that is not possible the static transform is used and counted.
+        With `sync.fixed_frame` the motion between the two stamps is taken out, for a place from a calibration file too; where that is not possible the
+        static transform is used and counted.
 
         Raises:
             TransformError: the two are not joined. UncalibratedError: no geometry.
         """
         geometry = self.geometry(camera)
         fixed = self.settings.sync.fixed_frame
-        if fixed and geometry.camera_from_lidar is None and geometry.frame_id:
+        placed = geometry.camera_from_lidar  # by a calibration file: then it is the LiDAR whose motion is looked up
+        target = geometry.frame_id if placed is None else frame_id
+        if fixed and target:
             try:
-                return self._awaited(lambda: self._buffer.lookup_full(geometry.frame_id, image_stamp, frame_id, cloud_stamp, fixed))
+                target_from_lidar = self._awaited(lambda: self._buffer.lookup_full(target, image_stamp, frame_id, cloud_stamp, fixed))
+                return target_from_lidar if placed is None else placed @ target_from_lidar
             except TransformError:
                 self.uncompensated[camera] += 1
         return self._static(geometry, frame_id, self.settings.tf.timeout)

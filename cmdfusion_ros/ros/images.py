@@ -3,6 +3,7 @@
 `image_decoder()` is the door: it says whether cv_bridge or our own table does the work.
 """
 
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -11,6 +12,9 @@ import numpy as np
 from cmdfusion_ros.ros.convert import MessageError
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # how the files begin
+_MOSAIC = re.compile(r"bayer_(\w{4})(8|16); \w+ compressed ?$")  # what compressed_image_transport writes of a mosaic that it compressed as it was
+_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # turned by EXIF, an image would not fit its intrinsic
+_BLOCK = 65_536  # bytes looked at together for zeros after the end of a file
 
 
 def image_decoder():
@@ -150,25 +154,43 @@ _BRIDGE_ENCODINGS = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "yuv422", "yuv42
 
 
 def _decode_compressed(message):
-    """JPEG or PNG, told by their first bytes. `format` only says whether red and blue were swapped before compressing."""
+    """JPEG or PNG, told by their first bytes. `format` says whether red and blue were swapped before compressing, and whether it is a Bayer mosaic."""
     try:
         data = np.frombuffer(message.data, np.uint8) if len(message.data) else np.zeros(0, np.uint8)
     except (TypeError, ValueError) as error:
         raise MessageError(f"compressed image: expected data as a buffer of bytes, got {type(message.data).__name__} ({error})") from error
     kind = str(message.format)
-    start, end = bytes(data[:8]), bytes(data[-4096:])
+    start, end = bytes(data[:8]), _last_bytes(data)
     if start[:3] == _JPEG:
-        whole = end.rstrip(b"\0").endswith(b"\xff\xd9")  # some cameras pad with zeros
+        whole = end.endswith(b"\xff\xd9")
     elif start == _PNG:
-        whole = b"IEND" in end[-16:]
+        whole = b"IEND" in end
     else:
         raise MessageError(f"compressed image: expected the bytes of a jpeg or png, got format {kind!r} and bytes {start.hex(' ') or 'none'}")
     if not whole:
         raise MessageError(f"compressed image ({kind}): expected an end mark after {len(data)} bytes, got none: cut off; does the transport lose fragments?")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # turned by EXIF, it would not fit its intrinsic
+        return _read_file(data, kind)
     except cv2.error as error:
         raise MessageError(f"compressed image ({kind}): OpenCV cannot decode it: {error}") from error
+
+
+def _last_bytes(data):
+    """The last 16 bytes of a file, without the zeros that drivers with buffers of a fixed size put behind it."""
+    end = len(data)
+    while end and not data[max(end - _BLOCK, 0) : end].any():
+        end = max(end - _BLOCK, 0)
+    return bytes(data[max(end - _BLOCK - 16, 0) : end]).rstrip(b"\0")[-16:]
+
+
+def _read_file(data, kind):
+    mosaic = _MOSAIC.match(kind)
+    if mosaic and mosaic[1] in _BAYER:
+        samples = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if samples is not None and samples.ndim == 2:
+            grey = samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
+            return _BAYER[mosaic[1]](grey[:, :, None], False)
+    image = cv2.imdecode(data, _COLOR)
     if image is None:
         raise MessageError(f"compressed image ({kind}): OpenCV cannot decode its {len(data)} bytes; is it damaged?")
     return image if "compressed rgb" in kind else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

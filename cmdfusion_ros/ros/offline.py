@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from cmdfusion_ros.data.bag_layout import INFO, TRANSFORMS, inspect_bag
+from cmdfusion_ros.data.bag_layout import INFO, inspect_bag
 from cmdfusion_ros.data.bag_parameters import node_parameters
 from cmdfusion_ros.data.bags import Bag, BagWriter, ros2_types
 from cmdfusion_ros.data.cdr import raw_stamp_ns
@@ -46,7 +46,7 @@ class OfflineNode:
 
     Args:
         bag: open Bag. layout: its BagLayout. settings: NodeSettings for it. segmenter: has `segment` and `class_map`.
-        on_labelled: called with (LabelledCloud, Prediction in the published classes).
+        on_labelled: called with (BagMessage of the cloud, LabelledCloud, Prediction in the published classes).
     """
 
     def __init__(self, bag, layout, settings, segmenter, on_labelled):
@@ -54,12 +54,14 @@ class OfflineNode:
         self._buffer = TransformBuffer()
         self._extrinsics = Extrinsics(self._buffer, settings)
         self._taxonomy = open_taxonomy(segmenter.class_map, settings.output.taxonomy, settings.output.palette_file)
-        self._pipeline = Pipeline(segmenter, self._extrinsics, settings, lambda message, kind: bag.deserialize(message))
+        self._pipeline = Pipeline(segmenter, self._extrinsics, settings, lambda message, kind: self._deserialize(message))
         self._clock = BagClock(bag.start)
         self._pairing = CloudAnchoredPairing(settings.pairing(), self._clock, self._label)
         self._on_labelled = on_labelled
         self._cameras = {camera.image_topic: camera.name for camera in layout.usable_cameras}
         self._infos = {camera.info_topic: camera.name for camera in layout.usable_cameras}
+        self._static = [topic for topic in layout.transform_topics if _is_static(bag, topic)]
+        self._moving = [topic for topic in layout.transform_topics if topic not in self._static]
         self.received = self.labelled = 0
         self.failed = {}  # {reason: clouds}
         self._prepare()
@@ -69,26 +71,29 @@ class OfflineNode:
         return self._taxonomy.class_map
 
     def _prepare(self):
-        """What a robot's node learns in its first second, before the first cloud: static transforms and calibrations."""
-        for message in self._bag.messages(self._layout.transform_topics):
-            if self._is_static(message.topic):
-                self._buffer.add(self._bag.deserialize(message), static=True)
-            elif message.time > self._bag.start + 1_000_000_000:
-                break
-            else:
-                self._buffer.add(self._bag.deserialize(message), static=False)
+        """What a robot's node knows before the first cloud: calibrations, the first second of /tf, and /tf_static, which holds for the whole bag wherever it
+        was recorded; the player publishes it first too.
+        """
         for camera in self._layout.usable_cameras:
             self._extrinsics.take_camera_info(camera.name, camera.info)
-            placed = not self._extrinsics.missing_transform(camera.name, self._layout.cloud_frame)
-            self._pairing.set_camera_ready(camera.name, calibrated=self._extrinsics.calibrated(camera.name), has_transform=placed)
+        for message in self._bag.messages(self._static):
+            self._take_transforms(message, static=True)
+        for message in self._bag.messages(self._moving, stop=self._bag.start + 1_000_000_000):
+            self._take_transforms(message, static=False)
+        self._look_for_transforms()
 
-    def _is_static(self, topic):
-        return topic.endswith("tf_static") or self._bag.topics[topic].latched
+    def _look_for_transforms(self):
+        """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the cloud."""
+        self._incomplete = False
+        for camera in self._cameras.values():
+            why = self._extrinsics.missing_transform(camera, self._layout.cloud_frame)
+            self._incomplete |= bool(why)
+            self._pairing.set_camera_ready(camera, calibrated=self._extrinsics.calibrated(camera), has_transform=not why)
 
     def run(self, max_clouds=None, silences=None):
         """Go through the bag, or until `max_clouds` clouds are labelled; `silences` as `BagLayout.silences` gives them."""
         silences = silences or {}
-        wanted = [self._layout.cloud_topic, *self._cameras, *self._infos, *self._layout.transform_topics]
+        wanted = [self._layout.cloud_topic, *self._cameras, *self._infos, *self._moving]
         for message in self._bag.messages(wanted):
             self._let_time_pass(message.time)
             if message.time < silences.get(message.topic, message.time + 1):
@@ -114,27 +119,74 @@ class OfflineNode:
         self._clock.now = until
 
     def _take(self, message):
-        if message.topic == self._layout.cloud_topic:
-            self.received += 1
-            emit("cloud", stamp=raw_stamp_ns(message.data), wall=time.monotonic_ns())
-            self._pairing.on_cloud(raw_stamp_ns(message.data), message)
-        elif message.topic in self._cameras:
-            self._pairing.on_image(self._cameras[message.topic], raw_stamp_ns(message.data), message)
+        self.received += message.topic == self._layout.cloud_topic
+        if message.topic == self._layout.cloud_topic or message.topic in self._cameras:
+            self._take_stamped(message)
         elif message.msgtype == INFO:
-            self._extrinsics.take_camera_info(self._infos[message.topic], self._bag.deserialize(message))
-        elif message.msgtype == TRANSFORMS and not self._is_static(message.topic):
-            self._buffer.add(self._bag.deserialize(message), static=False)
+            info = self._read(message)
+            if info and self._extrinsics.take_camera_info(self._infos[message.topic], info):
+                self._look_for_transforms()
+        else:
+            self._take_transforms(message, static=False)
+            if self._incomplete:
+                self._look_for_transforms()
+
+    def _take_stamped(self, message):
+        """Hand a cloud or an image to the synchroniser, which wants its stamp alone."""
+        try:
+            stamp = raw_stamp_ns(message.data)
+        except ValueError as error:
+            if message.topic in self._cameras:
+                emit("unreadable", topic=message.topic, why=str(error))
+            else:
+                self._lose("malformed", error)
+            return
+        if message.topic in self._cameras:
+            self._pairing.on_image(self._cameras[message.topic], stamp, message)
+            return
+        emit("cloud", stamp=stamp, wall=time.monotonic_ns())
+        self._pairing.on_cloud(stamp, message)
+
+    def _take_transforms(self, message, static):
+        content = self._read(message)
+        if content:
+            self._buffer.add(content, static)
+
+    def _read(self, message):
+        """A CameraInfo or a TFMessage; None where its bytes are none, which costs that message only."""
+        try:
+            return self._bag.deserialize(message)
+        except ValueError as error:
+            emit("unreadable", topic=message.topic, why=str(error))
+            return None
+
+    def _deserialize(self, message):
+        """A cloud or an image, with the error that the node's own reading has."""
+        try:
+            return self._bag.deserialize(message)
+        except ValueError as error:
+            raise MessageError(str(error)) from error
 
     def _label(self, paired):
         try:
             labelled = self._pipeline(paired)
-        except (MessageError, TransformError) as error:
-            reason = "malformed" if isinstance(error, MessageError) else "no_transform"
-            self.failed[reason] = self.failed.get(reason, 0) + 1
-            emit("unlabelled", stamp=paired.stamp, why=str(error))
-            return
-        self.labelled += 1
-        self._on_labelled(labelled, self._taxonomy.translate(labelled.prediction))
+        except MessageError as error:
+            self._lose("malformed", error, paired.stamp)
+        except TransformError as error:
+            self._lose("no_transform", error, paired.stamp)
+        except Exception as error:  # whatever a network raises costs this cloud only, as in the node's worker
+            self._lose("model_error", error, paired.stamp)
+        else:
+            self.labelled += 1
+            self._on_labelled(paired.cloud, labelled, self._taxonomy.translate(labelled.prediction))
+
+    def _lose(self, reason, error, stamp=None):
+        self.failed[reason] = self.failed.get(reason, 0) + 1
+        emit("unlabelled", stamp=stamp, why=f"{type(error).__name__}: {error}")
+
+
+def _is_static(bag, topic):
+    return topic.endswith("tf_static") or bag.topics[topic].latched
 
 
 def label_bag(bag, layout, settings, segmenter, out, silences):
@@ -142,15 +194,15 @@ def label_bag(bag, layout, settings, segmenter, out, silences):
     types = ros2_types().types
     with BagWriter(out) as writer:
         for message in bag.messages(layout.transform_topics):
-            static = message.topic.endswith("tf_static") or bag.topics[message.topic].latched
-            writer.write(message.topic, message.msgtype, message.time, message.data, latched=static)
+            writer.write(message.topic, message.msgtype, message.time, message.data, latched=_is_static(bag, message.topic))
 
-        def write(labelled, prediction):
+        def write(message, labelled, prediction):
             payload = write_labelled_cloud(labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout)
             blank = types["sensor_msgs/msg/PointCloud2"](labelled.message.header, 0, 0, [], False, 0, 0, b"", True)
             cloud = fill_cloud(blank, payload, labelled.message.header, types["sensor_msgs/msg/PointField"])
             cloud.data = np.frombuffer(cloud.data, np.uint8)
-            writer.write(LABELLED_TOPIC, "sensor_msgs/msg/PointCloud2", labelled.cloud.stamp, writer.serialize(cloud, "sensor_msgs/msg/PointCloud2"))
+            # at the cloud's recording time, as the transforms: a LiDAR's clock need not be the recorder's
+            writer.write(LABELLED_TOPIC, message.msgtype, message.time, writer.serialize(cloud, message.msgtype))
             emit("message", topic=LABELLED_TOPIC, stamp=labelled.cloud.stamp, wall=time.monotonic_ns(), mode=labelled.mode.name)
             emit("counts", counts=node.counts())
 
@@ -167,7 +219,7 @@ def measure(bag, layout, settings, segmenter, clouds):
     """Label the first `clouds` clouds and emit the median seconds a cloud took, without the first, which builds and allocates."""
     times = []
 
-    def take(labelled, prediction):
+    def take(_, labelled, prediction):
         write_labelled_cloud(labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout)  # publishing begins with it
         times.append((time.monotonic_ns() - labelled.released_ns) / 1e9)
 

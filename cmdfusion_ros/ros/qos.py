@@ -78,21 +78,22 @@ def advertise(node, message, topic, quality=""):
 
 
 def publishers_of(node, subscription):
-    """(number of publishers on the topic of `subscription`, why some of them cannot be received or "")."""
-    from rclpy.qos import QoSCompatibility, qos_check_compatible
+    """(number of publishers on the topic of `subscription`, why some of them cannot be received and what helps, or "")."""
+    from rclpy.qos import QoSCompatibility, QoSDurabilityPolicy, qos_check_compatible
 
     found = node.get_publishers_info_by_topic(subscription.topic_name)
-    problems = []
+    problems, remedy = [], f"; set qos_overrides.{subscription.topic_name}.subscription.reliability: best_effort"
     for publisher in found:
         verdict, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
         if verdict == QoSCompatibility.ERROR:
             problems.append(f"{publisher.node_name} offers less than we ask for: {reason}")
-    remedy = f"; set qos_overrides.{subscription.topic_name}.subscription.<policy>" if problems else ""
-    return len(found), "; ".join(problems) + remedy
+            if subscription.qos_profile.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL != publisher.qos_profile.durability:
+                remedy = "; set <camera>.camera_info_durability: volatile"  # overrides know no durability; this one makes it best effort too
+    return len(found), "; ".join(problems) + (remedy if problems else "")
 
 
 def overridable():
-    """The rclpy options that let a user set `qos_overrides.<topic>.<policy>`."""
+    """The rclpy options that let a user set `qos_overrides.<topic>.<policy>`: history, depth and reliability."""
     from rclpy.qos_overriding_options import QoSOverridingOptions
 
     return QoSOverridingOptions.with_default_policies()

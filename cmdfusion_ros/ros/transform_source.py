@@ -5,7 +5,7 @@ from cmdfusion_ros.ros.transforms import Tf2Buffer, TransformBuffer
 
 
 class Tf2Source:
-    """tf2_ros' Buffer and TransformListener.
+    """tf2_ros' Buffer and TransformListener. Its listener tells nobody that /tf_static spoke, so that topic is heard here too.
 
     Attributes:
         name: for the log. buffer: has `lookup`, `lookup_full` and `clear`.
@@ -13,14 +13,21 @@ class Tf2Source:
 
     name = "tf2_ros"
 
-    def __init__(self, node, tf2_ros, make_time):
-        self._node, self._tf2_ros = node, tf2_ros
-        raw = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(raw, node, spin_thread=False)
-        self.buffer = Tf2Buffer(raw, make_time, tf2_ros.TransformException)
+    def __init__(self, node, tf2_ros, message, make_time, on_static):
+        self._node, self._on_static = node, on_static
+        self._raw = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._raw, node, spin_thread=False)
+        self._subscription = subscribe(node, message, "/tf_static", self._take_static, "/tf_static")
+        self.buffer = Tf2Buffer(self._raw, make_time, tf2_ros.TransformException)
+
+    def _take_static(self, message):
+        for transform in message.transforms:
+            self._raw.set_transform_static(transform, "cmdfusion")  # the listener does so too, but perhaps only after this
+        self._on_static()
 
     def close(self):
         self._listener.unregister()
+        self._node.destroy_subscription(self._subscription)
 
 
 class OwnSource:
@@ -71,4 +78,4 @@ def open_transform_source(node, interfaces, make_time, on_static, complain):
         import tf2_ros
     except ImportError:
         return OwnSource(node, interfaces.TFMessage, on_static, complain) if interfaces.has("TFMessage") else NoSource()
-    return Tf2Source(node, tf2_ros, make_time)
+    return Tf2Source(node, tf2_ros, interfaces.TFMessage, make_time, on_static)

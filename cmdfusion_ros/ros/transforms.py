@@ -33,7 +33,7 @@ class _Link:
         self.matrices = []
 
     def insert(self, stamp, matrix):
-        if self.static:
+        if self.static or (self.stamps and stamp < self.stamps[-1] - HISTORY_NS):  # older than all that is kept: time began anew
             self.stamps, self.matrices = [stamp], [matrix]
             return
         place = bisect.bisect_left(self.stamps, stamp)

@@ -134,32 +134,39 @@ class Distiller(nn.Module):
         rows, teacher_rows = self._pairs(batch, frames, teacher_frames, answer)
         self._count_dry(len(rows))
         terms, measures = {}, {"pairs": len(rows)}
-        nothing = output.row_logits.sum() * 0.0
         if settings.features:
             pairs = self._features(output, batch, rows, teacher_rows, answer) if len(rows) else []
             pairs = [(adapt(ours), theirs) for adapt, (ours, theirs) in zip(self.adapters, pairs, strict=False)]
-            terms["features"] = sum((feature_error(ours, theirs, settings.feature_floor, settings.feature_unit) for ours, theirs in pairs), nothing)
+            terms["features"] = sum((feature_error(ours, theirs, settings.feature_floor, settings.feature_unit) for ours, theirs in pairs), _zero(output))
             if pairs:
                 with torch.no_grad():
                     measures["unexplained"] = sum(feature_error(ours, theirs, unit="variance").item() for ours, theirs in pairs) / len(pairs)
         if settings.logits or settings.affinity:
-            known = slice(None) if answer.answered is None else answer.answered[teacher_rows]
-            ours, theirs = output.logits[rows][known], answer.logits[teacher_rows][known]
-            if settings.logits:
-                divergence = logit_divergence(ours, theirs, settings.temperature, settings.logit_kind, settings.logit_floor)
-                terms["logits"] = divergence if len(ours) else nothing
-            if settings.affinity:
-                terms["affinity"] = affinity_error(ours, theirs, self._groups(batch, frames, rows[known]), settings.affinity_points)
+            terms.update(self._logit_terms(output, batch, frames, rows, teacher_rows, answer))
         if settings.labels:
             terms["labels"] = label_loss
-        loss = sum((getattr(settings, name) * value for name, value in terms.items()), nothing)
         if teacher_frames:
             measures["added"] = sum(frame.num_points for frame in teacher_frames) - len(batch.points)
+        loss = sum((getattr(settings, name) * value for name, value in terms.items()), _zero(output))
         return loss, {**{name: value.item() for name, value in terms.items()}, **measures}
+
+    def _logit_terms(self, output, batch, frames, rows, teacher_rows, answer):
+        """{"logits", "affinity": scalar}, those that have a weight, over the pairs that the teacher answers."""
+        settings, terms = self.settings, {}
+        if answer.answered is not None:
+            known = answer.answered[teacher_rows]
+            rows, teacher_rows = rows[known], teacher_rows[known]
+        ours, theirs = output.logits[rows], answer.logits[teacher_rows]
+        if settings.logits:
+            divergence = logit_divergence(ours, theirs, settings.temperature, settings.logit_kind, settings.logit_floor)
+            terms["logits"] = divergence if len(ours) else _zero(output)
+        if settings.affinity:
+            terms["affinity"] = affinity_error(ours, theirs, self._groups(batch, frames, rows), settings.affinity_points)
+        return terms
 
     def _answer(self, output, batch, frames, network, average):
         """TeacherAnswer, and the loss that a shared teacher learns by (0 elsewhere)."""
-        label_loss = output.row_logits.sum() * 0.0
+        label_loss = _zero(output)
         if self.settings.teacher == "own_images":
             return TeacherAnswer.of(output.pixels, batch), label_loss
         if self.teacher is not None:
@@ -212,6 +219,11 @@ class Distiller(nn.Module):
         if self.dry_steps > MAX_DRY_STEPS:
             what = f"teacher {self.settings.teacher}: nothing was paired in {MAX_DRY_STEPS} steps"
             raise ValueError(f"distill: {what}; are images there, is camera_dropout too high?")
+
+
+def _zero(output):
+    """0 with a gradient, so that a step without any pair is a step."""
+    return output.row_logits.sum() * 0.0
 
 
 def _stack(arrays):

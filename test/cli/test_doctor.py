@@ -7,6 +7,7 @@ import pytest
 from cmdfusion_ros.cli import doctor
 from cmdfusion_ros.cli.doctor import BAD, GOOD, MISSING, Finding
 from cmdfusion_ros.cli.main import main
+from cmdfusion_ros.ros import interfaces
 
 
 def test_the_report_names_every_section_and_ends_with_0_where_labelling_works(monkeypatch, capsys):
@@ -47,6 +48,12 @@ def test_without_any_ros_package_nothing_is_bad(monkeypatch):
     findings = {finding.subject: finding for finding in doctor.ros_findings()}
     assert not any(finding.level == BAD for finding in findings.values())
     assert "work offline" in findings["rclpy"].words and "colcon build" in findings["our messages"].words
+
+
+def test_every_package_that_the_node_imports_messages_from_is_looked_for_as_the_node_needs_it():
+    needed = {package for package, (is_needed, _) in doctor._ROS.items() if is_needed}
+    assert needed == {"rclpy", *interfaces._REQUIRED}
+    assert {name.split(".")[0] for name in interfaces._OPTIONAL} - {"cmdfusion_ros"} <= set(doctor._ROS) - needed
 
 
 @pytest.mark.parametrize(

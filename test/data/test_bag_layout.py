@@ -127,6 +127,29 @@ def test_transforms_that_tf_repeats_unchanged_count_as_static_and_moving_ones_do
     assert any("lidar -> front_optical was taken from /tf as static" in note for note in layout.notes)
 
 
+def test_transforms_that_are_none_are_left_out_with_a_note(tmp_path):
+    none = transform("map", "odom", np.eye(4))
+    none.transform.rotation.w = 0.0
+    moving = [("/tf", TRANSFORMS, START + index * MS, make(TRANSFORMS, [none])) for index in range(3)]
+    layout = inspect_bag(write(tmp_path / "bag", clouds() + camera("front", 0) + place("front") + moving))
+    assert [each.name for each in layout.usable_cameras] == ["front"]
+    assert [note for note in layout.notes if note.startswith("/tf: transforms map -> odom that are none: 3 left out; the first: quaternion")]
+
+
+def test_messages_that_cannot_be_read_are_left_out_with_a_note(tmp_path):
+    path = write(tmp_path / "whole", clouds() + camera("front", 0) + place("front"))
+    with Bag(path) as bag, BagWriter(tmp_path / "cut") as writer:
+        seen = set()
+        for message in bag.messages():
+            first = message.topic != "/tf_static" and message.topic not in seen
+            seen.add(message.topic)
+            data = message.data[:-8] if first else message.data
+            writer.write(message.topic, message.msgtype, message.time, data, latched=message.topic == "/tf_static")
+    layout = inspect_bag(tmp_path / "cut")
+    assert layout.num_points == 4 and [each.name for each in layout.usable_cameras] == ["front"]
+    assert sum("messages that cannot be read: 1 left out" in note for note in layout.notes) == 3
+
+
 def test_a_camera_without_calibration_or_stamps_is_listed_with_its_reason(tmp_path):
     no_info = [message for message in camera("left", 0) if message[1] == IMAGE]
     unstamped = [(topic, kind, time, image(0, "back_optical") if kind == IMAGE else message) for topic, kind, time, message in camera("back", 0)]

@@ -53,7 +53,10 @@ def test_the_message_is_not_changed():
         ("", (0.0,) * 5, None),
         ("rational_polynomial", (0.1,) * 8, Distortion("rational_polynomial", (0.1,) * 8)),
         ("rational_polynomial", (0.1,) * 8 + (0.0,) * 6, Distortion("rational_polynomial", (0.1,) * 8)),
+        ("plumb_bob", (0.1, 0.2, 0.3, 0.4, 0.5, 0.0, 0.0, 0.0), Distortion("plumb_bob", (0.1, 0.2, 0.3, 0.4, 0.5))),
+        ("none", (0.0,) * 5, None),
         ("equidistant", (0.1, 0.2, 0.3, 0.4), Distortion("equidistant", (0.1, 0.2, 0.3, 0.4))),
+        ("equidistant", (0.1, 0.2, 0.3, 0.4, 0.0), Distortion("equidistant", (0.1, 0.2, 0.3, 0.4))),
         ("equidistant", (0.0,) * 4, Distortion("equidistant", (0.0,) * 4)),
     ],
 )

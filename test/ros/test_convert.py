@@ -114,6 +114,21 @@ def test_a_cloud_without_points_is_an_empty_cloud(changes):
     assert cloud.usable.shape == cloud.intensity.shape == (0,)
 
 
+def test_an_empty_cloud_may_have_fields_without_a_point_step():
+    cloud = read_cloud(cloud_message({}, point_step=0))
+    assert cloud.num_points == 0 and cloud.raw.shape == (0, 12)
+
+
+def test_a_count_of_zero_is_one_and_a_single_row_needs_no_row_step():
+    xyz, columns = some_points()
+    message = cloud_message(columns, row_step=0)
+    for item in message.fields:
+        item.count = 0
+    cloud = read_cloud(message)
+    np.testing.assert_array_equal(cloud.points, xyz)
+    assert [item.count for item in cloud.fields] == [1, 1, 1]
+
+
 def test_an_organised_cloud_of_zero_width_is_empty():
     cloud = read_cloud(cloud_message({}, height=64))
     assert (cloud.height, cloud.width, cloud.num_points) == (64, 0, 0)
@@ -214,7 +229,6 @@ def changed(**changes):
         (changed(fields=[]), "expected one field 'x', got 0 among none"),
         (changed(fields=[field("x", 0), field("x", 4), field("y", 4), field("z", 8)]), "expected one field 'x', got 2"),
         (changed(fields=[field("x", 0, count=2), field("y", 4), field("z", 8)]), "field 'x': expected count 1 and datatype 7, 8, got count 2"),
-        (changed(fields=[field("x", 0, count=0), field("y", 4), field("z", 8)]), "got count 0"),
         (changed(fields=[field("x", 0, 5), field("y", 4), field("z", 8)]), "field 'x': expected count 1 and datatype 7, 8, got count 1 and datatype 5"),
         (changed(fields=[field("x", 0), field("y", 4), field("z", 8), field("intensity", 8, 99)]), "field 'intensity'.*datatype 99"),
         (changed(fields=[field("x", 0), field("y", 4), field("z", 8), field("ring", 12, 4)]), "field 'ring': expected to end within"),

@@ -183,7 +183,9 @@ def test_points_can_be_given_to_the_network_in_another_frame(build, buffer):
         extrinsics.frame_from_lidar("radar", SECOND)
 
 
-def test_a_calibration_file_with_an_extrinsic_needs_no_transform(build, tmp_path):
+@pytest.fixture
+def calibration_file(tmp_path):
+    """Of a camera at the LiDAR's origin that looks along its x."""
     path = tmp_path / "front.yaml"
     path.write_text(
         "image_width: 64\nimage_height: 48\ndistortion_model: plumb_bob\n"
@@ -191,11 +193,29 @@ def test_a_calibration_file_with_an_extrinsic_needs_no_transform(build, tmp_path
         "distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}\n"
         "camera_from_lidar: {rows: 4, cols: 4, data: [0, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, 0, 1]}\n"
     )
-    extrinsics = build(front__calibration_file=str(path))
+    return str(path)
+
+
+def test_a_calibration_file_with_an_extrinsic_needs_no_transform(build, calibration_file):
+    extrinsics = build(front__calibration_file=calibration_file)
     assert extrinsics.missing_transform("front", "lidar") == ""
     matrix = extrinsics.camera_from_lidar("front", "lidar", SECOND, SECOND)
     np.testing.assert_allclose(matrix @ (5, 0, 0, 1), (0, 0, 5, 1))  # ahead of the LiDAR is along the optical axis
     np.testing.assert_allclose(invert(matrix) @ matrix, np.eye(4), atol=1e-12)
+
+
+def test_with_a_fixed_frame_motion_is_taken_out_of_an_extrinsic_from_a_file_too(build, buffer, calibration_file):
+    """10 m/s along x: what was 20 m ahead at the scan is 19 m along the optical axis 100 ms later. Without a frame of the camera's own."""
+    extrinsics = build(sync__fixed_frame="odom", front__calibration_file=calibration_file)
+    buffer.add(transforms(("base_link", "lidar", (1.0, 0.0, 2.0), 0.0)), static=True)
+    for tenth in range(11):
+        buffer.add(transforms(("odom", "base_link", (float(tenth), 0.0, 0.0), 0.0), stamp=SECOND + tenth * 10**8), static=False)
+    matrix = extrinsics.camera_from_lidar("front", "lidar", SECOND + 3 * 10**8, SECOND + 4 * 10**8)
+    np.testing.assert_allclose(matrix @ (20, 0, 0, 1), (0, 0, 19, 1), atol=1e-9)
+    assert extrinsics.uncompensated["front"] == 0
+    late = extrinsics.camera_from_lidar("front", "lidar", SECOND, 9 * SECOND)  # no transform of that time: the file's place as it is
+    np.testing.assert_allclose(late @ (20, 0, 0, 1), (0, 0, 20, 1), atol=1e-9)
+    assert extrinsics.uncompensated["front"] == 1
 
 
 def test_a_calibration_file_that_is_not_there_is_an_error(build):

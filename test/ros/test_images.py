@@ -123,6 +123,41 @@ def test_zeros_after_the_end_of_a_jpeg_do_no_harm():
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
+@pytest.mark.parametrize("zeros", [1, 4095, 4096, 65_536, 65_537, 200_000])
+def test_a_file_in_a_buffer_of_fixed_size_is_whole_and_a_cut_off_one_in_it_is_not(extension, zeros):
+    rgb = picture(64, 64)
+    message = compressed(extension, extension[1:], rgb[:, :, ::-1])
+    whole = decode_image(message)
+    file = message.data
+    for behind in range(-2, 3):  # the end mark lies on both sides of where blocks begin
+        message.data = file + bytes(max(zeros + behind, 0))
+        np.testing.assert_array_equal(decode_image(message), whole)
+    message.data = file[:-100] + bytes(zeros)
+    with pytest.raises(MessageError, match="cut off"):
+        decode_image(message)
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize(
+    ("extension", "format_text"), [(".png", "bayer_{}8; png compressed "), (".png", "bayer_{}16; png compressed "), (".jpg", "bayer_{}8; jpeg compressed ")]
+)
+def test_a_mosaic_that_was_compressed_as_it_was_has_its_colours(pattern, extension, format_text):
+    mosaic = np.zeros((16, 16), np.uint8)
+    for place, letter in enumerate(pattern):
+        mosaic[place // 2 :: 2, place % 2 :: 2] = RED["rgb".index(letter)]
+    samples = mosaic.astype(np.uint16) << 8 if "16" in format_text else mosaic
+    decoded = decode_image(compressed(extension, format_text.format(pattern), samples, cv2.IMWRITE_JPEG_QUALITY, 100))
+    np.testing.assert_allclose(decoded.astype(int), np.broadcast_to(RED, (16, 16, 3)), atol=4)
+
+
+@pytest.mark.parametrize("target", ["bgr8", "mono8"])
+def test_what_was_a_mosaic_before_it_was_compressed_is_none_any_more(target):
+    bgr = np.full((16, 16, 3), RED[::-1], np.uint8)
+    decoded = decode_image(compressed(".png", f"bayer_rggb8; png compressed {target}", bgr))
+    np.testing.assert_array_equal(decoded, bgr[:, :, ::-1])
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
 def test_a_cut_off_file_is_an_error_not_half_an_image(extension):
     message = compressed(extension, extension[1:], picture(64, 64))
     message.data = message.data[:-100]

@@ -7,6 +7,7 @@ import pytest
 
 from cmdfusion_ros.data.bags import Bag, BagWriter, read_labelled_clouds
 from cmdfusion_ros.ros import offline
+from cmdfusion_ros.ros.model import open_segmenter
 from cmdfusion_ros.ros.offline import LABELLED_TOPIC
 
 
@@ -105,3 +106,87 @@ def test_the_published_confidence_is_the_calibrated_one(small_bag, tmp_path, cap
     seen = before["confidence"] > 0  # points nearer than the vehicle reaches are not labelled
     assert (after["confidence"] < before["confidence"])[seen & (distance < 10)].all()
     assert (after["confidence"] > before["confidence"])[seen & (distance > 20)].all()
+
+
+def rewritten(bag, path, change):
+    """Write the messages of `bag` at `path` in order of recording, after `change`, which takes and gives [[topic, msgtype, time, data], ...]."""
+    with Bag(bag) as source, BagWriter(path) as writer:
+        messages = [[message.topic, message.msgtype, message.time, message.data] for message in source.messages()]
+        for topic, msgtype, time, data in sorted(change(messages), key=lambda message: message[2]):
+            writer.write(topic, msgtype, time, data, latched=topic == "/tf_static")
+    return path
+
+
+def test_static_transforms_hold_for_the_whole_bag_wherever_they_were_recorded(small_bag, tmp_path, capsys):
+    def late(messages):
+        static = next(message for message in messages if message[0] == "/tf_static")
+        moving = ["/tf", static[1], static[2] + 1_100_000_000, other_transform(static[3])]
+        static[2] += 1_200_000_000
+        return [*messages, moving]
+
+    _, events = run(capsys, rewritten(small_bag, tmp_path / "late", late), "--out", tmp_path / "out", "--backend", "fake")
+    assert modes_of(events) == ["FUSED"] * 8
+
+
+def other_transform(data):
+    """A TFMessage between frames that nothing else names, made of one with the link base_link -> lidar."""
+    return data.replace(b"base_link", b"elsewhere").replace(b"lidar\0", b"radar\0").replace(b"optical", b"mirrors")
+
+
+def test_cameras_join_when_the_transforms_come_that_tf_repeats(small_bag, tmp_path, capsys):
+    def moving(messages):
+        static = next(message for message in messages if message[0] == "/tf_static")
+        start = static[2]
+        others = [[topic, kind, time + 1_500_000_000, data] for topic, kind, time, data in messages if topic != "/tf_static"]
+        first = ["/tf", static[1], start, other_transform(static[3])]
+        return [first, *others, *(["/tf", static[1], start + time, static[3]] for time in (1_850_000_000, 1_900_000_000))]
+
+    _, events = run(capsys, rewritten(small_bag, tmp_path / "moving", moving), "--out", tmp_path / "out", "--backend", "fake")
+    modes = modes_of(events)
+    assert len(modes) == 8 and modes[0] == "LIDAR_ONLY" and modes[-1] == "FUSED" and modes == sorted(modes, reverse=True)
+
+
+@pytest.mark.parametrize("num_bytes", [3, 400], ids=["too short for a stamp", "half of it"])
+def test_messages_that_are_cut_off_cost_themselves_only(small_bag, tmp_path, capsys, num_bytes):
+    def cut(messages):
+        for topic in {topic for topic, *_ in messages} - {"/tf_static"}:
+            fourth = [message for message in messages if message[0] == topic][3]
+            fourth[3] = fourth[3][:num_bytes]
+        return [*messages, ["/tf", "tf2_msgs/msg/TFMessage", messages[0][2], b"\0\1\0"]]
+
+    code, events = run(capsys, rewritten(small_bag, tmp_path / "cut", cut), "--out", tmp_path / "out", "--backend", "fake")
+    counts = counts_of(events)
+    assert code == 0 and counts["received"] == 8 and counts["labelled"] == 7 and counts["dropped.malformed"] == 1
+    assert any(event["event"] == "unreadable" and event["topic"] == "/tf" for event in events)
+
+
+def test_a_network_that_fails_on_one_cloud_costs_that_cloud_only(small_bag, tmp_path, capsys, monkeypatch):
+    def failing(settings):
+        segmenter, info = open_segmenter(settings)
+        calls, works = [], segmenter.segment
+
+        def segment(frame):
+            calls.append(frame)
+            if len(calls) in (3, 4):  # with images, and again without
+                raise RuntimeError("out of memory")
+            return works(frame)
+
+        segmenter.segment = segment
+        return segmenter, info
+
+    monkeypatch.setattr(offline, "open_segmenter", failing)
+    code, events = run(capsys, small_bag, "--out", tmp_path / "out", "--backend", "fake")
+    counts = counts_of(events)
+    assert code == 0 and counts["labelled"] == 7 and counts["dropped.model_error"] == 1
+    assert any(event["event"] == "unlabelled" and "out of memory" in event["why"] for event in events)
+
+
+def test_labelled_clouds_are_recorded_beside_the_transforms_whatever_clock_the_lidar_has(small_bag, tmp_path, capsys):
+    def later(messages):
+        return [[topic, kind, time + 10**15, data] for topic, kind, time, data in messages]
+
+    run(capsys, rewritten(small_bag, tmp_path / "later", later), "--out", tmp_path / "out", "--backend", "fake")
+    with Bag(tmp_path / "later") as bag, Bag(tmp_path / "out") as labelled:
+        recorded = [message.time for message in labelled.messages([LABELLED_TOPIC])]
+        assert recorded == [message.time for message in bag.messages(["/lidar/points"])]
+        assert labelled.end - labelled.start < 10**9

@@ -152,6 +152,16 @@ def test_history_is_ten_seconds():
         buffer.lookup("odom", "base", 18 * SECOND)
 
 
+def test_one_transform_left_over_from_before_a_jump_in_time_does_not_shut_out_the_new_ones():
+    buffer = TransformBuffer()
+    buffer.add(message("odom", "base", (60.0, 0.0, 0.0), stamp=60 * SECOND), static=False)
+    buffer.clear()
+    buffer.add(message("odom", "base", (61.0, 0.0, 0.0), stamp=61 * SECOND), static=False)  # was still on its way
+    for stamp in (1, 2):
+        buffer.add(message("odom", "base", (float(stamp), 0.0, 0.0), stamp=stamp * SECOND), static=False)
+    assert buffer.lookup("odom", "base", SECOND * 3 // 2)[0, 3] == 1.5 and buffer.lookup("odom", "base")[0, 3] == 2.0
+
+
 def test_a_new_parent_and_a_changed_kind_replace_the_old():
     buffer = TransformBuffer()
     buffer.add(message("old", "lidar", (1.0, 0.0, 0.0)), static=True)
