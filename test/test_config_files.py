@@ -13,7 +13,7 @@ from rosbags.highlevel import AnyReader
 from cmdfusion_ros.config import load_yaml
 from cmdfusion_ros.data.cdr import raw_stamp_ns
 from cmdfusion_ros.ros.qos import INPUTS, OUTPUTS
-from cmdfusion_ros.ros.settings import FOREIGN, node_parameters, node_settings
+from cmdfusion_ros.ros.settings import FOREIGN, camera_parameters, node_parameters, node_settings
 from cmdfusion_ros.ros.sync_settings import to_ns
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -72,8 +72,17 @@ def test_the_default_file_names_every_parameter_with_its_default():
 
 def test_the_default_file_marks_what_may_change_while_the_node_runs():
     lines = (CONFIG / "cmdfusion.yaml").read_text().splitlines()
-    marked = [line.split(":")[0].strip() for line in lines if "  # * " in line]
+    marked = [line.split(":")[0].strip() for line in lines if "  # * " in line and not line.lstrip().startswith("#")]
     assert marked == [parameter.name.split(".")[-1] for parameter in node_parameters() if parameter.live]
+
+
+def test_the_default_file_ends_with_what_a_camera_has():
+    """A comment, as there is no camera by default: every parameter with its default, and a star at those that may change while the node runs."""
+    lines = (CONFIG / "cmdfusion.yaml").read_text().splitlines()
+    group = [line.strip().removeprefix("#   ") for line in lines[lines.index("    # front:") + 1 :]]
+    declared = {parameter.name.removeprefix("front."): parameter for parameter in camera_parameters("front")}
+    assert yaml.safe_load("\n".join(group)) == {name: parameter.default for name, parameter in declared.items()}
+    assert {line.split(":")[0] for line in group if " # * " in line} == {name for name, parameter in declared.items() if parameter.live}
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "cmdfusion"])

@@ -28,7 +28,7 @@ def rotation_from_quaternion(quaternion):
     x, y, z, w = np.asarray(quaternion, np.float64)
     norm = np.sqrt(x * x + y * y + z * z + w * w)
     if not np.isfinite(norm) or norm < 1e-9:
-        raise ValueError(f"quaternion: expected four finite numbers that are not all zero, got {(x, y, z, w)}")
+        raise ValueError(f"quaternion: expected four finite numbers that are not all zero, got {[float(q) for q in quaternion]}")
     x, y, z, w = x / norm, y / norm, z / norm, w / norm
     return np.array(
         [

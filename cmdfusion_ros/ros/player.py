@@ -24,6 +24,14 @@ _CLOCK_PERIODS = (0.005, 0.05)  # least and longest seconds of wall time between
 SETTLE = 1.0  # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and nothing tells when
 
 
+def _stamp_of(message):
+    """The header stamp; the recording time of a message that is cut off, which is played as it is: its listeners must live with it too."""
+    try:
+        return raw_stamp_ns(message.data)
+    except ValueError:
+        return message.time
+
+
 def message_class(msgtype):
     """The class of "package/msg/Name"; None where its package is not installed."""
     package, kind, name = msgtype.split("/")
@@ -85,7 +93,7 @@ class Player:
         self.publishers[message.topic].publish(message.data)
         self.published[message.topic] = self.published.get(message.topic, 0) + 1
         if message.topic == self._cloud_topic:
-            emit("cloud", stamp=raw_stamp_ns(message.data), wall=wall)
+            emit("cloud", stamp=_stamp_of(message), wall=wall)
 
     def _publish_static_transforms(self):
         """All of them at once before the first message: they hold for the whole bag, and a cloud that comes before them would go without cameras."""
