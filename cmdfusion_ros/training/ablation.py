@@ -226,7 +226,8 @@ def _row_of(ablation, row, scores, seeds):
         return entry
     entry["miou"] = _spread(mious)
     if ious:
-        entry["hard"] = _spread(hard)
+        if None not in hard:  # the scans of the test have some hard class
+            entry["hard"] = _spread(hard)
         entry["iou"] = {name: None if any(iou[name] is None for iou in ious) else round(float(np.mean([iou[name] for iou in ious])), 6) for name in ious[0]}
     return entry
 

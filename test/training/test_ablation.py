@@ -171,6 +171,17 @@ def test_claims_are_judged_seed_by_seed(config, tmp_path, gains, verdict):
     assert f"| {verdict} |" in markdown_table(result)
 
 
+def test_where_the_test_has_no_hard_class_there_is_no_mean_of_them(config, tmp_path):
+    ablation = Ablation(config(rows=VALUES["rows"][:2], curve=[], hard=["truck"], claims=[{**VALUES["claims"][0], "of": "hard"}]))
+    for run in ("lidar", "both"):
+        folder_of(tmp_path, run, 0).mkdir()
+        (folder_of(tmp_path, run, 0) / "scores.json").write_text(json.dumps(scores(0.3, 0.1)))
+        (folder_of(tmp_path, run, 0) / LOG).write_text("")
+    result = summary(ablation, tmp_path, [0])
+    assert all("hard" not in row and row["miou"]["mean"] == 0.3 for row in result["table"]) and result["claims"] == []
+    assert "| a | LiDAR alone | 1 | 30.0 | - |" in markdown_table(result)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
