@@ -53,7 +53,7 @@ def main(arguments=None):
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT")
     parser.add_argument("--data", required=True, metavar="DIR")
     parser.add_argument("--scans", choices=SCANS, default="bag", help="which scans (default: bag)")
-    parser.add_argument("--every", type=int, default=4, metavar="N", help="take every Nth scan (default: 4)")
+    parser.add_argument("--every", type=int, default=4, metavar="N", help="take every Nth scan, from the second on (default: 4)")
     args = parser.parse_args(arguments)
     for path in args.checkpoints:
         segmenter = Segmenter(path, device="cpu")

@@ -192,7 +192,7 @@ def test_the_shipped_weights_label_a_scan_they_have_not_seen():
     """Frame 72 is 4.3 s after the last training scan, in the same street; most of its points must be right, and so must the road."""
     data = Path(os.environ.get("CMDFUSION_DATA", Path(__file__).resolve().parents[2] / "shared/data")) / "pandaset/002"
     if not data.is_dir():
-        pytest.skip(f"no data at {data}")
+        pytest.skip(f"no data at {data}; set CMDFUSION_DATA")
     try:
         segmenter = Segmenter(default_checkpoint_path(), device="cpu", cpu_threads=2)
     except FileNotFoundError as error:

@@ -98,7 +98,7 @@ def test_what_is_wrong_with_a_recording_is_named(small_bag, tmp_path):
 
 def test_a_real_recording_reads_with_its_six_cameras():
     if not (DATA / "bags" / "pandaset_002").is_dir():
-        pytest.skip(f"needs {DATA / 'bags' / 'pandaset_002'}")
+        pytest.skip(f"needs {DATA / 'bags' / 'pandaset_002'}; set CMDFUSION_DATA")
     scans = reader(DATA / "bags" / "pandaset_002", dataset="pandaset", images=True)
     assert len(scans) == 20
     frame = scans[10]

@@ -171,7 +171,7 @@ def test_a_real_key_frame_reads_and_its_cameras_see_it(tmp_path):
     """One real frame, with tables made of its calibration: all six cameras see points, and cars stand where the images show them (checked by eye once)."""
     source = DATA / "nuscenes_frame"
     if not source.is_dir():
-        pytest.skip(f"needs {source}")
+        pytest.skip(f"needs {source}; set CMDFUSION_DATA")
     calibration = json.loads((source / "calibration.json").read_text())
     folder = tmp_path / "v1.0-test"
     folder.mkdir()

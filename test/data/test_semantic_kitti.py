@@ -215,7 +215,7 @@ def test_a_scan_with_another_name_is_refused(tmp_path):
 @pytest.mark.parametrize("where, sequence, dataset, first, last", [("semantickitti", "00", "semantic_kitti", 0, 4), ("pandaset", "002", "pandaset", 36, 48)])
 def test_standing_walls_of_real_scans_meet_in_the_world(where, sequence, dataset, first, last):
     if not (DATA / where).is_dir():
-        pytest.skip(f"needs {DATA / where}")
+        pytest.skip(f"needs {DATA / where}; set CMDFUSION_DATA")
     street = load_class_map("street")
     scans = SemanticKitti(DATA / where, [sequence], street, dataset, scans={first, last})
 
@@ -231,7 +231,7 @@ def test_standing_walls_of_real_scans_meet_in_the_world(where, sequence, dataset
 
 def test_every_real_scan_reads_with_its_image():
     if not (DATA / "semantickitti").is_dir():
-        pytest.skip(f"needs {DATA / 'semantickitti'}")
+        pytest.skip(f"needs {DATA / 'semantickitti'}; set CMDFUSION_DATA")
     sequences = sorted(folder.name for folder in (DATA / "semantickitti" / "sequences").iterdir())
     scans = SemanticKitti(DATA / "semantickitti", sequences, load_class_map("semantic_kitti"), images=True)
     assert len(scans) == 5 * len(sequences)

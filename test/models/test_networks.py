@@ -1,5 +1,7 @@
 """What holds for every network: its name builds it, its checkpoint builds it again, and 16 bits change little."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -54,3 +56,24 @@ def test_layers_that_compute_with_16_bits_say_nearly_the_same_and_train(trained)
     sum(head.logits.float().square().mean() for head in (output, *output.auxiliary)).backward()
     network.eval()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", ["flagship", "u2mkd"])
+def test_a_spoilt_image_changes_the_answer_and_is_no_target(name):
+    """Blank and shuffled pictures teach the gate to shut, not the guess to say what they say."""
+    torch.manual_seed(0)
+    config = ModelConfig(network=name, channels=8, voxel_size=0.4, image_size=(64, 32))
+    network, frame = build_network(config, STREET.num_classes).train(), make_frame()
+    front = frame.views[0]
+    turned = np.diag([-1.0, 1, -1, 1])
+    back = dataclasses.replace(front, name="back", image=front.image[::-1].copy(), camera_from_lidar=turned @ front.camera_from_lidar)
+
+    def answer(*views):
+        torch.manual_seed(1)  # of what is dropped in training
+        with torch.no_grad():
+            return network(make_batch([dataclasses.replace(frame, views=views)], grid_of(config)))
+
+    output, whole, front_alone = answer(front, dataclasses.replace(back, is_spoilt=True)), answer(front, back), answer(front)
+    assert torch.equal(output.logits, whole.logits) and not torch.equal(output.logits, front_alone.logits)
+    assert torch.equal(output.pixels.point_rows, (output.camera_mask == 1).nonzero()[:, 0]) and 0 < len(output.pixels.point_rows) < len(whole.pixels.point_rows)
+    assert all(len(level) == len(output.pixels.point_rows) for level in output.pixels.levels)

@@ -26,7 +26,7 @@ def bag():
     """First message of each topic of the bag, its stamp as read from the bytes, and a TransformBuffer with all of /tf and /tf_static."""
     path = DATA / "bags" / "pandaset_002"
     if not path.exists():
-        pytest.skip(f"no real bag at {path}")
+        pytest.skip(f"no real bag at {path}; set CMDFUSION_DATA")
     highlevel = pytest.importorskip("rosbags.highlevel", reason="rosbags is not installed")
     first, stamps, transforms = {}, {}, TransformBuffer()
     with highlevel.AnyReader([path]) as reader:
@@ -92,7 +92,7 @@ def test_a_real_cloud_labelled_and_read_again_is_the_same_cloud(bag):
 def test_the_guessed_scale_is_right_for_real_sensors(path, columns, scale):
     found = DATA / path
     if not found.exists():
-        pytest.skip(f"no real scan at {found}")
+        pytest.skip(f"no real scan at {found}; set CMDFUSION_DATA")
     for scan in sorted(found.glob("*.bin"))[:5] if found.is_dir() else [found]:
         values = np.fromfile(scan, np.float32).reshape(-1, columns)
         fields = [SimpleNamespace(name=name, offset=4 * index, datatype=7, count=1) for index, name in enumerate(("x", "y", "z", "intensity"))]

@@ -75,7 +75,7 @@ def recorded_arrivals(bag):
 def recording():
     bag = DATA / "bags" / "pandaset_002"
     if not bag.exists():
-        pytest.skip(f"no recording at {bag}")
+        pytest.skip(f"no recording at {bag}; set CMDFUSION_DATA")
     return recorded_arrivals(bag)
 
 

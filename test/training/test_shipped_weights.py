@@ -59,7 +59,7 @@ def test_the_weights_stay_small(path):
 
 def test_road_cars_and_buildings_of_a_later_scan_are_found(segmenter):
     if not (DATA / "pandaset").is_dir():
-        pytest.skip(f"needs {DATA / 'pandaset'}")
+        pytest.skip(f"needs {DATA / 'pandaset'}; set CMDFUSION_DATA")
     for images in (False, True):
         scans = SemanticKitti(DATA / "pandaset", ["002"], segmenter.class_map, "pandaset", scans={48}, poses=False, images=images)
         scores = score(segmenter.segment, scans, segmenter.class_map).to_dict()
