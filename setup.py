@@ -1,6 +1,7 @@
 """pip install: the library, the command line and, where ROS 2 is present, the node.
 
-`colcon build` does not read this file: it goes by package.xml and CMakeLists.txt. The extras are the one list of what make demo and make test install.
+`colcon build` does not read this file: it goes by package.xml and CMakeLists.txt. The extras are
+the one list of what make demo and make test install.
 """
 
 import re
@@ -9,17 +10,25 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).resolve().parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "cmdfusion_ros" / "__init__.py").read_text(), re.MULTILINE).group(1)
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "cmdfusion_ros" / "__init__.py").read_text(), re.MULTILINE
+).group(1)
 
-# The unofficial ROS 2 wheels of PyPI exist for these machines only. Pinned through the distro's name: ros-rclpy itself holds two distros.
-ON_WHEELS = '; sys_platform == "linux" and platform_machine == "x86_64" and python_version >= "3.10" and python_version < "3.14"'
+# The unofficial ROS 2 wheels of PyPI exist for these machines only. Pinned through the distro's
+# name: ros-rclpy itself holds two distros.
+ON_WHEELS = (
+    '; sys_platform == "linux" and platform_machine == "x86_64" and python_version >= "3.10" and '
+    'python_version < "3.14"'
+)
 ROS = [
     "ros-kilted-rclpy==9.1.2",
     "ros-kilted-rmw-fastrtps-cpp==9.3.3",
     "ros-kilted-common-interfaces==5.5.1",
     "ros-kilted-lifecycle-msgs==2.3.0",
 ]
-ROS_BUILD = [  # what colcon build of msg/ and srv/ needs besides; the wheels do not depend on each other as they should
+# what colcon build of msg/ and srv/ needs besides; the wheels do not depend on each other as they
+# should
+ROS_BUILD = [
     "ros-kilted-ament-cmake==2.7.3",
     "ros-kilted-ament-package==0.17.2",
     "ros-kilted-ament-cmake-include-directories==2.7.3",
@@ -34,9 +43,11 @@ ROS_BUILD = [  # what colcon build of msg/ and srv/ needs besides; the wheels do
     "colcon-bash==0.5.0",
 ]
 
-SHARED = [Path("config"), Path("config/train"), Path("config/world"), Path("launch")]  # colcon installs them to the same place
+# colcon installs them to the same place
+SHARED = [Path("config"), Path("config/train"), Path("config/world"), Path("launch")]
 
-# The compiled kernels of sparse convolution, which sparse/native.py loads by itself. Without a compiler for them the package installs all the same.
+# The compiled kernels of sparse convolution, which sparse/native.py loads by itself. Without a
+# compiler for them the package installs all the same.
 NATIVE = Extension(
     "cmdfusion_ros.sparse._native",
     ["cmdfusion_ros/sparse/native.cpp"],
@@ -48,16 +59,23 @@ NATIVE = Extension(
 setup(
     name="cmdfusion_ros",
     version=VERSION,
-    description="LiDAR and camera semantic segmentation for ROS 2: labels every point, with any number of cameras, none included",
+    description=(
+        "LiDAR and camera semantic segmentation for ROS 2: labels every point, with any number of "
+        "cameras, none included"
+    ),
     long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["cmdfusion_ros", "cmdfusion_ros.*"]),
     ext_modules=[NATIVE],
-    package_dir={"": "."},  # makes an editable install a plain path entry, which pkgutil.extend_path in __init__.py can see
+    # makes an editable install a plain path entry, which pkgutil.extend_path in __init__.py can see
+    package_dir={"": "."},
     package_data={"cmdfusion_ros": ["class_maps/*.yaml", "weights/*.safetensors"]},
-    data_files=[(f"share/cmdfusion_ros/{folder}", sorted(str(file) for file in folder.glob("*.*"))) for folder in SHARED],
+    data_files=[
+        (f"share/cmdfusion_ros/{folder}", sorted(str(file) for file in folder.glob("*.*")))
+        for folder in SHARED
+    ],
     install_requires=[
         "torch>=2.1",
         "numpy>=1.26",
@@ -70,7 +88,14 @@ setup(
     ],
     extras_require={
         "pandaset": ["pandas>=2"],  # PandaSet as distributed is tables of pandas
-        "test": ["pandas>=2", "pytest>=8", "pytest-timeout>=2.2", "hypothesis>=6.90", "torchmetrics>=1.4", "ruff==0.17.5"],
+        "test": [
+            "pandas>=2",
+            "pytest>=8",
+            "pytest-timeout>=2.2",
+            "hypothesis>=6.90",
+            "torchmetrics>=1.4",
+            "ruff==0.17.5",
+        ],
         "ros": [requirement + ON_WHEELS for requirement in ROS],
         "ros-build": [requirement + ON_WHEELS for requirement in ROS_BUILD],
     },

@@ -1,11 +1,14 @@
-"""Each method learns one real scan by heart: how fast, and what each of its terms does meanwhile, with nothing new to see and nothing changed.
+"""Each method learns one real scan by heart: how fast, and what each of its terms does meanwhile,
+with nothing new to see and nothing changed.
 
     python benchmarks/by_heart.py --data DIR [METHOD ...] [--steps N] [--json FILE]
 
-DIR is a folder in the layout of SemanticKITTI. What is learnt is the part of one of its scans that lies ahead, where the camera looks, with all terms and
-teachers of the method, which see earlier scans too. The teachers that CMDFusion and U2MKD need are trained first, on the same scan.
-Rows: step, seconds, accuracy on the labelled points (of those in the image for `image`), and every term as the training logs it: the means of the steps since
-the row before. `unexplained` is features as a part of the variance of what they are drawn to (`training/terms.py`).
+DIR is a folder in the layout of SemanticKITTI. What is learnt is the part of one of its scans that
+lies ahead, where the camera looks, with all terms and teachers of the method, which see earlier
+scans too. The teachers that CMDFusion and U2MKD need are trained first, on the same scan.
+Rows: step, seconds, accuracy on the labelled points (of those in the image for `image`), and every
+term as the training logs it: the means of the steps since the row before. `unexplained` is features
+as a part of the variance of what they are drawn to (`training/terms.py`).
 """
 
 import argparse
@@ -19,10 +22,10 @@ import numpy as np
 import torch
 
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint import save_checkpoint
+from cmdfusion_ros.checkpoint.file import save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import settings_from_dict
-from cmdfusion_ros.data.mix import select
+from cmdfusion_ros.data.augment.mix import select
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
@@ -39,7 +42,15 @@ M2SKD = {  # as in config/train/kitti10_m2skd.yaml
     "view": {
         "kind": "instance_fused",
         "previous": 4,
-        "classes": ["bicycle", "motorcycle", "truck", "other-vehicle", "person", "bicyclist", "motorcyclist"],
+        "classes": [
+            "bicycle",
+            "motorcycle",
+            "truck",
+            "other-vehicle",
+            "person",
+            "bicyclist",
+            "motorcyclist",
+        ],
     },
     "logits": 5.0,
     "logit_kind": "absolute",
@@ -50,7 +61,14 @@ M2SKD = {  # as in config/train/kitti10_m2skd.yaml
 }
 SWEEPS = {"kind": "multi_sweep", "previous": 2}
 OF_IMAGE = {"teacher": "checkpoint", "path": "image.safetensors", "features": 1.0}
-OF_SWEEPS = {"teacher": "checkpoint", "path": "sweeps.safetensors", "match": "point", "view": SWEEPS, "features": 0.1, "logits": 1.0}
+OF_SWEEPS = {
+    "teacher": "checkpoint",
+    "path": "sweeps.safetensors",
+    "match": "point",
+    "view": SWEEPS,
+    "features": 0.1,
+    "logits": 1.0,
+}
 METHODS = {  # name -> network, view and teachers of a recipe
     "image": {"network": "image"},
     "sweeps": {"network": "spv_unet", "view": SWEEPS},
@@ -88,18 +106,42 @@ def recipe_of(method, sequence, steps, learning_rate, strides):
     """The Recipe of a name in METHODS; `strides` are those of pyramids, U-Nets have their own."""
     values = dict(METHODS[method])
     network = values.pop("network")
-    model = {"network": network, "channels": CHANNELS.get(network, 16), "voxel_size": 0.2, "image_size": [256, 80]}
+    model = {
+        "network": network,
+        "channels": CHANNELS.get(network, 16),
+        "voxel_size": 0.2,
+        "image_size": [256, 80],
+    }
     if network == "flagship":
         model["image_trust"] = "learned"  # as its presets have it
     if network not in ("spv_unet", "u2mkd"):
         model["strides"] = list(strides)
     data = {"sequences": [sequence], "images": True}
     return settings_from_dict(
-        Recipe, {"name": method, "class_map": "semantic_kitti", "model": model, "train": data, "steps": steps, "learning_rate": learning_rate, **values}
+        Recipe,
+        {
+            "name": method,
+            "class_map": "semantic_kitti",
+            "model": model,
+            "train": data,
+            "steps": steps,
+            "learning_rate": learning_rate,
+            **values,
+        },
     )
 
 
-def learn(method, data, teachers, sequence="00", scan=4, steps=120, every=20, learning_rate=0.005, strides=(1, 2, 4, 8)):
+def learn(
+    method,
+    data,
+    teachers,
+    sequence="00",
+    scan=4,
+    steps=120,
+    every=20,
+    learning_rate=0.005,
+    strides=(1, 2, 4, 8),
+):
     """Train one method on one scan.
 
     Args:
@@ -111,12 +153,16 @@ def learn(method, data, teachers, sequence="00", scan=4, steps=120, every=20, le
         strides: of the scales of networks that are no U-Nets.
 
     Yields:
-        rows: {"step", "seconds", "accuracy" (of labelled points), and the means of what the training logs since the row before}.
+        rows: {"step", "seconds", "accuracy" (of labelled points), and the means of what the
+            training logs since the row before}.
     """
     recipe = recipe_of(method, sequence, steps, learning_rate, strides)
     class_map, device = load_class_map(recipe.class_map), torch.device("cpu")
     torch.manual_seed(recipe.seed)
-    network = use_backend(build_network(recipe.model, class_map.num_classes), choose_backend("auto", device, training=True).name)
+    network = use_backend(
+        build_network(recipe.model, class_map.num_classes),
+        choose_backend("auto", device, training=True).name,
+    )
     average = copy.deepcopy(network)
     sample = Samples(Sector(recipe.open_training(data, class_map)), recipe, class_map).plain(scan)
     labels = torch.from_numpy(sample.frame.labels.astype(np.int64))
@@ -126,7 +172,9 @@ def learn(method, data, teachers, sequence="00", scan=4, steps=120, every=20, le
     objective = Objective(recipe, teachers, class_map, grid, device)
     objective.prepare(network, average, sample)
     parameters = [*network.parameters(), *objective.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
     started, since = time.monotonic(), []
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -140,14 +188,23 @@ def learn(method, data, teachers, sequence="00", scan=4, steps=120, every=20, le
         if (step + 1) % every == 0 or step + 1 == steps:
             seconds = round(time.monotonic() - started, 1)
             terms = {name: sum(row[name] for row in since) / len(since) for name in since[0]}
-            yield {"step": step + 1, "seconds": seconds, "accuracy": accuracy(network, grid, sample.frame), **terms}
+            yield {
+                "step": step + 1,
+                "seconds": seconds,
+                "accuracy": accuracy(network, grid, sample.frame),
+                **terms,
+            }
             since = []
-    save_checkpoint(Path(teachers) / f"{method}.safetensors", network, recipe.model, class_map, {"name": method})
+    save_checkpoint(
+        Path(teachers) / f"{method}.safetensors", network, recipe.model, class_map, {"name": method}
+    )
 
 
 @torch.no_grad()
 def accuracy(network, grid, frame):
-    """The part of the labelled points of `frame` that a network labels right, of those it says anything of."""
+    """The part of the labelled points of `frame` that a network labels right, of those it says
+    anything of.
+    """
     batch = make_batch([frame], grid)
     output = network.eval()(batch)
     known = batch.labels != IGNORE_LABEL
@@ -157,15 +214,34 @@ def accuracy(network, grid, frame):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)} (default: all)")
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder that holds `sequences`")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "methods", nargs="*", metavar="METHOD", help=f"of {', '.join(METHODS)} (default: all)"
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="folder that holds `sequences`"
+    )
     parser.add_argument("--sequence", default="00")
-    parser.add_argument("--scan", type=int, default=4, help="its number; M2SKD needs a hard thing in it (00/000004: a motorcyclist)")
+    parser.add_argument(
+        "--scan",
+        type=int,
+        default=4,
+        help="its number; M2SKD needs a hard thing in it (00/000004: a motorcyclist)",
+    )
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--every", type=int, default=20, help="steps between rows")
-    parser.add_argument("--learning-rate", type=float, default=0.005, help="the highest (default: 0.005)")
-    parser.add_argument("--strides", type=int, nargs="+", default=(1, 2, 4, 8), help="scales of networks that are no U-Nets (default: 1 2 4 8)")
+    parser.add_argument(
+        "--learning-rate", type=float, default=0.005, help="the highest (default: 0.005)"
+    )
+    parser.add_argument(
+        "--strides",
+        type=int,
+        nargs="+",
+        default=(1, 2, 4, 8),
+        help="scales of networks that are no U-Nets (default: 1 2 4 8)",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", metavar="FILE", help="write all rows here")
     args = parser.parse_args()
@@ -174,22 +250,45 @@ def main():
     torch.set_num_threads(args.threads)
     wanted, results = args.methods or list(METHODS), {}
     with tempfile.TemporaryDirectory() as teachers:
-        for method in dict.fromkeys(name for each in wanted for name in (TEACHER_OF.get(each), each) if name):
+        for method in dict.fromkeys(
+            name for each in wanted for name in (TEACHER_OF.get(each), each) if name
+        ):
             print(f"\n{method}")
             results[method] = []
-            for row in learn(method, args.data, teachers, args.sequence, args.scan, args.steps, args.every, args.learning_rate, args.strides):
+            for row in learn(
+                method,
+                args.data,
+                teachers,
+                args.sequence,
+                args.scan,
+                args.steps,
+                args.every,
+                args.learning_rate,
+                args.strides,
+            ):
                 results[method].append(row)
                 _print_row(row, header=len(results[method]) == 1)
     if args.json:
-        Path(args.json).write_text(json.dumps({"torch": torch.__version__, "arguments": vars(args), "rows": results}, indent=1) + "\n")
+        Path(args.json).write_text(
+            json.dumps(
+                {"torch": torch.__version__, "arguments": vars(args), "rows": results}, indent=1
+            )
+            + "\n"
+        )
 
 
 def _print_row(row, header):
     names = [name for name in row if name not in ("step", "seconds", "accuracy", "points")]
     widths = [max(len(name), 8) + 2 for name in names]
     if header:
-        print(f"{'step':>6}{'s':>8}{'acc %':>8}" + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True)))
-    values = "".join(f"{row[name]:>{width}.{0 if name.endswith(('pairs', 'added')) else 4}f}" for name, width in zip(names, widths, strict=True))
+        print(
+            f"{'step':>6}{'s':>8}{'acc %':>8}"
+            + "".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
+        )
+    values = "".join(
+        f"{row[name]:>{width}.{0 if name.endswith(('pairs', 'added')) else 4}f}"
+        for name, width in zip(names, widths, strict=True)
+    )
     print(f"{row['step']:>6}{row['seconds']:>8}{100 * row['accuracy']:>8.1f}{values}", flush=True)
 
 

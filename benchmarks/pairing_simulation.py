@@ -1,8 +1,10 @@
-"""Simulates a LiDAR and its cameras, and prints how many images each cloud gets, how near they are and how long the cloud waits for them.
+"""Simulates a LiDAR and its cameras, and prints how many images each cloud gets, how near they are
+and how long the cloud waits for them.
 
     python benchmarks/pairing_simulation.py [--json] [--seconds 60] [--seeds 1]
 
-Discrete events, no real time: a minute of six cameras takes about a second. Latencies are Gaussian, clocks do not drift.
+Discrete events, no real time: a minute of six cameras takes about a second. Latencies are Gaussian,
+clocks do not drift.
 """
 
 import argparse
@@ -11,8 +13,8 @@ import random
 import statistics
 from dataclasses import dataclass, field, replace
 
-from cmdfusion_ros.ros.pairing import CloudAnchoredPairing
-from cmdfusion_ros.ros.sync_settings import CameraTiming, PairingSettings, SyncSettings
+from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
+from cmdfusion_ros.pairing.settings import CameraTiming, PairingSettings, SyncSettings
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -22,7 +24,9 @@ TICK = 5 * MS
 
 @dataclass(frozen=True)
 class Arrival:
-    """A message on its way: `time` is the steady time (ns) of its arrival, `camera` None for a cloud."""
+    """A message on its way: `time` is the steady time (ns) of its arrival, `camera` None for a
+    cloud.
+    """
 
     time: int
     camera: str | None
@@ -40,7 +44,9 @@ class Action:
 
 @dataclass
 class Played:
-    """What a pairing made of the arrivals: (steady time, PairedCloud) in the order of release, its resets, and itself."""
+    """What a pairing made of the arrivals: (steady time, PairedCloud) in the order of release,
+    its resets, and itself.
+    """
 
     released: list = field(default_factory=list)
     resets: list = field(default_factory=list)
@@ -66,14 +72,19 @@ class SimulatedClock:
 
 
 def play(settings, happenings, tick=TICK, clock=None, ready=True, until=None):
-    """Give Arrivals and Actions to a pairing in order of time, with ticks every `tick` ns while clouds wait (None: no ticks). Returns Played.
+    """Give Arrivals and Actions to a pairing in order of time, with ticks every `tick` ns while
+    clouds wait (None: no ticks). Returns Played.
 
-    `ready`: the cameras are calibrated from the start. `until`: go on ticking to this steady time; by default two seconds beyond the last happening.
+    `ready`: the cameras are calibrated from the start. `until`: go on ticking to this steady time;
+    by default two seconds beyond the last happening.
     """
     clock = clock or SimulatedClock()
     played = Played()
     pairing = CloudAnchoredPairing(
-        settings, clock, lambda paired: played.released.append((clock.steady, paired)), lambda epoch, reason: played.resets.append((clock.steady, reason))
+        settings,
+        clock,
+        lambda paired: played.released.append((clock.steady, paired)),
+        lambda epoch, reason: played.resets.append((clock.steady, reason)),
     )
     played.pairing = pairing
     for camera in settings.cameras:
@@ -102,7 +113,19 @@ def _tick_until(pairing, clock, end, tick):
         pairing.on_tick()
 
 
-def sensor(camera, hertz, latency_ms, jitter_ms, seconds, rng, phase=None, offset_ms=0.0, stamp_jitter_ms=0.0, drop=0.0, silent=()):
+def sensor(
+    camera,
+    hertz,
+    latency_ms,
+    jitter_ms,
+    seconds,
+    rng,
+    phase=None,
+    offset_ms=0.0,
+    stamp_jitter_ms=0.0,
+    drop=0.0,
+    silent=(),
+):
     """Arrivals of one sensor, in order of stamp.
 
     Args:
@@ -157,21 +180,31 @@ def arrivals_of(scenario, seconds, seed):
             continue
         if scenario.triggered:
             offset = TRIGGER_OFFSETS_MS[place]
-            happenings += sensor(camera, 10.0, latency, 15, seconds, rng, 1.0, offset, 1.0, scenario.drop, silent)
+            happenings += sensor(
+                camera, 10.0, latency, 15, seconds, rng, 1.0, offset, 1.0, scenario.drop, silent
+            )
         else:
-            happenings += sensor(camera, scenario.hertz, latency, 15, seconds, rng, drop=scenario.drop, silent=silent)
+            happenings += sensor(
+                camera, scenario.hertz, latency, 15, seconds, rng, drop=scenario.drop, silent=silent
+            )
     return sorted(happenings, key=lambda arrival: arrival.time)
 
 
 def settings_of(scenario):
     """PairingSettings of a scenario."""
     offsets = [offset / 1000 if scenario.triggered else 0.0 for offset in TRIGGER_OFFSETS_MS]
-    cameras = {camera: CameraTiming(time_offset=offset) for camera, offset in zip(CAMERAS, offsets, strict=True)}
-    return PairingSettings(SyncSettings(max_wait=scenario.max_wait, tolerance=scenario.tolerance), cameras=cameras)
+    cameras = {
+        camera: CameraTiming(time_offset=offset)
+        for camera, offset in zip(CAMERAS, offsets, strict=True)
+    }
+    return PairingSettings(
+        SyncSettings(max_wait=scenario.max_wait, tolerance=scenario.tolerance), cameras=cameras
+    )
 
 
 def measure(scenario, seconds=60, seeds=1):
-    """The figures of a scenario over some runs with other phases: {clouds_percent, cameras, distance_ms, mean_wait_ms, p95_wait_ms, deadline_hits}.
+    """The figures of a scenario over some runs with other phases: {clouds_percent, cameras,
+    distance_ms, mean_wait_ms, p95_wait_ms, deadline_hits}.
 
     The first three seconds of each run, which begin with startup_grace, do not count.
     """
@@ -180,7 +213,11 @@ def measure(scenario, seconds=60, seeds=1):
     for seed in range(seeds):
         arrivals = arrivals_of(scenario, seconds, seed)
         num_sent += sum(arrival.camera is None and arrival.stamp >= begin for arrival in arrivals)
-        clouds += [paired for paired in play(settings_of(scenario), arrivals).clouds if paired.stamp >= begin]
+        clouds += [
+            paired
+            for paired in play(settings_of(scenario), arrivals).clouds
+            if paired.stamp >= begin
+        ]
     distances = [abs(image.offset_ns) / MS for paired in clouds for image in paired.images.values()]
     waits = sorted(paired.wait_ns / MS for paired in clouds)
     return {
@@ -201,25 +238,48 @@ SCENARIOS = (
     Scenario("all dead", dead=6),
     Scenario("one camera silent for 20 s", silent=(20, 40)),
     Scenario("30 Hz, 50 ms limit", hertz=30.0, max_wait=0.05),
-    Scenario("triggered, one dead, 50 ms limit", triggered=True, dead=1, max_wait=0.05, tolerance=0.015),
+    Scenario(
+        "triggered, one dead, 50 ms limit", triggered=True, dead=1, max_wait=0.05, tolerance=0.015
+    ),
 )
-SWEPT = (Scenario("12 Hz"), Scenario("30 Hz", hertz=30.0), Scenario("triggered", triggered=True, tolerance=0.015))
-SWEEP = tuple(replace(scenario, name=f"{scenario.name}, max_wait {wait}", max_wait=wait / 1000) for scenario in SWEPT for wait in (0, 20, 40, 60, 80))
+SWEPT = (
+    Scenario("12 Hz"),
+    Scenario("30 Hz", hertz=30.0),
+    Scenario("triggered", triggered=True, tolerance=0.015),
+)
+SWEEP = tuple(
+    replace(scenario, name=f"{scenario.name}, max_wait {wait}", max_wait=wait / 1000)
+    for scenario in SWEPT
+    for wait in (0, 20, 40, 60, 80)
+)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--seconds", type=int, default=60, help="simulated time of each scenario")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each scenario, with other phases and latencies")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="runs of each scenario, with other phases and latencies",
+    )
     options = parser.parse_args()
-    results = {scenario.name: measure(scenario, options.seconds, options.seeds) for scenario in SCENARIOS + SWEEP}
+    results = {
+        scenario.name: measure(scenario, options.seconds, options.seeds)
+        for scenario in SCENARIOS + SWEEP
+    }
     if options.json:
         print(json.dumps(results, indent=1))
         return
     print(f"{'scenario':<36}{'clouds':>8}{'cameras':>9}{'|dt| ms':>9}{'wait ms':>9}{'p95 ms':>8}")
     for name, row in results.items():
-        figures = f"{row['clouds_percent']:7.1f}%{row['cameras']:9.2f}{row['distance_ms']:9.1f}{row['mean_wait_ms']:9.1f}{row['p95_wait_ms']:8.1f}"
+        figures = (
+            f"{row['clouds_percent']:7.1f}%{row['cameras']:9.2f}{row['distance_ms']:9.1f}"
+            f"{row['mean_wait_ms']:9.1f}{row['p95_wait_ms']:8.1f}"
+        )
         print(f"{name:<36}{figures}")
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What the made-up street costs, and how often its classes occur.
 
-    python benchmarks/world.py speed          # seconds of CPU a scan and a picture on one core, each rig, and where they go
-    python benchmarks/world.py frequencies    # shares of the classes beside those of SemanticKITTI
+python benchmarks/world.py speed          # seconds of CPU a scan and a picture on one core,
+each rig, and where they go python benchmarks/world.py frequencies    # shares of the classes
+beside those of SemanticKITTI
 """
 
 import argparse
@@ -18,22 +19,48 @@ from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES
 from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
 from cmdfusion_ros.data.synthetic.world import World
 
-# Points of the 19 classes in the training sequences of SemanticKITTI, 00-07, 09 and 10, as CMDFusion's loss weights have them.
+# Points of the 19 classes in the training sequences of SemanticKITTI, 00-07, 09 and 10, as
+# CMDFusion's loss weights have them.
 REAL_POINTS = (
-    55437630, 320797, 541736, 2578735, 3274484, 552662, 184064, 78858, 240942562, 17294618, 170599734, 6369672, 230413074, 101130274, 476491114, 9833174,
-    129609852, 4506626, 1168181,
-)  # fmt: skip
+    55437630,
+    320797,
+    541736,
+    2578735,
+    3274484,
+    552662,
+    184064,
+    78858,
+    240942562,
+    17294618,
+    170599734,
+    6369672,
+    230413074,
+    101130274,
+    476491114,
+    9833174,
+    129609852,
+    4506626,
+    1168181,
+)
 _BOTH = ("cast", "surfaces_at", "paint_surfaces")
 SCAN_STAGES = (*((lidar, name) for name in _BOTH), (World, "solids"))
-PICTURE_STAGES = (*((camera, name) for name in (*_BOTH, "shade", "sky_color", "develop")), (World, "solids"), (Shadows, "sunlit"))
+PICTURE_STAGES = (
+    *((camera, name) for name in (*_BOTH, "shade", "sky_color", "develop")),
+    (World, "solids"),
+    (Shadows, "sunlit"),
+)
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = parser.add_subparsers(dest="what", required=True)
     speed = what.add_parser("speed")
     speed.add_argument("--rigs", nargs="+", choices=RIG_NAMES, default=list(RIG_NAMES))
-    speed.add_argument("--scans", type=int, default=3, help="scans timed of each rig, in different streets")
+    speed.add_argument(
+        "--scans", type=int, default=3, help="scans timed of each rig, in different streets"
+    )
     frequencies = what.add_parser("frequencies")
     frequencies.add_argument("--streets", type=int, default=60)
     args = parser.parse_args(arguments)
@@ -46,43 +73,61 @@ def main(arguments=None):
 
 
 def print_frequencies(streets):
-    """Two scans of each of some streets of the kitti rig, as the seed makes them, rare things as rare as by default."""
+    """Two scans of each of some streets of the kitti rig, as the seed makes them, rare things as
+    rare as by default.
+    """
     class_map = load_class_map("semantic_kitti")
     counts = np.zeros(256, np.int64)
     for number in range(streets):
         drive = Sequence(0, f"{number:02d}", 2, SequenceSettings(spacing=50))
         for index in range(2):
-            counts += np.bincount(class_map.labels_from_raw(drive.scan(index).raw, DATASET), minlength=256)
+            counts += np.bincount(
+                class_map.labels_from_raw(drive.scan(index).raw, DATASET), minlength=256
+            )
     made = 100 * counts[: class_map.num_classes] / counts[: class_map.num_classes].sum()
     real = 100 * np.array(REAL_POINTS) / sum(REAL_POINTS)
-    print(f"{2 * streets} scans of {streets} made-up streets, {counts.sum() / (2 * streets):.0f} points a scan")
+    print(
+        f"{2 * streets} scans of {streets} made-up streets, {counts.sum() / (2 * streets):.0f} "
+        "points a scan"
+    )
     print(f"{'class':<16}{'made up':>10}{'real':>10}{'ratio':>8}")
     for name, ours, theirs in zip(class_map.names, made, real, strict=True):
         print(f"{name:<16}{ours:>8.3f} %{theirs:>8.3f} %{ours / theirs:>8.2f}")
 
 
 def print_speed(rig, scans):
-    """Seconds of CPU on this one core: of a street, of the scans, of the pictures, and of their stages."""
+    """Seconds of CPU on this one core: of a street, of the scans, of the pictures, and of their
+    stages.
+    """
     street, scan, picture, points = Stages(()), Stages(SCAN_STAGES), Stages(PICTURE_STAGES), 0
     for number in range(scans):
         with street:
             drive = Sequence(0, f"{number:02d}", 40, SequenceSettings(rig=rig, weather="day"))
-            drive.photograph(0, 0)  # the shadows of what stands are cast once, with the first picture
+            # the shadows of what stands are cast once, with the first picture
+            drive.photograph(0, 0)
         with scan:
             points += len(drive.scan(20).points)
         for view in range(len(drive.rig.cameras)):
             with picture:
                 drive.photograph(20, view)
     cameras, (width, height) = len(drive.rig.cameras), drive.rig.cameras[0].size
-    print(f"{rig}: {len(drive.rig.lidar.elevation)} beams, {points / scans:.0f} points, {cameras} pictures of {width}x{height}")
+    print(
+        f"{rig}: {len(drive.rig.lidar.elevation)} beams, {points / scans:.0f} points, {cameras} "
+        f"pictures of {width}x{height}"
+    )
     of_scan, of_picture = scan.total / scans, picture.total / scans / cameras
-    print(f"  a scan {of_scan:.2f} s ({1 / of_scan:.2f} a second), a picture {of_picture:.2f} s, both with all cameras {of_scan + cameras * of_picture:.2f} s")
+    print(
+        f"  a scan {of_scan:.2f} s ({1 / of_scan:.2f} a second), a picture {of_picture:.2f} s, "
+        f"both with all cameras {of_scan + cameras * of_picture:.2f} s"
+    )
     print(f"  once a street {street.total / scans:.2f} s")
     print(f"  of a scan: {scan.table(scans)}\n  of a picture: {picture.table(scans * cameras)}")
 
 
 class Stages:
-    """Adds up the CPU seconds of its `with` blocks, and of the functions (owner, name) called in them."""
+    """Adds up the CPU seconds of its `with` blocks, and of the functions (owner, name) called in
+    them.
+    """
 
     def __init__(self, functions):
         self.total, self.spent, self._functions, self._before = 0.0, Counter(), functions, []
@@ -110,7 +155,9 @@ class Stages:
 
     def table(self, count):
         """The stages of one of `count` blocks, in words."""
-        return ", ".join(f"{name} {seconds / count:.3f}" for name, seconds in self.spent.most_common())
+        return ", ".join(
+            f"{name} {seconds / count:.3f}" for name, seconds in self.spent.most_common()
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Frames -> Batch: the door from numpy to torch. Frames are stacked and their points put into the voxels of every scale."""
+"""Frames -> Batch: the door from numpy to torch. Frames are stacked and their points put into
+the voxels of every scale.
+"""
 
 from dataclasses import dataclass
 
@@ -15,7 +17,8 @@ class Scale:
 
     Attributes:
         stride: edge of its voxels in finest voxels.
-        voxel_coords: (V, 4) int32 rows (batch, x, y, z), unique and sorted lexicographically; x, y, z = floor(p / (voxel_size * stride)).
+        voxel_coords: (V, 4) int32 rows (batch, x, y, z), unique and sorted lexicographically; x, y,
+            z = floor(p / (voxel_size * stride)).
         point_to_voxel: (N,) int64, for each point its voxel's row.
         num_points: (V,) float32, points in each voxel; at least 1.
     """
@@ -40,7 +43,8 @@ class Batch:
         maps: KernelMaps on and between the scales, shared by every layer that reads this batch.
         labels: (N,) int64, labels or IGNORE_LABEL; None where a frame has none.
         views: the CameraViews of each frame: a tuple of tuples, still numpy.
-        measured_points: (n, 3) float32 numpy of each frame, a tuple: what is projected into its views (`Frame.measured_points`).
+        measured_points: (n, 3) float32 numpy of each frame, a tuple: what is projected into its
+            views (`Frame.measured_points`).
     """
 
     points: torch.Tensor
@@ -59,7 +63,10 @@ class Batch:
         for scale in self.scales:
             if scale.stride == stride:
                 return scale
-        raise ValueError(f"batch: no scale of stride {stride}; it was made with {[scale.stride for scale in self.scales]}")
+        raise ValueError(
+            f"batch: no scale of stride {stride}; it was made with "
+            f"{[scale.stride for scale in self.scales]}"
+        )
 
 
 def make_batch(frames, grid, device="cpu"):
@@ -96,9 +103,14 @@ def make_batch(frames, grid, device="cpu"):
         voxel_size=grid.voxel_size,
         scales=scales,
         maps=maps,
-        labels=tensor(np.concatenate([frame.labels for frame in frames]).astype(np.int64)) if labelled else None,
+        labels=tensor(np.concatenate([frame.labels for frame in frames]).astype(np.int64))
+        if labelled
+        else None,
         views=tuple(tuple(frame.views) for frame in frames),
-        measured_points=tuple(frame.points if frame.measured_points is None else frame.measured_points for frame in frames),
+        measured_points=tuple(
+            frame.points if frame.measured_points is None else frame.measured_points
+            for frame in frames
+        ),
     )
 
 
@@ -111,6 +123,8 @@ def _nest(voxel_coords, point_to_voxel, strides):
         finer = scales[-1]
         parents = maps.coarsen(finer.stride, stride // finer.stride)
         coarser_coords = maps.voxel_coords(stride)
-        num_points = torch.bincount(parents, finer.num_points, minlength=len(coarser_coords)).float()
+        num_points = torch.bincount(
+            parents, finer.num_points, minlength=len(coarser_coords)
+        ).float()
         scales.append(Scale(stride, coarser_coords, parents[finer.point_to_voxel], num_points))
     return tuple(scales), maps

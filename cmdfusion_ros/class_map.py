@@ -1,7 +1,8 @@
 """raw id <-> label <-> name <-> colour.
 
-A class map is a list of classes and, for each dataset whose files can be read with it, a table from every raw id of that dataset to a
-class or to nothing. The maps themselves are data: `class_maps/*.yaml`.
+A class map is a list of classes and, for each dataset whose files can be read with it, a table from
+every raw id of that dataset to a class or to nothing. The maps themselves are data:
+`class_maps/*.yaml`.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ _MAX_RAW = 65536  # raw labels are 16 bit in every dataset read here
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """One class: its name, the id it has in published clouds and label files, its RGB colour, and whether it is countable (a thing)."""
+    """One class: its name, the id it has in published clouds and label files, its RGB colour,
+    and whether it is countable (a thing).
+    """
 
     name: str
     raw: int
@@ -44,17 +47,25 @@ class ClassMap:
 
     def __post_init__(self):
         if not 0 < len(self.classes) < IGNORE_LABEL:
-            raise ValueError(f"class map {self.name}: expected 1 to {IGNORE_LABEL - 1} classes, got {len(self.classes)}")
+            raise ValueError(
+                f"class map {self.name}: expected 1 to {IGNORE_LABEL - 1} classes, got "
+                f"{len(self.classes)}"
+            )
         for what in ("name", "raw"):
             values = [getattr(info, what) for info in self.classes]
             if len(set(values)) != len(values):
                 raise ValueError(f"class map {self.name}: two classes share a {what}: {values}")
         if self.ignore_raw in {info.raw for info in self.classes}:
-            raise ValueError(f"class map {self.name}: raw id {self.ignore_raw} stands for ignore and for a class")
+            raise ValueError(
+                f"class map {self.name}: raw id {self.ignore_raw} stands for ignore and for a class"
+            )
         for dataset, table in self.folds.items():
             for raw, name in table.items():
                 if name is not None and name not in self.names:
-                    raise ValueError(f"class map {self.name}, {dataset}: raw id {raw} goes to unknown class {name!r}; expected one of {', '.join(self.names)}")
+                    raise ValueError(
+                        f"class map {self.name}, {dataset}: raw id {raw} goes to unknown class "
+                        f"{name!r}; expected one of {', '.join(self.names)}"
+                    )
 
     @property
     def num_classes(self):
@@ -77,33 +88,50 @@ class ClassMap:
     def label(self, name):
         """The label of the class called `name`; ValueError with the known names otherwise."""
         if name not in self.names:
-            raise ValueError(f"class map {self.name}: no class {name!r}; expected one of {', '.join(self.names)}")
+            raise ValueError(
+                f"class map {self.name}: no class {name!r}; expected one of {', '.join(self.names)}"
+            )
         return self.names.index(name)
 
     def labels_from_raw(self, raw, dataset, where=""):
         """(N,) raw ids of `dataset`, of any integer dtype -> (N,) uint8 labels.
 
         Raises:
-            ValueError: ids that are no integers of 0 to 65535, or that the map does not list: nothing is labelled by default. `where` names their source.
+            ValueError: ids that are no integers of 0 to 65535, or that the map does not list:
+                nothing is labelled by default. `where` names their source.
         """
         if dataset not in self.folds:
-            raise ValueError(f"class map {self.name}: cannot read labels of {dataset!r}; expected one of {', '.join(self.folds)}")
+            raise ValueError(
+                f"class map {self.name}: cannot read labels of {dataset!r}; expected one of "
+                f"{', '.join(self.folds)}"
+            )
         raw = np.asarray(raw)
         if raw.dtype.kind not in "iu":
-            raise ValueError(f"{where or dataset}: expected raw ids of an integer dtype, got {raw.dtype}; are these labels?")
+            raise ValueError(
+                f"{where or dataset}: expected raw ids of an integer dtype, got {raw.dtype}; are "
+                "these labels?"
+            )
         if raw.size and (raw.min() < 0 or raw.max() >= _MAX_RAW):
-            raise ValueError(f"{where or dataset}: expected raw ids of 0 to {_MAX_RAW - 1}, got {raw.min()} to {raw.max()}; do they hold instance ids too?")
+            raise ValueError(
+                f"{where or dataset}: expected raw ids of 0 to {_MAX_RAW - 1}, got {raw.min()} to "
+                f"{raw.max()}; do they hold instance ids too?"
+            )
         table = np.full(_MAX_RAW, -1, np.int16)
         for raw_id, name in self.folds[dataset].items():
             table[raw_id] = IGNORE_LABEL if name is None else self.label(name)
         labels = table[raw]
         if (labels < 0).any():
             unknown = np.unique(raw[labels < 0])[:8].tolist()
-            raise ValueError(f"{where or dataset}: raw ids {unknown} are not in class map {self.name} for {dataset}; is the class map right?")
+            raise ValueError(
+                f"{where or dataset}: raw ids {unknown} are not in class map {self.name} for "
+                f"{dataset}; is the class map right?"
+            )
         return labels.astype(np.uint8)
 
     def raw_from_labels(self, labels):
-        """(N,) labels -> (N,) uint16 raw ids of this map (what is published and written); IGNORE_LABEL -> `ignore_raw`."""
+        """(N,) labels -> (N,) uint16 raw ids of this map (what is published and written);
+        IGNORE_LABEL -> `ignore_raw`.
+        """
         table = np.full(256, self.ignore_raw, np.uint16)
         table[: self.num_classes] = [info.raw for info in self.classes]
         return table[labels]
@@ -116,17 +144,33 @@ class ClassMap:
 
     def to_dict(self):
         """Plain values, as `from_dict` takes them: what a checkpoint carries."""
-        classes = [{"name": c.name, "raw": c.raw, "color": list(c.color), "thing": c.thing} for c in self.classes]
-        return {"name": self.name, "ignore_raw": self.ignore_raw, "classes": classes, "folds": self.folds}
+        classes = [
+            {"name": c.name, "raw": c.raw, "color": list(c.color), "thing": c.thing}
+            for c in self.classes
+        ]
+        return {
+            "name": self.name,
+            "ignore_raw": self.ignore_raw,
+            "classes": classes,
+            "folds": self.folds,
+        }
 
     @classmethod
     def from_dict(cls, values):
-        """The inverse of `to_dict`; also takes the result of reading a JSON file, whose keys are strings."""
+        """The inverse of `to_dict`; also takes the result of reading a JSON file, whose keys are
+        strings.
+        """
         unknown = set(values) - {"name", "ignore_raw", "classes", "folds"}
         if unknown:
             raise ValueError(f"class map: unknown keys {sorted(unknown)}")
-        classes = tuple(ClassInfo(c["name"], int(c["raw"]), tuple(c["color"]), bool(c.get("thing", False))) for c in values["classes"])
-        folds = {dataset: {int(raw): name for raw, name in table.items()} for dataset, table in values.get("folds", {}).items()}
+        classes = tuple(
+            ClassInfo(c["name"], int(c["raw"]), tuple(c["color"]), bool(c.get("thing", False)))
+            for c in values["classes"]
+        )
+        folds = {
+            dataset: {int(raw): name for raw, name in table.items()}
+            for dataset, table in values.get("folds", {}).items()
+        }
         return cls(values["name"], classes, int(values.get("ignore_raw", 0)), folds)
 
 
@@ -134,7 +178,11 @@ class ClassMap:
 def load_class_map(name):
     """The shipped class map called `name`; ValueError with the known names otherwise."""
     folder = resources.files("cmdfusion_ros") / "class_maps"
-    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    known = sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
     if name not in known:
         raise ValueError(f"class map: expected one of {', '.join(known)}, got {name!r}")
     return ClassMap.from_dict(yaml.safe_load((folder / f"{name}.yaml").read_text()))

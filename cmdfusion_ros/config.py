@@ -1,7 +1,8 @@
 """Every setting: frozen typed dataclasses with default, unit and check, and strict YAML in and out.
 
-A settings class is a frozen dataclass whose fields are made by `setting(...)`. What can be derived is not a setting. YAML holds only what
-differs from the defaults; an unknown or doubled key is an error that names the nearest known key.
+A settings class is a frozen dataclass whose fields are made by `setting(...)`. What can be derived
+is not a setting. YAML holds only what differs from the defaults; an unknown or doubled key is an
+error that names the nearest known key.
 """
 
 import dataclasses
@@ -25,7 +26,14 @@ def setting(default, description, unit="", minimum=None, maximum=None, choices=N
         choices: the only values allowed.
         above: exclusive lower bound.
     """
-    metadata = {"description": description, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices, "above": above}
+    metadata = {
+        "description": description,
+        "unit": unit,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "above": above,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -39,7 +47,9 @@ class SettingsError(ValueError):
 
 
 def check_settings(settings, where=""):
-    """Raise SettingsError for the first field of `settings` that breaks its own declaration. Call it from __post_init__."""
+    """Raise SettingsError for the first field of `settings` that breaks its own declaration.
+    Call it from __post_init__.
+    """
     hints = typing.get_type_hints(type(settings))
     for item in dataclasses.fields(settings):
         value = getattr(settings, item.name)
@@ -50,12 +60,16 @@ def check_settings(settings, where=""):
 
 
 def check_value(name, value, kind, metadata):
-    """Raise SettingsError unless `value` has the type `kind` and keeps the bounds and choices of `metadata` (see `setting`)."""
+    """Raise SettingsError unless `value` has the type `kind` and keeps the bounds and choices of
+    `metadata` (see `setting`).
+    """
     if not _is_kind(value, kind):
         raise SettingsError(f"{name}: expected {_kind_name(kind)}, got {value!r}")
     choices = metadata.get("choices")
     if choices is not None and value not in choices:
-        raise SettingsError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
+        raise SettingsError(
+            f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}"
+        )
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             _check_bounds(name, number, metadata)
@@ -81,7 +95,11 @@ def _is_kind(value, kind):
         item_kinds = typing.get_args(kind)
         if len(item_kinds) == 2 and item_kinds[1] is Ellipsis:
             return isinstance(value, tuple) and all(_is_kind(item, item_kinds[0]) for item in value)
-        return isinstance(value, tuple) and len(value) == len(item_kinds) and all(map(_is_kind, value, item_kinds))
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(item_kinds)
+            and all(map(_is_kind, value, item_kinds))
+        )
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is int:
@@ -99,7 +117,8 @@ def settings_from_dict(kind, values, where=""):
     Lists become tuples; missing keys take their defaults.
 
     Raises:
-        SettingsError: an unknown key (the nearest known one is named), a value of the wrong type or out of bounds.
+        SettingsError: an unknown key (the nearest known one is named), a value of the wrong type or
+            out of bounds.
     """
     if not isinstance(values, dict):
         raise SettingsError(f"{where or kind.__name__}: expected a mapping, got {values!r}")
@@ -113,7 +132,10 @@ def settings_from_dict(kind, values, where=""):
         if dataclasses.is_dataclass(hints[key]):
             given[key] = settings_from_dict(hints[key], value, f"{where}{key}.")
         elif of_each and isinstance(value, list):
-            given[key] = tuple(settings_from_dict(of_each, item, f"{where}{key}[{number}].") for number, item in enumerate(value))
+            given[key] = tuple(
+                settings_from_dict(of_each, item, f"{where}{key}[{number}].")
+                for number, item in enumerate(value)
+            )
         else:
             given[key] = tuple(value) if isinstance(value, list) else value
             check_value(f"{where}{key}", given[key], hints[key], fields[key].metadata)
@@ -127,7 +149,9 @@ def _settings_of_each(kind):
 
 
 def settings_to_dict(settings, only_changed=False):
-    """Plain values of a settings object (tuples become lists); with `only_changed`, without those that equal the default."""
+    """Plain values of a settings object (tuples become lists); with `only_changed`, without
+    those that equal the default.
+    """
     default = type(settings)()
     values = {}
     for item in dataclasses.fields(settings):
@@ -137,13 +161,18 @@ def settings_to_dict(settings, only_changed=False):
         if dataclasses.is_dataclass(value):
             value = settings_to_dict(value, only_changed)
         if isinstance(value, tuple):
-            value = [settings_to_dict(one, only_changed) if dataclasses.is_dataclass(one) else one for one in value]
+            value = [
+                settings_to_dict(one, only_changed) if dataclasses.is_dataclass(one) else one
+                for one in value
+            ]
         values[item.name] = value
     return values
 
 
 def nearest_name(name, known):
-    """"; did you mean x?" where a known name is near, else the list of known ones: the tail of an error message."""
+    """ "; did you mean x?" where a known name is near, else the list of known ones: the tail of
+    an error message.
+    """
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
@@ -155,12 +184,17 @@ class _StrictLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for index, key in enumerate(keys):
             if key in keys[:index]:
-                raise SettingsError(f"{node.start_mark.name}, line {node.value[index][0].start_mark.line + 1}: key {key!r} is given twice")
+                raise SettingsError(
+                    f"{node.start_mark.name}, line {node.value[index][0].start_mark.line + 1}: "
+                    f"key {key!r} is given twice"
+                )
         return super().construct_mapping(node, deep)
 
 
 def load_yaml(path):
-    """The content of a YAML file as plain values; a doubled key is a SettingsError that names file and line."""
+    """The content of a YAML file as plain values; a doubled key is a SettingsError that names
+    file and line.
+    """
     with open(path) as stream:
         try:
             return yaml.load(stream, Loader=_StrictLoader) or {}  # noqa: S506 (a SafeLoader)
@@ -174,7 +208,9 @@ def load_settings(kind, path):
 
 
 def save_settings(settings, path):
-    """Write the settings that differ from their defaults as YAML, so that `load_settings` gives an equal object."""
+    """Write the settings that differ from their defaults as YAML, so that `load_settings` gives
+    an equal object.
+    """
     with open(path, "w") as stream:
         yaml.safe_dump(settings_to_dict(settings, only_changed=True), stream, sort_keys=False)
 
@@ -183,30 +219,83 @@ def save_settings(settings, path):
 class ModelConfig:
     """The shape of a network: what a checkpoint carries so that it can be built again."""
 
-    network: str = setting("spv_pyramid", "the network, a file of models/", choices=("spv_pyramid", "cmdfusion", "flagship", "spv_unet", "u2mkd", "image"))
-    channels: int = setting(32, "width of every layer of the encoder; of the stem, in U-Nets", minimum=4, maximum=1024)
+    network: str = setting(
+        "spv_pyramid",
+        "the network, a file of models/",
+        choices=("spv_pyramid", "cmdfusion", "flagship", "spv_unet", "u2mkd", "image"),
+    )
+    channels: int = setting(
+        32, "width of every layer of the encoder; of the stem, in U-Nets", minimum=4, maximum=1024
+    )
     voxel_size: float = setting(0.1, "edge of the finest voxel", "m", above=0.0, maximum=10.0)
-    strides: tuple[int, ...] = setting((1, 2, 4, 8, 16), "scales in finest voxels; block i goes from strides[i] to strides[i + 1]", minimum=1, maximum=256)
+    strides: tuple[int, ...] = setting(
+        (1, 2, 4, 8, 16),
+        "scales in finest voxels; block i goes from strides[i] to strides[i + 1]",
+        minimum=1,
+        maximum=256,
+    )
 
-    attention: str = setting("none", "of U-Nets, after each stage of the encoder: none, or windows (cubes, and cones outward)", choices=("none", "windows"))
+    attention: str = setting(
+        "none",
+        "of U-Nets, after each stage of the encoder: none, or windows (cubes, and cones outward)",
+        choices=("none", "windows"),
+    )
 
-    image_size: tuple[int, int] = setting((512, 256), "width and height that images are resized to, where the network uses any", "px", minimum=32, maximum=4096)
-    image_depth: int = setting(18, "layers of the ResNet that reads images, where the network uses any", choices=(18, 34, 50, 101))
-    image_stem_stride: int = setting(2, "stride of its first convolution; 1 gives maps twice as fine at four times the cost", choices=(1, 2))
-    image_width: int = setting(64, "channels of its first stage; published weights have 64", minimum=8, maximum=256)
+    image_size: tuple[int, int] = setting(
+        (512, 256),
+        "width and height that images are resized to, where the network uses any",
+        "px",
+        minimum=32,
+        maximum=4096,
+    )
+    image_depth: int = setting(
+        18,
+        "layers of the ResNet that reads images, where the network uses any",
+        choices=(18, 34, 50, 101),
+    )
+    image_stem_stride: int = setting(
+        2,
+        "stride of its first convolution; 1 gives maps twice as fine at four times the cost",
+        choices=(1, 2),
+    )
+    image_width: int = setting(
+        64, "channels of its first stage; published weights have 64", minimum=8, maximum=256
+    )
     image_trust: str = setting(
-        "full", "flagship: how far image features take the place of the guess where a camera sees; learned = as a gate says", choices=("full", "learned")
+        "full",
+        "flagship: how far image features take the place of the guess where a camera sees; "
+        "learned = as a gate says",
+        choices=("full", "learned"),
     )
 
     def __post_init__(self):
         check_settings(self)
-        if len(self.strides) < 2 or self.strides[0] != 1 or any(b < a or b % a for a, b in pairwise(self.strides)):
-            raise SettingsError(f"strides: expected to start at 1, each a multiple of the one before, got {self.strides}")
+        if (
+            len(self.strides) < 2
+            or self.strides[0] != 1
+            or any(b < a or b % a for a, b in pairwise(self.strides))
+        ):
+            raise SettingsError(
+                "strides: expected to start at 1, each a multiple of the one before, got "
+                f"{self.strides}"
+            )
         if self.image_trust != "full" and self.network != "flagship":
-            raise SettingsError(f"image_trust: expected full for network {self.network}, got {self.image_trust}; flagship alone has a gate for it")
+            raise SettingsError(
+                f"image_trust: expected full for network {self.network}, got {self.image_trust}; "
+                "flagship alone has a gate for it"
+            )
         if self.attention != "none" and self.network not in ("spv_unet", "u2mkd"):
-            raise SettingsError(f"attention: expected none for network {self.network}, got {self.attention}; spv_unet and u2mkd can have it")
+            raise SettingsError(
+                f"attention: expected none for network {self.network}, got {self.attention}; "
+                "spv_unet and u2mkd can have it"
+            )
         if self.attention != "none" and self.channels % 2:
-            raise SettingsError(f"channels: expected an even number for attention, whose heads come in pairs, got {self.channels}")
+            raise SettingsError(
+                "channels: expected an even number for attention, whose heads come in pairs, got "
+                f"{self.channels}"
+            )
         if self.network in ("spv_unet", "u2mkd") and self.strides != (1, 2, 4, 8, 16):
-            raise SettingsError(f"strides: {self.network} has the strides (1, 2, 4, 8, 16), got {self.strides}; change voxel_size instead")
+            raise SettingsError(
+                f"strides: {self.network} has the strides (1, 2, 4, 8, 16), got {self.strides}; "
+                "change voxel_size instead"
+            )

@@ -1,4 +1,6 @@
-"""Frame -> Prediction with a trained network: what the node, the command line and the evaluation call."""
+"""Frame -> Prediction with a trained network: what the node, the command line and the evaluation
+call.
+"""
 
 import threading
 import weakref
@@ -9,12 +11,12 @@ import numpy as np
 import torch
 
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint import Checkpoint, load_checkpoint
+from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.models import grid_of
-from cmdfusion_ros.models.cmdfusion_folded import FoldedCmdFusion, FoldedFlagship
-from cmdfusion_ros.models.spv_folded import FoldedSpvPyramid
-from cmdfusion_ros.models.unet_folded import FoldedUnet
+from cmdfusion_ros.models.folded.folded_cmdfusion import FoldedCmdFusion, FoldedFlagship
+from cmdfusion_ros.models.folded.folded_pyramid import FoldedSpvPyramid
+from cmdfusion_ros.models.folded.folded_unet import FoldedUnet
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 
@@ -31,7 +33,10 @@ def default_checkpoint_path():
     """The weights that ship with the package; FileNotFoundError where they are not installed."""
     path = Path(__file__).with_name("weights") / "flagship_nano.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: the package is installed without its weights; reinstall it (pip install .), or give one made by `cmdfusion train`")
+        raise FileNotFoundError(
+            f"{path}: the package is installed without its weights; reinstall it (pip install .), "
+            "or give one made by `cmdfusion train`"
+        )
     return path
 
 
@@ -43,10 +48,13 @@ class Segmenter:
     Args:
         checkpoint: a Checkpoint or the path of one.
         device: "auto" (CUDA where it works, else CPU), "cpu", "cuda" or "cuda:1".
-        backend: how the network is computed: "cpu" (its inference form, several times as fast), "torch" (its training form, on
-            any device), "triton" (its training form with fused kernels, on CUDA), or "auto" (the fastest that works on this device).
-        cpu_threads: threads while a frame is labelled on a CPU; 0 = as many as torch takes by itself.
-        images: whether a network that can look at images does: "on", "off", or "auto", as the score on its card says (`images_help`).
+        backend: how the network is computed: "cpu" (its inference form, several times as fast),
+            "torch" (its training form, on any device), "triton" (its training form with fused
+            kernels, on CUDA), or "auto" (the fastest that works on this device).
+        cpu_threads: threads while a frame is labelled on a CPU; 0 = as many as torch takes by
+            itself.
+        images: whether a network that can look at images does: "on", "off", or "auto", as the score
+            on its card says (`images_help`).
 
     Attributes:
         class_map: ClassMap of the labels.
@@ -54,10 +62,12 @@ class Segmenter:
         device, backend: what was chosen; backend_reason: why.
         num_parameters: learned numbers of the network.
         uses_images: whether views of a frame can change its labels; images_reason: why.
-        temperatures: Temperatures behind every confidence, from the checkpoint; None where it has none.
+        temperatures: Temperatures behind every confidence, from the checkpoint; None where it has
+            none.
 
     Raises:
-        ValueError: an unknown device or backend, or one that this machine lacks; a network of images alone.
+        ValueError: an unknown device or backend, or one that this machine lacks; a network of
+            images alone.
         CheckpointError, FileNotFoundError: see `load_checkpoint`.
     """
 
@@ -67,7 +77,10 @@ class Segmenter:
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint)
         if checkpoint.model_config.network == "image":
-            raise ValueError(f"{checkpoint.source}: a network that sees images alone has no answer for most points; use it as a teacher, not to label scans")
+            raise ValueError(
+                f"{checkpoint.source}: a network that sees images alone has no answer for most "
+                "points; use it as a teacher, not to label scans"
+            )
         self.device = _choose_device(device)
         self.backend, self.backend_reason = choose_backend(backend, self.device)
         self.class_map = checkpoint.class_map
@@ -76,32 +89,42 @@ class Segmenter:
         self._grid = grid_of(checkpoint.model_config)
         self._lock = threading.Lock()
         network = checkpoint.build_network().requires_grad_(False)
-        self.uses_images, self.images_reason = _choose_images(images, hasattr(network, "image_size"), checkpoint.card)
+        self.uses_images, self.images_reason = _choose_images(
+            images, hasattr(network, "image_size"), checkpoint.card
+        )
         self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
         self._torch_threads = 0
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.backend == "cpu":
-            self._network = _INFERENCE_FORMS[checkpoint.model_config.network](network, cpu_threads or torch.get_num_threads())
+            self._network = _INFERENCE_FORMS[checkpoint.model_config.network](
+                network, cpu_threads or torch.get_num_threads()
+            )
             weakref.finalize(self, self._network.close)
         else:
             self._network = use_backend(network.to(self.device), self.backend)
             self._torch_threads = cpu_threads
 
     def segment(self, frame):
-        """Frame -> Prediction, in the frame's order of points. A frame without points gives an empty Prediction.
+        """Frame -> Prediction, in the frame's order of points. A frame without points gives an
+        empty Prediction.
 
-        Points of one row of the network's output lie at different distances, so each has its own temperature; it changes no label.
+        Points of one row of the network's output lie at different distances, so each has its own
+        temperature; it changes no label.
         """
         return self._segment(frame, with_raw=False)[0]
 
     def segment_with_raw(self, frame):
-        """(Prediction, (N,) float32 confidence before the temperatures), for whoever measures what they do."""
+        """(Prediction, (N,) float32 confidence before the temperatures), for whoever measures what
+        they do.
+        """
         return self._segment(frame, with_raw=True)
 
     def _segment(self, frame, with_raw):
         if frame.num_points == 0:
-            return Prediction(np.zeros(0, np.uint8), np.zeros(0, np.float32), np.zeros(0, np.uint32)), np.zeros(0, np.float32)
+            return Prediction(
+                np.zeros(0, np.uint8), np.zeros(0, np.float32), np.zeros(0, np.uint32)
+            ), np.zeros(0, np.float32)
         with self._lock, torch.inference_mode():
             output = self._answer(frame)
             highest, row_labels = output.row_logits.max(1)
@@ -118,7 +141,8 @@ class Segmenter:
     def probabilities(self, frame, calibrated=True):
         """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask).
 
-        Whoever averages over several answers takes those that are not `calibrated` and applies the temperatures to the mean, which keeps its labels.
+        Whoever averages over several answers takes those that are not `calibrated` and applies the
+        temperatures to the mean, which keeps its labels.
         """
         if frame.num_points == 0:
             return np.zeros((0, self.class_map.num_classes), np.float32), np.zeros(0, np.uint32)
@@ -137,34 +161,60 @@ class Segmenter:
 
     def _answer(self, frame):
         if self._torch_threads and torch.get_num_threads() != self._torch_threads:
-            torch.set_num_threads(self._torch_threads)  # of the calling thread, so it cannot be set once for all
+            # of the calling thread, so it cannot be set once for all
+            torch.set_num_threads(self._torch_threads)
         if frame.views and not self.uses_images:
             frame = replace(frame, views=())
         return self._network(make_batch([frame], self._grid, self.device))
 
 
 def images_help(card):
-    """(helps, reason): whether a checkpoint's card gives no reason to look away from images. It gives one where its kept evaluation
-    (`cmdfusion evaluate --images --keep`) has a lower mean IoU with all cameras than with none, over the classes that occur in it."""
+    """(helps, reason): whether a checkpoint's card gives no reason to look away from images. It
+    gives one where its kept evaluation
+    (`cmdfusion evaluate --images --keep`) has a lower mean IoU with all cameras than with none,
+    over the classes that occur in it.
+    """
     curve = card.get("evaluation", {}).get("by_live_cameras", {})
-    scores = [curve[number].get("miou_of_present", curve[number]["miou"]) for number in sorted(curve, key=int)]  # older cards have `miou` alone
+    # older cards have `miou` alone
+    scores = [
+        curve[number].get("miou_of_present", curve[number]["miou"])
+        for number in sorted(curve, key=int)
+    ]
     scores = [score for score in scores if score is not None]
     if len(scores) < 2:
-        return True, "looked at; its card has no evaluation with images that could say whether they help"
-    compared = f"by its card mIoU is {100 * scores[0]:.1f} % without images and {100 * scores[-1]:.1f} % with all cameras"
-    return (True, f"looked at: {compared}") if scores[-1] >= scores[0] else (False, f"not looked at: {compared}; model.images on looks at them all the same")
+        return (
+            True,
+            "looked at; its card has no evaluation with images that could say whether they help",
+        )
+    compared = (
+        f"by its card mIoU is {100 * scores[0]:.1f} % without images and {100 * scores[-1]:.1f} % "
+        "with all cameras"
+    )
+    return (
+        (True, f"looked at: {compared}")
+        if scores[-1] >= scores[0]
+        else (False, f"not looked at: {compared}; model.images on looks at them all the same")
+    )
 
 
 def _choose_images(asked, can_look, card):
     """(looks at images, reason) for the `images` of a Segmenter."""
     if not can_look:
         return False, "not looked at: this network sees points alone"
-    return images_help(card) if asked == "auto" else (asked == "on", "looked at" if asked == "on" else "not looked at: images is off")
+    return (
+        images_help(card)
+        if asked == "auto"
+        else (asked == "on", "looked at" if asked == "on" else "not looked at: images is off")
+    )
 
 
 def _camera_mask(output, frame):
     seen = output.camera_mask
-    return np.zeros(frame.num_points, np.uint32) if seen is None else seen.cpu().numpy().astype(np.uint32)
+    return (
+        np.zeros(frame.num_points, np.uint32)
+        if seen is None
+        else seen.cpu().numpy().astype(np.uint32)
+    )
 
 
 def _choose_device(name):
@@ -176,6 +226,11 @@ def _choose_device(name):
         raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}") from error
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        raise ValueError(f"device: {name!r} asked for, but torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; use auto or cpu")
+    if device.type == "cuda" and not (
+        torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    ):
+        raise ValueError(
+            f"device: {name!r} asked for, but torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices; use auto or cpu"
+        )
     return device

@@ -1,7 +1,9 @@
-"""Publish the extrinsics of a made-up robot: a LiDAR on the roof and a camera `front` before it. Copy it and put in what you measured.
+"""Publish the extrinsics of a made-up robot: a LiDAR on the roof and a camera `front` before it.
+Copy it and put in what you measured.
 
-x forward, y left, z up, in metres and radians. A camera's transform is that of its *optical* frame (x right, y down, z forward): roll and yaw
-of -pi/2 turn a forward-looking frame into it. The wrong one of the two frames is the most common mistake with extrinsics.
+x forward, y left, z up, in metres and radians. A camera's transform is that of its *optical* frame
+(x right, y down, z forward): roll and yaw of -pi/2 turn a forward-looking frame into it. The wrong
+one of the two frames is the most common mistake with extrinsics.
 """
 
 from launch import LaunchDescription
@@ -20,7 +22,9 @@ def generate_launch_description():
 def static_transform(parent, child, *pose):
     """A publisher of one transform on /tf_static."""
     options = ("--x", "--y", "--z", "--roll", "--pitch", "--yaw")
-    arguments = [text for option, value in zip(options, pose, strict=True) for text in (option, str(value))]
+    arguments = [
+        text for option, value in zip(options, pose, strict=True) for text in (option, str(value))
+    ]
     return Node(
         package="tf2_ros",
         executable="static_transform_publisher",

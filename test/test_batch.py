@@ -15,7 +15,11 @@ def make_frame(num_points=300, seed=0, labels=True):
     rng = np.random.default_rng(seed)
     points = rng.normal(0, 4, (num_points, 3)).astype(np.float32)
     intensity = rng.random(num_points, dtype=np.float32)
-    return Frame(points, intensity, labels=rng.integers(0, 5, num_points).astype(np.uint8) if labels else None)
+    return Frame(
+        points,
+        intensity,
+        labels=rng.integers(0, 5, num_points).astype(np.uint8) if labels else None,
+    )
 
 
 def frame_of(*points, **fields):
@@ -24,7 +28,9 @@ def frame_of(*points, **fields):
 
 
 def test_voxels_by_hand():
-    batch = make_batch([frame_of((1.2, -0.1, 0), (0.9, 0, 0), (1.3, -0.4, 0.3), (-0.1, 0, 0))], GRID)
+    batch = make_batch(
+        [frame_of((1.2, -0.1, 0), (0.9, 0, 0), (1.3, -0.4, 0.3), (-0.1, 0, 0))], GRID
+    )
     fine, middle, coarse = batch.scales
     assert fine.voxel_coords.tolist() == [[0, -1, 0, 0], [0, 1, 0, 0], [0, 2, -1, 0]]
     assert fine.point_to_voxel.tolist() == [2, 1, 2, 0]
@@ -51,8 +57,24 @@ def test_the_voxels_of_every_scale_are_sorted_and_hold_their_points(level):
 def test_dtypes_are_those_of_the_contract():
     batch = make_batch([make_frame()], GRID)
     scale = batch.scales[-1]
-    kinds = [batch.points, batch.intensity, batch.frame_index, batch.labels, scale.voxel_coords, scale.point_to_voxel, scale.num_points]
-    assert [x.dtype for x in kinds] == [torch.float32, torch.float32, torch.int64, torch.int64, torch.int32, torch.int64, torch.float32]
+    kinds = [
+        batch.points,
+        batch.intensity,
+        batch.frame_index,
+        batch.labels,
+        scale.voxel_coords,
+        scale.point_to_voxel,
+        scale.num_points,
+    ]
+    assert [x.dtype for x in kinds] == [
+        torch.float32,
+        torch.float32,
+        torch.int64,
+        torch.int64,
+        torch.int32,
+        torch.int64,
+        torch.float32,
+    ]
 
 
 def test_a_batch_of_two_is_two_batches_of_one():
@@ -61,17 +83,25 @@ def test_a_batch_of_two_is_two_batches_of_one():
     assert both.frame_index.tolist() == [0] * 200 + [1] * 300 and both.num_frames == 2
     for index, rows in enumerate((slice(0, 200), slice(200, 500))):
         alone = make_batch([frames[index]], GRID)
-        assert torch.equal(both.points[rows], alone.points) and torch.equal(both.labels[rows], alone.labels)
+        assert torch.equal(both.points[rows], alone.points) and torch.equal(
+            both.labels[rows], alone.labels
+        )
         for scale, of_one in zip(both.scales, alone.scales, strict=True):
             mine = scale.voxel_coords[:, 0] == index
             assert torch.equal(scale.voxel_coords[mine][:, 1:], of_one.voxel_coords[:, 1:])
-            assert torch.equal(scale.voxel_coords[scale.point_to_voxel[rows]][:, 1:], of_one.voxel_coords[of_one.point_to_voxel][:, 1:])
+            assert torch.equal(
+                scale.voxel_coords[scale.point_to_voxel[rows]][:, 1:],
+                of_one.voxel_coords[of_one.point_to_voxel][:, 1:],
+            )
 
 
 def test_shuffled_points_lie_in_the_same_voxels():
     frame = make_frame()
     order = np.random.default_rng(3).permutation(frame.num_points)
-    plain, shuffled = make_batch([frame], GRID), make_batch([Frame(frame.points[order], frame.intensity[order])], GRID)
+    plain, shuffled = (
+        make_batch([frame], GRID),
+        make_batch([Frame(frame.points[order], frame.intensity[order])], GRID),
+    )
     for a, b in zip(plain.scales, shuffled.scales, strict=True):
         assert torch.equal(a.voxel_coords, b.voxel_coords)
         assert torch.equal(a.point_to_voxel[torch.from_numpy(order)], b.point_to_voxel)
@@ -80,7 +110,10 @@ def test_shuffled_points_lie_in_the_same_voxels():
 def test_an_empty_frame_alone_gives_no_voxels():
     batch = make_batch([frame_of()], GRID)
     assert batch.num_frames == 1 and batch.points.shape == (0, 3)
-    assert all(scale.voxel_coords.shape == (0, 4) and scale.point_to_voxel.shape == (0,) for scale in batch.scales)
+    assert all(
+        scale.voxel_coords.shape == (0, 4) and scale.point_to_voxel.shape == (0,)
+        for scale in batch.scales
+    )
 
 
 def test_an_empty_frame_among_others_keeps_its_number():

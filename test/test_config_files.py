@@ -1,23 +1,28 @@
-"""The files of config/: presets that the node takes, an RViz file whose QoS meets the node's, a Fast DDS profile, and the rest parses."""
+"""The files of config/: presets that the node takes, an RViz file whose QoS meets the node's, a
+Fast DDS profile, and the rest parses.
+"""
 
 import json
-import os
 import re
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import pytest
 import yaml
+from builders.paths import DATA, REPOSITORY
 from rosbags.highlevel import AnyReader
 
 from cmdfusion_ros.config import load_yaml
-from cmdfusion_ros.data.cdr import raw_stamp_ns
+from cmdfusion_ros.labelling.settings import (
+    FOREIGN,
+    camera_parameters,
+    node_parameters,
+    node_settings,
+)
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
+from cmdfusion_ros.pairing.settings import to_ns
 from cmdfusion_ros.ros.qos import INPUTS, OUTPUTS
-from cmdfusion_ros.ros.settings import FOREIGN, camera_parameters, node_parameters, node_settings
-from cmdfusion_ros.ros.sync_settings import to_ns
 
-CONFIG = Path(__file__).resolve().parents[1] / "config"
-DATA = Path(os.environ.get("CMDFUSION_DATA", CONFIG.parents[1] / "shared" / "data"))
+CONFIG = REPOSITORY / "config"
 PRESETS = ["autoware", "kitti_1cam", "lidar_only", "nuscenes_6cam", "pandaset_6cam"]
 
 
@@ -45,7 +50,16 @@ def test_the_node_takes_the_file_without_a_complaint(name):
     node_settings(parameters_of(name))
 
 
-@pytest.mark.parametrize(("name", "cameras"), [("lidar_only", 0), ("kitti_1cam", 1), ("nuscenes_6cam", 6), ("pandaset_6cam", 6), ("autoware", 6)])
+@pytest.mark.parametrize(
+    ("name", "cameras"),
+    [
+        ("lidar_only", 0),
+        ("kitti_1cam", 1),
+        ("nuscenes_6cam", 6),
+        ("pandaset_6cam", 6),
+        ("autoware", 6),
+    ],
+)
 def test_a_preset_has_the_cameras_its_name_says_and_settings_for_each(name, cameras):
     values = parameters_of(name)
     settings = node_settings(values)
@@ -60,29 +74,47 @@ def test_a_preset_holds_only_what_differs_from_the_defaults(name):
     for parameter, value in flat(parameters_of(name)):
         if name == "lidar_only" and parameter == "cameras":
             continue  # it is there to turn the cameras of another file off
-        if parameter in defaults and parameter != "points.scan_period":  # a property of the sensor, stated even where it is the default
+        # a property of the sensor, stated even where it is the default
+        if parameter in defaults and parameter != "points.scan_period":
             assert value != defaults[parameter], f"{parameter} is the default"
 
 
 def test_the_default_file_names_every_parameter_with_its_default():
     given = dict(flat(parameters_of("cmdfusion")))
-    defaults = {p.name: list(p.default) or [""] if isinstance(p.default, tuple) else p.default for p in node_parameters()}
+    defaults = {
+        p.name: list(p.default) or [""] if isinstance(p.default, tuple) else p.default
+        for p in node_parameters()
+    }
     assert given == defaults
 
 
 def test_the_default_file_marks_what_may_change_while_the_node_runs():
     lines = (CONFIG / "cmdfusion.yaml").read_text().splitlines()
-    marked = [line.split(":")[0].strip() for line in lines if "  # * " in line and not line.lstrip().startswith("#")]
-    assert marked == [parameter.name.split(".")[-1] for parameter in node_parameters() if parameter.live]
+    marked = [
+        line.split(":")[0].strip()
+        for line in lines
+        if "  # * " in line and not line.lstrip().startswith("#")
+    ]
+    assert marked == [
+        parameter.name.split(".")[-1] for parameter in node_parameters() if parameter.live
+    ]
 
 
 def test_the_default_file_ends_with_what_a_camera_has():
-    """A comment, as there is no camera by default: every parameter with its default, and a star at those that may change while the node runs."""
+    """A comment, as there is no camera by default: every parameter with its default, and a star
+    at those that may change while the node runs.
+    """
     lines = (CONFIG / "cmdfusion.yaml").read_text().splitlines()
     group = [line.strip().removeprefix("#   ") for line in lines[lines.index("    # front:") + 1 :]]
-    declared = {parameter.name.removeprefix("front."): parameter for parameter in camera_parameters("front")}
-    assert yaml.safe_load("\n".join(group)) == {name: parameter.default for name, parameter in declared.items()}
-    assert {line.split(":")[0] for line in group if " # * " in line} == {name for name, parameter in declared.items() if parameter.live}
+    declared = {
+        parameter.name.removeprefix("front."): parameter for parameter in camera_parameters("front")
+    }
+    assert yaml.safe_load("\n".join(group)) == {
+        name: parameter.default for name, parameter in declared.items()
+    }
+    assert {line.split(":")[0] for line in group if " # * " in line} == {
+        name for name, parameter in declared.items() if parameter.live
+    }
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "cmdfusion"])
@@ -95,7 +127,11 @@ def test_ros_reads_the_file_as_we_do(name):
     context.init(args=["--ros-args", "--params-file", str(CONFIG / f"{name}.yaml")])
     node = Node("reader", context=context, automatically_declare_parameters_from_overrides=True)
     try:
-        read = {key: parameter.value for key, parameter in node.get_parameters_by_prefix("").items() if key not in FOREIGN}
+        read = {
+            key: parameter.value
+            for key, parameter in node.get_parameters_by_prefix("").items()
+            if key not in FOREIGN
+        }
     finally:
         node.destroy_node()
         context.try_shutdown()
@@ -105,7 +141,10 @@ def test_ros_reads_the_file_as_we_do(name):
 def offset_errors(settings, cloud_stamp, image_stamps):
     """Nanoseconds from where the preset looks for each camera's image to where it is."""
     target = cloud_stamp + settings.pairing().target_shift_ns
-    return {camera: image_stamps[camera] - target - to_ns(settings.camera_settings[camera].time_offset) for camera in settings.cameras}
+    return {
+        camera: image_stamps[camera] - target - to_ns(settings.camera_settings[camera].time_offset)
+        for camera in settings.cameras
+    }
 
 
 def test_the_offsets_of_the_nuscenes_preset_fit_a_real_frame():
@@ -114,7 +153,9 @@ def test_the_offsets_of_the_nuscenes_preset_fit_a_real_frame():
         pytest.skip(f"{path} is not there; set CMDFUSION_DATA")
     frame = json.loads(path.read_text())
     stamps = {camera: 1000 * frame["cameras"][camera]["stamp_us"] for camera in frame["cameras"]}
-    errors = offset_errors(node_settings(parameters_of("nuscenes_6cam")), 1000 * frame["lidar"]["stamp_us"], stamps)
+    errors = offset_errors(
+        node_settings(parameters_of("nuscenes_6cam")), 1000 * frame["lidar"]["stamp_us"], stamps
+    )
     assert max(map(abs, errors.values())) < 0.2e6
 
 
@@ -123,10 +164,16 @@ def test_the_offsets_of_the_pandaset_preset_find_each_image_of_a_real_bag():
     if not path.exists():
         pytest.skip(f"{path} is not there; set CMDFUSION_DATA")
     settings = node_settings(parameters_of("pandaset_6cam"))
-    topics = {f"{settings.camera_settings[camera].image_topic.lstrip('/')}/compressed": camera for camera in settings.cameras}
+    topics = {
+        f"{settings.camera_settings[camera].image_topic.lstrip('/')}/compressed": camera
+        for camera in settings.cameras
+    }
     stamps = {settings.points.topic: [], **{camera: [] for camera in settings.cameras}}
     with AnyReader([path]) as reader:
-        assert {name.lstrip("/") for name in reader.topics} >= {*topics, settings.points.topic.lstrip("/")}
+        assert {name.lstrip("/") for name in reader.topics} >= {
+            *topics,
+            settings.points.topic.lstrip("/"),
+        }
         for connection, _, raw in reader.messages():
             name = topics.get(connection.topic.lstrip("/"), connection.topic)
             if name in stamps:
@@ -134,18 +181,24 @@ def test_the_offsets_of_the_pandaset_preset_find_each_image_of_a_real_bag():
     clouds = stamps.pop(settings.points.topic)
     assert len(clouds) == 20
     for index, cloud in enumerate(clouds):
-        errors = offset_errors(settings, cloud, {camera: times[index] for camera, times in stamps.items()})
+        errors = offset_errors(
+            settings, cloud, {camera: times[index] for camera, times in stamps.items()}
+        )
         assert max(map(abs, errors.values())) < 0.5e6, (index, errors)
 
 
 def rviz_topics():
-    displays = yaml.safe_load((CONFIG / "cmdfusion.rviz").read_text())["Visualization Manager"]["Displays"]
+    displays = yaml.safe_load((CONFIG / "cmdfusion.rviz").read_text())["Visualization Manager"][
+        "Displays"
+    ]
     return [(display["Name"], display["Topic"]) for display in displays if "Topic" in display]
 
 
 @pytest.mark.parametrize(("name", "topic"), rviz_topics(), ids=[name for name, _ in rviz_topics()])
 def test_rviz_asks_for_no_more_than_the_publisher_offers(name, topic):
-    """A subscriber that asks for reliable or transient local delivery hears nothing from a publisher that offers less."""
+    """A subscriber that asks for reliable or transient local delivery hears nothing from a
+    publisher that offers less.
+    """
     value = topic["Value"]
     if value == "/lidar/points":  # a sensor offers best effort
         assert topic["Reliability Policy"] == "Best Effort"
@@ -160,7 +213,9 @@ def test_rviz_asks_for_no_more_than_the_publisher_offers(name, topic):
 
 
 def test_rviz_shows_labels_and_boxes_at_once_and_the_rest_on_demand():
-    displays = yaml.safe_load((CONFIG / "cmdfusion.rviz").read_text())["Visualization Manager"]["Displays"]
+    displays = yaml.safe_load((CONFIG / "cmdfusion.rviz").read_text())["Visualization Manager"][
+        "Displays"
+    ]
     on = {display["Name"] for display in displays if display["Enabled"]}
     assert on == {"Grid", "labels", "boxes, legend, cameras"}
     assert all(display["Enabled"] == display["Value"] for display in displays)
@@ -169,7 +224,9 @@ def test_rviz_shows_labels_and_boxes_at_once_and_the_rest_on_demand():
 
 
 def test_the_inputs_hear_every_publisher():
-    assert {INPUTS[name].reliability for name in ("points", "image", "camera_info")} == {"best_effort"}
+    assert {INPUTS[name].reliability for name in ("points", "image", "camera_info")} == {
+        "best_effort"
+    }
 
 
 def test_the_foxglove_layout_shows_our_topics():
@@ -182,26 +239,41 @@ def test_the_foxglove_layout_shows_our_topics():
     assert sorted(names(layout["layout"])) == sorted(panels)
     for topic in panels["3D!cmdfusion"]["topics"]:
         assert "~/" + topic.removeprefix("/cmdfusion/") in OUTPUTS
-    fields = {path["value"].split(".")[-1] for panel in panels.values() for path in panel.get("paths", [])}
+    fields = {
+        path["value"].split(".")[-1] for panel in panels.values() for path in panel.get("paths", [])
+    }
     status = (CONFIG.parent / "msg" / "SegmentationStatus.msg").read_text()
     assert fields and all(f" {field} " in status or f" {field}\n" in status for field in fields)
 
 
 def test_the_aggregator_sorts_every_diagnostic_of_the_node():
-    groups = load_yaml(CONFIG / "diagnostics_aggregator.yaml")["/**"]["ros__parameters"]["cmdfusion"]["analyzers"].values()
-    source = "".join(path.read_text() for path in (CONFIG.parent / "cmdfusion_ros" / "ros").glob("*diagnostics.py"))
+    groups = load_yaml(CONFIG / "diagnostics_aggregator.yaml")["/**"]["ros__parameters"][
+        "cmdfusion"
+    ]["analyzers"].values()
+    source = "".join(
+        path.read_text()
+        for path in (CONFIG.parent / "cmdfusion_ros" / "ros").glob("*diagnostics.py")
+    )
     parts = {re.sub(r"{.*}", "front", name) for name in re.findall(r'Part\(f?"([^"]+)"', source)}
     assert parts == {"pipeline", "lidar", "sync", "model", "camera/front"}
     for part in parts:
         name = f"cmdfusion: {part}"
-        takers = [group["path"] for group in groups if name in group.get("contains", []) or any(map(name.startswith, group.get("startswith", [])))]
+        takers = [
+            group["path"]
+            for group in groups
+            if name in group.get("contains", [])
+            or any(map(name.startswith, group.get("startswith", [])))
+        ]
         assert len(takers) == 1, f"{name}: {takers}"
 
 
 def test_fast_dds_gets_large_shared_memory_and_keeps_the_network():
     root = ElementTree.parse(CONFIG / "fastdds_large_clouds.xml").getroot()
     space = {"": root.tag[1:].split("}")[0]}
-    transports = {item.find("transport_id", space).text: item for item in root.iterfind(".//transport_descriptor", space)}
+    transports = {
+        item.find("transport_id", space).text: item
+        for item in root.iterfind(".//transport_descriptor", space)
+    }
     participant = root.find(".//participant", space)
     assert participant.get("is_default_profile") == "true"
     used = [item.text for item in participant.iterfind(".//userTransports/transport_id", space)]

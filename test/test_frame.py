@@ -11,7 +11,11 @@ INTRINSIC = np.array([[100.0, 0, 32], [0, 100.0, 24], [0, 0, 1]])
 
 
 def view(name="front", **changes):
-    values = {"image": np.zeros((48, 64, 3), np.uint8), "intrinsic": INTRINSIC, "camera_from_lidar": np.eye(4)}
+    values = {
+        "image": np.zeros((48, 64, 3), np.uint8),
+        "intrinsic": INTRINSIC,
+        "camera_from_lidar": np.eye(4),
+    }
     return CameraView(name, **{**values, **changes})
 
 
@@ -21,22 +25,43 @@ def test_a_frame_may_have_no_points_and_no_views():
 
 
 def test_a_frame_keeps_the_order_of_its_views():
-    assert [v.name for v in Frame(POINTS, INTENSITY, views=(view("b"), view("a"))).views] == ["b", "a"]
+    assert [v.name for v in Frame(POINTS, INTENSITY, views=(view("b"), view("a"))).views] == [
+        "b",
+        "a",
+    ]
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"points": np.zeros((4, 4), np.float32)}, r"points: expected shape \(N, 3\), got \(4, 4\); drop intensity first"),
-        ({"points": np.zeros((4, 3))}, r"points: expected dtype float32, got float64; use .astype\(np\.float32\)"),
+        (
+            {"points": np.zeros((4, 4), np.float32)},
+            r"points: expected shape \(N, 3\), got \(4, 4\); drop intensity first",
+        ),
+        (
+            {"points": np.zeros((4, 3))},
+            r"points: expected dtype float32, got float64; use .astype\(np\.float32\)",
+        ),
         ({"points": [[0, 0, 0]]}, "points: expected a numpy array, got list"),
-        ({"points": np.full((4, 3), np.nan, np.float32)}, "points: hold NaN or infinity; remove those points"),
+        (
+            {"points": np.full((4, 3), np.nan, np.float32)},
+            "points: hold NaN or infinity; remove those points",
+        ),
         ({"intensity": np.zeros(3, np.float32)}, r"intensity: expected shape \(4\), got \(3,\)"),
-        ({"intensity": np.array([0, np.nan, np.inf, 1], np.float32)}, "intensity: expected finite values, got 2 that are NaN or infinity; give 0"),
+        (
+            {"intensity": np.array([0, np.nan, np.inf, 1], np.float32)},
+            "intensity: expected finite values, got 2 that are NaN or infinity; give 0",
+        ),
         ({"labels": np.zeros(4, np.int64)}, "labels: expected dtype uint8, got int64"),
-        ({"instance_ids": np.zeros(5, np.uint16)}, r"instance_ids: expected shape \(4\), got \(5,\)"),
+        (
+            {"instance_ids": np.zeros(5, np.uint16)},
+            r"instance_ids: expected shape \(4\), got \(5,\)",
+        ),
         ({"world_from_lidar": np.eye(4) * 2}, "world_from_lidar: expected a rigid transform"),
-        ({"views": (view(), view())}, r"views: expected one view a camera, got \['front', 'front'\]"),
+        (
+            {"views": (view(), view())},
+            r"views: expected one view a camera, got \['front', 'front'\]",
+        ),
     ],
 )
 def test_a_wrong_frame_is_refused_by_name(changes, message):
@@ -47,10 +72,22 @@ def test_a_wrong_frame_is_refused_by_name(changes, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"image": np.zeros((48, 64), np.uint8)}, r"image: expected shape \(N, N, 3\), got \(48, 64\); give RGB, 8 bits"),
-        ({"intrinsic": np.zeros((3, 3))}, "intrinsic: expected finite values and positive focal lengths, .* is it calibrated"),
-        ({"camera_from_lidar": np.diag([1.0, 1, -1, 1])}, "camera_from_lidar: expected a rigid transform"),
-        ({"camera_from_lidar": np.full((4, 4), np.nan)}, "camera_from_lidar: holds NaN or infinity"),
+        (
+            {"image": np.zeros((48, 64), np.uint8)},
+            r"image: expected shape \(N, N, 3\), got \(48, 64\); give RGB, 8 bits",
+        ),
+        (
+            {"intrinsic": np.zeros((3, 3))},
+            "intrinsic: expected finite values and positive focal lengths, .* is it calibrated",
+        ),
+        (
+            {"camera_from_lidar": np.diag([1.0, 1, -1, 1])},
+            "camera_from_lidar: expected a rigid transform",
+        ),
+        (
+            {"camera_from_lidar": np.full((4, 4), np.nan)},
+            "camera_from_lidar: holds NaN or infinity",
+        ),
     ],
 )
 def test_a_wrong_view_is_refused_by_name(changes, message):
@@ -72,7 +109,11 @@ def test_a_transform_with_a_filled_last_row_is_not_rigid():
 @pytest.mark.parametrize(
     "model, coefficients, message",
     [
-        ("fisheye", (), "expected one of plumb_bob, rational_polynomial, equidistant, got 'fisheye'"),
+        (
+            "fisheye",
+            (),
+            "expected one of plumb_bob, rational_polynomial, equidistant, got 'fisheye'",
+        ),
         ("equidistant", (1, 2, 3, 4, 5), "equidistant: expected at most 4 coefficients, got 5"),
         ("plumb_bob", (np.nan,), "plumb_bob: coefficients hold NaN"),
     ],

@@ -1,23 +1,22 @@
 """The Segmenter: frames in, predictions out, the same as the network says."""
 
-import os
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from builders.paths import DATA
 
 from cmdfusion_ros import inference
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from cmdfusion_ros.checkpoint.file import Checkpoint, CheckpointError, save_checkpoint
+from cmdfusion_ros.checkpoint.temperatures import Temperatures
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
 from cmdfusion_ros.inference import Segmenter, default_checkpoint_path, images_help
 from cmdfusion_ros.models import build_network, grid_of
-from cmdfusion_ros.temperatures import Temperatures
 
 CONFIG = ModelConfig(channels=16, voxel_size=0.5, strides=(1, 2, 4))
 STREET = load_class_map("street")
@@ -25,7 +24,11 @@ STREET = load_class_map("street")
 
 def make_frame(num_points=500, seed=0, **fields):
     rng = np.random.default_rng(seed)
-    return Frame(rng.normal(0, 4, (num_points, 3)).astype(np.float32), rng.random(num_points, dtype=np.float32), **fields)
+    return Frame(
+        rng.normal(0, 4, (num_points, 3)).astype(np.float32),
+        rng.random(num_points, dtype=np.float32),
+        **fields,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,13 @@ def checkpoint(network):
 
 @pytest.fixture(scope="module", params=["cpu", "torch"])
 def segmenter(checkpoint, request):
-    return Segmenter(checkpoint, device="cpu", backend=request.param, cpu_threads=2 if request.param == "cpu" else 1)  # torch's own threads stall under load
+    # torch's own threads stall under load
+    return Segmenter(
+        checkpoint,
+        device="cpu",
+        backend=request.param,
+        cpu_threads=2 if request.param == "cpu" else 1,
+    )
 
 
 @pytest.mark.parametrize("num_points", [1, 2, 500, 20_000])
@@ -62,10 +71,16 @@ def test_a_prediction_is_the_largest_softmax_of_the_training_form(segmenter, net
 
 
 @pytest.mark.parametrize("backend", ["cpu", "torch"])
-def test_temperatures_divide_the_logits_of_each_point_and_change_no_label(checkpoint, network, backend):
-    temperatures = Temperatures((2.0, 6.0), (3.0, 0.5))  # so coarse voxels hold points of many temperatures
+def test_temperatures_divide_the_logits_of_each_point_and_change_no_label(
+    checkpoint, network, backend
+):
+    # so coarse voxels hold points of many temperatures
+    temperatures = Temperatures((2.0, 6.0), (3.0, 0.5))
     options = {"device": "cpu", "backend": backend, "cpu_threads": 1}
-    plain, tempered = Segmenter(checkpoint, **options), Segmenter(replace(checkpoint, temperatures=temperatures), **options)
+    plain, tempered = (
+        Segmenter(checkpoint, **options),
+        Segmenter(replace(checkpoint, temperatures=temperatures), **options),
+    )
     frame = make_frame(5000, seed=9)
     before, (after, raw) = plain.segment(frame), tempered.segment_with_raw(frame)
     np.testing.assert_array_equal(after.labels, before.labels)
@@ -78,10 +93,18 @@ def test_temperatures_divide_the_logits_of_each_point_and_change_no_label(checkp
     wanted = (logits * torch.from_numpy(inverse.astype(np.float32))[:, None]).softmax(1).numpy()
     np.testing.assert_allclose(after.confidence, wanted.max(1), atol=1e-4)
     np.testing.assert_allclose(tempered.probabilities(frame)[0], wanted, atol=1e-4)
-    np.testing.assert_array_equal(tempered.probabilities(frame, calibrated=False)[0], plain.probabilities(frame)[0])
-    np.testing.assert_allclose(temperatures.applied_to(plain.probabilities(frame)[0], frame.points), wanted, atol=1e-4)
-    assert (after.confidence < raw)[distance < 2].all() and (after.confidence > raw)[distance > 6].all()
-    assert len(tempered.segment(make_frame(0)).confidence) == 0 and tempered.probabilities(make_frame(0))[0].shape == (0, STREET.num_classes)
+    np.testing.assert_array_equal(
+        tempered.probabilities(frame, calibrated=False)[0], plain.probabilities(frame)[0]
+    )
+    np.testing.assert_allclose(
+        temperatures.applied_to(plain.probabilities(frame)[0], frame.points), wanted, atol=1e-4
+    )
+    assert (after.confidence < raw)[distance < 2].all() and (after.confidence > raw)[
+        distance > 6
+    ].all()
+    assert len(tempered.segment(make_frame(0)).confidence) == 0 and tempered.probabilities(
+        make_frame(0)
+    )[0].shape == (0, STREET.num_classes)
 
 
 def test_shuffled_points_give_shuffled_labels(segmenter):
@@ -103,7 +126,10 @@ def test_an_empty_frame_gives_an_empty_prediction(segmenter):
 
 def test_images_change_nothing_and_no_point_claims_to_have_seen_one(segmenter):
     view = CameraView("front", np.zeros((8, 8, 3), np.uint8), np.eye(3), np.eye(4))
-    with_view, without = segmenter.segment(make_frame(views=(view,))), segmenter.segment(make_frame())
+    with_view, without = (
+        segmenter.segment(make_frame(views=(view,))),
+        segmenter.segment(make_frame()),
+    )
     assert (with_view.labels == without.labels).all() and not with_view.camera_mask.any()
 
 
@@ -115,7 +141,10 @@ def test_it_says_what_it_runs_on(segmenter, network):
 
 def test_it_opens_a_file(network, tmp_path):
     save_checkpoint(tmp_path / "net.safetensors", network, CONFIG, STREET, {})
-    assert len(Segmenter(tmp_path / "net.safetensors", device="cpu").segment(make_frame()).labels) == 500
+    assert (
+        len(Segmenter(tmp_path / "net.safetensors", device="cpu").segment(make_frame()).labels)
+        == 500
+    )
     with pytest.raises(FileNotFoundError, match="other.safetensors"):
         Segmenter(tmp_path / "other.safetensors")
 
@@ -165,7 +194,10 @@ def test_callers_in_several_threads_get_their_own_answers(segmenter):
     [
         ({"device": "gpu"}, "device: expected auto, cpu, cuda or cuda:N, got 'gpu'"),
         ({"device": "meta"}, "device: expected auto, cpu, cuda or cuda:N, got 'meta'"),
-        ({"device": "cuda:99"}, "device: 'cuda:99' asked for, but torch .* sees [0-9]+ CUDA devices; use auto or cpu"),
+        (
+            {"device": "cuda:99"},
+            "device: 'cuda:99' asked for, but torch .* sees [0-9]+ CUDA devices; use auto or cpu",
+        ),
         ({"backend": "spconv"}, "backend: expected one of auto, .*, got 'spconv'"),
     ],
 )
@@ -181,7 +213,10 @@ def test_weights_that_do_not_fit_are_refused(checkpoint):
 
 def test_a_package_without_weights_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(inference, "__file__", str(tmp_path / "inference.py"))
-    with pytest.raises(FileNotFoundError, match="flagship_nano.safetensors: the package is installed without its weights; reinstall it"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="flagship_nano.safetensors: the package is installed without its weights; reinst",
+    ):
         default_checkpoint_path()
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/flagship_nano.safetensors").touch()
@@ -189,8 +224,10 @@ def test_a_package_without_weights_says_what_to_do(monkeypatch, tmp_path):
 
 
 def test_the_shipped_weights_label_a_scan_they_have_not_seen():
-    """Frame 72 is 4.3 s after the last training scan, in the same street; most of its points must be right, and so must the road."""
-    data = Path(os.environ.get("CMDFUSION_DATA", Path(__file__).resolve().parents[2] / "shared/data")) / "pandaset/002"
+    """Frame 72 is 4.3 s after the last training scan, in the same street; most of its points
+    must be right, and so must the road.
+    """
+    data = DATA / "pandaset/002"
     if not data.is_dir():
         pytest.skip(f"no data at {data}; set CMDFUSION_DATA")
     try:
@@ -198,7 +235,8 @@ def test_the_shipped_weights_label_a_scan_they_have_not_seen():
     except FileNotFoundError as error:
         pytest.skip(str(error))
     scan = np.fromfile(data / "velodyne/000072.bin", np.float32).reshape(-1, 4)
-    raw = np.fromfile(data / "labels/000072.label", np.uint32).astype(np.uint16)  # the low half is the class
+    # the low half is the class
+    raw = np.fromfile(data / "labels/000072.label", np.uint32).astype(np.uint16)
     truth = STREET.labels_from_raw(raw, "pandaset")
     prediction = segmenter.segment(Frame(scan[:, :3].copy(), scan[:, 3].copy()))
     assert not any("000072" in name for name in segmenter.card["trained_on"])
@@ -208,7 +246,11 @@ def test_the_shipped_weights_label_a_scan_they_have_not_seen():
 
 
 def by_live_cameras(*mious):
-    return {"evaluation": {"by_live_cameras": {str(number): {"miou": miou} for number, miou in enumerate(mious)}}}
+    return {
+        "evaluation": {
+            "by_live_cameras": {str(number): {"miou": miou} for number, miou in enumerate(mious)}
+        }
+    }
 
 
 @pytest.mark.parametrize(
@@ -219,27 +261,58 @@ def by_live_cameras(*mious):
         (by_live_cameras(0.5, 0.4, 0.51), True),
         (by_live_cameras(0.5, 0.6, 0.49), False),
         (by_live_cameras(0.5, None), True),
-        ({"evaluation": {"by_live_cameras": {"0": {"miou": 0.5, "miou_of_present": 0.5}, "6": {"miou": 0.46, "miou_of_present": 0.51}}}}, True),
+        (
+            {
+                "evaluation": {
+                    "by_live_cameras": {
+                        "0": {"miou": 0.5, "miou_of_present": 0.5},
+                        "6": {"miou": 0.46, "miou_of_present": 0.51},
+                    }
+                }
+            },
+            True,
+        ),
     ],
 )
 def test_images_are_looked_at_unless_the_card_says_that_they_make_labels_worse(card, helps):
-    config = ModelConfig(network="flagship", channels=4, voxel_size=0.5, strides=(1, 2), image_size=(64, 32), image_width=8)
+    config = ModelConfig(
+        network="flagship",
+        channels=4,
+        voxel_size=0.5,
+        strides=(1, 2),
+        image_size=(64, 32),
+        image_width=8,
+    )
     torch.manual_seed(0)
     network = build_network(config, STREET.num_classes)
     made = Checkpoint(network.state_dict(), config, STREET, card)
     assert images_help(card)[0] == helps
     optical = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
-    image, intrinsic = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8), np.array([[40.0, 0, 31.5], [0, 40, 23.5], [0, 0, 1]])
+    image, intrinsic = (
+        np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8),
+        np.array([[40.0, 0, 31.5], [0, 40, 23.5], [0, 0, 1]]),
+    )
     view = CameraView("front", image, intrinsic, optical)
     blind = make_frame(400)
     frame = replace(blind, views=(view,))
-    answers = {images: Segmenter(made, device="cpu", images=images) for images in ("on", "off", "auto")}
+    answers = {
+        images: Segmenter(made, device="cpu", images=images) for images in ("on", "off", "auto")
+    }
     assert [each.uses_images for each in answers.values()] == [True, False, helps]
     assert answers["off"].images_reason == "not looked at: images is off"
-    assert ("by its card mIoU is 50.0 % without images and 49.0 % with all cameras" in answers["auto"].images_reason) == (not helps)
+    assert (
+        "by its card mIoU is 50.0 % without images and 49.0 % with all cameras"
+        in answers["auto"].images_reason
+    ) == (not helps)
     seen = {images: each.segment(frame) for images, each in answers.items()}
     alone = answers["on"].segment(blind)
-    assert seen["on"].camera_mask.any() and not seen["off"].camera_mask.any() and seen["auto"].camera_mask.any() == helps
-    assert np.array_equal(seen["off"].confidence, alone.confidence) and not np.array_equal(seen["on"].confidence, alone.confidence)
+    assert (
+        seen["on"].camera_mask.any()
+        and not seen["off"].camera_mask.any()
+        and seen["auto"].camera_mask.any() == helps
+    )
+    assert np.array_equal(seen["off"].confidence, alone.confidence) and not np.array_equal(
+        seen["on"].confidence, alone.confidence
+    )
     with pytest.raises(ValueError, match="images: expected on, off or auto, got 'maybe'"):
         Segmenter(made, images="maybe")

@@ -37,19 +37,27 @@ def test_a_turned_car_gets_its_box_back(degrees):
 
 
 def test_two_cars_side_by_side_are_two_boxes_the_fuller_one_first():
-    boxes = boxes_of((block((10, 2, 0), (4, 1.8, 1.5), step=0.3), CAR), (block((10, 5.2, 0), (4, 1.8, 1.5), step=0.2), CAR))
+    boxes = boxes_of(
+        (block((10, 2, 0), (4, 1.8, 1.5), step=0.3), CAR),
+        (block((10, 5.2, 0), (4, 1.8, 1.5), step=0.2), CAR),
+    )
     assert [round(box.centre[1], 1) for box in boxes] == [5.2, 2.0]
 
 
 def test_a_person_in_front_of_a_car_is_a_thing_of_its_own():
-    boxes = boxes_of((block((10, 0, 0), (4, 1.8, 1.5)), CAR), (block((12.2, 0, 0), (0.4, 0.6, 1.7), step=0.15), PERSON))
+    boxes = boxes_of(
+        (block((10, 0, 0), (4, 1.8, 1.5)), CAR),
+        (block((12.2, 0, 0), (0.4, 0.6, 1.7), step=0.15), PERSON),
+    )
     assert [box.label for box in boxes] == [CAR, PERSON]
 
 
 def test_a_chain_of_cells_that_winds_is_one_thing():
     """A spiral: its cells hang together only through many steps."""
     turn = np.linspace(0, 8 * np.pi, 3000)
-    points = np.stack([turn * np.cos(turn), turn * np.sin(turn), np.zeros_like(turn)], 1).astype(np.float32)
+    points = np.stack([turn * np.cos(turn), turn * np.sin(turn), np.zeros_like(turn)], 1).astype(
+        np.float32
+    )
     (box,) = boxes_of((points, CAR))
     assert box.num_points == 3000
 
@@ -68,9 +76,13 @@ def test_what_hangs_together_equals_a_slow_flood_fill():
             waiting -= near
             edge += near
         members = {tuple(cell) for cell in group}
-        counts.append(sum(tuple(cell) in members for cell in np.floor(points[:, :2] / 0.4).astype(int)))
+        counts.append(
+            sum(tuple(cell) in members for cell in np.floor(points[:, :2] / 0.4).astype(int))
+        )
     boxes = find_instances(points, np.full(900, CAR, np.uint8), THINGS)
-    assert [box.num_points for box in boxes] == sorted((count for count in counts if count >= MIN_POINTS), reverse=True)
+    assert [box.num_points for box in boxes] == sorted(
+        (count for count in counts if count >= MIN_POINTS), reverse=True
+    )
 
 
 def test_stuff_and_unlabelled_points_get_no_box():
@@ -80,12 +92,16 @@ def test_stuff_and_unlabelled_points_get_no_box():
 def test_too_few_points_are_no_thing():
     few = block((5, 0, 0), (0.3, 0.3, 0.3), step=0.3)[: MIN_POINTS - 1]
     assert boxes_of((few, CAR)) == []
-    assert [box.num_points for box in boxes_of((few, CAR), (block((9, 9, 0), (1, 1, 1)), CAR))] == [125]
+    assert [box.num_points for box in boxes_of((few, CAR), (block((9, 9, 0), (1, 1, 1)), CAR))] == [
+        125
+    ]
 
 
 def test_points_on_one_spot_give_a_box_without_size():
     (box,) = boxes_of((np.full((MIN_POINTS, 3), 7, np.float32), PERSON))
-    assert box == Box(PERSON, (7.0, 7.0, 7.0), (0.0, 0.0, 0.0), box.yaw, MIN_POINTS) and np.isfinite(box.yaw)
+    assert box == Box(
+        PERSON, (7.0, 7.0, 7.0), (0.0, 0.0, 0.0), box.yaw, MIN_POINTS
+    ) and np.isfinite(box.yaw)
 
 
 def test_no_points_and_no_thing_classes_give_no_boxes():

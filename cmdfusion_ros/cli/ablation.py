@@ -1,6 +1,8 @@
-"""`cmdfusion ablation`: train and score every row of the table that says which of the papers' claims hold, and draw it.
+"""`cmdfusion ablation`: train and score every row of the table that says which of the papers'
+claims hold, and draw it.
 
-Everything that is there already is kept, so it can be stopped and started again; several of it may run side by side with other --seeds or --runs.
+Everything that is there already is kept, so it can be stopped and started again; several of it may
+run side by side with other --seeds or --runs.
 """
 
 import json
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from cmdfusion_ros.cli.terminal import ScanProgress
+from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.synthetic.rendering import available_cores, write_folders
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
@@ -19,14 +21,50 @@ _MADE = ".made"  # in a made-up street's folder: what it was made with
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("ablation", help="repeat the papers' claims", description=__doc__)
-    parser.add_argument("config", metavar="ABLATION.yaml", help="which runs, rows and claims; see config/ablation/")
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data; made-up streets that it lacks are made there")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the runs, and of ablation.json, ablation.md and the pictures")
-    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="seeds to train now (default: 0 to what the file says)")
-    parser.add_argument("--runs", nargs="+", metavar="NAME", help="runs to train now, in this order (default: all); those that they learn from must be there")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads that read scans ahead (default: 0)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
+    parser = subparsers.add_parser(
+        "ablation", help="repeat the papers' claims", description=__doc__
+    )
+    parser.add_argument(
+        "config", metavar="ABLATION.yaml", help="which runs, rows and claims; see config/ablation/"
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="folder of the data; made-up streets that it lacks are made there",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder of the runs, and of ablation.json, ablation.md and the pictures",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="seeds to train now (default: 0 to what the file says)",
+    )
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        metavar="NAME",
+        help=(
+            "runs to train now, in this order (default: all); those that they learn from must be "
+            "there"
+        ),
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads that read scans ahead (default: 0)",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures here too")
     return parser
 
@@ -70,10 +108,24 @@ def _make_world(data, folder, seed, sequences, scans, settings):
     mark = out / _MADE
     if mark.exists():
         if mark.read_text() != made:
-            raise ValueError(f"{out}: holds streets made otherwise ({mark.read_text()}); give another --data, or delete that folder")
+            raise ValueError(
+                f"{out}: holds streets made otherwise ({mark.read_text()}); give another --data, "
+                "or delete that folder"
+            )
         return
-    names, progress = [f"{number:02d}" for number in range(sequences)], ScanProgress(sequences * scans)
-    for count in write_folders(out, seed, names, scans, settings_from_dict(SequenceSettings, settings), True, available_cores()):
+    names, progress = (
+        [f"{number:02d}" for number in range(sequences)],
+        ScanProgress(sequences * scans),
+    )
+    for count in write_folders(
+        out,
+        seed,
+        names,
+        scans,
+        settings_from_dict(SequenceSettings, settings),
+        True,
+        available_cores(),
+    ):
         progress.add(count)
     progress.finish()
     mark.write_text(made)

@@ -1,10 +1,13 @@
-"""`cmdfusion bench`: what things cost on this machine. sparse: sparse convolution, beside other libraries; node: the running node, message to message."""
+"""`cmdfusion bench`: what things cost on this machine. sparse: sparse convolution, beside other
+libraries; node: the running node, message to message.
+"""
 
 import argparse
 import os
 
-from cmdfusion_ros.cli import bench_node, bench_sparse
-from cmdfusion_ros.cli.bench_unet import UNETS
+from cmdfusion_ros.cli.benches import node as bench_node
+from cmdfusion_ros.cli.benches import sparse as bench_sparse
+from cmdfusion_ros.cli.benches.unets import UNETS
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 
@@ -23,33 +26,103 @@ def _add_clouds(parser, default):
         action="append",
         default=[],
         metavar="FILE[:COLUMNS]",
-        help="float32 points to measure on, x y z first, COLUMNS numbers each (default 4; nuScenes has 5); may be given several times",
+        help=(
+            "float32 points to measure on, x y z first, COLUMNS numbers each (default 4; nuScenes "
+            "has 5); may be given several times"
+        ),
     )
-    parser.add_argument("--points", type=int, nargs="*", metavar="N", help=f"measure on made-up streets of about N points (default: {default} without --cloud)")
+    parser.add_argument(
+        "--points",
+        type=int,
+        nargs="*",
+        metavar="N",
+        help=f"measure on made-up streets of about N points (default: {default} without --cloud)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write what was measured here")
 
 
 def _add_sparse(kinds):
-    parser = kinds.add_parser("sparse", help="sparse convolution on the CPU", description=bench_sparse.__doc__, formatter_class=_AS_WRITTEN)
+    parser = kinds.add_parser(
+        "sparse",
+        help="sparse convolution on the CPU",
+        description=bench_sparse.__doc__,
+        formatter_class=_AS_WRITTEN,
+    )
     _add_clouds(parser, 100_000)
-    parser.add_argument("--voxel-size", type=float, default=0.1, metavar="M", help="edge of the finest voxel, metres (default: 0.1)")
-    parser.add_argument("--channels", type=int, nargs="*", default=[16, 32, 64, 128], metavar="C", help="widths of single layers (default: 16 32 64 128)")
+    parser.add_argument(
+        "--voxel-size",
+        type=float,
+        default=0.1,
+        metavar="M",
+        help="edge of the finest voxel, metres (default: 0.1)",
+    )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        nargs="*",
+        default=[16, 32, 64, 128],
+        metavar="C",
+        help="widths of single layers (default: 16 32 64 128)",
+    )
     networks = [*UNETS, "spv_pyramid"]
-    parser.add_argument("--networks", nargs="*", default=networks, choices=networks, help="networks to measure (default: all)")
-    parser.add_argument("--backends", nargs="+", metavar="NAME", help="measure only these; cpu is always among them (default: all that can run here)")
+    parser.add_argument(
+        "--networks",
+        nargs="*",
+        default=networks,
+        choices=networks,
+        help="networks to measure (default: all)",
+    )
+    parser.add_argument(
+        "--backends",
+        nargs="+",
+        metavar="NAME",
+        help="measure only these; cpu is always among them (default: all that can run here)",
+    )
     threads = sorted({1, os.cpu_count() or 1})
-    parser.add_argument("--threads", type=int, nargs="+", default=threads, metavar="T", help="thread counts (default: 1 and all cores)")
-    parser.add_argument("--repeats", type=int, default=5, metavar="R", help="rounds; the median counts (default: 5)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=threads,
+        metavar="T",
+        help="thread counts (default: 1 and all cores)",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="R", help="rounds; the median counts (default: 5)"
+    )
 
 
 def _add_node(kinds):
-    parser = kinds.add_parser("node", help="the running node, needs ROS 2", description=bench_node.__doc__, formatter_class=_AS_WRITTEN)
+    parser = kinds.add_parser(
+        "node",
+        help="the running node, needs ROS 2",
+        description=bench_node.__doc__,
+        formatter_class=_AS_WRITTEN,
+    )
     _add_clouds(parser, 34_000)
-    parser.add_argument("--bag", action="append", default=[], metavar="PATH", help="measure on a recorded bag, cameras included; may be given several times")
-    parser.add_argument("--hz", type=float, default=10.0, help="clouds a second that are sent (default: 10)")
-    parser.add_argument("--clouds", type=int, default=60, metavar="N", help="clouds to send of each input (default: 60)")
-    parser.add_argument("--checkpoint", default="", metavar="FILE", help="network to run (default: the shipped one)")
-    parser.add_argument("--backend", default="auto", help="as the node's model.backend (default: auto)")
+    parser.add_argument(
+        "--bag",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="measure on a recorded bag, cameras included; may be given several times",
+    )
+    parser.add_argument(
+        "--hz", type=float, default=10.0, help="clouds a second that are sent (default: 10)"
+    )
+    parser.add_argument(
+        "--clouds",
+        type=int,
+        default=60,
+        metavar="N",
+        help="clouds to send of each input (default: 60)",
+    )
+    parser.add_argument(
+        "--checkpoint", default="", metavar="FILE", help="network to run (default: the shipped one)"
+    )
+    parser.add_argument(
+        "--backend", default="auto", help="as the node's model.backend (default: auto)"
+    )
 
 
 def run(args):

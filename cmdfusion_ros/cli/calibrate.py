@@ -1,7 +1,8 @@
-"""`cmdfusion calibrate CHECKPOINT --data DIR --sequences 08`: make a checkpoint's confidence mean how often it is right.
+"""`cmdfusion calibrate CHECKPOINT --data DIR --sequences 08`: make a checkpoint's confidence mean
+how often it is right.
 
-Fits one temperature a ring of distance on labelled scans that the checkpoint was not trained on, and writes them into it. No label changes.
-Fitting again replaces them.
+Fits one temperature a ring of distance on labelled scans that the checkpoint was not trained on,
+and writes them into it. No label changes. Fitting again replaces them.
 """
 
 import json
@@ -9,26 +10,52 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cmdfusion_ros.checkpoint import load_checkpoint, replace_card
-from cmdfusion_ros.cli.data_options import add_data_options, data_settings
+from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
+from cmdfusion_ros.cli.runs.data_options import add_data_options, data_settings
 from cmdfusion_ros.config import load_settings, settings_from_dict, settings_to_dict
-from cmdfusion_ros.data.input_views import ViewSettings
+from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.evaluation.calibrate import (
+    CalibrationSets,
+    fit_temperatures,
+    gather_answers,
+    summarise,
+)
+from cmdfusion_ros.evaluation.reliability import draw_reliability
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.calibration import CalibrationSets, fit_temperatures, gather_answers, summarise
 from cmdfusion_ros.training.provenance import scans_seen
-from cmdfusion_ros.training.reliability import draw_reliability
 from cmdfusion_ros.training.samples import shown
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("calibrate", help="make confidence mean how often it is right", description=__doc__)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file of cmdfusion train")
-    parser.add_argument("--out", metavar="FILE", help="write the calibrated checkpoint here (default: into CHECKPOINT itself)")
-    parser.add_argument("--data", default=".", metavar="DIR", help="folder of the data set; with --sets, that its roots are relative to (default: here)")
-    parser.add_argument("--sets", metavar="FILE.yaml", help="fit on several sets, listed as in config/calibrate/; instead of the options below")
+    parser = subparsers.add_parser(
+        "calibrate", help="make confidence mean how often it is right", description=__doc__
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a .safetensors file of cmdfusion train"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write the calibrated checkpoint here (default: into CHECKPOINT itself)",
+    )
+    parser.add_argument(
+        "--data",
+        default=".",
+        metavar="DIR",
+        help="folder of the data set; with --sets, that its roots are relative to (default: here)",
+    )
+    parser.add_argument(
+        "--sets",
+        metavar="FILE.yaml",
+        help="fit on several sets, listed as in config/calibrate/; instead of the options below",
+    )
     add_data_options(parser, "fit on", required=False)
-    parser.add_argument("--json", metavar="FILE", help="write temperatures and calibration errors here")
-    parser.add_argument("--picture", metavar="FILE.png", help="draw confidence against accuracy, before and after")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write temperatures and calibration errors here"
+    )
+    parser.add_argument(
+        "--picture", metavar="FILE.png", help="draw confidence against accuracy, before and after"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     return parser
 
@@ -38,12 +65,15 @@ def run(args):
     checkpoint = load_checkpoint(args.checkpoint)
     sets = _sets(args)
     view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
-    opened = [data.open(args.data, checkpoint.class_map, poses=view.kind != "single") for data in sets]
+    opened = [
+        data.open(args.data, checkpoint.class_map, poses=view.kind != "single") for data in sets
+    ]
     names = [name for scans in opened for name in scans.names]
     trained_on = sorted(set(names) & scans_seen(checkpoint.card))
     if trained_on:
         raise ValueError(
-            f"{args.checkpoint} was trained on {len(trained_on)} of these {len(names)} scans ({trained_on[0]}, ...), on which it is surer than anywhere else; "
+            f"{args.checkpoint} was trained on {len(trained_on)} of these {len(names)} scans "
+            f"({trained_on[0]}, ...), on which it is surer than anywhere else; "
             "choose others with --sequences, --first-scan, --last-scan"
         )
     segmenter = Segmenter(checkpoint, device=args.device)
@@ -52,9 +82,19 @@ def run(args):
         frames = tqdm(shown(scans, view, checkpoint.class_map), total=len(scans), unit="scan")
         answers.append(gather_answers(segmenter, frames, len(names), data.repeat))
     temperatures = fit_temperatures(answers)
-    fitted = {"checkpoint": Path(args.out or args.checkpoint).name, "scans": names, **summarise(answers, temperatures)}
+    fitted = {
+        "checkpoint": Path(args.out or args.checkpoint).name,
+        "scans": names,
+        **summarise(answers, temperatures),
+    }
     kept = {"scans": names, "sets": [settings_to_dict(data, only_changed=True) for data in sets]}
-    card = {**checkpoint.card, "calibration": {**kept, **{key: fitted[key] for key in ("points", "by_distance", "ece", "ece_uncalibrated")}}}
+    card = {
+        **checkpoint.card,
+        "calibration": {
+            **kept,
+            **{key: fitted[key] for key in ("points", "by_distance", "ece", "ece_uncalibrated")},
+        },
+    }
     replace_card(args.checkpoint, card, temperatures, args.out)
     if args.json:
         Path(args.json).write_text(json.dumps(fitted, indent=1) + "\n")
@@ -67,7 +107,9 @@ def run(args):
 def _sets(args):
     """The DataSettings that the command line asks for."""
     if (args.sets is None) == (args.sequences is None):
-        raise ValueError("give either --sequences of one set, or --sets with a YAML file of several")
+        raise ValueError(
+            "give either --sequences of one set, or --sets with a YAML file of several"
+        )
     if args.sets:
         return load_settings(CalibrationSets, args.sets).sets
     return (data_settings(args),)
@@ -76,9 +118,18 @@ def _sets(args):
 def _print_table(fitted, path):
     print(f"{'ring':<12}{'points':>10}{'temperature':>13}{'ECE before':>12}{'after':>8}")
     for ring, entry in fitted["by_distance"].items():
-        print(f"{ring + ' m':<12}{entry['points']:>10}{entry['temperature']:>13.2f}{_percent(entry['ece_uncalibrated']):>12}{_percent(entry['ece']):>8}")
-    print(f"{'all':<12}{fitted['points']:>10}{'':>13}{_percent(fitted['ece_uncalibrated']):>12}{_percent(fitted['ece']):>8}")
-    print(f"fitted on {len(fitted['scans'])} scans, whose errors these are; cmdfusion evaluate has those of other scans. Written into {path}")
+        print(
+            f"{ring + ' m':<12}{entry['points']:>10}{entry['temperature']:>13.2f}"
+            f"{_percent(entry['ece_uncalibrated']):>12}{_percent(entry['ece']):>8}"
+        )
+    print(
+        f"{'all':<12}{fitted['points']:>10}{'':>13}{_percent(fitted['ece_uncalibrated']):>12}"
+        f"{_percent(fitted['ece']):>8}"
+    )
+    print(
+        f"fitted on {len(fitted['scans'])} scans, whose errors these are; cmdfusion evaluate has "
+        f"those of other scans. Written into {path}"
+    )
 
 
 def _percent(value):

@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.live_run import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
-from cmdfusion_ros.cli.offline_run import run_offline
-from cmdfusion_ros.cli.processes import ProcessError, ProcessGroup
-from cmdfusion_ros.cli.terminal import ScanProgress
-from cmdfusion_ros.data.bag_layout import inspect_bag
-from cmdfusion_ros.data.bags import read_labelled_clouds
-from cmdfusion_ros.data.frame_bag import read_bag_labels, write_frame_bag
+from cmdfusion_ros.cli.runs.live import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
+from cmdfusion_ros.cli.runs.offline import run_offline
+from cmdfusion_ros.cli.runs.processes import ProcessError, ProcessGroup
+from cmdfusion_ros.cli.runs.terminal import ScanProgress
+from cmdfusion_ros.data.bags.bag import read_labelled_clouds
+from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags.frame_bag import read_bag_labels, write_frame_bag
 from cmdfusion_ros.data.synthetic.demo_drive import DEMO_SCANS, demo_frames
 from cmdfusion_ros.data.synthetic.rendering import available_cores
 
@@ -23,14 +23,35 @@ def add_parser(subparsers):
     parser = subparsers.add_parser(
         "demo",
         help="replay a bag through the running node and show the result",
-        description="Replay a bag in its own process through ROS 2 into the running node, record what it says, and draw it. "
-        "Without a bag, a drive through a made-up street is rendered, once. Where ROS 2 is missing, the same bag is labelled in one process instead.",
+        description="Replay a bag in its own process through ROS 2 into the running node, record "
+        "what it says, and draw it. "
+        "Without a bag, a drive through a made-up street is rendered, once. Where ROS 2 is "
+        "missing, the same bag is labelled in one process instead.",
     )
-    parser.add_argument("bag", nargs="?", help="rosbag2 folder, .mcap or ROS 1 .bag file (default: a made-up street)")
-    parser.add_argument("--out", default="demo_output", help="folder for the results (default demo_output)")
-    parser.add_argument("--rate", default="auto", type=_rate, help="times real time; auto (default): as fast as this machine labels, at most 1")
-    parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="take only the first S seconds of the bag; 0 = all (default 60)")
-    parser.add_argument("--offline", action="store_true", help="do not use ROS, even if it is there")
+    parser.add_argument(
+        "bag",
+        nargs="?",
+        help="rosbag2 folder, .mcap or ROS 1 .bag file (default: a made-up street)",
+    )
+    parser.add_argument(
+        "--out", default="demo_output", help="folder for the results (default demo_output)"
+    )
+    parser.add_argument(
+        "--rate",
+        default="auto",
+        type=_rate,
+        help="times real time; auto (default): as fast as this machine labels, at most 1",
+    )
+    parser.add_argument(
+        "--duration",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="take only the first S seconds of the bag; 0 = all (default 60)",
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="do not use ROS, even if it is there"
+    )
     add_run_arguments(parser)
     return parser
 
@@ -38,16 +59,33 @@ def add_parser(subparsers):
 def add_run_arguments(parser):
     """The options of every verb that labels a bag."""
     parser.add_argument("--points", help="PointCloud2 topic to label (default: the densest)")
-    parser.add_argument("--silence", action="append", default=[], metavar="CAMERA@S", help="drop a camera's messages from S seconds on; all@S for all cameras")
+    parser.add_argument(
+        "--silence",
+        action="append",
+        default=[],
+        metavar="CAMERA@S",
+        help="drop a camera's messages from S seconds on; all@S for all cameras",
+    )
     parser.add_argument("--checkpoint", default="", help="network (default: the one shipped)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--backend", default="auto", help="sparse convolution backend; fake labels nothing truly and needs no network")
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        help="sparse convolution backend; fake labels nothing truly and needs no network",
+    )
 
 
 def run_options(args):
     """RunOptions from the arguments of `add_run_arguments`."""
     checkpoint = str(Path(args.checkpoint).resolve()) if args.checkpoint else ""
-    return RunOptions(args.points, getattr(args, "rate", "auto"), tuple(args.silence), checkpoint, args.device, args.backend)
+    return RunOptions(
+        args.points,
+        getattr(args, "rate", "auto"),
+        tuple(args.silence),
+        checkpoint,
+        args.device,
+        args.backend,
+    )
 
 
 def _rate(text):
@@ -69,14 +107,21 @@ def run(args):
     class_map = model_class_map(options)
     remove_bag(out / "labelled")
     if args.offline or not ros_is_there():
-        print("labelling offline, as asked" if args.offline else "ROS 2 (rclpy) is not installed: labelling the bag offline, without the node", flush=True)
+        print(
+            "labelling offline, as asked"
+            if args.offline
+            else "ROS 2 (rclpy) is not installed: labelling the bag offline, without the node",
+            flush=True,
+        )
         record = run_offline(layout, options, out / "labelled", out / "logs")
     else:
         try:
             record = run_live(layout, options, out)
         except ProcessError as error:
             raise ProcessError(f"{error}\n`--offline` labels the bag without ROS") from error
-    summary = record.summary(score(layout.path, out / "labelled", class_map) if record.returned else None)
+    summary = record.summary(
+        score(layout.path, out / "labelled", class_map) if record.returned else None
+    )
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     draw(layout, options, record, summary, class_map, out)
     return report(record, summary, out)
@@ -87,7 +132,11 @@ def _made_up_bag(out):
     bag = out / "street"
     if not (bag / "metadata.yaml").exists():
         remove_bag(bag)
-        print(f"no bag given: making up a street of {_STREET_SCANS} scans with six cameras; this takes minutes, once", flush=True)
+        print(
+            f"no bag given: making up a street of {_STREET_SCANS} scans with six cameras; this "
+            "takes minutes, once",
+            flush=True,
+        )
         progress = ScanProgress(_STREET_SCANS)
         frames = progress.counted(demo_frames(_STREET_LABELS, available_cores(), _STREET_SCANS))
         write_frame_bag(bag, frames, load_class_map(_STREET_LABELS), _JPEG_QUALITY)
@@ -101,7 +150,10 @@ def remove_bag(path):
         return
     strangers = [entry.name for entry in path.iterdir() if entry.suffix not in (".mcap", ".yaml")]
     if strangers:
-        raise ValueError(f"{path}: expected nothing there or a bag of an earlier run, found {', '.join(strangers[:5])}; move it away or choose another --out")
+        raise ValueError(
+            f"{path}: expected nothing there or a bag of an earlier run, found "
+            f"{', '.join(strangers[:5])}; move it away or choose another --out"
+        )
     shutil.rmtree(path)
 
 
@@ -109,28 +161,37 @@ def model_class_map(options):
     """The ClassMap of the labels that will be published."""
     if options.backend == "fake":
         return load_class_map("street")
-    from cmdfusion_ros.checkpoint import load_checkpoint  # imports torch
+    from cmdfusion_ros.checkpoint.file import load_checkpoint  # imports torch
     from cmdfusion_ros.inference import default_checkpoint_path
 
     return load_checkpoint(options.checkpoint or default_checkpoint_path()).class_map
 
 
 def score(bag, labelled, class_map):
-    """mIoU of the recorded labels against the labels known of the bag's clouds; None where none are known."""
+    """mIoU of the recorded labels against the labels known of the bag's clouds; None where none
+    are known.
+    """
     truth = read_bag_labels(bag)
     if truth is None:
         return None
     if truth.dataset not in class_map.folds:
-        print(f"note: no mIoU: the bag's labels are those of {truth.dataset}, which do not fold onto the network's classes, {class_map.name}")
+        print(
+            f"note: no mIoU: the bag's labels are those of {truth.dataset}, which do not fold "
+            f"onto the network's classes, {class_map.name}"
+        )
         return None
-    from cmdfusion_ros.training.metrics import ConfusionMatrix
+    from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
 
     matrix = ConfusionMatrix(class_map.num_classes)
     scored = 0
     for stamp, columns in read_labelled_clouds(labelled, LABELLED_TOPIC):
         if stamp in truth.raw:
-            predicted = class_map.labels_from_raw(columns["label"], class_map.name, f"{labelled} {LABELLED_TOPIC}")
-            matrix.add(class_map.labels_from_raw(truth.raw[stamp], truth.dataset, str(bag)), predicted)
+            predicted = class_map.labels_from_raw(
+                columns["label"], class_map.name, f"{labelled} {LABELLED_TOPIC}"
+            )
+            matrix.add(
+                class_map.labels_from_raw(truth.raw[stamp], truth.dataset, str(bag)), predicted
+            )
             scored += 1
     if not scored:
         print("note: none of the labelled clouds has a known label: their stamps differ")
@@ -139,7 +200,9 @@ def score(bag, labelled, class_map):
 
 
 def draw(layout, options, record, summary, class_map, out):
-    """The picture of the labelled cloud in the middle of the run, as <out>/picture.png; nothing where no cloud was labelled."""
+    """The picture of the labelled cloud in the middle of the run, as <out>/picture.png; nothing
+    where no cloud was labelled.
+    """
     stamps = sorted(record.returned)
     if not stamps:
         print("no cloud was labelled: there is nothing to draw")
@@ -149,27 +212,57 @@ def draw(layout, options, record, summary, class_map, out):
     mode = record.modes.get(stamp, "")  # without ~/status it is not known of one cloud
     class_map_file = out / "logs" / "class_map.json"
     class_map_file.write_text(json.dumps(class_map.to_dict()))
-    title = f"{layout.path.name}   scan {middle + 1} of {len(stamps)}   {mode.replace('_', ' ')}".strip()
-    words = ("--title", title, "--subtitle", headline(summary), "--class-map", class_map_file, "--out", out / "picture.png")
+    title = f"{layout.path.name}   scan {middle + 1} of {len(stamps)}   "
+    title = (title + mode.replace("_", " ")).strip()
+    words = (
+        "--title",
+        title,
+        "--subtitle",
+        headline(summary),
+        "--class-map",
+        class_map_file,
+        "--out",
+        out / "picture.png",
+    )
     points = ("--points", options.points) if options.points else ()
     with ProcessGroup(out / "logs", None) as group:
         group.start(
-            "picture", "cmdfusion_ros.ros.snapshot", layout.path, "--labelled", out / "labelled", "--topic", LABELLED_TOPIC, "--stamp", stamp, *words,
-            *points, *options.silence_arguments, listen=True,
-        )  # fmt: skip
-        group.wait_for(lambda name, event: event["event"] == "done", _PICTURE_TIMEOUT, "drawing the picture")
+            "picture",
+            "cmdfusion_ros.labelling.snapshot",
+            layout.path,
+            "--labelled",
+            out / "labelled",
+            "--topic",
+            LABELLED_TOPIC,
+            "--stamp",
+            stamp,
+            *words,
+            *points,
+            *options.silence_arguments,
+            listen=True,
+        )
+        group.wait_for(
+            lambda name, event: event["event"] == "done", _PICTURE_TIMEOUT, "drawing the picture"
+        )
 
 
 def headline(summary):
     """The summary in one line."""
     dropped = ", ".join(f"{count} {name}" for name, count in summary["dropped"].items()) or "none"
-    words = [f"{summary['received']} clouds received, {summary['labelled']} labelled, {dropped} dropped"]
+    words = [
+        f"{summary['received']} clouds received, {summary['labelled']} labelled, {dropped} dropped"
+    ]
     if summary["modes"]:
-        words.append(", ".join(f"{count} {mode}" for mode, count in summary["modes"].items() if count))
+        words.append(
+            ", ".join(f"{count} {mode}" for mode, count in summary["modes"].items() if count)
+        )
     if summary["rate_hz"] is not None:
         words.append(f"{summary['rate_hz']:.1f} Hz")
     if summary["latency_ms"]["p50"] is not None:
-        words.append(f"latency {summary['latency_ms']['p50']:.0f} ms (95 %: {summary['latency_ms']['p95']:.0f} ms)")
+        words.append(
+            f"latency {summary['latency_ms']['p50']:.0f} ms (95 %: "
+            f"{summary['latency_ms']['p95']:.0f} ms)"
+        )
     if summary["miou"] is not None:
         words.append(f"mIoU {100 * summary['miou']:.1f} %")
     return "   ·   ".join(words)
@@ -178,7 +271,11 @@ def headline(summary):
 def report(record, summary, out):
     """Print the result and where it lies; the exit code: 0 where every cloud is accounted for."""
     print(headline(summary))
-    for name, what in (("picture.png", "bird's-eye view and cameras"), ("labelled", "bag with the labelled clouds"), ("summary.json", "the figures above")):
+    for name, what in (
+        ("picture.png", "bird's-eye view and cameras"),
+        ("labelled", "bag with the labelled clouds"),
+        ("summary.json", "the figures above"),
+    ):
         if (out / name).exists():
             print(f"  {out / name}: {what}")
     problems = record.problems()

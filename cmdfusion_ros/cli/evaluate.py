@@ -1,6 +1,8 @@
-"""`cmdfusion evaluate CHECKPOINT --data DIR --sequences 08`: score a checkpoint on labelled scans by the rule of the benchmarks.
+"""`cmdfusion evaluate CHECKPOINT --data DIR --sequences 08`: score a checkpoint on labelled scans
+by the rule of the benchmarks.
 
-Several checkpoints (of one network trained with several seeds) give the mean and how far they lie apart.
+Several checkpoints (of one network trained with several seeds) give the mean and how far they lie
+apart.
 """
 
 import json
@@ -8,28 +10,52 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cmdfusion_ros.checkpoint import load_checkpoint, replace_card
-from cmdfusion_ros.cli.data_options import add_data_options, data_settings
+from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
+from cmdfusion_ros.cli.runs.data_options import add_data_options, data_settings
 from cmdfusion_ros.config import settings_from_dict
-from cmdfusion_ros.data.input_views import ViewSettings
+from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.evaluation.evaluate import TEST_TIME_CHANGES, evaluate, spread
+from cmdfusion_ros.evaluation.score_page import write_page
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.evaluation import TEST_TIME_CHANGES, evaluate, spread
 from cmdfusion_ros.training.provenance import scans_calibrated_on, scans_seen
 from cmdfusion_ros.training.samples import shown
-from cmdfusion_ros.training.score_page import write_page
 
 
 def add_parser(subparsers):
     parser = subparsers.add_parser("evaluate", help="score a checkpoint", description=__doc__)
-    parser.add_argument("checkpoints", metavar="CHECKPOINT", nargs="+", help=".safetensors files of cmdfusion train")
-    parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set: holds sequences/00/velodyne, 00/velodyne, or v1.0-trainval")
+    parser.add_argument(
+        "checkpoints", metavar="CHECKPOINT", nargs="+", help=".safetensors files of cmdfusion train"
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="folder of the data set: holds sequences/00/velodyne, 00/velodyne, or v1.0-trainval",
+    )
     add_data_options(parser, "score", required=True)
-    parser.add_argument("--tta", choices=tuple(TEST_TIME_CHANGES), default="none", help="average over changed scans, and say so (default: none)")
-    parser.add_argument("--subsets", type=int, default=6, metavar="N", help="subsets of the cameras scored for each number of live ones (default: 6)")
+    parser.add_argument(
+        "--tta",
+        choices=tuple(TEST_TIME_CHANGES),
+        default="none",
+        help="average over changed scans, and say so (default: none)",
+    )
+    parser.add_argument(
+        "--subsets",
+        type=int,
+        default=6,
+        metavar="N",
+        help="subsets of the cameras scored for each number of live ones (default: 6)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the scores here")
     parser.add_argument("--page", metavar="FILE.html", help="write them as a page with plots")
-    parser.add_argument("--keep", action="store_true", help="write them into the checkpoint's card as `evaluation`")
-    parser.add_argument("--allow-trained", action="store_true", help="score scans that the checkpoint was trained on too; the result then says so")
+    parser.add_argument(
+        "--keep", action="store_true", help="write them into the checkpoint's card as `evaluation`"
+    )
+    parser.add_argument(
+        "--allow-trained",
+        action="store_true",
+        help="score scans that the checkpoint was trained on too; the result then says so",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     return parser
 
@@ -38,7 +64,11 @@ def run(args):
     """Score and print a table; returns 0."""
     results = [_evaluate(path, args) for path in args.checkpoints]
     if len({result["class_map"] for result in results}) > 1:
-        raise ValueError(f"checkpoints of different classes ({', '.join(sorted({result['class_map'] for result in results}))}) have no mean; score them singly")
+        raise ValueError(
+            "checkpoints of different classes "
+            f"({', '.join(sorted({result['class_map'] for result in results}))}) have no mean; "
+            "score them singly"
+        )
     result = spread(results)
     _print_table(result)
     if args.json:
@@ -59,7 +89,8 @@ def _evaluate(path, args):
     trained_on = sorted(set(scans.names) & scans_seen(checkpoint.card))
     if trained_on and not args.allow_trained:
         raise ValueError(
-            f"{path} was trained on {len(trained_on)} of these {len(scans)} scans ({trained_on[0]}, ...); "
+            f"{path} was trained on {len(trained_on)} of these {len(scans)} scans "
+            f"({trained_on[0]}, ...); "
             "choose others with --sequences, --first-scan, --last-scan, or pass --allow-trained"
         )
     frames = tqdm(shown(scans, view, checkpoint.class_map), total=len(scans), unit="scan")
@@ -80,29 +111,61 @@ def _evaluate(path, args):
 def _print_table(result):
     print(f"{'class':<16}{'points':>12}{'IoU':>8}{'chance':>8}")
     for name, iou in result["iou"].items():
-        print(f"{name:<16}{result['points'][name]:>12}{_percent(iou):>8}{_percent(result['chance'][name]):>8}")
+        print(
+            f"{name:<16}{result['points'][name]:>12}{_percent(iou):>8}"
+            f"{_percent(result['chance'][name]):>8}"
+        )
     num_points = sum(result["points"].values())
-    chance = [value for name, value in result["chance"].items() if value is not None and result["iou"][name] is not None]
+    chance = [
+        value
+        for name, value in result["chance"].items()
+        if value is not None and result["iou"][name] is not None
+    ]
     mean_chance = sum(chance) / len(chance) if chance else None
-    before = "" if result["ece"] == result["ece_uncalibrated"] else f" (uncalibrated {_percent(result['ece_uncalibrated'])})"
+    before = (
+        ""
+        if result["ece"] == result["ece_uncalibrated"]
+        else f" (uncalibrated {_percent(result['ece_uncalibrated'])})"
+    )
     rest = f"accuracy {_percent(result['accuracy'])}, ECE {_percent(result['ece'])}{before}"
-    print(f"{'mean':<16}{num_points:>12}{_percent(result['miou']):>8}{_percent(mean_chance):>8}   {rest}")
+    print(
+        f"{'mean':<16}{num_points:>12}{_percent(result['miou']):>8}{_percent(mean_chance):>8}   "
+        f"{rest}"
+    )
     for ring, entry in result["by_distance"].items():
-        print(f"{ring + ' m':<16}{entry['points']:>12}{_percent(entry['miou']):>8}{'':>8}   ECE {_percent(entry['ece'])}")
+        print(
+            f"{ring + ' m':<16}{entry['points']:>12}{_percent(entry['miou']):>8}{'':>8}   ECE "
+            f"{_percent(entry['ece'])}"
+        )
     for number, entry in result["by_live_cameras"].items():
         print(f"{number + ' cameras':<16}{entry['points']:>12}{_percent(entry['miou']):>8}")
     for what in ("in_view", "out_of_view"):
         if result[what]["points"]:
-            print(f"{what.replace('_', ' '):<16}{result[what]['points']:>12}{_percent(result[what]['miou']):>8}")
+            print(
+                f"{what.replace('_', ' '):<16}{result[what]['points']:>12}"
+                f"{_percent(result[what]['miou']):>8}"
+            )
     if "spread" in result:
         deviation = result["spread"]["standard_deviation"]["miou"]
-        print(f"mean of {result['spread']['checkpoints']} checkpoints; standard deviation of mIoU {_percent(deviation)}")
+        print(
+            f"mean of {result['spread']['checkpoints']} checkpoints; standard deviation of mIoU "
+            f"{_percent(deviation)}"
+        )
     print(f"test-time changes: {result['tta']}")
-    print("chance: the IoU of labels drawn at random, each class as often as these scans have it; mean over the classes that the other mean is over")
+    print(
+        "chance: the IoU of labels drawn at random, each class as often as these scans have it; "
+        "mean over the classes that the other mean is over"
+    )
     if result["trained_on"]:
-        print(f"NOTE: the checkpoint was trained on {len(result['trained_on'])} of these {len(result['scans'])} scans")
+        print(
+            f"NOTE: the checkpoint was trained on {len(result['trained_on'])} of these "
+            f"{len(result['scans'])} scans"
+        )
     if result["calibrated_on"]:
-        print(f"NOTE: temperatures were fitted on {len(result['calibrated_on'])} of these {len(result['scans'])} scans: the ECE flatters, the IoU does not")
+        print(
+            f"NOTE: temperatures were fitted on {len(result['calibrated_on'])} of these "
+            f"{len(result['scans'])} scans: the ECE flatters, the IoU does not"
+        )
 
 
 def _percent(value):

@@ -1,20 +1,31 @@
-"""`cmdfusion import OFFICIAL.ckpt --out NETWORK.safetensors`: take over a checkpoint of the authors of CMDFusion."""
+"""`cmdfusion import OFFICIAL.ckpt --out NETWORK.safetensors`: take over a checkpoint of the
+authors of CMDFusion.
+"""
 
 import json
 from pathlib import Path
 
-from cmdfusion_ros.checkpoint import save_checkpoint
-from cmdfusion_ros.official_checkpoint import import_official
+from cmdfusion_ros.checkpoint.file import save_checkpoint
+from cmdfusion_ros.checkpoint.official import import_official
 
 
 def add_parser(subparsers):
     parser = subparsers.add_parser(
         "import",
         help="take over a checkpoint of the authors of CMDFusion",
-        description="Read an official CMDFusion checkpoint (SemanticKITTI or nuScenes) and write it as one of ours. Nothing in the file is run.",
+        description=(
+            "Read an official CMDFusion checkpoint (SemanticKITTI or nuScenes) and write it as "
+            "one of ours. Nothing in the file is run."
+        ),
     )
-    parser.add_argument("checkpoint", metavar="OFFICIAL.ckpt", help="file of PyTorch Lightning, as the authors published it")
-    parser.add_argument("--out", required=True, metavar="NETWORK.safetensors", help="file to write; must not exist")
+    parser.add_argument(
+        "checkpoint",
+        metavar="OFFICIAL.ckpt",
+        help="file of PyTorch Lightning, as the authors published it",
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="NETWORK.safetensors", help="file to write; must not exist"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the report here too")
     return parser
 
@@ -46,11 +57,16 @@ def run(args):
 
 
 def _print_report(out, report):
-    print(f"{out}: {report['network']}, {report['class_map']}, {report['channels']} channels, strides {report['strides']}, {report['parameters']:,} parameters")
+    print(
+        f"{out}: {report['network']}, {report['class_map']}, {report['channels']} channels, "
+        f"strides {report['strides']}, {report['parameters']:,} parameters"
+    )
     print(f"made of {report['tensors_read']} tensors; dropped, for inference does not use them:")
     for part, count in report["tensors_dropped"].items():
         print(f"  {part:<40}{count:>5} tensors")
     if report["classes_not_loaded"]:
-        print(f"objects in the file that were not loaded: {', '.join(report['classes_not_loaded'])}")
+        print(
+            f"objects in the file that were not loaded: {', '.join(report['classes_not_loaded'])}"
+        )
     for note in report["notes"]:
         print(f"note: {note}")

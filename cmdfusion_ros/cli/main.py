@@ -1,4 +1,6 @@
-"""The command `cmdfusion`: one verb a file. A verb's file is imported only when that verb is asked for, so `--help` does not wait for torch."""
+"""The command `cmdfusion`: one verb a file. A verb's file is imported only when that verb is
+asked for, so `--help` does not wait for torch.
+"""
 
 import argparse
 import importlib
@@ -8,9 +10,10 @@ import sys
 import threading
 import traceback
 
-from cmdfusion_ros.cli.processes import ProcessError
+from cmdfusion_ros.cli.runs.processes import ProcessError
 
-# A verb's file has `add_parser(subparsers)`, which returns its parser, and `run(args) -> int`, which returns the exit code.
+# A verb's file has `add_parser(subparsers)`, which returns its parser, and `run(args) -> int`,
+# which returns the exit code.
 VERBS = {
     "demo": "replay a bag through the running node and show the result",
     "label": "label a bag offline, without ROS",
@@ -26,14 +29,16 @@ VERBS = {
     "import": "take over a checkpoint of the authors of CMDFusion",
 }
 _FILES = {"import": "import_checkpoint"}  # of verbs that cannot name a module
-_EXPECTED = (ValueError, OSError, ModuleNotFoundError, ProcessError)  # what a wrong input or a missing part raises: one line is enough for those
+# what a wrong input or a missing part raises: one line is enough for those
+_EXPECTED = (ValueError, OSError, ModuleNotFoundError, ProcessError)
 
 
 def main(arguments=None):
     """Run one verb.
 
     Returns:
-        The exit code: what the verb says; 2 for wrong input, 1 for a bug, 130 for Ctrl-C, SIGTERM and a closed terminal.
+        The exit code: what the verb says; 2 for wrong input, 1 for a bug, 130 for Ctrl-C, SIGTERM
+            and a closed terminal.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     verb = next((word for word in arguments if not word.startswith("-")), None)
@@ -42,7 +47,8 @@ def main(arguments=None):
         _parser(None).print_help()
         return 2
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: a verb that started processes ends them first
+        # as Ctrl-C: a verb that started processes ends them first
+        for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
     try:
         return args.run(args)
@@ -58,9 +64,17 @@ def main(arguments=None):
 
 def _parser(asked):
     """The whole parser; only the verb `asked` for has its options."""
-    parser = argparse.ArgumentParser(prog="cmdfusion", description="Camera-LiDAR semantic segmentation of point clouds.")
-    parser.add_argument("--version", action="version", version=f"cmdfusion {importlib.import_module('cmdfusion_ros').__version__}")
-    parser.add_argument("--traceback", action="store_true", help="show the whole traceback of an error")
+    parser = argparse.ArgumentParser(
+        prog="cmdfusion", description="Camera-LiDAR semantic segmentation of point clouds."
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"cmdfusion {importlib.import_module('cmdfusion_ros').__version__}",
+    )
+    parser.add_argument(
+        "--traceback", action="store_true", help="show the whole traceback of an error"
+    )
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb, summary in VERBS.items():
         if verb == asked:

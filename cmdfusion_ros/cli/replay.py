@@ -1,50 +1,92 @@
-"""`cmdfusion replay BAG`: play a bag into ROS 2, as `ros2 bag play --clock 200` does, for machines that have only rclpy."""
+"""`cmdfusion replay BAG`: play a bag into ROS 2, as `ros2 bag play --clock 200` does, for
+machines that have only rclpy.
+"""
 
 import os
 import tempfile
 
-from cmdfusion_ros.cli.live_run import ros_is_there
-from cmdfusion_ros.cli.processes import ProcessError, ProcessGroup, fastdds_variable, find_fastdds_profile
-from cmdfusion_ros.cli.terminal import LiveLine
-from cmdfusion_ros.data.bag_layout import inspect_bag
+from cmdfusion_ros.cli.runs.live import ros_is_there
+from cmdfusion_ros.cli.runs.processes import (
+    ProcessError,
+    ProcessGroup,
+    fastdds_variable,
+    find_fastdds_profile,
+)
+from cmdfusion_ros.cli.runs.terminal import LiveLine
+from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 
 
 def add_parser(subparsers):
     parser = subparsers.add_parser(
         "replay",
         help="play a bag into ROS 2",
-        description="Publish a bag's messages on their topics, with /clock at 200 Hz: run the node with use_sim_time. Uses the ROS_DOMAIN_ID of the shell.",
+        description=(
+            "Publish a bag's messages on their topics, with /clock at 200 Hz: run the node with "
+            "use_sim_time. Uses the ROS_DOMAIN_ID of the shell."
+        ),
     )
     parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
     parser.add_argument("--rate", type=float, default=1.0, help="times real time (default 1)")
-    parser.add_argument("--wait-for", action="append", default=[], metavar="TOPIC", help="start only when this topic has a subscriber (repeat for more)")
-    parser.add_argument("--silence", action="append", default=[], metavar="CAMERA@S", help="drop a camera's messages from S seconds on; all@S for all cameras")
+    parser.add_argument(
+        "--wait-for",
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="start only when this topic has a subscriber (repeat for more)",
+    )
+    parser.add_argument(
+        "--silence",
+        action="append",
+        default=[],
+        metavar="CAMERA@S",
+        help="drop a camera's messages from S seconds on; all@S for all cameras",
+    )
     return parser
 
 
 def run(args):
     if not ros_is_there():
-        raise ModuleNotFoundError("ROS 2 (rclpy) is not installed: source a ROS 2, or run `make demo` once and source .venv/setup.bash")
+        raise ModuleNotFoundError(
+            "ROS 2 (rclpy) is not installed: source a ROS 2, or run `make demo` once and source "
+            ".venv/setup.bash"
+        )
     layout = inspect_bag(args.bag)
     layout.silences(args.silence)
     print(layout.table(), flush=True)
     environment = dict(os.environ)
     if find_fastdds_profile():
         environment.setdefault(fastdds_variable(), str(find_fastdds_profile()))
-    words = [word for option, values in (("--wait-for", args.wait_for), ("--silence", args.silence)) for value in values for word in (option, value)]
+    words = [
+        word
+        for option, values in (("--wait-for", args.wait_for), ("--silence", args.silence))
+        for value in values
+        for word in (option, value)
+    ]
     line, clouds = LiveLine(), 0
     with tempfile.TemporaryDirectory() as logs, ProcessGroup(logs, environment) as group:
-        group.start("player", "cmdfusion_ros.ros.player", args.bag, "--rate", args.rate, *words, listen=True)
+        group.start(
+            "player", "cmdfusion_ros.ros.player", args.bag, "--rate", args.rate, *words, listen=True
+        )
         while True:
             for _, event in group.take(0.1):
                 if event["event"] == "failed":
                     raise ProcessError(f"replay: {event['why']}")
                 if event["event"] == "skipped":
-                    print("message types that are not installed, left out: " + ", ".join(f"{t} ({m})" for t, m in event["topics"].items()))
+                    print(
+                        "message types that are not installed, left out: "
+                        + ", ".join(f"{t} ({m})" for t, m in event["topics"].items())
+                    )
                 if event["event"] == "done":
-                    line.finish(f"{clouds}/{layout.num_clouds} clouds, {sum(event['published'].values())} messages published")
+                    line.finish(
+                        f"{clouds}/{layout.num_clouds} clouds, {sum(event['published'].values())} "
+                        "messages published"
+                    )
                     return 0
                 clouds += event["event"] == "cloud"
-                line.show(f"{clouds}/{layout.num_clouds} clouds" if clouds else "waiting for subscribers")
+                line.show(
+                    f"{clouds}/{layout.num_clouds} clouds" if clouds else "waiting for subscribers"
+                )
             if not group.running("player") and group.events.empty():
-                raise ProcessError(f"replay: the player ended early; its last words:\n{group.log_tail('player')}")
+                raise ProcessError(
+                    f"replay: the player ended early; its last words:\n{group.log_tail('player')}"
+                )

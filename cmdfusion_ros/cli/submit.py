@@ -1,4 +1,5 @@
-"""`cmdfusion submit CHECKPOINT --layout semantic_kitti --data DIR --sequences 11 12 --out FILE.zip`: label a test set as its benchmark wants it, and check it.
+"""`cmdfusion submit CHECKPOINT --layout semantic_kitti --data DIR --sequences 11 12 --out
+FILE.zip`: label a test set as its benchmark wants it, and check it.
 
 Without a checkpoint, what is at --out is only checked.
 """
@@ -8,29 +9,65 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import settings_from_dict
-from cmdfusion_ros.data.input_views import ViewSettings
-from cmdfusion_ros.data.nuscenes import NuScenes
-from cmdfusion_ros.data.semantic_kitti import SemanticKitti
-from cmdfusion_ros.data.submissions import NuScenesFolder, SemanticKittiArchive, check_nuscenes, check_semantic_kitti
+from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.data.readers.nuscenes import NuScenes
+from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
+from cmdfusion_ros.data.readers.submissions import (
+    NuScenesFolder,
+    SemanticKittiArchive,
+    check_nuscenes,
+    check_semantic_kitti,
+)
+from cmdfusion_ros.evaluation.evaluate import TEST_TIME_CHANGES, segment_with
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.evaluation import TEST_TIME_CHANGES, segment_with
 
 _READERS = {"semantic_kitti": SemanticKitti, "nuscenes": NuScenes}
 
 
 def add_parser(subparsers):
-    parser = subparsers.add_parser("submit", help="label a test set for its benchmark", description=__doc__)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", help="a .safetensors file of cmdfusion train; without one, --out is only checked")
+    parser = subparsers.add_parser(
+        "submit", help="label a test set for its benchmark", description=__doc__
+    )
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        nargs="?",
+        help="a .safetensors file of cmdfusion train; without one, --out is only checked",
+    )
     parser.add_argument("--layout", choices=tuple(_READERS), required=True, help="the benchmark")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set")
-    parser.add_argument("--sequences", required=True, nargs="+", metavar="NAME", help="11 to 21 of SemanticKITTI; val or test of nuScenes")
-    parser.add_argument("--out", required=True, metavar="PATH", help="the .zip of SemanticKITTI, the folder of nuScenes")
-    parser.add_argument("--images", action="store_true", help="give the network the camera images too; leaves nuScenes' LiDAR track")
-    parser.add_argument("--external", action="store_true", help="say that the network was trained on other data too (nuScenes asks)")
-    parser.add_argument("--tta", choices=tuple(TEST_TIME_CHANGES), default="none", help="average over changed scans (default: none)")
+    parser.add_argument(
+        "--sequences",
+        required=True,
+        nargs="+",
+        metavar="NAME",
+        help="11 to 21 of SemanticKITTI; val or test of nuScenes",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="the .zip of SemanticKITTI, the folder of nuScenes",
+    )
+    parser.add_argument(
+        "--images",
+        action="store_true",
+        help="give the network the camera images too; leaves nuScenes' LiDAR track",
+    )
+    parser.add_argument(
+        "--external",
+        action="store_true",
+        help="say that the network was trained on other data too (nuScenes asks)",
+    )
+    parser.add_argument(
+        "--tta",
+        choices=tuple(TEST_TIME_CHANGES),
+        default="none",
+        help="average over changed scans (default: none)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers of scans and points here")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     return parser
@@ -44,8 +81,18 @@ def run(args):
         checkpoint = load_checkpoint(args.checkpoint)
         view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
         if any(offset > 0 for offset in view.offsets):
-            raise ValueError(f"{args.checkpoint}: sees later scans, which a benchmark does not allow at test time; it is a teacher, submit its student")
-        reader = _READERS[args.layout](args.data, args.sequences, class_map, labels=False, poses=view.kind != "single", images=args.images)
+            raise ValueError(
+                f"{args.checkpoint}: sees later scans, which a benchmark does not allow at test "
+                "time; it is a teacher, submit its student"
+            )
+        reader = _READERS[args.layout](
+            args.data,
+            args.sequences,
+            class_map,
+            labels=False,
+            poses=view.kind != "single",
+            images=args.images,
+        )
         segment = segment_with(Segmenter(checkpoint, device=args.device), args.tta)
         with _writer(args, checkpoint.class_map) as writer:
             for index in tqdm(range(len(reader)), unit="scan"):
@@ -53,15 +100,29 @@ def run(args):
                 shown = view.apply(frame, reader.neighbours(index, view.offsets), class_map)
                 writer.add(frame.name, segment(shown).labels[: frame.num_points])
     scans = _READERS[args.layout](args.data, args.sequences, class_map, **options)
-    counts = {tuple(name.split("/")[1:]): frame.num_points for name, frame in zip(scans.names, scans, strict=True)}
+    counts = {
+        tuple(name.split("/")[1:]): frame.num_points
+        for name, frame in zip(scans.names, scans, strict=True)
+    }
     if args.layout == "semantic_kitti":
         check_semantic_kitti(args.out, counts, class_map)
     else:
-        check_nuscenes(args.out, _split(args), {token: number for (_, token), number in counts.items()})
+        check_nuscenes(
+            args.out, _split(args), {token: number for (_, token), number in counts.items()}
+        )
     if args.json:
-        figures = {"out": args.out, "layout": args.layout, "scans": len(counts), "points": sum(counts.values()), "tta": args.tta}
+        figures = {
+            "out": args.out,
+            "layout": args.layout,
+            "scans": len(counts),
+            "points": sum(counts.values()),
+            "tta": args.tta,
+        }
         Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"{args.out}: {len(counts)} scans, {sum(counts.values())} points, as {args.layout} wants them")
+    print(
+        f"{args.out}: {len(counts)} scans, {sum(counts.values())} points, as {args.layout} wants "
+        "them"
+    )
     return 0
 
 
@@ -74,5 +135,8 @@ def _writer(args, class_map):
 
 def _split(args):
     if len(args.sequences) != 1:
-        raise ValueError(f"--sequences: a submission to nuScenes is of one split, val or test, got {' '.join(args.sequences)}")
+        raise ValueError(
+            "--sequences: a submission to nuScenes is of one split, val or test, got "
+            f"{' '.join(args.sequences)}"
+        )
     return args.sequences[0]

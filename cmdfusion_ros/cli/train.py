@@ -1,6 +1,7 @@
 """`cmdfusion train RECIPE.yaml --out DIR`: train a network as a recipe says.
 
-Several processes share the parts of each step: torchrun --nproc_per_node 2 -m cmdfusion_ros train RECIPE.yaml --out DIR, with `parts: 2` in the recipe.
+Several processes share the parts of each step: torchrun --nproc_per_node 2 -m cmdfusion_ros train
+RECIPE.yaml --out DIR, with `parts: 2` in the recipe.
 """
 
 import json
@@ -16,37 +17,95 @@ from cmdfusion_ros.training.trainer import CURVES, LOG, Trainer
 
 def add_parser(subparsers):
     parser = subparsers.add_parser("train", help="train a network", description=__doc__)
-    parser.add_argument("recipe", metavar="RECIPE.yaml", help="what to train, on what and how; see config/train/")
-    parser.add_argument("--data", default=".", metavar="DIR", help="folder that the recipe's data roots are relative to (default: here)")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run: log.jsonl, curves.png, network.safetensors, the state to resume from")
-    parser.add_argument("--resume", action="store_true", help="go on from the last save in --out, to the same weights as if it had never stopped")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to train (default: cuda where there is one, else cpu)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads that read and change scans ahead (default: 0, when they are needed)")
-    parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, into --out")
-    parser.add_argument("--json", metavar="FILE", help="write where the checkpoint is, its steps and its scores here")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)")
+    parser.add_argument(
+        "recipe", metavar="RECIPE.yaml", help="what to train, on what and how; see config/train/"
+    )
+    parser.add_argument(
+        "--data",
+        default=".",
+        metavar="DIR",
+        help="folder that the recipe's data roots are relative to (default: here)",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help=(
+            "folder of the run: log.jsonl, curves.png, network.safetensors, the state to resume "
+            "from"
+        ),
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last save in --out, to the same weights as if it had never stopped",
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where to train (default: cuda where there is one, else cpu)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads that read and change scans ahead (default: 0, when they are needed)",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="log for TensorBoard too, into --out"
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write where the checkpoint is, its steps and its scores here",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
+    )
     return parser
 
 
 def run(args):
-    """Train; prints where the checkpoint is and how it scored. Returns 0, or 1 when training diverged."""
+    """Train; prints where the checkpoint is and how it scored. Returns 0, or 1 when training
+    diverged.
+    """
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if args.device == "cuda" else args.device
-    trainer = Trainer(load_settings(Recipe, args.recipe), args.data, args.out, device, args.resume, args.workers, args.tensorboard)
+    trainer = Trainer(
+        load_settings(Recipe, args.recipe),
+        args.data,
+        args.out,
+        device,
+        args.resume,
+        args.workers,
+        args.tensorboard,
+    )
     if not trainer.processes.is_first:
         trainer.run(progress=False)
         return 0
-    print(f"{trainer.recipe.name}: {len(trainer.scans)} training scans, {trainer.recipe.steps - trainer.step} steps to go, log in {trainer.out / LOG}")
+    print(
+        f"{trainer.recipe.name}: {len(trainer.scans)} training scans, "
+        f"{trainer.recipe.steps - trainer.step} steps to go, log in {trainer.out / LOG}"
+    )
     try:
         path = trainer.run()
     except FloatingPointError as error:
         print(f"training diverged: {error}")
         return 1
     if args.json:
-        figures = {"checkpoint": str(path), "steps": trainer.step, "trained_on": list(trainer.scans.names), "validation": trainer.validation}
+        figures = {
+            "checkpoint": str(path),
+            "steps": trainer.step,
+            "trained_on": list(trainer.scans.names),
+            "validation": trainer.validation,
+        }
         Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
     print(f"checkpoint: {path}\ncurves: {trainer.out / CURVES}")
     if trainer.validation is not None:
-        print(f"mIoU on {len(trainer.validation_scans)} validation scans: {trainer.validation['miou']}")
+        print(
+            f"mIoU on {len(trainer.validation_scans)} validation scans: "
+            f"{trainer.validation['miou']}"
+        )
     return 0

@@ -1,15 +1,19 @@
-"""LiDAR points -> pixels: pinhole and fisheye lenses with distortion. Points are bent, images are never warped."""
+"""LiDAR points -> pixels: pinhole and fisheye lenses with distortion. Points are bent, images
+are never warped.
+"""
 
 import numpy as np
 
-MIN_DEPTH = 0.1  # metres; nearer points blow up the division by depth and are behind the lens anyway
+# metres; nearer points blow up the division by depth and are behind the lens anyway
+MIN_DEPTH = 0.1
 
 
 def project_points(points, intrinsic, camera_from_lidar, image_size, distortion=None):
     """Project LiDAR points into an image.
 
-    A point is visible when it is in front of the camera, its pixel is inside the image, and the lens model is still one-to-one at its
-    angle. Depth is tested in the camera frame: a test on the LiDAR x axis only holds for a camera that looks straight ahead.
+    A point is visible when it is in front of the camera, its pixel is inside the image, and the
+    lens model is still one-to-one at its angle. Depth is tested in the camera frame: a test on the
+    LiDAR x axis only holds for a camera that looks straight ahead.
 
     Args:
         points: (N, 3) float, LiDAR frame, metres.
@@ -19,8 +23,8 @@ def project_points(points, intrinsic, camera_from_lidar, image_size, distortion=
         distortion: a `Distortion`, or None for a pinhole.
 
     Returns:
-        pixels: (N, 2) float32, (u, v); rows of invisible points are NaN. Pixel centres are at whole numbers, so the image covers
-            [-0.5, width - 0.5).
+        pixels: (N, 2) float32, (u, v); rows of invisible points are NaN. Pixel centres are at whole
+            numbers, so the image covers [-0.5, width - 0.5).
         visible: (N,) bool.
     """
     width, height = image_size
@@ -45,10 +49,12 @@ def distort(x, y, distortion):
     """Bend ideal rays (x, y) = (X/Z, Y/Z) by a lens model (OpenCV's formulas, which ROS uses).
 
     Returns:
-        (x', y') of the bent rays, and valid (N,) bool: False where the model has passed its turning point, so that a ray far outside the
-        image would come back into it (plumb_bob with negative k1 does that).
+        (x', y') of the bent rays, and valid (N,) bool: False where the model has passed its turning
+        point, so that a ray far outside the image would come back into it (plumb_bob with negative
+        k1 does that).
     """
-    if distortion is not None and distortion.model == "equidistant":  # bends rays even where all its coefficients are zero
+    # bends rays even where all its coefficients are zero
+    if distortion is not None and distortion.model == "equidistant":
         return _distort_fisheye(x, y, _padded(distortion.coefficients, 4))
     if distortion is None or not any(distortion.coefficients):
         return (x, y), np.ones(len(x), bool)
@@ -66,7 +72,9 @@ def _rational(r2, top, bottom):
 
 
 def _turning_point(top, bottom):
-    """Square of the first radius at which r * radial(r^2) stops growing; infinity where it never does within 89 degrees."""
+    """Square of the first radius at which r * radial(r^2) stops growing; infinity where it never
+    does within 89 degrees.
+    """
     r = np.tan(np.radians(np.linspace(0.0, 89.0, 2000)))
     with np.errstate(divide="ignore", invalid="ignore"):
         bent = r * _rational(r * r, top, bottom)

@@ -1,4 +1,6 @@
-"""Rigid transforms as (4, 4) float64 matrices named `b_from_a`: they take coordinates in a to coordinates in b, and chains read `c_from_b @ b_from_a`."""
+"""Rigid transforms as (4, 4) float64 matrices named `b_from_a`: they take coordinates in a to
+coordinates in b, and chains read `c_from_b @ b_from_a`.
+"""
 
 import numpy as np
 
@@ -24,11 +26,16 @@ def apply(b_from_a, points):
 
 
 def rotation_from_quaternion(quaternion):
-    """(x, y, z, w), as ROS orders it -> (3, 3). Normalises first; raises ValueError for a zero or non-finite quaternion, which drivers do send."""
+    """(x, y, z, w), as ROS orders it -> (3, 3). Normalises first; raises ValueError for a zero
+    or non-finite quaternion, which drivers do send.
+    """
     x, y, z, w = np.asarray(quaternion, np.float64)
     norm = np.sqrt(x * x + y * y + z * z + w * w)
     if not np.isfinite(norm) or norm < 1e-9:
-        raise ValueError(f"quaternion: expected four finite numbers that are not all zero, got {[float(q) for q in quaternion]}")
+        raise ValueError(
+            "quaternion: expected four finite numbers that are not all zero, got "
+            f"{[float(q) for q in quaternion]}"
+        )
     x, y, z, w = x / norm, y / norm, z / norm, w / norm
     return np.array(
         [
@@ -40,9 +47,19 @@ def rotation_from_quaternion(quaternion):
 
 
 def quaternion_from_rotation(rotation):
-    """(3, 3) -> (x, y, z, w) with w >= 0. Takes the largest of the four from the diagonal (Shepperd), so it is stable near half turns."""
+    """(3, 3) -> (x, y, z, w) with w >= 0. Takes the largest of the four from the diagonal
+    (Shepperd), so it is stable near half turns.
+    """
     trace = np.trace(rotation)
-    squares = np.array([1 + 2 * rotation[0, 0] - trace, 1 + 2 * rotation[1, 1] - trace, 1 + 2 * rotation[2, 2] - trace, 1 + trace])  # 4 x^2, ..., 4 w^2
+    # 4 x^2, ..., 4 w^2
+    squares = np.array(
+        [
+            1 + 2 * rotation[0, 0] - trace,
+            1 + 2 * rotation[1, 1] - trace,
+            1 + 2 * rotation[2, 2] - trace,
+            1 + trace,
+        ]
+    )
     largest = int(np.argmax(squares))
     r = rotation
     rows = {
@@ -56,7 +73,9 @@ def quaternion_from_rotation(rotation):
 
 
 def interpolate(first, second, fraction):
-    """Between two rigid transforms: straight line in translation, shortest arc in rotation. `fraction` 0 gives `first`, 1 gives `second`."""
+    """Between two rigid transforms: straight line in translation, shortest arc in rotation.
+    `fraction` 0 gives `first`, 1 gives `second`.
+    """
     q0, q1 = quaternion_from_rotation(first[:3, :3]), quaternion_from_rotation(second[:3, :3])
     cosine = q0 @ q1
     if cosine < 0:
@@ -65,7 +84,9 @@ def interpolate(first, second, fraction):
         quaternion = q0 + fraction * (q1 - q0)
     else:
         angle = np.arccos(min(cosine, 1.0))
-        quaternion = (np.sin((1 - fraction) * angle) * q0 + np.sin(fraction * angle) * q1) / np.sin(angle)
+        quaternion = (np.sin((1 - fraction) * angle) * q0 + np.sin(fraction * angle) * q1) / np.sin(
+            angle
+        )
     translation = (1 - fraction) * first[:3, 3] + fraction * second[:3, 3]
     return rigid(rotation_from_quaternion(quaternion), translation)
 

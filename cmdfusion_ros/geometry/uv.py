@@ -1,4 +1,6 @@
-"""How pixels move when an image is cropped, resized or mirrored: one record for any chain of these."""
+"""How pixels move when an image is cropped, resized or mirrored: one record for any chain
+of these.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +9,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class UVTransform:
-    """new u = scale_u * u + offset_u, and so v; pixel centres are at whole numbers, so an image covers [-0.5, width - 0.5).
+    """new u = scale_u * u + offset_u, and so v; pixel centres are at whole numbers, so an image
+    covers [-0.5, width - 0.5).
 
     Attributes:
         scale: (scale_u, scale_v); negative where mirrored.
@@ -38,17 +41,32 @@ class UVTransform:
     def then(self, after):
         """This one first, `after` second."""
         scale = tuple(b * a for a, b in zip(self.scale, after.scale, strict=True))
-        offset = tuple(b * a + c for a, b, c in zip(self.offset, after.scale, after.offset, strict=True))
+        offset = tuple(
+            b * a + c for a, b, c in zip(self.offset, after.scale, after.offset, strict=True)
+        )
         return UVTransform(scale, offset, after.size)
 
     def apply(self, pixels):
-        """(N, 2) pixels of the old image -> (N, 2) float32 of the new one, which may lie outside it. NaN stays NaN."""
-        return (pixels * np.array(self.scale, np.float32) + np.array(self.offset, np.float32)).astype(np.float32)
+        """(N, 2) pixels of the old image -> (N, 2) float32 of the new one, which may lie outside
+        it. NaN stays NaN.
+        """
+        return (
+            pixels * np.array(self.scale, np.float32) + np.array(self.offset, np.float32)
+        ).astype(np.float32)
 
     def of_intrinsic(self, intrinsic):
-        """(3, 3) intrinsic of the old image -> that of the new one; its focal length along u is negative where mirrored."""
-        return np.array([[self.scale[0], 0, self.offset[0]], [0, self.scale[1], self.offset[1]], [0, 0, 1]]) @ intrinsic
+        """(3, 3) intrinsic of the old image -> that of the new one; its focal length along u is
+        negative where mirrored.
+        """
+        return (
+            np.array(
+                [[self.scale[0], 0, self.offset[0]], [0, self.scale[1], self.offset[1]], [0, 0, 1]]
+            )
+            @ intrinsic
+        )
 
     def normalise(self, pixels):
-        """(N, 2) pixels of the new image -> (N, 2) in [-1, 1) from its left (top) edge to its right (bottom) edge, for maps of any size."""
+        """(N, 2) pixels of the new image -> (N, 2) in [-1, 1) from its left (top) edge to its
+        right (bottom) edge, for maps of any size.
+        """
         return (2 * pixels + 1) / np.array(self.size, np.float32) - 1

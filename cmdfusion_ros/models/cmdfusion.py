@@ -1,7 +1,10 @@
-"""CMDFusion (Cen et al., RA-L 2023): a LiDAR branch and a knowledge branch on the same points, fused both ways at every scale.
+"""CMDFusion (Cen et al., RA-L 2023): a LiDAR branch and a knowledge branch on the same points,
+fused both ways at every scale.
 
-The knowledge branch learns in training to say of every point what an image would have said. Both branches see points alone, so images have no influence on
-the result: there is no path for one. What its features are drawn to is the business of training (`Output.knowledge`).
+The knowledge branch learns in training to say of every point what an image would have said. Both
+branches see points alone, so images have no influence on
+the result: there is no path for one. What its features are drawn to is the business of training
+(`Output.knowledge`).
 """
 
 from torch import nn
@@ -15,12 +18,14 @@ from cmdfusion_ros.models.spv_pyramid import PyramidHead
 class CmdFusion(nn.Module):
     """Two SPV encoders on one embedding, gates between them, a head on either (methods B.1).
 
-    The released code trains only the gates into the LiDAR branch; here the other direction has a head of its own, whose Output comes as `auxiliary` in training
-    and is not computed in evaluation.
+    The released code trains only the gates into the LiDAR branch; here the other direction has a
+    head of its own, whose Output comes as `auxiliary` in training and is not computed in
+    evaluation.
 
     Args:
         channels: C, width of every layer of both encoders.
-        strides: scales of the encoders (see SpvEncoder); 4 scales and C = 128 on SemanticKITTI, 6 and 256 on nuScenes in the paper.
+        strides: scales of the encoders (see SpvEncoder); 4 scales and C = 128 on SemanticKITTI, 6
+            and 256 on nuScenes in the paper.
         num_classes: columns of the logits.
     """
 
@@ -35,7 +40,9 @@ class CmdFusion(nn.Module):
         self.knowledge_head = PyramidHead(channels, strides[1:], num_classes)
 
     def forward(self, batch):
-        """Batch -> Output, in training mode with `auxiliary` (the knowledge branch's own answer) and `knowledge`."""
+        """Batch -> Output, in training mode with `auxiliary` (the knowledge branch's own answer)
+        and `knowledge`.
+        """
         embedded = self.embedding(batch)
         lidar, knowledge = self.lidar(embedded, batch), self.knowledge(embedded, batch)
         strides = self.head.strides
@@ -43,15 +50,27 @@ class CmdFusion(nn.Module):
         logits = self.head(fuse(self.to_lidar, lidar, knowledge, strides, batch), batch)
         if not self.training:
             return Output(logits, point_to_row)
-        own_logits = self.knowledge_head(fuse(self.to_knowledge, knowledge, lidar, strides, batch), batch)
-        features = tuple(ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True))
-        return Output(logits, point_to_row, auxiliary=(Output(own_logits, point_to_row),), knowledge=features)
+        own_logits = self.knowledge_head(
+            fuse(self.to_knowledge, knowledge, lidar, strides, batch), batch
+        )
+        features = tuple(
+            ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True)
+        )
+        return Output(
+            logits, point_to_row, auxiliary=(Output(own_logits, point_to_row),), knowledge=features
+        )
 
 
 def fuse(gates, targets, sources, strides, batch):
-    """Every scale through its GatedFusion: lists of (V_i, C) on the voxels of `strides` -> list of (V_i, C)."""
+    """Every scale through its GatedFusion: lists of (V_i, C) on the voxels of `strides` -> list
+    of (V_i, C).
+    """
     fused = []
     for gate, target, source, stride in zip(gates, targets, sources, strides, strict=True):
         scale = batch.scale(stride)
-        fused.append(gate(target, source, scale.voxel_coords[:, 0].long(), scale.num_points, batch.num_frames))
+        fused.append(
+            gate(
+                target, source, scale.voxel_coords[:, 0].long(), scale.num_points, batch.num_frames
+            )
+        )
     return fused

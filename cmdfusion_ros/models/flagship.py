@@ -1,7 +1,9 @@
-"""CMDFusion that also looks through the cameras that are there: one set of weights for 0 to n of them.
+"""CMDFusion that also looks through the cameras that are there: one set of weights for 0 to n of
+them.
 
-Where a live camera sees a point, its image features take the place of the knowledge branch's guess of them, altogether or as far as a learned gate trusts them;
-everywhere else the guess stays (imputation). With no camera at all the network is CMDFusion.
+Where a live camera sees a point, its image features take the place of the knowledge branch's guess
+of them, altogether or as far as a learned gate trusts them; everywhere else the guess stays
+(imputation). With no camera at all the network is CMDFusion.
 """
 
 from torch import nn
@@ -15,46 +17,80 @@ from cmdfusion_ros.models.views import make_views
 
 
 class Flagship(CmdFusion):
-    """CmdFusion and an image encoder, whose four maps stand in for the knowledge of the scales, finest for finest.
+    """CmdFusion and an image encoder, whose four maps stand in for the knowledge of the scales,
+    finest for finest.
 
-    Points share voxels, so image features are put into each scale as the mean over the points of a voxel, seen and unseen ones alike
-    (`imputer.impute_voxels`): the mean that the published form takes of point features.
+    Points share voxels, so image features are put into each scale as the mean over the points of a
+    voxel, seen and unseen ones alike (`imputer.impute_voxels`): the mean that the published form
+    takes of point features.
 
-    In training the same frames are also answered without their images (`Output.auxiliary`), beside what random camera dropping of the data does, so that the
-    knowledge branch keeps learning what images say.
+    In training the same frames are also answered without their images (`Output.auxiliary`), beside
+    what random camera dropping of the data does, so that the knowledge branch keeps learning what
+    images say.
 
     Args:
         channels, strides, num_classes: see CmdFusion.
         image_size: (width, height) that images are resized to.
         image_depth, stem_stride, image_width: see `resnet`.
-        weighed: whether a gate (`imputer.Trust`, one for each scale) decides how far image features take the guess's place; otherwise they do altogether.
+        weighed: whether a gate (`imputer.Trust`, one for each scale) decides how far image features
+            take the guess's place; otherwise they do altogether.
     """
 
-    def __init__(self, channels, strides, num_classes, image_size, image_depth, stem_stride=2, image_width=64, weighed=False):
+    def __init__(
+        self,
+        channels,
+        strides,
+        num_classes,
+        image_size,
+        image_depth,
+        stem_stride=2,
+        image_width=64,
+        weighed=False,
+    ):
         super().__init__(channels, strides, num_classes)
         self.image_size = tuple(image_size)
         self.images = ImageEncoder(image_depth, channels, stem_stride, image_width)
-        self.trust = nn.ModuleList(Trust(channels) for _ in self.head.strides) if weighed else [None] * len(self.head.strides)
+        self.trust = (
+            nn.ModuleList(Trust(channels) for _ in self.head.strides)
+            if weighed
+            else [None] * len(self.head.strides)
+        )
 
     def forward(self, batch):
-        """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge branch's answer; that without images), `knowledge`
+        """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge
+        branch's answer; that without images), `knowledge`
         and `pixels`."""
         embedded = self.embedding(batch)
         lidar, knowledge = self.lidar(embedded, batch), self.knowledge(embedded, batch)
         views = make_views(batch, self.image_size)
         pixels = pixels_of(self.images(views.images), views.chosen) if len(views.images) else None
-        seeing = knowledge if pixels is None else see(knowledge, pixels, self.trust, self.head.strides, batch)
+        seeing = (
+            knowledge
+            if pixels is None
+            else see(knowledge, pixels, self.trust, self.head.strides, batch)
+        )
         output = self._answer(lidar, seeing, batch)
         if not self.training:
             return Output(output.row_logits, output.point_to_row, camera_mask=views.camera_mask)
         strides = self.head.strides
-        own_logits = self.knowledge_head(fuse(self.to_knowledge, seeing, lidar, strides, batch), batch)
+        own_logits = self.knowledge_head(
+            fuse(self.to_knowledge, seeing, lidar, strides, batch), batch
+        )
         auxiliary = [Output(own_logits, output.point_to_row)]
         if seeing is not knowledge:
             auxiliary.append(self._answer(lidar, knowledge, batch))
-        features = tuple(ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True))
+        features = tuple(
+            ScaleFeatures(stride, z) for stride, z in zip(strides, knowledge, strict=True)
+        )
         told = None if pixels is None else pixels.only(views.shown)
-        return Output(output.row_logits, output.point_to_row, auxiliary=tuple(auxiliary), knowledge=features, pixels=told, camera_mask=views.camera_mask)
+        return Output(
+            output.row_logits,
+            output.point_to_row,
+            auxiliary=tuple(auxiliary),
+            knowledge=features,
+            pixels=told,
+            camera_mask=views.camera_mask,
+        )
 
     def _answer(self, lidar, knowledge, batch):
         logits = self.head(fuse(self.to_lidar, lidar, knowledge, self.head.strides, batch), batch)
@@ -62,7 +98,8 @@ class Flagship(CmdFusion):
 
 
 def see(knowledge, pixels, trust, strides, batch):
-    """The knowledge of every scale with what images say in its place: list of (V_i, C) -> list of (V_i, C).
+    """The knowledge of every scale with what images say in its place: list of (V_i, C) -> list of
+    (V_i, C).
 
     Args:
         knowledge: features of the voxels of every scale.
@@ -73,5 +110,6 @@ def see(knowledge, pixels, trust, strides, batch):
     """
     scales = [batch.scale(stride) for stride in strides]
     return [
-        impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale, gate) for i, (z, scale, gate) in enumerate(zip(knowledge, scales, trust, strict=True))
+        impute_voxels(z, pixels.of_scale(i), pixels.point_rows, scale, gate)
+        for i, (z, scale, gate) in enumerate(zip(knowledge, scales, trust, strict=True))
     ]

@@ -1,4 +1,6 @@
-"""Gated fusion: features of one kind take from features of another what a learned gate lets through."""
+"""Gated fusion: features of one kind take from features of another what a learned gate lets
+through.
+"""
 
 import torch
 from torch import nn
@@ -9,7 +11,8 @@ from cmdfusion_ros.sparse.scatter import scatter_sum
 def frame_means(features, frame_index, num_points, num_frames):
     """The mean over the points of each frame, every point having its voxel's features.
 
-    The mean is that of one frame, not of the batch (the released CMDFusion takes the batch's), so that a frame's result does not depend on its company.
+    The mean is that of one frame, not of the batch (the released CMDFusion takes the batch's), so
+    that a frame's result does not depend on its company.
 
     Args:
         features: (V, C) float.
@@ -26,9 +29,11 @@ def frame_means(features, frame_index, num_points, num_frames):
 
 
 class GatedFusion(nn.Module):
-    """target + relu(h * gate) with h = W2 [target, relu(W1 source)] and gate = sigmoid(W3 [h, mean of h over the frame]): a gate a channel (methods B.1).
+    """target + relu(h * gate) with h = W2 [target, relu(W1 source)] and gate = sigmoid(W3 [h, mean
+    of h over the frame]): a gate a channel (methods B.1).
 
-    One instance for each direction and scale: target and source change places, weights are not shared.
+    One instance for each direction and scale: target and source change places, weights are not
+    shared.
 
     Args:
         channels: C, of both.
@@ -50,16 +55,19 @@ class GatedFusion(nn.Module):
             (V, C), what `target` has become.
         """
         joined = self.join(torch.cat([target, torch.relu(self.message(source))], 1))
-        own, of_mean = self.gate.weight.chunk(2, 1)  # the half for the mean is applied to B rows instead of V
+        # the half for the mean is applied to B rows instead of V
+        own, of_mean = self.gate.weight.chunk(2, 1)
         mean = frame_means(joined, frame_index, num_points, num_frames) @ of_mean.T + self.gate.bias
         gate = torch.sigmoid(joined @ own.T + mean.index_select(0, frame_index))
         return target + torch.relu(joined * gate)
 
 
 class ScalarGatedFusion(nn.Module):
-    """U2MKD's gate (methods C.1), one number a row: relu(norm(W [target, g relu(norm(W' source))])), g = sigmoid(w tanh(W1 relu(norm(source)) + W2 target)).
+    """U2MKD's gate (methods C.1), one number a row: relu(norm(W [target, g relu(norm(W'
+    source))])), g = sigmoid(w tanh(W1 relu(norm(source)) + W2 target)).
 
-    It replaces the target, where GatedFusion adds to it. One instance for each direction and stage: into voxels, and into pixels as rows.
+    It replaces the target, where GatedFusion adds to it. One instance for each direction and stage:
+    into voxels, and into pixels as rows.
 
     Args:
         target_channels, source_channels: of the two inputs; the result is as wide as the target.
@@ -72,10 +80,24 @@ class ScalarGatedFusion(nn.Module):
         self.of_source = nn.Linear(source_channels, hidden)
         self.of_target = nn.Linear(target_channels, hidden)
         self.gate = nn.Linear(hidden, 1)
-        self.message = nn.Sequential(nn.Linear(source_channels, target_channels, bias=False), nn.BatchNorm1d(target_channels), nn.ReLU())
-        self.join = nn.Sequential(nn.Linear(2 * target_channels, target_channels, bias=False), nn.BatchNorm1d(target_channels), nn.ReLU())
+        self.message = nn.Sequential(
+            nn.Linear(source_channels, target_channels, bias=False),
+            nn.BatchNorm1d(target_channels),
+            nn.ReLU(),
+        )
+        self.join = nn.Sequential(
+            nn.Linear(2 * target_channels, target_channels, bias=False),
+            nn.BatchNorm1d(target_channels),
+            nn.ReLU(),
+        )
 
     def forward(self, target, source):
         """(N, Ct), (N, Cs) -> (N, Ct)."""
-        gate = torch.sigmoid(self.gate(torch.tanh(self.of_source(torch.relu(self.source_norm(source))) + self.of_target(target))))
+        gate = torch.sigmoid(
+            self.gate(
+                torch.tanh(
+                    self.of_source(torch.relu(self.source_norm(source))) + self.of_target(target)
+                )
+            )
+        )
         return self.join(torch.cat([target, gate * self.message(source)], 1))

@@ -1,4 +1,6 @@
-"""Images -> feature maps of one width at four scales, each knowing what lies around it: ResNet and a decoder after SwiftNet (Orsic et al. 2019)."""
+"""Images -> feature maps of one width at four scales, each knowing what lies around it: ResNet
+and a decoder after SwiftNet (Orsic et al. 2019).
+"""
 
 import torch
 from torch import nn
@@ -21,7 +23,8 @@ class PyramidPooling(nn.Module):
         super().__init__()
         part = max(1, channels // len(POOLED_GRIDS))
         self.inward = _norm_relu_conv(in_channels, channels, 1)
-        self.norm = nn.BatchNorm2d(channels)  # before pooling: one cell of one image has no variance
+        # before pooling: one cell of one image has no variance
+        self.norm = nn.BatchNorm2d(channels)
         self.parts = nn.ModuleList(nn.Conv2d(channels, part, 1, bias=False) for _ in POOLED_GRIDS)
         self.out = _norm_relu_conv(channels + part * len(POOLED_GRIDS), channels, 1)
 
@@ -32,13 +35,15 @@ class PyramidPooling(nn.Module):
         levels, normed = [x], self.norm(x).relu()
         for part, cells in zip(self.parts, POOLED_GRIDS, strict=True):
             shorter = min(height, width)
-            grid = (max(1, round(cells * height / shorter)), max(1, round(cells * width / shorter)))  # cells about as wide as high
+            # cells about as wide as high
+            grid = (max(1, round(cells * height / shorter)), max(1, round(cells * width / shorter)))
             levels.append(_enlarged(part(adaptive_avg_pool2d(normed, grid)), (height, width)))
         return self.out(torch.cat(levels, 1))
 
 
 class SwiftDecoder(nn.Module):
-    """From coarse to fine: enlarge, add the encoder's map of that scale, smooth by a 3x3 convolution.
+    """From coarse to fine: enlarge, add the encoder's map of that scale, smooth by a 3x3
+    convolution.
 
     Args:
         in_channels: of the encoder's maps, finest first.
@@ -48,11 +53,17 @@ class SwiftDecoder(nn.Module):
     def __init__(self, in_channels, channels):
         super().__init__()
         self.pooling = PyramidPooling(in_channels[-1], channels)
-        self.skips = nn.ModuleList(_norm_relu_conv(width, channels, 1) for width in in_channels[:-1])
-        self.smooth = nn.ModuleList(_norm_relu_conv(channels, channels, 3) for _ in in_channels[:-1])
+        self.skips = nn.ModuleList(
+            _norm_relu_conv(width, channels, 1) for width in in_channels[:-1]
+        )
+        self.smooth = nn.ModuleList(
+            _norm_relu_conv(channels, channels, 3) for _ in in_channels[:-1]
+        )
 
     def forward(self, maps):
-        """Maps of the encoder, finest first -> as many maps (V, channels, h_i, w_i) of the same sizes, finest first."""
+        """Maps of the encoder, finest first -> as many maps (V, channels, h_i, w_i) of the same
+        sizes, finest first.
+        """
         x = self.pooling(maps[-1])
         decoded = [x]
         for i in reversed(range(len(self.skips))):
@@ -75,12 +86,16 @@ class ImageEncoder(nn.Module):
         self.decoder = SwiftDecoder(self.backbone.channels, channels)
 
     def forward(self, images):
-        """(V, 3, H, W), normalised as `views` does -> four maps (V, channels, h_i, w_i), finest first."""
+        """(V, 3, H, W), normalised as `views` does -> four maps (V, channels, h_i, w_i), finest
+        first.
+        """
         return self.decoder(self.backbone(images))
 
 
 def _norm_relu_conv(in_channels, out_channels, kernel_size):
-    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+    convolution = nn.Conv2d(
+        in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+    )
     return nn.Sequential(nn.BatchNorm2d(in_channels), nn.ReLU(), convolution)
 
 

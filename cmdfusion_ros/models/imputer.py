@@ -7,7 +7,8 @@ from cmdfusion_ros.sparse.scatter import scatter_sum
 
 
 class Imputer(nn.Module):
-    """Guesses from a point's own features what an image would say of it (U2MKD's learner, methods C.1).
+    """Guesses from a point's own features what an image would say of it (U2MKD's learner, methods
+    C.1).
 
     Args:
         channels: of the point features.
@@ -25,12 +26,15 @@ class Imputer(nn.Module):
         )
 
     def forward(self, point_features):
-        """(N, C) -> (N, pixel_channels), a guess for every point; those that an image sees learn from it."""
+        """(N, C) -> (N, pixel_channels), a guess for every point; those that an image sees learn
+        from it.
+        """
         return self.guess(point_features)
 
 
 class Trust(nn.Module):
-    """How far image features take the place of the guess: a gate a channel, sigmoid(W [guess, image]). What a picture says is worth little at night, on a
+    """How far image features take the place of the guess: a gate a channel, sigmoid(W [guess,
+    image]). What a picture says is worth little at night, on a
     covered lens and on a camera unlike those of training; then the guess stays.
 
     Args:
@@ -47,14 +51,16 @@ class Trust(nn.Module):
 
 
 def impute_voxels(guessed, pixel_features, point_rows, scale, trust=None):
-    """Image features of every voxel: the mean over its points, of which those that an image sees have its features and the others the guess (methods C.1).
+    """Image features of every voxel: the mean over its points, of which those that an image sees
+    have its features and the others the guess (methods C.1).
 
     Args:
         guessed: (V, C) float.
         pixel_features: (M, C) float, of the points that an image sees.
         point_rows: (M,) int64, which points those are, each at most once.
         scale: the Scale of these voxels.
-        trust: a Trust: voxels that an image sees go so far from the guess towards that mean; None = all the way.
+        trust: a Trust: voxels that an image sees go so far from the guess towards that mean; None =
+            all the way.
 
     Returns:
         (V, C).

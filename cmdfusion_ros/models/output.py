@@ -7,14 +7,18 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class ScaleFeatures:
-    """Features (V, C) on the voxels of one stride; those of points are `features[batch.scale(stride).point_to_voxel]`."""
+    """Features (V, C) on the voxels of one stride; those of points are
+    `features[batch.scale(stride).point_to_voxel]`.
+    """
 
     stride: int
     features: torch.Tensor
 
     def at_points(self, batch, point_rows):
         """(M, C) of the points of `batch` at `point_rows` (M,)."""
-        return self.features.index_select(0, batch.scale(self.stride).point_to_voxel.index_select(0, point_rows))
+        return self.features.index_select(
+            0, batch.scale(self.stride).point_to_voxel.index_select(0, point_rows)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,31 +34,43 @@ class PixelFeatures:
     levels: tuple
 
     def of_scale(self, number):
-        """(M, D) that goes with scale `number` of a knowledge branch: finest with finest, the coarsest map with all scales that are left."""
+        """(M, D) that goes with scale `number` of a knowledge branch: finest with finest, the
+        coarsest map with all scales that are left.
+        """
         return self.levels[min(number, len(self.levels) - 1)]
 
     def only(self, kept):
         """Those of the rows where `kept` (M,) bool says so; None = all."""
-        return self if kept is None else PixelFeatures(self.point_rows[kept], tuple(level[kept] for level in self.levels))
+        return (
+            self
+            if kept is None
+            else PixelFeatures(self.point_rows[kept], tuple(level[kept] for level in self.levels))
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Output:
     """The answer of a network to one Batch.
 
-    Networks decide for voxels, and points of one voxel share the decision; whoever needs no gradient can work on the rows, which are fewer.
+    Networks decide for voxels, and points of one voxel share the decision; whoever needs no
+    gradient can work on the rows, which are fewer.
 
     Attributes:
         row_logits: (R, C) float32, one row for each thing decided; the column is the label.
         point_to_row: (N,) int64, for each point of the batch, in its order, its row.
-        answered: (N,) bool, the points of which a head on images can say anything (the logits of others are 0); None = all.
+        answered: (N,) bool, the points of which a head on images can say anything (the logits of
+            others are 0); None = all.
         auxiliary: Outputs of other heads, which training supervises too; none in evaluation mode.
-        knowledge: ScaleFeatures, what a network guesses from points alone that images would say (a knowledge branch before fusion, or imputers), which training
-            draws to what images do say: to `pixels`, or to a teacher's. None in evaluation mode.
-        pixels: PixelFeatures of the network's own images, for `knowledge`, without spoilt ones (`Views.shown`); None without images, and in evaluation mode
-            (except of a network of images alone).
-        deep: ScaleFeatures of the coarsest stage of a U-Net before any image was fused, in both modes; None of other networks.
-        camera_mask: (N,) int64, bit i set where view i of its frame gave a point image features; None of a network that has no use for images.
+        knowledge: ScaleFeatures, what a network guesses from points alone that images would say (a
+            knowledge branch before fusion, or imputers), which training draws to what images do
+            say: to `pixels`, or to a teacher's. None in evaluation mode.
+        pixels: PixelFeatures of the network's own images, for `knowledge`, without spoilt ones
+            (`Views.shown`); None without images, and in evaluation mode (except of a network of
+            images alone).
+        deep: ScaleFeatures of the coarsest stage of a U-Net before any image was fused, in both
+            modes; None of other networks.
+        camera_mask: (N,) int64, bit i set where view i of its frame gave a point image features;
+            None of a network that has no use for images.
     """
 
     row_logits: torch.Tensor

@@ -1,11 +1,13 @@
-"""ResNet-18, -34, -50 and -101 (He et al. 2016; stride on the 3x3 of a bottleneck) without its classifier.
+"""ResNet-18, -34, -50 and -101 (He et al. 2016; stride on the 3x3 of a bottleneck) without its
+classifier.
 
 Tensors are named as torchvision names them, so that published weights load as they are.
 """
 
 from torch import nn
 
-DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks in layer1..layer4
+# blocks in layer1..layer4
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _WIDTHS = (1, 2, 4, 8)  # of the stages, in multiples of the first's
 
 
@@ -52,7 +54,9 @@ class Bottleneck(nn.Module):
 def _downsample(in_channels, out_channels, stride):
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+    )
 
 
 class ResNet(nn.Module):
@@ -60,8 +64,9 @@ class ResNet(nn.Module):
 
     Args:
         depth: 18, 34, 50 or 101.
-        stem_stride: of the first convolution. 2 is what published weights were trained with: maps at 1/4, 1/8, 1/16, 1/32 of the image. 1 makes all of them
-            twice as fine (CMDFusion, U2MKD) at four times the cost.
+        stem_stride: of the first convolution. 2 is what published weights were trained with: maps
+            at 1/4, 1/8, 1/16, 1/32 of the image. 1 makes all of them twice as fine (CMDFusion,
+            U2MKD) at four times the cost.
         width: channels of the stem and the first stage; published weights have 64.
 
     Attributes:
@@ -77,10 +82,14 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, width, 7, stem_stride, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         in_channels = width
-        for number, (factor, num_blocks) in enumerate(zip(_WIDTHS, DEPTHS[depth], strict=True), start=1):
+        for number, (factor, num_blocks) in enumerate(
+            zip(_WIDTHS, DEPTHS[depth], strict=True), start=1
+        ):
             blocks = []
             for i in range(num_blocks):
-                blocks.append(block(in_channels, factor * width, stride=2 if i == 0 and number > 1 else 1))
+                blocks.append(
+                    block(in_channels, factor * width, stride=2 if i == 0 and number > 1 else 1)
+                )
                 in_channels = factor * width * block.expansion
             setattr(self, f"layer{number}", nn.Sequential(*blocks))
         for module in self.modules():
@@ -93,11 +102,17 @@ class ResNet(nn.Module):
         return self.layer1, self.layer2, self.layer3, self.layer4
 
     def stem(self, images):
-        """(V, 3, H, W), normalised as `views` does -> (V, width, h, w), what the first stage reads."""
-        return nn.functional.max_pool2d(self.bn1(self.conv1(images)).relu_(), 3, stride=2, padding=1)
+        """(V, 3, H, W), normalised as `views` does -> (V, width, h, w), what the first
+        stage reads.
+        """
+        return nn.functional.max_pool2d(
+            self.bn1(self.conv1(images)).relu_(), 3, stride=2, padding=1
+        )
 
     def forward(self, images):
-        """(V, 3, H, W), normalised as `views` does -> four maps (V, channels[i], h_i, w_i), finest first."""
+        """(V, 3, H, W), normalised as `views` does -> four maps (V, channels[i], h_i, w_i), finest
+        first.
+        """
         x = self.stem(images)
         maps = []
         for layer in self.layers:

@@ -1,10 +1,13 @@
-"""The sparse point-voxel encoder of CMDFusion (its "SPVCNN", the 2DPASS baseline): voxels in, features of every coarser scale out.
+"""The sparse point-voxel encoder of CMDFusion (its "SPVCNN", the 2DPASS baseline): voxels in,
+features of every coarser scale out.
 
-One class, so that CMDFusion can run two of them (LiDAR branch, knowledge branch) on one `PointEmbedding`.
+One class, so that CMDFusion can run two of them (LiDAR branch, knowledge branch) on one
+`PointEmbedding`.
 
-The published form works on points: it gathers voxel features to points, transforms them, and averages them into the next scale. Here scales nest, so all
-points of a voxel carry the same features, and the same sums are formed on voxels, each weighted by its number of points. A linear layer before an average is
-applied after it, where rows are fewer. Both rewritings are exact.
+The published form works on points: it gathers voxel features to points, transforms them, and
+averages them into the next scale. Here scales nest, so all points of a voxel carry the same
+features, and the same sums are formed on voxels, each weighted by its number of points. A linear
+layer before an average is applied after it, where rows are fewer. Both rewritings are exact.
 """
 
 import torch
@@ -20,8 +23,9 @@ SLOPE = 0.1  # of every LeakyReLU
 class PointEmbedding(nn.Module):
     """Points -> features of the finest voxels.
 
-    Each point gives ten numbers: x, y, z (metres), intensity, offset from the mean of its voxel's points and offset from its voxel's lower corner (metres). An
-    MLP 10 -> C -> C lifts them, and a voxel takes the mean of its points.
+    Each point gives ten numbers: x, y, z (metres), intensity, offset from the mean of its voxel's
+    points and offset from its voxel's lower corner (metres). An MLP 10 -> C -> C lifts them, and a
+    voxel takes the mean of its points.
     """
 
     def __init__(self, channels):
@@ -36,7 +40,16 @@ class PointEmbedding(nn.Module):
         means = scatter_mean(batch.points, scale.point_to_voxel, num_voxels)
         corners = scale.voxel_coords[:, 1:] * batch.voxel_size
         anchors = torch.cat([means, corners], 1).index_select(0, scale.point_to_voxel)  # (N, 6)
-        inputs = torch.cat([batch.points, batch.intensity[:, None], batch.points - anchors[:, :3], batch.points - anchors[:, 3:]], 1)  # (N, 10)
+        # (N, 10)
+        inputs = torch.cat(
+            [
+                batch.points,
+                batch.intensity[:, None],
+                batch.points - anchors[:, :3],
+                batch.points - anchors[:, 3:],
+            ],
+            1,
+        )
         lifted = torch.relu(self.lift(inputs))
         features = self.mix(scatter_mean(lifted, scale.point_to_voxel, num_voxels))
         return SparseTensor(features, scale.voxel_coords, 1, batch.maps)
@@ -62,7 +75,9 @@ class ResidualBlock(nn.Module):
 
 
 class Context(nn.Module):
-    """What the surroundings of a voxel say: the mean of a 2x2x2 group of voxels, through an MLP C -> C/2 -> C/2 -> C."""
+    """What the surroundings of a voxel say: the mean of a 2x2x2 group of voxels, through an MLP
+    C -> C/2 -> C/2 -> C.
+    """
 
     def __init__(self, channels):
         super().__init__()
@@ -86,7 +101,9 @@ class Context(nn.Module):
 
 
 class SpvBlock(nn.Module):
-    """One step of the encoder, from voxels of one scale to those of the next (methods B.1, "SPV encoder block")."""
+    """One step of the encoder, from voxels of one scale to those of the next (methods B.1, "SPV
+    encoder block").
+    """
 
     def __init__(self, channels):
         super().__init__()
@@ -94,31 +111,42 @@ class SpvBlock(nn.Module):
         self.identity = nn.Linear(channels, channels)
         self.context = Context(channels)
         self.join_identity = nn.Linear(channels, channels)
-        self.join_context = nn.Linear(channels, channels, bias=False)  # the other half of one layer 2C -> C, applied to groups before they are spread
-        self.out = nn.Linear(channels, channels)  # after the mean over points, with which it commutes
+        # the other half of one layer 2C -> C, applied to groups before they are spread
+        self.join_context = nn.Linear(channels, channels, bias=False)
+        # after the mean over points, with which it commutes
+        self.out = nn.Linear(channels, channels)
 
     def forward(self, x, scale, next_scale):
         """
         Args:
             x: SparseTensor (V, C) on `scale`.
-            scale, next_scale: Scales of the batch, of the same stride or the second a multiple of the first.
+            scale, next_scale: Scales of the batch, of the same stride or the second a multiple of
+                the first.
 
         Returns:
-            SparseTensor (V', C) on `next_scale`, the input of the next block, and the features (V', C) of this block there; the paper's z_i is their gather
-            to points.
+            SparseTensor (V', C) on `next_scale`, the input of the next block, and the features (V',
+            C) of this block there; the paper's z_i is their gather to points.
         """
         voxel = self.voxel_path(x)
         both = x.with_features(x.features + voxel.features)
         context, groups = self.context(both)
-        joined = self.join_identity(_leaky(self.identity(both.features))) + self.join_context(context).index_select(0, groups)
+        joined = self.join_identity(_leaky(self.identity(both.features))) + self.join_context(
+            context
+        ).index_select(0, groups)
         joined = _leaky(joined)
-        joined, voxel_mean = mean_over_points(torch.cat([joined, voxel.features], 1), x.maps, scale, next_scale).chunk(2, 1)
+        joined, voxel_mean = mean_over_points(
+            torch.cat([joined, voxel.features], 1), x.maps, scale, next_scale
+        ).chunk(2, 1)
         features = self.out(joined)
-        return SparseTensor(features + voxel_mean, next_scale.voxel_coords, next_scale.stride, x.maps), features
+        return SparseTensor(
+            features + voxel_mean, next_scale.voxel_coords, next_scale.stride, x.maps
+        ), features
 
 
 def mean_over_points(features, maps, scale, next_scale):
-    """Voxel features (V, C) of one scale -> (V', C) of a coarser one: the mean over the points in each voxel, every point having its voxel's features."""
+    """Voxel features (V, C) of one scale -> (V', C) of a coarser one: the mean over the points
+    in each voxel, every point having its voxel's features.
+    """
     if next_scale.stride == scale.stride:
         return features
     parents = maps.coarsen(scale.stride, next_scale.stride // scale.stride)
@@ -131,7 +159,8 @@ class SpvEncoder(nn.Module):
 
     Args:
         channels: C, width of every layer.
-        strides: scales; block i goes from strides[i] to strides[i + 1], which is a multiple of it (or the same).
+        strides: scales; block i goes from strides[i] to strides[i + 1], which is a multiple of it
+            (or the same).
     """
 
     def __init__(self, channels, strides):
@@ -146,10 +175,13 @@ class SpvEncoder(nn.Module):
             batch: the Batch it was made from, with all `strides`.
 
         Returns:
-            list of voxel features, item i (V_i, C) on the voxels of strides[i + 1]. To points: `features[batch.scale(stride).point_to_voxel]`.
+            list of voxel features, item i (V_i, C) on the voxels of strides[i + 1]. To points:
+            `features[batch.scale(stride).point_to_voxel]`.
         """
         x, outputs = embedded, []
-        for block, stride, next_stride in zip(self.blocks, self.strides, self.strides[1:], strict=False):
+        for block, stride, next_stride in zip(
+            self.blocks, self.strides, self.strides[1:], strict=False
+        ):
             x, features = block(x, batch.scale(stride), batch.scale(next_stride))
             outputs.append(features)
         return outputs

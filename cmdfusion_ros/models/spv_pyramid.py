@@ -1,4 +1,6 @@
-"""The first network: CMDFusion's LiDAR branch alone, a point embedding, one SPV encoder and a head on the features of all scales."""
+"""The first network: CMDFusion's LiDAR branch alone, a point embedding, one SPV encoder and a
+head on the features of all scales.
+"""
 
 from torch import nn
 
@@ -11,7 +13,8 @@ HEAD_WIDTH = 128
 class PyramidHead(nn.Module):
     """Concatenated features of all scales -> logits: C S -> 128 -> classes.
 
-    The published form concatenates at points. Here every scale goes through its own slice of the first layer, and the sums are spread from coarse to fine
+    The published form concatenates at points. Here every scale goes through its own slice of the
+    first layer, and the sums are spread from coarse to fine
     voxels: the same numbers from fewer rows.
 
     Args:
@@ -33,13 +36,16 @@ class PyramidHead(nn.Module):
         for i in reversed(range(len(self.strides))):
             own = features[i] @ slices[i].T
             if total is not None and self.strides[i + 1] != self.strides[i]:
-                total = total.index_select(0, batch.maps.coarsen(self.strides[i], self.strides[i + 1] // self.strides[i]))
+                total = total.index_select(
+                    0, batch.maps.coarsen(self.strides[i], self.strides[i + 1] // self.strides[i])
+                )
             total = own if total is None else own + total
         return self.logits((total + self.hidden.bias).relu())
 
 
 class SpvPyramid(nn.Module):
-    """LiDAR-only network. Points that share a voxel of the second scale share their logits, as in the published network.
+    """LiDAR-only network. Points that share a voxel of the second scale share their logits, as in
+    the published network.
 
     Args:
         channels: C, width of every layer of the encoder.

@@ -1,7 +1,10 @@
-"""The sparse U-Net with a point branch (SPVCNN of Tang et al., ECCV 2020, in U2MKD's widths): LiDAR alone, a decision for each of the finest voxels.
+"""The sparse U-Net with a point branch (SPVCNN of Tang et al., ECCV 2020, in U2MKD's widths): LiDAR
+alone, a decision for each of the finest voxels.
 
-U2MKD keeps one point of every finest voxel and works on these representatives; here the finest voxels themselves stand for their points. From coarser voxels
-they take the features of the voxel they lie in (the published form interpolates between eight, which on a CPU would cost as much as half of the network).
+U2MKD keeps one point of every finest voxel and works on these representatives; here the finest
+voxels themselves stand for their points. From coarser voxels they take the features of the voxel
+they lie in (the published form interpolates between eight, which on a CPU would cost as much as
+half of the network).
 """
 
 import torch
@@ -16,7 +19,8 @@ DOWN_WIDTHS = (1, 2, 4, 8)  # of the encoder's stages, in multiples of the stem'
 UP_WIDTHS = (8, 4, 3, 3)  # of the decoder's
 STRIDES = (1, 2, 4, 8, 16)
 DROPOUT = 0.3
-ATTENTION_WINDOWS = ((6, 2.0), (12, 4.0), (24, 8.0), (48, 16.0))  # of each stage: edge of the cubes in finest voxels, of the cones in degrees (methods C.1)
+# of each stage: edge of the cubes in finest voxels, of the cones in degrees (methods C.1)
+ATTENTION_WINDOWS = ((6, 2.0), (12, 4.0), (24, 8.0), (48, 16.0))
 
 
 class ConvNormRelu(nn.Module):
@@ -34,7 +38,9 @@ class ConvNormRelu(nn.Module):
 
 
 class UnetBlock(nn.Module):
-    """Two submanifold 3x3x3 convolutions beside a skip connection, which is a 1x1x1 convolution where the width changes."""
+    """Two submanifold 3x3x3 convolutions beside a skip connection, which is a 1x1x1 convolution
+    where the width changes.
+    """
 
     def __init__(self, in_channels, channels):
         super().__init__()
@@ -42,7 +48,11 @@ class UnetBlock(nn.Module):
         self.second = SubmanifoldConv(channels, channels)
         self.second_norm = nn.BatchNorm1d(channels)
         widen = nn.Linear(in_channels, channels, bias=False)
-        self.skip = nn.Identity() if in_channels == channels else nn.Sequential(widen, nn.BatchNorm1d(channels))
+        self.skip = (
+            nn.Identity()
+            if in_channels == channels
+            else nn.Sequential(widen, nn.BatchNorm1d(channels))
+        )
 
     def forward(self, x):
         """SparseTensor (V, C) -> SparseTensor (V, C')."""
@@ -70,7 +80,9 @@ class UpStage(nn.Module):
     def __init__(self, in_channels, skip_channels, channels):
         super().__init__()
         self.up = ConvNormRelu(TransposedConv(in_channels, channels))
-        self.blocks = nn.Sequential(UnetBlock(channels + skip_channels, channels), UnetBlock(channels, channels))
+        self.blocks = nn.Sequential(
+            UnetBlock(channels + skip_channels, channels), UnetBlock(channels, channels)
+        )
 
     def forward(self, x, skip):
         """SparseTensor of stride 2 s and the encoder's of stride s -> SparseTensor of stride s."""
@@ -79,12 +91,15 @@ class UpStage(nn.Module):
 
 
 class SpvUnet(nn.Module):
-    """Encoder and decoder of four stages and a point branch past the coarse ones (methods C.1, "3D backbone").
+    """Encoder and decoder of four stages and a point branch past the coarse ones (methods C.1, "3D
+    backbone").
 
     Args:
-        channels: C, width of the stem; the stages are DOWN_WIDTHS and UP_WIDTHS times as wide. 32 in U2MKD.
+        channels: C, width of the stem; the stages are DOWN_WIDTHS and UP_WIDTHS times as wide. 32
+            in U2MKD.
         num_classes: columns of the logits.
-        attention_voxel_size: edge of the finest voxel, metres, for WindowAttention after each stage of the encoder; None = no attention.
+        attention_voxel_size: edge of the finest voxel, metres, for WindowAttention after each stage
+            of the encoder; None = no attention.
     """
 
     def __init__(self, channels, num_classes, attention_voxel_size=None):
@@ -92,17 +107,32 @@ class SpvUnet(nn.Module):
         down = [channels * factor for factor in DOWN_WIDTHS]
         up = [channels * factor for factor in UP_WIDTHS]
         self.embedding = PointEmbedding(channels)
-        self.stem = nn.Sequential(ConvNormRelu(SubmanifoldConv(channels, channels)), ConvNormRelu(SubmanifoldConv(channels, channels)))
+        self.stem = nn.Sequential(
+            ConvNormRelu(SubmanifoldConv(channels, channels)),
+            ConvNormRelu(SubmanifoldConv(channels, channels)),
+        )
         windows = ATTENTION_WINDOWS if attention_voxel_size else [None] * len(down)
         attentions = [
-            WindowAttention(width, attention_voxel_size, window[0] * attention_voxel_size, window[1]) if window else None
+            WindowAttention(
+                width, attention_voxel_size, window[0] * attention_voxel_size, window[1]
+            )
+            if window
+            else None
             for width, window in zip(down, windows, strict=True)
         ]
-        self.down = nn.ModuleList(DownStage(a, b, attention) for a, b, attention in zip([channels, *down[:-1]], down, attentions, strict=True))
+        self.down = nn.ModuleList(
+            DownStage(a, b, attention)
+            for a, b, attention in zip([channels, *down[:-1]], down, attentions, strict=True)
+        )
         skips = [channels, *down[:-1]][::-1]
-        self.up = nn.ModuleList(UpStage(a, skip, b) for a, skip, b in zip([down[-1], *up], skips, up, strict=False))
+        self.up = nn.ModuleList(
+            UpStage(a, skip, b) for a, skip, b in zip([down[-1], *up], skips, up, strict=False)
+        )
         points = [channels, down[3], up[1], up[3]]
-        self.of_points = nn.ModuleList(nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()) for a, b in zip(points, points[1:], strict=False))
+        self.of_points = nn.ModuleList(
+            nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())
+            for a, b in zip(points, points[1:], strict=False)
+        )
         self.dropout = nn.Dropout(DROPOUT)
         self.head = nn.Linear(up[3], num_classes)
 
@@ -113,7 +143,11 @@ class SpvUnet(nn.Module):
         for stage in self.down:
             x = stage(x)
             encoded.append(x)
-        return Output(self.decode(encoded, batch), batch.scale(1).point_to_voxel, deep=ScaleFeatures(x.stride, x.features))
+        return Output(
+            self.decode(encoded, batch),
+            batch.scale(1).point_to_voxel,
+            deep=ScaleFeatures(x.stride, x.features),
+        )
 
     def decode(self, encoded, batch):
         """SparseTensors of STRIDES -> (V_1, classes) on the finest voxels."""

@@ -13,7 +13,8 @@ from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.uv import UVTransform
 from cmdfusion_ros.sparse.scatter import scatter_mean
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]: what published weights of image networks expect
+# of ImageNet, RGB in [0, 1]: what published weights of image networks expect
+IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
@@ -24,7 +25,8 @@ class PixelPairs:
     Attributes:
         point_rows: (M,) int64, rows of the batch's points.
         view_rows: (M,) int64, images.
-        uv: (M, 2) float32 in [-1, 1): from the left (top) edge of the image to its right (bottom) edge, so that maps of every size fit.
+        uv: (M, 2) float32 in [-1, 1): from the left (top) edge of the image to its right (bottom)
+            edge, so that maps of every size fit.
     """
 
     point_rows: torch.Tensor
@@ -37,13 +39,17 @@ class Views:
     """The images of a Batch.
 
     Attributes:
-        images: (V, 3, H, W) float32, RGB less IMAGE_MEAN, over IMAGE_STD; frames in order, the views of a frame in its order.
+        images: (V, 3, H, W) float32, RGB less IMAGE_MEAN, over IMAGE_STD; frames in order, the
+            views of a frame in its order.
         pairs: PixelPairs of every point in every image that it falls into.
-        chosen: PixelPairs with each such point once, in the image where it is farthest from the border relative to the image's size: there a wrong calibration
-            or a moving platform does the least harm. Where two images tie, the camera whose name comes first in the alphabet. So the order of cameras is of no
-            effect.
-        camera_mask: (N,) int64, bit i set where `chosen` takes the point from view i of its frame; 0 where no image sees it.
-        shown: (M,) bool, the rows of `chosen` whose image shows the scene; None = all: only training spoils images (`CameraView.is_spoilt`).
+        chosen: PixelPairs with each such point once, in the image where it is farthest from the
+            border relative to the image's size: there a wrong calibration or a moving platform does
+            the least harm. Where two images tie, the camera whose name comes first in the alphabet.
+            So the order of cameras is of no effect.
+        camera_mask: (N,) int64, bit i set where `chosen` takes the point from view i of its frame;
+            0 where no image sees it.
+        shown: (M,) bool, the rows of `chosen` whose image shows the scene; None = all: only
+            training spoils images (`CameraView.is_spoilt`).
     """
 
     images: torch.Tensor
@@ -58,7 +64,8 @@ def make_views(batch, image_size):
 
     Args:
         batch: a Batch; its frames may have different cameras, or none.
-        image_size: (width, height) that every image is resized to; sides are stretched, none is cropped.
+        image_size: (width, height) that every image is resized to; sides are stretched, none is
+            cropped.
 
     Returns:
         Views on the batch's device; without any image all of its tensors have V = 0 or M = 0.
@@ -67,7 +74,9 @@ def make_views(batch, image_size):
     images = [read_image(view, image_size, device) for views in batch.views for view in views]
     stacked = torch.stack(images) if images else torch.zeros(0, 3, height, width, device=device)
     pairs, chosen, camera_mask = pair_with_pixels(batch, image_size)
-    spoilt = torch.tensor([view.is_spoilt for views in batch.views for view in views], dtype=torch.bool, device=device)
+    spoilt = torch.tensor(
+        [view.is_spoilt for views in batch.views for view in views], dtype=torch.bool, device=device
+    )
     shown = ~spoilt.index_select(0, chosen.view_rows) if spoilt.any() else None
     return Views(stacked, pairs, chosen, camera_mask, shown)
 
@@ -93,7 +102,9 @@ def pair_with_pixels(batch, image_size):
 
 def _see(points, view, image_size):
     """Rows (m,) of the points that fall into a view, and their uv (m, 2)."""
-    pixels, visible = project_points(points, view.intrinsic, view.camera_from_lidar, view.image_size, view.distortion)
+    pixels, visible = project_points(
+        points, view.intrinsic, view.camera_from_lidar, view.image_size, view.distortion
+    )
     rows = np.flatnonzero(visible)
     resize = UVTransform.resize(view.image_size, image_size)
     return rows, resize.normalise(resize.apply(pixels[rows]))
@@ -112,11 +123,20 @@ def _best_view(seen, names, num_points):
 
 
 def read_image(view, image_size, device):
-    """A CameraView's image as (3, H, W) float32, resized to (width, height) `image_size` and normalised."""
-    tensor = torch.from_numpy(np.ascontiguousarray(view.image)).to(device).permute(2, 0, 1)[None].float()
+    """A CameraView's image as (3, H, W) float32, resized to (width, height) `image_size` and
+    normalised.
+    """
+    tensor = (
+        torch.from_numpy(np.ascontiguousarray(view.image)).to(device).permute(2, 0, 1)[None].float()
+    )
     width, height = image_size
-    tensor = interpolate(tensor, (height, width), mode="bilinear", align_corners=False, antialias=True)[0]
-    mean, std = (torch.tensor(values, device=device)[:, None, None] * 255 for values in (IMAGE_MEAN, IMAGE_STD))
+    tensor = interpolate(
+        tensor, (height, width), mode="bilinear", align_corners=False, antialias=True
+    )[0]
+    mean, std = (
+        torch.tensor(values, device=device)[:, None, None] * 255
+        for values in (IMAGE_MEAN, IMAGE_STD)
+    )
     return (tensor - mean) / std
 
 
@@ -125,11 +145,21 @@ def _join(parts, device):
         nothing = torch.zeros(0, dtype=torch.int64, device=device)
         return PixelPairs(nothing, nothing, torch.zeros(0, 2, device=device))
     point_rows, view_rows, uv = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return PixelPairs(*(torch.from_numpy(array).to(device) for array in (point_rows.astype(np.int64), view_rows.astype(np.int64), uv.astype(np.float32))))
+    return PixelPairs(
+        *(
+            torch.from_numpy(array).to(device)
+            for array in (
+                point_rows.astype(np.int64),
+                view_rows.astype(np.int64),
+                uv.astype(np.float32),
+            )
+        )
+    )
 
 
 def gather(maps, pairs):
-    """Features of pixels, bilinearly between their centres; beyond the outermost centres those of the border.
+    """Features of pixels, bilinearly between their centres; beyond the outermost centres those of
+    the border.
 
     Args:
         maps: (V, C, h, w) float, of any size: a map covers its whole image.
@@ -142,14 +172,21 @@ def gather(maps, pairs):
     if not len(pairs.uv):
         return maps.new_zeros(0, channels)
     size = torch.tensor((width, height), device=maps.device)
-    position = torch.minimum(((pairs.uv + 1) * size - 1).div(2).clamp_(min=0), size - 1.0)  # (M, 2), pixels
+    # (M, 2), pixels
+    position = torch.minimum(((pairs.uv + 1) * size - 1).div(2).clamp_(min=0), size - 1.0)
     corner = torch.minimum(position.long(), (size - 2).clamp(min=0))
     fraction = position - corner
     rows, weights = [], []
     for right, below in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        column, line = (corner[:, 0] + right).clamp(max=width - 1), (corner[:, 1] + below).clamp(max=height - 1)
+        column, line = (
+            (corner[:, 0] + right).clamp(max=width - 1),
+            (corner[:, 1] + below).clamp(max=height - 1),
+        )
         rows.append((pairs.view_rows * height + line) * width + column)
-        weights.append((fraction[:, 0] if right else 1 - fraction[:, 0]) * (fraction[:, 1] if below else 1 - fraction[:, 1]))
+        weights.append(
+            (fraction[:, 0] if right else 1 - fraction[:, 0])
+            * (fraction[:, 1] if below else 1 - fraction[:, 1])
+        )
     table = maps.permute(0, 2, 3, 1).reshape(num_views * height * width, channels)
     weights = torch.stack(weights, 1).to(maps.dtype)
     return embedding_bag(torch.stack(rows, 1), table, mode="sum", per_sample_weights=weights)
@@ -158,9 +195,10 @@ def gather(maps, pairs):
 def splat(features, pairs, num_views, size, levels):
     """Draw point features into maps (after U2MKD's multi-scale splat, methods C.1).
 
-    On each of `levels` grids, every one half as fine as the one before, a cell takes the mean of its points; the grids are then enlarged bilinearly and
-    averaged, each as far as it has points. U2MKD counts empty cells as zeros, so that a feature fades where points are rare; here a constant stays
-    constant wherever a point is near.
+    On each of `levels` grids, every one half as fine as the one before, a cell takes the mean of
+    its points; the grids are then enlarged bilinearly and averaged, each as far as it has points.
+    U2MKD counts empty cells as zeros, so that a feature fades where points are rare; here a
+    constant stays constant wherever a point is near.
 
     Args:
         features: (M, C) float, one row a pair.

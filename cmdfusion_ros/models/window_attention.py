@@ -1,8 +1,11 @@
-"""Attention among the voxels of a window: half of the heads see cubes, half cones from the sensor outward (after SphereFormer, Lai et al. 2023; methods C.1).
+"""Attention among the voxels of a window: half of the heads see cubes, half cones from the sensor
+outward (after SphereFormer, Lai et al. 2023; methods C.1).
 
-A cone is a few degrees wide and as long as the scan, so that a far voxel with few neighbours sees what lies before it. Windows hold few or many voxels: they
-are cut into tiles of at most the last of TILES, and tiles are padded to the next of them, so that any attention of torch does it. Where the published form adds
-learned vectors of the relative position to queries, keys and values, here a learned number a head is added to each pair's weight.
+A cone is a few degrees wide and as long as the scan, so that a far voxel with few neighbours sees
+what lies before it. Windows hold few or many voxels: they are cut into tiles of at most the last of
+TILES, and tiles are padded to the next of them, so that any attention of torch does it. Where the
+published form adds learned vectors of the relative position to queries, keys and values, here a
+learned number a head is added to each pair's weight.
 """
 
 import math
@@ -13,7 +16,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 TILES = (4, 16, 64)  # voxels that attend to one another
 BINS = 24  # of a window's extent, for relative positions
-NEAR = 0.0125  # metres: shortest difference of range that is told from none; from there two bins an octave
+# metres: shortest difference of range that is told from none; from there two bins an octave
+NEAR = 0.0125
 
 
 class WindowAttention(nn.Module):
@@ -32,14 +36,23 @@ class WindowAttention(nn.Module):
         self.heads = _heads(channels)
         self.before, self.between = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.inward, self.outward = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-        self.of_cubes, self.of_cones = (nn.Parameter(torch.zeros(3, 2 * BINS - 1, self.heads // 2)) for _ in range(2))
-        self.perceptron = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+        self.of_cubes, self.of_cones = (
+            nn.Parameter(torch.zeros(3, 2 * BINS - 1, self.heads // 2)) for _ in range(2)
+        )
+        self.perceptron = nn.Sequential(
+            nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
+        )
 
     def forward(self, x):
         """SparseTensor (V, C) -> SparseTensor (V, C)."""
         features = x.features
-        frames, places = x.voxel_coords[:, 0].long(), (x.voxel_coords[:, 1:] + 0.5) * (self.voxel_size * x.stride)
-        queries = self.inward(self.before(features)).reshape(len(features), 3, self.heads, features.shape[1] // self.heads)
+        frames, places = (
+            x.voxel_coords[:, 0].long(),
+            (x.voxel_coords[:, 1:] + 0.5) * (self.voxel_size * x.stride),
+        )
+        queries = self.inward(self.before(features)).reshape(
+            len(features), 3, self.heads, features.shape[1] // self.heads
+        )
         half = self.heads // 2
         in_cubes = _attend(queries[:, :, :half], frames, places, _Cubes(self.cube), self.of_cubes)
         in_cones = _attend(queries[:, :, half:], frames, places, _Cones(self.cone), self.of_cones)
@@ -49,7 +62,11 @@ class WindowAttention(nn.Module):
 
 def _heads(channels):
     """The even number of heads, of 16 channels or little more, that divides the channels."""
-    return next(heads for heads in range(max(2, channels // 16), 1, -1) if heads % 2 == 0 and channels % heads == 0)
+    return next(
+        heads
+        for heads in range(max(2, channels // 16), 1, -1)
+        if heads % 2 == 0 and channels % heads == 0
+    )
 
 
 class _Cubes:
@@ -59,7 +76,9 @@ class _Cubes:
         self.edge = edge
 
     def windows(self, places):
-        """(V, 3) -> (V, 3) int64 windows, (V,) order within one, (V, 3) what relative positions are taken of."""
+        """(V, 3) -> (V, 3) int64 windows, (V,) order within one, (V, 3) what relative positions
+        are taken of.
+        """
         return torch.floor(places / self.edge).long(), places[:, 0], places
 
     def bins(self, differences):
@@ -76,15 +95,29 @@ class _Cones:
     def windows(self, places):
         """See `_Cubes`."""
         ground = places[:, :2].norm(dim=1)
-        azimuth, elevation = torch.atan2(places[:, 1], places[:, 0]), torch.atan2(places[:, 2], ground)
+        azimuth, elevation = (
+            torch.atan2(places[:, 1], places[:, 0]),
+            torch.atan2(places[:, 2], ground),
+        )
         distance = places.norm(dim=1)
         angles = torch.floor(torch.stack([azimuth, elevation], 1) / self.angle).long()
-        return torch.cat([angles, torch.zeros_like(angles[:, :1])], 1), distance, torch.stack([azimuth, elevation, distance], 1)
+        return (
+            torch.cat([angles, torch.zeros_like(angles[:, :1])], 1),
+            distance,
+            torch.stack([azimuth, elevation, distance], 1),
+        )
 
     def bins(self, differences):
         """See `_Cubes`; range in half octaves."""
         angles, distance = differences[..., :2] * (BINS / self.angle), differences[..., 2:]
-        return torch.cat([angles, distance.sign() * torch.floor(2 * torch.log2(distance.abs().clamp(min=NEAR) / NEAR))], -1)
+        return torch.cat(
+            [
+                angles,
+                distance.sign()
+                * torch.floor(2 * torch.log2(distance.abs().clamp(min=NEAR) / NEAR)),
+            ],
+            -1,
+        )
 
 
 def _attend(queries, frames, places, shape, table):
@@ -116,7 +149,9 @@ def _attend(queries, frames, places, shape, table):
         if len(rows):
             slots = (fits.cumsum(0) - 1)[tile[rows]] * size + rank[rows]
             rows = order[rows]
-            answer = answer.index_copy(0, rows, _attend_in_tiles(queries[rows], position[rows], slots, size, shape, table))
+            answer = answer.index_copy(
+                0, rows, _attend_in_tiles(queries[rows], position[rows], slots, size, shape, table)
+            )
     return answer
 
 
@@ -125,11 +160,27 @@ def _attend_in_tiles(queries, position, slots, size, shape, table):
     tiles = int(slots[-1]) // size + 1
 
     def padded(values):
-        return values.new_zeros(tiles * size, *values.shape[1:]).index_copy(0, slots, values).reshape(tiles, size, *values.shape[1:])
+        return (
+            values.new_zeros(tiles * size, *values.shape[1:])
+            .index_copy(0, slots, values)
+            .reshape(tiles, size, *values.shape[1:])
+        )
 
     q, k, v = padded(queries).permute(2, 0, 3, 1, 4)  # (T, H, size, D) each
     real, position = padded(torch.ones_like(slots, dtype=torch.bool)), padded(position)
-    bins = shape.bins(position[:, :, None] - position[:, None]).round().clamp(1 - BINS, BINS - 1).long() + BINS - 1
-    bias = sum(table[axis][bins[..., axis]] for axis in range(3)).permute(0, 3, 1, 2)  # (T, H, size, size)
+    bins = (
+        shape.bins(position[:, :, None] - position[:, None])
+        .round()
+        .clamp(1 - BINS, BINS - 1)
+        .long()
+        + BINS
+        - 1
+    )
+    # (T, H, size, size)
+    bias = sum(table[axis][bins[..., axis]] for axis in range(3)).permute(0, 3, 1, 2)
     bias = bias.masked_fill(~real[:, None, None, :], float("-inf"))
-    return scaled_dot_product_attention(q, k, v, attn_mask=bias).permute(0, 2, 1, 3).reshape(tiles * size, -1)[slots]
+    return (
+        scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        .permute(0, 2, 1, 3)
+        .reshape(tiles * size, -1)[slots]
+    )

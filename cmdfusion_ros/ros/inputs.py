@@ -1,13 +1,16 @@
-"""The subscriptions of an active node. A callback only reads a stamp and hands the bytes to the synchroniser; nothing is decoded here."""
+"""The subscriptions of an active node. A callback only reads a stamp and hands the bytes to the
+synchroniser; nothing is decoded here.
+"""
 
 import struct
 from typing import NamedTuple
 
-from cmdfusion_ros.data.cdr import raw_stamp_ns
-from cmdfusion_ros.ros.convert import MessageError
+from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
 from cmdfusion_ros.ros.qos import publishers_of, subscribe
 
-_TICK = 0.005  # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
+# seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
+_TICK = 0.005
 
 
 class Serialised(NamedTuple):
@@ -18,13 +21,15 @@ class Serialised(NamedTuple):
 
 
 class Inputs:
-    """Clouds, images, CameraInfos and the tick. Made when the node is activated, closed when it is deactivated; all of it runs on the executor's thread.
+    """Clouds, images, CameraInfos and the tick. Made when the node is activated, closed when it is
+    deactivated; all of it runs on the executor's thread.
 
     Attributes:
         cloud_frame: frame_id of the last cloud, "" before the first.
 
     Args:
-        node: rclpy Node. interfaces: Interfaces. settings: NodeSettings. pairing: CloudAnchoredPairing. extrinsics: Extrinsics.
+        node: rclpy Node. interfaces: Interfaces. settings: NodeSettings. pairing:
+            CloudAnchoredPairing. extrinsics: Extrinsics.
         diagnostics: NodeDiagnostics, which is told of every arrival.
         steady_clock: rclpy Clock of type STEADY_TIME.
     """
@@ -34,7 +39,8 @@ class Inputs:
         self._pairing, self._extrinsics, self._diagnostics = pairing, extrinsics, diagnostics
         self.settings = settings
         self.cloud_frame = ""
-        self._subscriptions = []  # (topic as in the settings, subscription); two cameras may share a CameraInfo
+        # (topic as in the settings, subscription); two cameras may share a CameraInfo
+        self._subscriptions = []
         self._tick = node.create_timer(_TICK, self._on_tick, clock=steady_clock)
         self._tick.cancel()
         try:
@@ -45,7 +51,13 @@ class Inputs:
             raise
 
     def _subscribe_all(self):
-        self._subscribe(self._interfaces.PointCloud2, self.settings.points.topic, self._on_cloud, "points", raw=True)
+        self._subscribe(
+            self._interfaces.PointCloud2,
+            self.settings.points.topic,
+            self._on_cloud,
+            "points",
+            raw=True,
+        )
         for camera, own in self.settings.camera_settings.items():
             self._subscribe_camera(camera, own)
 
@@ -53,12 +65,25 @@ class Inputs:
         compressed = own.transport == "compressed"
         kind = self._interfaces.CompressedImage if compressed else self._interfaces.Image
         topic = own.image_topic + ("/compressed" if compressed else "")
-        info_quality = "camera_info_latched" if own.camera_info_durability == "transient_local" else "camera_info"
-        self._subscribe(kind, topic, lambda data: self._on_image(camera, kind, data), "image", raw=True)
-        self._subscribe(self._interfaces.CameraInfo, own.camera_info_topic, lambda message: self._on_camera_info(camera, message), info_quality)
+        info_quality = (
+            "camera_info_latched"
+            if own.camera_info_durability == "transient_local"
+            else "camera_info"
+        )
+        self._subscribe(
+            kind, topic, lambda data: self._on_image(camera, kind, data), "image", raw=True
+        )
+        self._subscribe(
+            self._interfaces.CameraInfo,
+            own.camera_info_topic,
+            lambda message: self._on_camera_info(camera, message),
+            info_quality,
+        )
 
     def _subscribe(self, kind, topic, callback, quality, raw=False):
-        self._subscriptions.append((topic, subscribe(self._node, kind, topic, callback, quality, raw)))
+        self._subscriptions.append(
+            (topic, subscribe(self._node, kind, topic, callback, quality, raw))
+        )
 
     def close(self):
         self._node.destroy_timer(self._tick)
@@ -69,16 +94,25 @@ class Inputs:
         """{topic as in the settings: (number of publishers, why some cannot be received or "")}."""
         found = {}
         for topic, subscription in self._subscriptions:
-            found[topic] = max(found.get(topic, (0, "")), publishers_of(self._node, subscription))  # of two on one topic, the one that has a complaint
+            # of two on one topic, the one that has a complaint
+            found[topic] = max(found.get(topic, (0, "")), publishers_of(self._node, subscription))
         return found
 
     def look_for_transforms(self):
-        """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the cloud."""
+        """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the
+        cloud.
+        """
         self._incomplete = False
         for camera in self.settings.cameras:
-            why = self._extrinsics.missing_transform(camera, self.cloud_frame) if self.cloud_frame else ""
+            why = (
+                self._extrinsics.missing_transform(camera, self.cloud_frame)
+                if self.cloud_frame
+                else ""
+            )
             self._incomplete |= bool(why)
-            self._pairing.set_camera_ready(camera, calibrated=self._extrinsics.calibrated(camera), has_transform=not why)
+            self._pairing.set_camera_ready(
+                camera, calibrated=self._extrinsics.calibrated(camera), has_transform=not why
+            )
 
     def _on_cloud(self, data):
         try:
@@ -121,11 +155,15 @@ class Inputs:
 
 
 def raw_frame_id(serialised):
-    """The header frame_id of a serialised message whose first field is a std_msgs/Header, so that the place of the cameras is known before the cloud
+    """The header frame_id of a serialised message whose first field is a std_msgs/Header, so that
+    the place of the cameras is known before the cloud
     is deserialised. Raises MessageError where the string does not fit into the message.
     """
     order = "<" if serialised[1] & 1 else ">"
     length = struct.unpack_from(f"{order}I", serialised, 12)[0] if len(serialised) >= 16 else 0
     if length > len(serialised) - 16:
-        raise MessageError(f"serialised message: expected a frame_id of at most {len(serialised) - 16} bytes, got {length}; was it cut off?")
+        raise MessageError(
+            f"serialised message: expected a frame_id of at most {len(serialised) - 16} bytes, "
+            f"got {length}; was it cut off?"
+        )
     return bytes(serialised[16 : 16 + max(length - 1, 0)]).decode("utf-8", "replace")

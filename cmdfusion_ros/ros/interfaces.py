@@ -1,16 +1,20 @@
-"""The one door to message and service classes: which are installed, and what it costs where they are not.
+"""The one door to message and service classes: which are installed, and what it costs where they
+are not.
 
-Our own interfaces exist only after `colcon build`; tf2_msgs and vision_msgs are absent from some installations. Without them the node runs
-and says what it cannot do.
+Our own interfaces exist only after `colcon build`; tf2_msgs and vision_msgs are absent from some
+installations. Without them the node runs and says what it cannot do.
 """
 
 import importlib
 from dataclasses import dataclass
 
 COSTS = {  # package -> what the node cannot do without it
-    "cmdfusion_ros": "~/status, ~/class_map and ~/set_camera are off; build the interfaces with colcon",
+    "cmdfusion_ros": "~/status, ~/class_map and ~/set_camera are off; build them with colcon",
     "vision_msgs": "~/label_info is off; install vision_msgs",
-    "tf2_msgs": "no transforms from /tf and /tf_static: extrinsics must come from <camera>.calibration_file; install tf2_msgs",
+    "tf2_msgs": (
+        "no transforms from /tf and /tf_static: extrinsics must come from "
+        "<camera>.calibration_file; install tf2_msgs"
+    ),
     "std_srvs": "~/enable, ~/reset and ~/save_frame are off; install std_srvs",
 }
 _REQUIRED = {
@@ -53,7 +57,10 @@ class Interfaces:
 
     def complaints(self):
         """One line for each missing package: what is off, and why."""
-        return [f"{package} is not importable ({why}): {COSTS[package]}" for package, why in self.missing.items()]
+        return [
+            f"{package} is not importable ({why}): {COSTS[package]}"
+            for package, why in self.missing.items()
+        ]
 
 
 def load_interfaces():
@@ -70,6 +77,9 @@ def load_interfaces():
         try:
             module = importlib.import_module(module_name)
             classes.update({name: getattr(module, name) for name in names})
-        except (ImportError, AttributeError) as error:  # AttributeError: an older package of that name without the type
+        except (
+            ImportError,
+            AttributeError,
+        ) as error:  # AttributeError: an older package of that name without the type
             missing[module_name.split(".")[0]] = str(error)
     return Interfaces(classes, missing)

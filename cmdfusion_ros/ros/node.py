@@ -1,7 +1,8 @@
 """The ROS 2 node `cmdfusion`: clouds and images in, labelled clouds out.
 
-Threads: the executor's takes messages and asks the synchroniser; the worker's labels and publishes; a few decode images. None waits for another.
-What happens to a cloud is in `pipeline.py` and `labelling.py`; here is the node's life.
+Threads: the executor's takes messages and asks the synchroniser; the worker's labels and publishes;
+a few decode images. None waits for another. What happens to a cloud is in `pipeline.py` and
+`labelling.py`; here is the node's life.
 """
 
 import functools
@@ -22,23 +23,23 @@ from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 
 from cmdfusion_ros.config import SettingsError
-from cmdfusion_ros.ros.camera_diagnostics import CameraFacts
-from cmdfusion_ros.ros.convert import MessageError
-from cmdfusion_ros.ros.diagnostics import NodeDiagnostics, NodeFacts, text_of
-from cmdfusion_ros.ros.extrinsics import Extrinsics
+from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import CameraFacts
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts, text_of
+from cmdfusion_ros.labelling.extrinsics import Extrinsics
+from cmdfusion_ros.labelling.job import Labelling, Released
+from cmdfusion_ros.labelling.model import open_segmenter
+from cmdfusion_ros.labelling.pipeline import Pipeline
+from cmdfusion_ros.labelling.taxonomy import open_taxonomy
+from cmdfusion_ros.labelling.worker import Worker
+from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.ros.inputs import Inputs
 from cmdfusion_ros.ros.interfaces import load_interfaces
-from cmdfusion_ros.ros.labelling import Labelling, Released
-from cmdfusion_ros.ros.model import open_segmenter
 from cmdfusion_ros.ros.outputs import CloudOutputs
-from cmdfusion_ros.ros.pairing import CloudAnchoredPairing
 from cmdfusion_ros.ros.parameters import NodeParameters
-from cmdfusion_ros.ros.pipeline import Pipeline
 from cmdfusion_ros.ros.qos import advertise
-from cmdfusion_ros.ros.taxonomy import open_taxonomy
 from cmdfusion_ros.ros.transform_source import open_transform_source
-from cmdfusion_ros.ros.views import ViewOutputs
-from cmdfusion_ros.ros.worker import Worker
+from cmdfusion_ros.ros.visuals import ViewOutputs
 
 _LOOK = 0.1  # seconds between looks at the levels of the diagnostics
 _AT_ONCE = 0.2  # seconds between two reports at least, however often a level changes
@@ -46,14 +47,21 @@ _SPIN = 0.5  # seconds after which a spin that nothing woke looks whether it is 
 
 
 def transition(method):
-    """A lifecycle callback that says why it failed: rclpy swallows what is raised in one. A reason that the user can mend leaves the state as it was."""
+    """A lifecycle callback that says why it failed: rclpy swallows what is raised in one. A
+    reason that the user can mend leaves the state as it was.
+    """
 
     @functools.wraps(method)
     def wrapped(self, state):
         try:
             method(self)
             return TransitionCallbackReturn.SUCCESS
-        except (ValueError, OSError, ImportError, NameValidationException) as error:  # SettingsError and MessageError are ValueErrors
+        except (
+            ValueError,
+            OSError,
+            ImportError,
+            NameValidationException,
+        ) as error:  # SettingsError and MessageError are ValueErrors
             self.get_logger().error(f"{method.__name__[3:]} failed: {error}")
             if self._inputs is None:  # what a failed transition had begun must not stay half built
                 self._stop()
@@ -68,18 +76,24 @@ def transition(method):
 
 
 class CmdfusionNode(LifecycleNode):
-    """Configure opens the network and the publishers; activate subscribes; deactivate keeps the network; cleanup lets it go."""
+    """Configure opens the network and the publishers; activate subscribes; deactivate keeps the
+    network; cleanup lets it go.
+    """
 
     def __init__(self, **arguments):
         super().__init__("cmdfusion", **arguments)
-        self._labelling = self._pairing = self._inputs = self._worker = self._transforms = self._extrinsics = self._jumps = None
+        self._labelling = self._pairing = self._inputs = self._worker = self._transforms = (
+            self._extrinsics
+        ) = self._jumps = None
         self.parameters = NodeParameters(self, self._on_settings, self._check_settings)
         self.interfaces = load_interfaces()
         for line in [*self.parameters.warnings, *self.interfaces.complaints()]:
             self.get_logger().warning(line)
         self.diagnostics = NodeDiagnostics(self.settings)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics_publisher = advertise(self, self.interfaces.DiagnosticArray, "/diagnostics")
+        self._diagnostics_publisher = advertise(
+            self, self.interfaces.DiagnosticArray, "/diagnostics"
+        )
         self._reported = (-1e9, ())  # (time, levels) of the last report
         self._topic_facts = {}
         self.create_timer(_LOOK, self._look_at_diagnostics, clock=self._steady)
@@ -104,29 +118,41 @@ class CmdfusionNode(LifecycleNode):
 
     def start(self):
         """Configure and activate. Returns whether both succeeded; the reason is in the log."""
-        return self.trigger_configure() == TransitionCallbackReturn.SUCCESS and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        return (
+            self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        )
 
     @transition
     def on_configure(self):
         settings = self.settings
         segmenter, model = open_segmenter(settings.model)
-        taxonomy = open_taxonomy(segmenter.class_map, settings.output.taxonomy, settings.output.palette_file)
+        taxonomy = open_taxonomy(
+            segmenter.class_map, settings.output.taxonomy, settings.output.palette_file
+        )
         taxonomy.check(settings)
-        self._transforms = open_transform_source(self, self.interfaces, self._make_time, self._on_static_transforms, self._warn)
+        self._transforms = open_transform_source(
+            self, self.interfaces, self._make_time, self._on_static_transforms, self._warn
+        )
         self._extrinsics = Extrinsics(self._transforms.buffer, settings)
         self.diagnostics.model = model
         pipeline = Pipeline(segmenter, self._extrinsics, settings, self._read_message)
         self._labelling = Labelling(
             pipeline,
             taxonomy,
-            CloudOutputs(self, self.interfaces, settings, taxonomy, model.checkpoint, self._extrinsics),
+            CloudOutputs(
+                self, self.interfaces, settings, taxonomy, model.checkpoint, self._extrinsics
+            ),
             ViewOutputs(self, self.interfaces, settings, taxonomy, self._extrinsics),
             self.diagnostics,
             self.now_ros,
             self.get_logger(),
         )
         log = self.get_logger()
-        log.info(f"network {model.checkpoint} on {model.device}, {model.backend}, {model.num_parameters} parameters, warm scan {model.warmup_ms:.0f} ms")
+        log.info(
+            f"network {model.checkpoint} on {model.device}, {model.backend}, "
+            f"{model.num_parameters} parameters, warm scan {model.warmup_ms:.0f} ms"
+        )
         log.info(f"images: {model.images}")
         log.info(f"transforms: {self._transforms.name}; images decoded by {pipeline.decoder_name}")
         if model.checkpoint == "fake":
@@ -136,12 +162,32 @@ class CmdfusionNode(LifecycleNode):
     def on_activate(self):
         settings = self.settings
         self.diagnostics.activated()
-        self._pairing = CloudAnchoredPairing(settings.pairing(), self, self._on_release, self._on_reset)
-        self._worker = Worker(self._labelling.label, self._labelling.publish, self._labelling.failed, settings.sync, self.now_ros)
+        self._pairing = CloudAnchoredPairing(
+            settings.pairing(), self, self._on_release, self._on_reset
+        )
+        self._worker = Worker(
+            self._labelling.label,
+            self._labelling.publish,
+            self._labelling.failed,
+            settings.sync,
+            self.now_ros,
+        )
         self._worker.start()
-        self._inputs = Inputs(self, self.interfaces, settings, self._pairing, self._extrinsics, self.diagnostics, self._steady)
-        threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
-        self._jumps = self.get_clock().create_jump_callback(threshold, post_callback=lambda jump: self._pairing.on_clock_jump())
+        self._inputs = Inputs(
+            self,
+            self.interfaces,
+            settings,
+            self._pairing,
+            self._extrinsics,
+            self.diagnostics,
+            self._steady,
+        )
+        threshold = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+        )
+        self._jumps = self.get_clock().create_jump_callback(
+            threshold, post_callback=lambda jump: self._pairing.on_clock_jump()
+        )
 
     @transition
     def on_deactivate(self):
@@ -246,7 +292,10 @@ class CmdfusionNode(LifecycleNode):
             response.success, response.message = False, "not configured"
             return response
         self._labelling.paused = not request.data
-        response.success, response.message = True, "labelling" if request.data else "paused: the network stays loaded"
+        response.success, response.message = (
+            True,
+            "labelling" if request.data else "paused: the network stays loaded",
+        )
         return response
 
     def _on_reset_request(self, request, response):
@@ -261,7 +310,9 @@ class CmdfusionNode(LifecycleNode):
         response.message = "not active"
         if response.success:
             folder = Path(os.environ.get("ROS_HOME", Path.home() / ".ros"))
-            self._labelling.save_to = folder / f"cmdfusion_frame_{time.strftime('%Y%m%dT%H%M%S')}.npz"
+            self._labelling.save_to = (
+                folder / f"cmdfusion_frame_{time.strftime('%Y%m%dT%H%M%S')}.npz"
+            )
             response.message = f"the next cloud goes to {self._labelling.save_to}"
         return response
 
@@ -269,9 +320,14 @@ class CmdfusionNode(LifecycleNode):
         cameras = [request.name] if request.name else list(self.settings.cameras)
         unknown = [camera for camera in cameras if camera not in self.settings.cameras]
         if unknown:
-            response.success, response.message = False, f"no camera {unknown[0]!r}; known: {', '.join(self.settings.cameras) or 'none'}"
+            response.success, response.message = (
+                False,
+                f"no camera {unknown[0]!r}; known: {', '.join(self.settings.cameras) or 'none'}",
+            )
             return response
-        results = self.set_parameters([Parameter(f"{camera}.enabled", value=request.enable) for camera in cameras])
+        results = self.set_parameters(
+            [Parameter(f"{camera}.enabled", value=request.enable) for camera in cameras]
+        )
         response.success = all(result.successful for result in results)
         done = f"{'using' if request.enable else 'ignoring'} {', '.join(cameras)}"
         response.message = "; ".join(result.reason for result in results if result.reason) or done
@@ -284,7 +340,8 @@ class CmdfusionNode(LifecycleNode):
         now = time.monotonic()
         is_due = now - self._reported[0] >= 1 / self.settings.diagnostics.rate - _LOOK / 2
         if is_due and self._inputs:
-            self._topic_facts = self._inputs.publishers()  # asks the ROS graph for every topic: not at each look
+            # asks the ROS graph for every topic: not at each look
+            self._topic_facts = self._inputs.publishers()
         parts = self.diagnostics.parts(self._facts())
         levels = tuple(part.level for part in parts)
         if is_due or (levels != self._reported[1] and now - self._reported[0] >= _AT_ONCE):
@@ -296,9 +353,14 @@ class CmdfusionNode(LifecycleNode):
         message.header.stamp = self.get_clock().now().to_msg()
         hardware = self.diagnostics.model.device if self.diagnostics.model else ""
         for part in parts:
-            status = self.interfaces.DiagnosticStatus(name=f"{self.get_name()}: {part.name}", message=part.message, hardware_id=hardware)
+            status = self.interfaces.DiagnosticStatus(
+                name=f"{self.get_name()}: {part.name}", message=part.message, hardware_id=hardware
+            )
             status.level = bytes([part.level])
-            status.values = [self.interfaces.KeyValue(key=key, value=text_of(value)) for key, value in part.values.items()]
+            status.values = [
+                self.interfaces.KeyValue(key=key, value=text_of(value))
+                for key, value in part.values.items()
+            ]
             message.status.append(status)
         self._diagnostics_publisher.publish(message)
 
@@ -317,8 +379,12 @@ class CmdfusionNode(LifecycleNode):
         )
 
     def _dropped(self):
-        """{reason: clouds} that synchroniser and worker dropped since activation; what failed is counted by its reason in the diagnostics."""
-        worker = {name: count for name, count in self._worker.report().dropped.items() if name != "failed"}
+        """{reason: clouds} that synchroniser and worker dropped since activation; what failed is
+        counted by its reason in the diagnostics.
+        """
+        worker = {
+            name: count for name, count in self._worker.report().dropped.items() if name != "failed"
+        }
         return dict(Counter(self._pairing.report().dropped) + Counter(worker))
 
     def _camera_facts(self, camera):
@@ -328,7 +394,9 @@ class CmdfusionNode(LifecycleNode):
 
 
 def make_executor(name):
-    """The rclpy executor called `name`; auto takes the events executor where this rclpy has it: a message costs it a third (0.25 ms against 0.76)."""
+    """The rclpy executor called `name`; auto takes the events executor where this rclpy has it:
+    a message costs it a third (0.25 ms against 0.76).
+    """
     if name != "single":
         try:
             from rclpy.experimental.events_executor import EventsExecutor
@@ -336,12 +404,16 @@ def make_executor(name):
             return EventsExecutor()
         except ImportError:
             if name == "events":
-                raise SettingsError("executor: this rclpy has no EventsExecutor; use auto or single") from None
+                raise SettingsError(
+                    "executor: this rclpy has no EventsExecutor; use auto or single"
+                ) from None
     return SingleThreadedExecutor()
 
 
 def main(arguments=None):
-    """Run the node until SIGINT or SIGTERM. Returns the exit code: 0 after either, 2 for parameters that cannot be used."""
+    """Run the node until SIGINT or SIGTERM. Returns the exit code: 0 after either, 2 for
+    parameters that cannot be used.
+    """
     rclpy.init(args=arguments)
     node = None
     try:
@@ -351,7 +423,8 @@ def main(arguments=None):
         if node.settings.autostart:
             node.start()
         while rclpy.ok():
-            executor.spin_once(timeout_sec=_SPIN)  # not spin(): that of Kilted's events executor never runs a callback
+            # not spin(): that of Kilted's events executor never runs a callback
+            executor.spin_once(timeout_sec=_SPIN)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except SettingsError as error:
@@ -360,7 +433,8 @@ def main(arguments=None):
     except Exception:
         if rclpy.ok():
             raise
-        # rclpy itself fails with an RCLError where a signal shut the context while it built a wait set: that is an ordinary end
+        # rclpy itself fails with an RCLError where a signal shut the context while it built a wait
+        # set: that is an ordinary end
     finally:
         if node is not None:
             node.close()

@@ -1,4 +1,6 @@
-"""What the node publishes for each labelled cloud. Every output is computed only while somebody subscribes to it."""
+"""What the node publishes for each labelled cloud. Every output is computed only while somebody
+subscribes to it.
+"""
 
 import time
 
@@ -6,7 +8,11 @@ import numpy as np
 
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.transforms import apply
-from cmdfusion_ros.ros.labelled_cloud import fill_cloud, write_labelled_cloud, write_selected_cloud
+from cmdfusion_ros.messages.labelled_clouds import (
+    fill_cloud,
+    write_labelled_cloud,
+    write_selected_cloud,
+)
 from cmdfusion_ros.ros.qos import advertise
 
 
@@ -28,24 +34,40 @@ class CloudOutputs:
     """The publishers of the two clouds, the status and the class map.
 
     Args:
-        node: rclpy Node that owns the publishers. interfaces: Interfaces. taxonomy: Taxonomy. model_name: for ~/class_map.
+        node: rclpy Node that owns the publishers. interfaces: Interfaces. taxonomy: Taxonomy.
+            model_name: for ~/class_map.
         extrinsics: for `filter.ego_frame`.
     """
 
     def __init__(self, node, interfaces, settings, taxonomy, model_name, extrinsics):
-        self._node, self._interfaces, self._taxonomy, self._extrinsics = node, interfaces, taxonomy, extrinsics
+        self._node, self._interfaces, self._taxonomy, self._extrinsics = (
+            node,
+            interfaces,
+            taxonomy,
+            extrinsics,
+        )
         self.settings = settings
         self._publishers = {}
         self._sequence = 0
-        for topic, message in (("~/points_labeled", "PointCloud2"), ("~/points_filtered", "PointCloud2"), ("~/status", "SegmentationStatus")):
+        for topic, message in (
+            ("~/points_labeled", "PointCloud2"),
+            ("~/points_filtered", "PointCloud2"),
+            ("~/status", "SegmentationStatus"),
+        ):
             if interfaces.has(message):
                 self._publishers[topic] = advertise(node, getattr(interfaces, message), topic)
         if interfaces.has("ClassMap"):
             self._publishers["~/class_map"] = advertise(node, interfaces.ClassMap, "~/class_map")
-            self._publishers["~/class_map"].publish(class_map_message(interfaces, taxonomy.class_map, model_name, self.ignore_id, self._now()))
+            self._publishers["~/class_map"].publish(
+                class_map_message(
+                    interfaces, taxonomy.class_map, model_name, self.ignore_id, self._now()
+                )
+            )
         if interfaces.has("LabelInfo"):
             self._publishers["~/label_info"] = advertise(node, interfaces.LabelInfo, "~/label_info")
-            self._publishers["~/label_info"].publish(label_info_message(interfaces, taxonomy.class_map, self._now()))
+            self._publishers["~/label_info"].publish(
+                label_info_message(interfaces, taxonomy.class_map, self._now())
+            )
 
     @property
     def ignore_id(self):
@@ -55,43 +77,74 @@ class CloudOutputs:
 
     def wanted(self):
         """Whether anybody subscribes to something that needs the network."""
-        return any(self._subscribed(topic) for topic in ("~/points_labeled", "~/points_filtered", "~/status"))
+        return any(
+            self._subscribed(topic)
+            for topic in ("~/points_labeled", "~/points_filtered", "~/status")
+        )
 
     def close(self):
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
     def publish_labelled(self, labelled, prediction):
-        """Publish ~/points_labeled for `labelled`, whose labels are `prediction` in the published taxonomy. Runs on the worker's thread."""
+        """Publish ~/points_labeled for `labelled`, whose labels are `prediction` in the
+        published taxonomy. Runs on the worker's thread.
+        """
         output = self.settings.output
         if self._subscribed("~/points_labeled"):
             payload = write_labelled_cloud(
-                labelled.cloud, prediction, labelled.rows, self._taxonomy.class_map, output.layout, output.confidence_threshold, self.ignore_id
+                labelled.cloud,
+                prediction,
+                labelled.rows,
+                self._taxonomy.class_map,
+                output.layout,
+                output.confidence_threshold,
+                self.ignore_id,
             )
             self._publish_cloud("~/points_labeled", labelled, payload)
 
     def publish_filtered(self, labelled, prediction):
-        """Publish ~/points_filtered likewise. Raises TransformError where `filter.ego_frame` is not known."""
+        """Publish ~/points_filtered likewise. Raises TransformError where `filter.ego_frame` is not
+        known.
+        """
         if self._subscribed("~/points_filtered"):
-            self._publish_cloud("~/points_filtered", labelled, write_selected_cloud(labelled.cloud, self.kept(labelled, prediction)))
+            self._publish_cloud(
+                "~/points_filtered",
+                labelled,
+                write_selected_cloud(labelled.cloud, self.kept(labelled, prediction)),
+            )
 
     def _publish_cloud(self, topic, labelled, payload):
-        message = fill_cloud(self._interfaces.PointCloud2(), payload, labelled.message.header, self._interfaces.PointField)
+        message = fill_cloud(
+            self._interfaces.PointCloud2(),
+            payload,
+            labelled.message.header,
+            self._interfaces.PointField,
+        )
         self._publishers[topic].publish(message)
 
     def kept(self, labelled, prediction):
-        """(N,) bool: the rows of the cloud that ~/points_filtered keeps. Rows that are no points are left out."""
+        """(N,) bool: the rows of the cloud that ~/points_filtered keeps. Rows that are no points
+        are left out.
+        """
         rule = self.settings.filter
         class_map = self._taxonomy.class_map
         removed = np.zeros(256, bool)
         removed[[class_map.label(name) for name in rule.classes]] = True
         keep = labelled.cloud.usable & (rule.min_confidence <= 0)
-        keep[labelled.rows] = ~removed[prediction.labels] & (prediction.confidence >= rule.min_confidence)
+        keep[labelled.rows] = ~removed[prediction.labels] & (
+            prediction.confidence >= rule.min_confidence
+        )
         if any(rule.ego_box):
             points = labelled.cloud.points
             if rule.ego_frame and rule.ego_frame != labelled.cloud.frame_id:
-                points = apply(self._extrinsics.transform(rule.ego_frame, labelled.cloud.frame_id), points)
-            low, high = np.array(rule.ego_box[:3], np.float32), np.array(rule.ego_box[3:], np.float32)
+                points = apply(
+                    self._extrinsics.transform(rule.ego_frame, labelled.cloud.frame_id), points
+                )
+            low, high = (
+                np.array(rule.ego_box[:3], np.float32),
+                np.array(rule.ego_box[3:], np.float32),
+            )
             keep &= ~((points >= low) & (points <= high)).all(1)
         return keep
 
@@ -106,13 +159,25 @@ class CloudOutputs:
         message.sequence = self._sequence
         message.mode = int(labelled.mode)
         message.num_points = labelled.cloud.num_points
-        sure = (prediction.labels != IGNORE_LABEL) & (prediction.confidence >= self.settings.output.confidence_threshold)
+        sure = (prediction.labels != IGNORE_LABEL) & (
+            prediction.confidence >= self.settings.output.confidence_threshold
+        )
         message.num_labeled = int(np.count_nonzero(sure))
         message.cameras = [camera_message(interfaces, report) for report in labelled.cameras]
-        message.wait_ms, message.decode_ms, message.preprocess_ms = timings.wait, timings.decode, timings.preprocess
-        message.inference_ms, message.postprocess_ms, message.total_ms = timings.inference, postprocess_ms, total_ms
+        message.wait_ms, message.decode_ms, message.preprocess_ms = (
+            timings.wait,
+            timings.decode,
+            timings.preprocess,
+        )
+        message.inference_ms, message.postprocess_ms, message.total_ms = (
+            timings.inference,
+            postprocess_ms,
+            total_ms,
+        )
         message.latency_ms = latency_ms
-        message.class_counts = np.bincount(prediction.labels[sure], minlength=256)[: self._taxonomy.class_map.num_classes].tolist()
+        message.class_counts = np.bincount(prediction.labels[sure], minlength=256)[
+            : self._taxonomy.class_map.num_classes
+        ].tolist()
         self._publishers["~/status"].publish(message)
 
     def _subscribed(self, topic):
@@ -146,7 +211,9 @@ def class_map_message(interfaces, class_map, model_name, ignore_id, now):
     message.taxonomy, message.model, message.ignore_id = class_map.name, model_name, ignore_id
     for info in class_map.classes:
         red, green, blue = info.color
-        message.classes.append(interfaces.ClassInfo(class_id=info.raw, name=info.name, r=red, g=green, b=blue))
+        message.classes.append(
+            interfaces.ClassInfo(class_id=info.raw, name=info.name, r=red, g=green, b=blue)
+        )
     return message
 
 
@@ -154,5 +221,8 @@ def label_info_message(interfaces, class_map, now):
     """ClassMap -> vision_msgs/LabelInfo."""
     message = interfaces.LabelInfo()
     message.header.stamp = now
-    message.class_map = [interfaces.VisionClass(class_id=info.raw, class_name=info.name) for info in class_map.classes]
+    message.class_map = [
+        interfaces.VisionClass(class_id=info.raw, class_name=info.name)
+        for info in class_map.classes
+    ]
     return message

@@ -1,14 +1,26 @@
-"""ROS parameters made from the fields of `settings.py`: declared, described, checked, and applied while the node runs.
+"""ROS parameters made from the fields of `settings.py`: declared, described, checked, and applied
+while the node runs.
 
 Works from Humble (no post-set callback) to Kilted.
 """
 
 import typing
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 
 from cmdfusion_ros.config import SettingsError
-from cmdfusion_ros.ros.settings import FOREIGN, camera_parameters, nearest_parameter, node_parameters, node_settings
+from cmdfusion_ros.labelling.settings import (
+    FOREIGN,
+    camera_parameters,
+    nearest_parameter,
+    node_parameters,
+    node_settings,
+)
 
 _HUGE = 1e9  # a ROS range needs two ends; this one means "open"
 
@@ -27,10 +39,12 @@ class NodeParameters:
         Args:
             node: an rclpy Node.
             on_change: called with the new NodeSettings after a parameter changed at run time.
-            check: called with NodeSettings that a change would give; it may refuse them with a SettingsError.
+            check: called with NodeSettings that a change would give; it may refuse them with a
+                SettingsError.
 
         Raises:
-            SettingsError: an override of a wrong type or out of bounds, before anything else happens.
+            SettingsError: an override of a wrong type or out of bounds, before anything else
+                happens.
         """
         self._node = node
         self._on_change = on_change
@@ -39,10 +53,13 @@ class NodeParameters:
         for parameter in node_parameters():
             self._declare(parameter)
         cameras = [name for name in node.get_parameter("cameras").value if name]
-        for camera in node_settings({"cameras": cameras}).cameras:  # checks the names before they become parameter names
+        # checks the names before they become parameter names
+        for camera in node_settings({"cameras": cameras}).cameras:
             for parameter in camera_parameters(camera):
                 self._declare(parameter)
-        self.settings = node_settings({name: node.get_parameter(name).value for name in self._names})
+        self.settings = node_settings(
+            {name: node.get_parameter(name).value for name in self._names}
+        )
         self.warnings = self._unknown_overrides(cameras)
         node.add_on_set_parameters_callback(self._check)
         if hasattr(node, "add_post_set_parameters_callback"):
@@ -50,22 +67,32 @@ class NodeParameters:
 
     def _declare(self, parameter):
         try:
-            self._node.declare_parameter(parameter.name, ros_default(parameter), descriptor(parameter))
-        except Exception as error:  # rclpy raises a class of its own for each of type, range and name; all mean: the user gave a wrong value
+            self._node.declare_parameter(
+                parameter.name, ros_default(parameter), descriptor(parameter)
+            )
+        # rclpy raises a class of its own for each of type, range and name; all mean: the user
+        # gave a wrong value.
+        except Exception as error:
             raise SettingsError(f"{parameter.name}: {error}") from error
         self._names.append(parameter.name)
 
     def _unknown_overrides(self, cameras):
-        given = getattr(self._node, "_parameter_overrides", {})  # rclpy has no public way to ask for them
+        # rclpy has no public way to ask for them
+        given = getattr(self._node, "_parameter_overrides", {})
         lines = []
         for name in sorted(given):
             if name not in self._names and name.split(".")[0] not in FOREIGN:
                 near = nearest_parameter(name, cameras)
-                lines.append(f"parameter {name!r} is not one of this node and has no effect" + (f"; did you mean {near!r}?" if near else ""))
+                lines.append(
+                    f"parameter {name!r} is not one of this node and has no effect"
+                    + (f"; did you mean {near!r}?" if near else "")
+                )
         return lines
 
     def _check(self, changes):
-        """Refuse what would not be valid settings. Free of side effects where ROS has a post-set callback."""
+        """Refuse what would not be valid settings. Free of side effects where ROS has a post-set
+        callback.
+        """
         ours = {change.name: change.value for change in changes if change.name in self._names}
         if not ours:
             return SetParametersResult(successful=True)
@@ -75,13 +102,16 @@ class NodeParameters:
             self._refuse(settings)
         except SettingsError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if not hasattr(self._node, "add_post_set_parameters_callback"):  # Humble: this is the only callback there is
+        # Humble: this is the only callback there is
+        if not hasattr(self._node, "add_post_set_parameters_callback"):
             self._take(settings)
         return SetParametersResult(successful=True)
 
     def _apply(self, changes):
         if any(change.name in self._names for change in changes):
-            self._take(node_settings({name: self._node.get_parameter(name).value for name in self._names}))
+            self._take(
+                node_settings({name: self._node.get_parameter(name).value for name in self._names})
+            )
 
     def _take(self, settings):
         self.settings = settings
@@ -89,29 +119,50 @@ class NodeParameters:
 
 
 def ros_default(parameter):
-    """The default as ROS can carry it: an empty list of strings becomes [""], because rclpy takes [] for a list of bytes."""
+    """The default as ROS can carry it: an empty list of strings becomes [""], because rclpy
+    takes [] for a list of bytes.
+    """
     if isinstance(parameter.default, tuple):
         return list(parameter.default) or [""]
     return parameter.default
 
 
 def descriptor(parameter):
-    """The ParameterDescriptor: description with unit, range or choices; read-only unless the parameter is live.
+    """The ParameterDescriptor: description with unit, range or choices; read-only unless the
+    parameter is live.
 
-    Numbers with a fraction are declared with dynamic typing, so that `0` is as good as `0.0`; `settings.py` checks the type.
+    Numbers with a fraction are declared with dynamic typing, so that `0` is as good as `0.0`;
+    `settings.py` checks the type.
     """
     metadata = parameter.metadata
     description = metadata["description"] + (f" [{metadata['unit']}]" if metadata["unit"] else "")
     if metadata["choices"]:
         description += f" ({', '.join(map(str, metadata['choices']))})"
-    is_float = parameter.hint is float or (typing.get_origin(parameter.hint) is tuple and float in typing.get_args(parameter.hint))
-    result = ParameterDescriptor(name=parameter.name, description=description, read_only=not parameter.live, dynamic_typing=is_float)
+    is_float = parameter.hint is float or (
+        typing.get_origin(parameter.hint) is tuple and float in typing.get_args(parameter.hint)
+    )
+    result = ParameterDescriptor(
+        name=parameter.name,
+        description=description,
+        read_only=not parameter.live,
+        dynamic_typing=is_float,
+    )
     low = metadata["minimum"] if metadata["minimum"] is not None else metadata["above"]
     if low is None and metadata["maximum"] is None:
         return result
     high = metadata["maximum"]
     if parameter.hint is float:
-        result.floating_point_range = [FloatingPointRange(from_value=float(-_HUGE if low is None else low), to_value=float(_HUGE if high is None else high))]
+        result.floating_point_range = [
+            FloatingPointRange(
+                from_value=float(-_HUGE if low is None else low),
+                to_value=float(_HUGE if high is None else high),
+            )
+        ]
     elif parameter.hint is int:
-        result.integer_range = [IntegerRange(from_value=int(-_HUGE if low is None else low), to_value=int(_HUGE if high is None else high))]
+        result.integer_range = [
+            IntegerRange(
+                from_value=int(-_HUGE if low is None else low),
+                to_value=int(_HUGE if high is None else high),
+            )
+        ]
     return result

@@ -1,7 +1,9 @@
-"""Plays a bag into a real ROS 2 graph: `python -m cmdfusion_ros.ros.player BAG`. Its own process, as a robot's drivers are.
+"""Plays a bag into a real ROS 2 graph: `python -m cmdfusion_ros.ros.player BAG`. Its own process,
+as a robot's drivers are.
 
-What `ros2 bag play` does, for machines that have only rclpy: the recorded CDR goes out unchanged through ordinary publishers, and /clock tells
-the recorded time. Message classes are imported by the names in the bag, so any type that is installed can be played.
+What `ros2 bag play` does, for machines that have only rclpy: the recorded CDR goes out unchanged
+through ordinary publishers, and /clock tells the recorded time. Message classes are imported by the
+names in the bag, so any type that is installed can be played.
 """
 
 import argparse
@@ -14,18 +16,24 @@ import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from cmdfusion_ros.data.bag_layout import TRANSFORMS, inspect_bag
-from cmdfusion_ros.data.bags import Bag
-from cmdfusion_ros.data.cdr import raw_stamp_ns
-from cmdfusion_ros.ros.events import emit
+from cmdfusion_ros.data.bags.bag import Bag
+from cmdfusion_ros.data.bags.bag_layout import TRANSFORMS, inspect_bag
+from cmdfusion_ros.labelling.events import emit
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
-_CLOCK_STEP = 0.005  # seconds of recorded time; a synchroniser that waits 60 ms needs a clock much finer than that
-_CLOCK_PERIODS = (0.005, 0.05)  # least and longest seconds of wall time between ticks: each costs every listener a callback
-SETTLE = 1.0  # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and nothing tells when
+# seconds of recorded time; a synchroniser that waits 60 ms needs a clock much finer than that
+_CLOCK_STEP = 0.005
+# least and longest seconds of wall time between ticks: each costs every listener a callback
+_CLOCK_PERIODS = (0.005, 0.05)
+# seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and
+# nothing tells when
+SETTLE = 1.0
 
 
 def _stamp_of(message):
-    """The header stamp; the recording time of a message that is cut off, which is played as it is: its listeners must live with it too."""
+    """The header stamp; the recording time of a message that is cut off, which is played as it
+    is: its listeners must live with it too.
+    """
     try:
         return raw_stamp_ns(message.data)
     except ValueError:
@@ -42,7 +50,9 @@ def message_class(msgtype):
 
 
 class Player:
-    """Publishers for the topics of a bag, and the loop that feeds them in recorded order at `rate` times real time."""
+    """Publishers for the topics of a bag, and the loop that feeds them in recorded order at
+    `rate` times real time.
+    """
 
     def __init__(self, node, bag, rate, silent_from, cloud_topic):
         self._node, self._bag, self._rate = node, bag, rate
@@ -50,34 +60,49 @@ class Player:
         self._cloud_topic = cloud_topic
         least, longest = _CLOCK_PERIODS
         self._clock_period = min(max(_CLOCK_STEP / rate, least), longest)
-        self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", QoSProfile(depth=1))
+        self._clock = node.create_publisher(
+            message_class("rosgraph_msgs/msg/Clock"), "/clock", QoSProfile(depth=1)
+        )
         self.publishers, self.skipped, self.published = {}, {}, {}
         for topic, info in bag.topics.items():
             kind = message_class(info.msgtype)
             if kind is None:
                 self.skipped[topic] = info.msgtype
             elif topic != "/clock":
-                self.publishers[topic] = node.create_publisher(kind, topic, _quality(info, info.latched or self._is_static(topic)))
+                self.publishers[topic] = node.create_publisher(
+                    kind, topic, _quality(info, info.latched or self._is_static(topic))
+                )
 
     def wait_for_subscribers(self, topics, timeout):
-        """Return once every one of `topics` has a subscriber. The clock stands at the bag's start meanwhile.
+        """Return once every one of `topics` has a subscriber. The clock stands at the bag's start
+        meanwhile.
 
         Raises:
             TimeoutError: some have none after `timeout` seconds.
         """
         missing = [topic for topic in topics if topic not in self.publishers]
         if missing:
-            raise ValueError(f"player: waiting for subscribers of {', '.join(missing)} would never end: not in the bag, or their types are not installed")
+            raise ValueError(
+                f"player: waiting for subscribers of {', '.join(missing)} would never end: not in "
+                "the bag, or their types are not installed"
+            )
         end = time.monotonic() + timeout
-        while lonely := [topic for topic in topics if not self.publishers[topic].get_subscription_count()]:
+        while lonely := [
+            topic for topic in topics if not self.publishers[topic].get_subscription_count()
+        ]:
             if time.monotonic() > end:
-                raise TimeoutError(f"player: nobody subscribed to {', '.join(lonely)} within {timeout:g} s; is the node running, and are its topics these?")
+                raise TimeoutError(
+                    f"player: nobody subscribed to {', '.join(lonely)} within {timeout:g} s; is "
+                    "the node running, and are its topics these?"
+                )
             self._publish_clock(self._bag.start)
             time.sleep(0.02)
         time.sleep(SETTLE)
 
     def play(self, tail):
-        """Publish everything; then let the clock run on for `tail` seconds of recorded time, so that waits which began in the bag come to their end."""
+        """Publish everything; then let the clock run on for `tail` seconds of recorded time, so
+        that waits which began in the bag come to their end.
+        """
         self._publish_static_transforms()
         began, next_tick = time.monotonic(), 0.0
         for message in self._bag.messages(list(self.publishers)):
@@ -96,8 +121,12 @@ class Player:
             emit("cloud", stamp=_stamp_of(message), wall=wall)
 
     def _publish_static_transforms(self):
-        """All of them at once before the first message: they hold for the whole bag, and a cloud that comes before them would go without cameras."""
-        for message in self._bag.messages([topic for topic in self.publishers if self._is_static(topic)]):
+        """All of them at once before the first message: they hold for the whole bag, and a cloud
+        that comes before them would go without cameras.
+        """
+        for message in self._bag.messages(
+            [topic for topic in self.publishers if self._is_static(topic)]
+        ):
             self._publish(message)
 
     def _is_static(self, topic):
@@ -105,7 +134,9 @@ class Player:
         return info.msgtype == TRANSFORMS and (info.latched or topic.endswith("tf_static"))
 
     def _run_clock_to(self, bag_time, began, next_tick):
-        """Sleep until `bag_time` (ns) is due, ticking the clock; returns the wall time, in seconds since `began`, of the tick after that."""
+        """Sleep until `bag_time` (ns) is due, ticking the clock; returns the wall time, in
+        seconds since `began`, of the tick after that.
+        """
         due = (bag_time - self._bag.start) / 1e9 / self._rate
         while next_tick < due:
             time.sleep(max(began + next_tick - time.monotonic(), 0.0))
@@ -120,7 +151,9 @@ class Player:
 
 
 def _quality(info, latched):
-    """The recorded reliability; latched topics keep what they had, for those who come late. /tf_static is latched whatever a ROS 1 bag says of it."""
+    """The recorded reliability; latched topics keep what they had, for those who come late.
+    /tf_static is latched whatever a ROS 1 bag says of it.
+    """
     reliability = ReliabilityPolicy.RELIABLE if info.reliable else ReliabilityPolicy.BEST_EFFORT
     durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
     return QoSProfile(depth=100 if latched else 10, reliability=reliability, durability=durability)
@@ -129,20 +162,55 @@ def _quality(info, latched):
 def add_arguments(parser):
     parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
     parser.add_argument("--rate", type=float, default=1.0, help="times real time (default 1)")
-    parser.add_argument("--wait-for", action="append", default=[], metavar="TOPIC", help="start only when this topic has a subscriber (repeat for more)")
-    parser.add_argument("--wait-timeout", type=float, default=60.0, metavar="S", help="give up waiting after this long (default 60)")
-    parser.add_argument("--silence", action="append", default=[], metavar="CAMERA@S", help="drop a camera's messages from S seconds on; all@S for all")
-    parser.add_argument("--points", help="PointCloud2 topic whose clouds are reported (default: the densest)")
-    parser.add_argument("--duration", type=float, default=0.0, metavar="S", help="play only the first S seconds (default: all)")
-    parser.add_argument("--tail", type=float, default=1.0, metavar="S", help="seconds of recorded time the clock runs on after the last message (default 1)")
+    parser.add_argument(
+        "--wait-for",
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="start only when this topic has a subscriber (repeat for more)",
+    )
+    parser.add_argument(
+        "--wait-timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="give up waiting after this long (default 60)",
+    )
+    parser.add_argument(
+        "--silence",
+        action="append",
+        default=[],
+        metavar="CAMERA@S",
+        help="drop a camera's messages from S seconds on; all@S for all",
+    )
+    parser.add_argument(
+        "--points", help="PointCloud2 topic whose clouds are reported (default: the densest)"
+    )
+    parser.add_argument(
+        "--duration",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="play only the first S seconds (default: all)",
+    )
+    parser.add_argument(
+        "--tail",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="seconds of recorded time the clock runs on after the last message (default 1)",
+    )
     return parser
 
 
 def main(arguments=None):
-    args = add_arguments(argparse.ArgumentParser(description="play a bag into ROS 2")).parse_args(arguments)
+    args = add_arguments(argparse.ArgumentParser(description="play a bag into ROS 2")).parse_args(
+        arguments
+    )
     if not args.rate > 0:
         raise SystemExit(f"player: --rate: expected more than 0, got {args.rate}")
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a background job of a shell ignores it, and its children inherit that
+    # SIGINT too: a background job of a shell ignores it, and its children inherit that
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     layout = inspect_bag(args.bag, args.points, args.duration)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -1,7 +1,7 @@
 """The quality of service of every topic of the node, in one table.
 
-Inputs take what sensors offer (best effort matches every publisher); outputs are reliable, which matches every subscriber; what a late
-joiner must still get is transient local (REP-2003).
+Inputs take what sensors offer (best effort matches every publisher); outputs are reliable, which
+matches every subscriber; what a late joiner must still get is transient local (REP-2003).
 """
 
 from dataclasses import dataclass
@@ -52,48 +52,71 @@ def qos_profile(qos):
 def subscribe(node, message, topic, callback, quality, raw=False):
     """A subscription with the quality `quality` of INPUTS and `qos_overrides` parameters.
 
-    Without event callbacks: rclpy makes two waitables of them for every subscription and publisher, and looks at each one at every wake-up, which
-    doubled the cost of taking a message. `incompatible_publishers` asks instead.
+    Without event callbacks: rclpy makes two waitables of them for every subscription and publisher,
+    and looks at each one at every wake-up, which doubled the cost of taking a message.
+    `incompatible_publishers` asks instead.
     """
     try:
         from rclpy.event_handler import SubscriptionEventCallbacks
     except ImportError:
         from rclpy.qos_event import SubscriptionEventCallbacks  # Humble
     return node.create_subscription(
-        message, topic, callback, qos_profile(INPUTS[quality]), raw=raw, qos_overriding_options=overridable(),
+        message,
+        topic,
+        callback,
+        qos_profile(INPUTS[quality]),
+        raw=raw,
+        qos_overriding_options=overridable(),
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-    )  # fmt: skip
+    )
 
 
 def advertise(node, message, topic, quality=""):
-    """A publisher with the quality of OUTPUTS (of `topic` itself unless `quality` names another row), without event callbacks as above."""
+    """A publisher with the quality of OUTPUTS (of `topic` itself unless `quality` names another
+    row), without event callbacks as above.
+    """
     try:
         from rclpy.event_handler import PublisherEventCallbacks
     except ImportError:
         from rclpy.qos_event import PublisherEventCallbacks  # Humble
     return node.create_publisher(
-        message, topic, qos_profile(OUTPUTS[quality or topic]), qos_overriding_options=overridable(),
+        message,
+        topic,
+        qos_profile(OUTPUTS[quality or topic]),
+        qos_overriding_options=overridable(),
         event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
-    )  # fmt: skip
+    )
 
 
 def publishers_of(node, subscription):
-    """(number of publishers on the topic of `subscription`, why some of them cannot be received and what helps, or "")."""
+    """(number of publishers on the topic of `subscription`, why some of them cannot be received
+    and what helps, or "").
+    """
     from rclpy.qos import QoSCompatibility, QoSDurabilityPolicy, qos_check_compatible
 
     found = node.get_publishers_info_by_topic(subscription.topic_name)
-    problems, remedy = [], f"; set qos_overrides.{subscription.topic_name}.subscription.reliability: best_effort"
+    problems, remedy = (
+        [],
+        f"; set qos_overrides.{subscription.topic_name}.subscription.reliability: best_effort",
+    )
     for publisher in found:
         verdict, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
         if verdict == QoSCompatibility.ERROR:
             problems.append(f"{publisher.node_name} offers less than we ask for: {reason}")
-            if subscription.qos_profile.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL != publisher.qos_profile.durability:
-                remedy = "; set <camera>.camera_info_durability: volatile"  # overrides know no durability; this one makes it best effort too
+            if (
+                subscription.qos_profile.durability
+                == QoSDurabilityPolicy.TRANSIENT_LOCAL
+                != publisher.qos_profile.durability
+            ):
+                # overrides know no durability; this one makes it best effort too
+                remedy = "; set <camera>.camera_info_durability: volatile"
     return len(found), "; ".join(problems) + (remedy if problems else "")
 
 
 def overridable():
-    """The rclpy options that let a user set `qos_overrides.<topic>.<policy>`: history, depth and reliability."""
+    """The rclpy options that let a user set `qos_overrides.<topic>.<policy>`: history, depth and
+    reliability.
+    """
     from rclpy.qos_overriding_options import QoSOverridingOptions
 
     return QoSOverridingOptions.with_default_policies()

@@ -1,7 +1,9 @@
-"""Records topics of a real ROS 2 graph into a bag (mcap): `python -m cmdfusion_ros.ros.recorder OUT --topic NAME ...`. Its own process.
+"""Records topics of a real ROS 2 graph into a bag (mcap): `python -m cmdfusion_ros.ros.recorder OUT
+--topic NAME ...`. Its own process.
 
-What `ros2 bag record` does, for machines that have only rclpy. Subscriptions are raw: what arrives is what is written. For each message it also
-says on standard output when it arrived, so that the command line can show rate, mode and latency while it runs.
+What `ros2 bag record` does, for machines that have only rclpy. Subscriptions are raw: what arrives
+is what is written. For each message it also says on standard output when it arrived, so that the
+command line can show rate, mode and latency while it runs.
 """
 
 import argparse
@@ -16,9 +18,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 
-from cmdfusion_ros.data.bags import BagWriter
-from cmdfusion_ros.data.cdr import raw_stamp_ns
-from cmdfusion_ros.ros.events import emit
+from cmdfusion_ros.data.bags.bag import BagWriter
+from cmdfusion_ros.labelling.events import emit
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
 from cmdfusion_ros.ros.player import message_class
 
 OWN_PACKAGE = "cmdfusion_ros"
@@ -26,22 +28,40 @@ OWN_PACKAGE = "cmdfusion_ros"
 
 def describe_status(message):
     """SegmentationStatus -> plain values for an event."""
-    modes = {message.MODE_LIDAR_ONLY: "LIDAR_ONLY", message.MODE_PARTIAL: "PARTIAL", message.MODE_FUSED: "FUSED"}
-    stages = {stage: getattr(message, f"{stage}_ms") for stage in ("wait", "decode", "preprocess", "inference", "postprocess", "total")}
-    return {"mode": modes[message.mode], "cameras": {camera.name: int(camera.status) for camera in message.cameras}, "stages": stages}
+    modes = {
+        message.MODE_LIDAR_ONLY: "LIDAR_ONLY",
+        message.MODE_PARTIAL: "PARTIAL",
+        message.MODE_FUSED: "FUSED",
+    }
+    stages = {
+        stage: getattr(message, f"{stage}_ms")
+        for stage in ("wait", "decode", "preprocess", "inference", "postprocess", "total")
+    }
+    return {
+        "mode": modes[message.mode],
+        "cameras": {camera.name: int(camera.status) for camera in message.cameras},
+        "stages": stages,
+    }
 
 
 def describe_diagnostics(message):
     """DiagnosticArray -> plain values for an event: {name: {level, message, key: value, ...}}."""
     return {
         "parts": {
-            status.name: {"level": int.from_bytes(status.level, "little"), "message": status.message, **{v.key: v.value for v in status.values}}
+            status.name: {
+                "level": int.from_bytes(status.level, "little"),
+                "message": status.message,
+                **{v.key: v.value for v in status.values},
+            }
             for status in message.status
         }
     }
 
 
-_DESCRIBE = {f"{OWN_PACKAGE}/msg/SegmentationStatus": describe_status, "diagnostic_msgs/msg/DiagnosticArray": describe_diagnostics}
+_DESCRIBE = {
+    f"{OWN_PACKAGE}/msg/SegmentationStatus": describe_status,
+    "diagnostic_msgs/msg/DiagnosticArray": describe_diagnostics,
+}
 _STAMPED = {"sensor_msgs/msg/PointCloud2", *_DESCRIBE}  # types whose first field is a Header
 
 
@@ -49,20 +69,32 @@ def own_definitions():
     """{type: text} of our own messages as installed; empty where the interfaces were not built."""
     if importlib.util.find_spec(f"{OWN_PACKAGE}.msg") is None:
         return {}
-    share = Path(importlib.import_module("ament_index_python").get_package_share_directory(OWN_PACKAGE))
-    return {f"{OWN_PACKAGE}/msg/{path.stem}": path.read_text() for path in sorted((share / "msg").glob("*.msg"))}
+    share = Path(
+        importlib.import_module("ament_index_python").get_package_share_directory(OWN_PACKAGE)
+    )
+    return {
+        f"{OWN_PACKAGE}/msg/{path.stem}": path.read_text()
+        for path in sorted((share / "msg").glob("*.msg"))
+    }
 
 
 class Recorder:
-    """Subscribes to each topic once somebody publishes it, and writes what comes with the recorded (simulated) time."""
+    """Subscribes to each topic once somebody publishes it, and writes what comes with the
+    recorded (simulated) time.
+    """
 
     def __init__(self, node, writer, topics):
         self._node, self._writer = node, writer
         self._waiting = set(topics)
-        self._early = []  # messages that came before the clock: a time of 0 would make the bag 50 years long
+        # messages that came before the clock: a time of 0 would make the bag 50 years long
+        self._early = []
         self._subscriptions = []
         self.counts = {topic: 0 for topic in topics}
-        node.create_timer(0.05, self._look_for_publishers, clock=rclpy.clock.Clock(clock_type=rclpy.clock.ClockType.STEADY_TIME))
+        node.create_timer(
+            0.05,
+            self._look_for_publishers,
+            clock=rclpy.clock.Clock(clock_type=rclpy.clock.ClockType.STEADY_TIME),
+        )
 
     def _look_for_publishers(self):
         for topic in sorted(self._waiting):
@@ -90,13 +122,21 @@ class Recorder:
         def receive(data):
             self._receive(topic, msgtype, kind, latched, bytes(data), time.monotonic_ns())
 
-        self._subscriptions.append(self._node.create_subscription(kind, topic, receive, quality, raw=True))
+        self._subscriptions.append(
+            self._node.create_subscription(kind, topic, receive, quality, raw=True)
+        )
         emit("subscribed", topic=topic, msgtype=msgtype)
 
     def _receive(self, topic, msgtype, kind, latched, data, wall):
         stamp = raw_stamp_ns(data) if msgtype in _STAMPED else None
         described = _DESCRIBE.get(msgtype)
-        emit("message", topic=topic, stamp=stamp, wall=wall, **(described(deserialize_message(data, kind)) if described else {}))
+        emit(
+            "message",
+            topic=topic,
+            stamp=stamp,
+            wall=wall,
+            **(described(deserialize_message(data, kind)) if described else {}),
+        )
         self.counts[topic] += 1
         self._early.append((topic, msgtype, data, latched))
         now = self._node.get_clock().now().nanoseconds
@@ -110,14 +150,25 @@ class Recorder:
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description="record topics of ROS 2 into an mcap bag, with simulated time")
+    parser = argparse.ArgumentParser(
+        description="record topics of ROS 2 into an mcap bag, with simulated time"
+    )
     parser.add_argument("out", help="folder to make")
-    parser.add_argument("--topic", action="append", required=True, metavar="NAME", help="topic to record, full name (repeat for more)")
+    parser.add_argument(
+        "--topic",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="topic to record, full name (repeat for more)",
+    )
     args = parser.parse_args(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a background job of a shell ignores it, and its children inherit that
+    # SIGINT too: a background job of a shell ignores it, and its children inherit that
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("bag_recorder", parameter_overrides=[Parameter("use_sim_time", value=True)])
+    node = rclpy.create_node(
+        "bag_recorder", parameter_overrides=[Parameter("use_sim_time", value=True)]
+    )
     try:
         with BagWriter(args.out, own_definitions()) as writer:
             recorder = Recorder(node, writer, args.topic)

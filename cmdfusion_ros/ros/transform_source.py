@@ -1,11 +1,14 @@
-"""Where transforms come from: tf2_ros where it is installed, else our own listener on /tf and /tf_static, else nothing but calibration files."""
+"""Where transforms come from: tf2_ros where it is installed, else our own listener on /tf and
+/tf_static, else nothing but calibration files.
+"""
 
+from cmdfusion_ros.messages.transforms import Tf2Buffer, TransformBuffer
 from cmdfusion_ros.ros.qos import subscribe
-from cmdfusion_ros.ros.transforms import Tf2Buffer, TransformBuffer
 
 
 class Tf2Source:
-    """tf2_ros' Buffer and TransformListener. Its listener tells nobody that /tf_static spoke, so that topic is heard here too.
+    """tf2_ros' Buffer and TransformListener. Its listener tells nobody that /tf_static spoke, so
+    that topic is heard here too.
 
     Attributes:
         name: for the log. buffer: has `lookup`, `lookup_full` and `clear`.
@@ -22,7 +25,8 @@ class Tf2Source:
 
     def _take_static(self, message):
         for transform in message.transforms:
-            self._raw.set_transform_static(transform, "cmdfusion")  # the listener does so too, but perhaps only after this
+            # the listener does so too, but perhaps only after this
+            self._raw.set_transform_static(transform, "cmdfusion")
         self._on_static()
 
     def close(self):
@@ -31,7 +35,9 @@ class Tf2Source:
 
 
 class OwnSource:
-    """Our TransformBuffer, fed by subscriptions of ours. `on_static()` is called when /tf_static spoke."""
+    """Our TransformBuffer, fed by subscriptions of ours. `on_static()` is called when /tf_static
+    spoke.
+    """
 
     name = "own listener (tf2_ros is not installed)"
 
@@ -41,7 +47,9 @@ class OwnSource:
         self._on_static, self._complain = on_static, complain
         self._subscriptions = [
             subscribe(node, message, "/tf", lambda message: self._take(message, False), "/tf"),
-            subscribe(node, message, "/tf_static", lambda message: self._take(message, True), "/tf_static"),
+            subscribe(
+                node, message, "/tf_static", lambda message: self._take(message, True), "/tf_static"
+            ),
         ]
 
     def _take(self, message, static):
@@ -58,7 +66,10 @@ class OwnSource:
 class NoSource:
     """No transforms at all: tf2_msgs is not installed either."""
 
-    name = "none (neither tf2_ros nor tf2_msgs is installed): extrinsics come from calibration files only"
+    name = (
+        "none (neither tf2_ros nor tf2_msgs is installed): extrinsics come from calibration files "
+        "only"
+    )
 
     def __init__(self):
         self.buffer = TransformBuffer()
@@ -71,11 +82,15 @@ def open_transform_source(node, interfaces, make_time, on_static, complain):
     """The best source that this installation has.
 
     Args:
-        node: rclpy Node. make_time: int ns -> rclpy Time. on_static: called after static transforms came. complain: called with a line for each
-            transform that is none.
+        node: rclpy Node. make_time: int ns -> rclpy Time. on_static: called after static transforms
+            came. complain: called with a line for each transform that is none.
     """
     try:
         import tf2_ros
     except ImportError:
-        return OwnSource(node, interfaces.TFMessage, on_static, complain) if interfaces.has("TFMessage") else NoSource()
+        return (
+            OwnSource(node, interfaces.TFMessage, on_static, complain)
+            if interfaces.has("TFMessage")
+            else NoSource()
+        )
     return Tf2Source(node, tf2_ros, interfaces.TFMessage, make_time, on_static)

@@ -7,10 +7,16 @@ from typing import NamedTuple
 import torch
 
 from cmdfusion_ros.sparse import native
-from cmdfusion_ros.sparse.conv import SparseConvolution, StridedConv, SubmanifoldConv, TransposedConv, autograd_function
+from cmdfusion_ros.sparse.conv import (
+    SparseConvolution,
+    StridedConv,
+    SubmanifoldConv,
+    TransposedConv,
+)
 from cmdfusion_ros.sparse.tensor import KernelMaps
 
-# What each can do. `cpu` is not a backend of the modules of `conv`: networks have a form of their own for it.
+# What each can do. `cpu` is not a backend of the modules of `conv`: networks have a form of their
+# own for it.
 BACKENDS = {
     "torch": "plain torch, any device, trains: the reference",
     "cpu": "blocks of rows on threads of our own, CPU, inference only",
@@ -43,12 +49,21 @@ def choose_backend(name, device, training=False):
     """
     if name == "auto":
         if device.type == "cpu":
-            return Choice("torch", "the one that trains on a CPU") if training else Choice("cpu", f"the fastest on a CPU, {_kernels()}")
+            return (
+                Choice("torch", "the one that trains on a CPU")
+                if training
+                else Choice("cpu", f"the fastest on a CPU, {_kernels()}")
+            )
         problems = []
         for candidate in ON_CUDA:
             problem = problem_with(candidate, device, training)
             if problem is None:
-                return Choice(candidate, "; ".join([*problems, f"{candidate} is the fastest that works: its check passed"]))
+                return Choice(
+                    candidate,
+                    "; ".join(
+                        [*problems, f"{candidate} is the fastest that works: its check passed"]
+                    ),
+                )
             problems.append(f"{candidate} is not taken: {problem}")
         return Choice("torch", "; ".join(problems))
     if name not in BACKENDS:
@@ -72,40 +87,80 @@ def problem_with(name, device, training=False):
 
 def describe_backends(device):
     """[(name, what it is, why it cannot run on this device or None)] of every backend."""
-    return [(name, f"{what}; {_kernels()}" if name == "cpu" else what, problem_with(name, device)) for name, what in BACKENDS.items()]
+    return [
+        (name, f"{what}; {_kernels()}" if name == "cpu" else what, problem_with(name, device))
+        for name, what in BACKENDS.items()
+    ]
 
 
 def _kernels():
     kernels = native.kernels()
-    return f"with compiled kernels for {kernels.instruction_set}" if kernels else f"without compiled kernels ({native.why_not()})"
+    return (
+        f"with compiled kernels for {kernels.instruction_set}"
+        if kernels
+        else f"without compiled kernels ({native.why_not()})"
+    )
+
+
+@functools.cache
+def autograd_function(backend):
+    """The function (features, weight, kernel_map) of a backend that trains: "torch", "triton" or
+    "torchsparse".
+    """
+    if backend == "triton":  # triton and torchsparse are not on every machine
+        from cmdfusion_ros.sparse.triton_backend import TritonConvolution
+
+        return TritonConvolution
+    if backend == "torchsparse":
+        from cmdfusion_ros.sparse.torchsparse_backend import convolution_function
+
+        return convolution_function()
+    return SparseConvolution
 
 
 @functools.cache
 def _failed_check(name, device):
-    """Run one small convolution and its gradients, and compare them with the reference: what is wrong, or None."""
+    """Run one small convolution and its gradients, and compare them with the reference: what is
+    wrong, or None.
+    """
     if importlib.util.find_spec(name) is None:
         return f"{name} is not installed"
     try:
         function = autograd_function(name)
         row = torch.arange(40, dtype=torch.int32, device=device)[:, None]
-        kernel_map = KernelMaps({1: torch.cat([torch.zeros_like(row), row // 8, row % 8, torch.zeros_like(row)], 1)}).submanifold(1, 3)
+        kernel_map = KernelMaps(
+            {1: torch.cat([torch.zeros_like(row), row // 8, row % 8, torch.zeros_like(row)], 1)}
+        ).submanifold(1, 3)
         generator = torch.Generator().manual_seed(0)
         features = torch.randn(40, 16, generator=generator).to(device).requires_grad_()
         weight = torch.randn(27, 16, 16, generator=generator).to(device).requires_grad_()
         with torch.enable_grad():
-            results = [one.apply(features, weight, kernel_map) for one in (function, SparseConvolution)]
-            gradients = [torch.autograd.grad(result.square().sum(), [features, weight]) for result in results]
-        for ours, reference in zip((results[0], *gradients[0]), (results[1], *gradients[1]), strict=True):
-            if not torch.allclose(ours, reference, rtol=1e-2, atol=1e-2 * float(reference.detach().abs().max())):
+            results = [
+                one.apply(features, weight, kernel_map) for one in (function, SparseConvolution)
+            ]
+            gradients = [
+                torch.autograd.grad(result.square().sum(), [features, weight]) for result in results
+            ]
+        for ours, reference in zip(
+            (results[0], *gradients[0]), (results[1], *gradients[1]), strict=True
+        ):
+            if not torch.allclose(
+                ours, reference, rtol=1e-2, atol=1e-2 * float(reference.detach().abs().max())
+            ):
                 return "its results differ from the reference"
-    except Exception as error:  # whatever a missing compiler, an old driver or another version raises: the reference still works
-        return f"it fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    # Whatever a missing compiler, an old driver or another version raises: the reference works.
+    except Exception as error:
+        return (
+            f"it fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        )
     return None
 
 
 def use_backend(network, name):
-    """Let every sparse convolution in a network run on "torch", "triton" or "torchsparse"; returns the network."""
+    """Let every sparse convolution in a network run on "torch", "triton" or "torchsparse";
+    returns the network.
+    """
     for module in network.modules():
         if isinstance(module, (SubmanifoldConv, StridedConv, TransposedConv)):
-            module.backend = name
+            module.convolution = autograd_function(name)
     return network

@@ -1,10 +1,11 @@
-"""Sparse 3D convolutions in plain torch with autograd: the reference that every faster backend is held to, and the form that trains.
+"""Sparse 3D convolutions in plain torch with autograd: the reference that every faster backend is
+held to, and the form that trains.
 
-Weights are (K, in_channels, out_channels), offsets numbered as in `neighbours`. The same convolution on a dense grid has
-`weight.reshape(k, k, k, C_in, C_out).permute(4, 3, 0, 1, 2)` in conv3d, `.permute(3, 4, 0, 1, 2)` in conv_transpose3d.
+Weights are (K, in_channels, out_channels), offsets numbered as in `neighbours`. The same
+convolution on a dense grid has `weight.reshape(k, k, k, C_in, C_out).permute(4, 3, 0, 1, 2)` in
+conv3d, `.permute(3, 4, 0, 1, 2)` in conv_transpose3d.
 """
 
-import functools
 import math
 
 import torch
@@ -12,15 +13,21 @@ from torch import nn
 
 from cmdfusion_ros.sparse.tensor import SparseTensor
 
-# Pairs an output voxel has on average in LiDAR scans (3 to 8 of 27; the mean is what matters for the variance of the first outputs).
-EXPECTED_NEIGHBOURS = {"submanifold": {1: 1.0, 3: 6.0}, "strided": {2: 2.0, 3: 8.0}, "transposed": {2: 1.0, 3: 3.4}}
+# Pairs an output voxel has on average in LiDAR scans (3 to 8 of 27; the mean is what matters for
+# the variance of the first outputs).
+EXPECTED_NEIGHBOURS = {
+    "submanifold": {1: 1.0, 3: 6.0},
+    "strided": {2: 2.0, 3: 8.0},
+    "transposed": {2: 1.0, 3: 3.4},
+}
 
 
 class SparseConvolution(torch.autograd.Function):
     """out[o] = sum over pairs (k, i, o) of features[i] @ weight[k], and its gradients.
 
-    One matrix product an offset over gathered rows, then one segmented sum over all products; backward is the same with rows exchanged.
-    The order of every sum is fixed, so results repeat bit by bit on the CPU.
+    One matrix product an offset over gathered rows, then one segmented sum over all products;
+    backward is the same with rows exchanged. The order of every sum is fixed, so results repeat bit
+    by bit on the CPU.
     """
 
     @staticmethod
@@ -36,7 +43,9 @@ class SparseConvolution(torch.autograd.Function):
         grad_output = grad_output.contiguous()
         grad_features = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_features = gather_multiply_sum(grad_output, weight.transpose(1, 2), kernel_map.transposed)
+            grad_features = gather_multiply_sum(
+                grad_output, weight.transpose(1, 2), kernel_map.transposed
+            )
         if ctx.needs_input_grad[1]:
             grad_weight = torch.zeros_like(weight)
             for k, start, end in offset_ranges(kernel_map):
@@ -56,7 +65,9 @@ def offset_ranges(kernel_map):
 
 
 def rows_of(values, rows, k, start, end, kernel_map):
-    """values[rows[start:end]]; without a copy for the centre offset, whose rows are all rows in order."""
+    """values[rows[start:end]]; without a copy for the centre offset, whose rows are all rows in
+    order.
+    """
     return values if k == kernel_map.centre else values.index_select(0, rows[start:end])
 
 
@@ -66,63 +77,72 @@ def gather_multiply_sum(features, weight, kernel_map):
         return features @ weight[0]
     products = features.new_empty(len(kernel_map.in_rows), weight.shape[2])  # (P, C_out)
     for k, start, end in offset_ranges(kernel_map):
-        torch.mm(rows_of(features, kernel_map.in_rows, k, start, end, kernel_map), weight[k], out=products[start:end])
+        torch.mm(
+            rows_of(features, kernel_map.in_rows, k, start, end, kernel_map),
+            weight[k],
+            out=products[start:end],
+        )
     return kernel_map.by_output.sum(products)
 
 
-@functools.cache
-def autograd_function(backend):
-    """The function (features, weight, kernel_map) of a backend that trains: "torch", "triton" or "torchsparse"."""
-    if backend == "triton":
-        from cmdfusion_ros.sparse.triton_backend import TritonConvolution  # imports triton, which not every machine has
-
-        return TritonConvolution
-    if backend == "torchsparse":
-        from cmdfusion_ros.sparse.torchsparse_backend import convolution_function  # imports torchsparse, as above
-
-        return convolution_function()
-    return SparseConvolution
-
-
 class _Conv(nn.Module):
-    """Weight, bias and checks of the three convolutions, which differ in the kernel map they ask for."""
+    """Weight, bias and checks of the three convolutions, which differ in the kernel map they ask
+    for.
+    """
 
     kind = None
-    backend = "torch"  # see `backends.use_backend`
+    convolution = SparseConvolution  # the autograd function; see `backends.use_backend`
 
     def __init__(self, in_channels, out_channels, kernel_size, bias):
         super().__init__()
         if kernel_size not in EXPECTED_NEIGHBOURS[self.kind]:
-            raise ValueError(f"kernel_size: expected one of {sorted(EXPECTED_NEIGHBOURS[self.kind])} for a {self.kind} convolution, got {kernel_size}")
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
+            raise ValueError(
+                f"kernel_size: expected one of {sorted(EXPECTED_NEIGHBOURS[self.kind])} for a "
+                f"{self.kind} convolution, got {kernel_size}"
+            )
+        self.in_channels, self.out_channels, self.kernel_size = (
+            in_channels,
+            out_channels,
+            kernel_size,
+        )
         self.weight = nn.Parameter(torch.empty(kernel_size**3, in_channels, out_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self):
-        """Kaiming for a ReLU, with the fan that LiDAR gives: most of the kernel's cells are empty, so 27 * C_in would start far too small."""
+        """Kaiming for a ReLU, with the fan that LiDAR gives: most of the kernel's cells are
+        empty, so 27 * C_in would start far too small.
+        """
         fan_in = self.in_channels * EXPECTED_NEIGHBOURS[self.kind][self.kernel_size]
         nn.init.normal_(self.weight, std=math.sqrt(2.0 / fan_in))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def extra_repr(self):
-        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, bias={self.bias is not None}"
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"bias={self.bias is not None}"
+        )
 
     def _apply_kernel(self, tensor, kernel_map):
         """(V_out, C_out)."""
         if tensor.features.shape[1] != self.in_channels:
-            raise ValueError(f"{type(self).__name__}: expected {self.in_channels} channels, got {tensor.features.shape[1]}")
+            raise ValueError(
+                f"{type(self).__name__}: expected {self.in_channels} channels, got "
+                f"{tensor.features.shape[1]}"
+            )
         features, weight, device_type = tensor.features, self.weight, tensor.features.device.type
-        if torch.is_autocast_enabled(device_type):  # autocast does not look into an autograd function
+        # autocast does not look into an autograd function
+        if torch.is_autocast_enabled(device_type):
             dtype = torch.get_autocast_dtype(device_type)
             features, weight = features.to(dtype), weight.to(dtype)
-        features = autograd_function(self.backend).apply(features, weight, kernel_map)
+        features = self.convolution.apply(features, weight, kernel_map)
         return features if self.bias is None else features + self.bias
 
 
 class SubmanifoldConv(_Conv):
-    """Convolution whose output voxels are its input voxels, so that sparsity never spreads (Graham et al., 2018).
+    """Convolution whose output voxels are its input voxels, so that sparsity never spreads (Graham
+    et al., 2018).
 
     Args:
         in_channels, out_channels: C_in, C_out.
@@ -137,11 +157,14 @@ class SubmanifoldConv(_Conv):
 
     def forward(self, tensor):
         """SparseTensor (V, C_in) -> SparseTensor (V, C_out) on the same voxels."""
-        return tensor.with_features(self._apply_kernel(tensor, tensor.maps.submanifold(tensor.stride, self.kernel_size)))
+        return tensor.with_features(
+            self._apply_kernel(tensor, tensor.maps.submanifold(tensor.stride, self.kernel_size))
+        )
 
 
 class StridedConv(_Conv):
-    """Convolution to voxels twice as large: those that hold at least one input voxel, for either kernel size, so that scales nest.
+    """Convolution to voxels twice as large: those that hold at least one input voxel, for either
+    kernel size, so that scales nest.
 
     Args:
         in_channels, out_channels: C_in, C_out.
@@ -158,11 +181,17 @@ class StridedConv(_Conv):
         """SparseTensor (V, C_in) of stride s -> SparseTensor (V', C_out) of stride 2 s."""
         kernel_map = tensor.maps.strided(tensor.stride, 2, self.kernel_size)
         coarse = tensor.stride * 2
-        return SparseTensor(self._apply_kernel(tensor, kernel_map), tensor.maps.voxel_coords(coarse), coarse, tensor.maps)
+        return SparseTensor(
+            self._apply_kernel(tensor, kernel_map),
+            tensor.maps.voxel_coords(coarse),
+            coarse,
+            tensor.maps,
+        )
 
 
 class TransposedConv(_Conv):
-    """The way back: from voxels of stride 2 s to the known voxels of stride s, over the pairs of `StridedConv` with its kernel size.
+    """The way back: from voxels of stride 2 s to the known voxels of stride s, over the pairs of
+    `StridedConv` with its kernel size.
 
     Args:
         in_channels, out_channels: C_in, C_out.
@@ -176,9 +205,19 @@ class TransposedConv(_Conv):
         super().__init__(in_channels, out_channels, kernel_size, bias)
 
     def forward(self, tensor):
-        """SparseTensor (V', C_in) of stride 2 s -> SparseTensor (V, C_out) of stride s; ValueError where the input has no such level."""
+        """SparseTensor (V', C_in) of stride 2 s -> SparseTensor (V, C_out) of stride s;
+        ValueError where the input has no such level.
+        """
         fine, odd = divmod(tensor.stride, 2)
         if odd or not tensor.maps.has_level(fine):
-            raise ValueError(f"TransposedConv: expected a tensor that came down from stride {tensor.stride / 2:g}, but its input has no voxels of that stride")
+            raise ValueError(
+                "TransposedConv: expected a tensor that came down from stride "
+                f"{tensor.stride / 2:g}, but its input has no voxels of that stride"
+            )
         kernel_map = tensor.maps.strided(fine, 2, self.kernel_size).transposed
-        return SparseTensor(self._apply_kernel(tensor, kernel_map), tensor.maps.voxel_coords(fine), fine, tensor.maps)
+        return SparseTensor(
+            self._apply_kernel(tensor, kernel_map),
+            tensor.maps.voxel_coords(fine),
+            fine,
+            tensor.maps,
+        )

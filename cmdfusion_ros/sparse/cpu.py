@@ -1,8 +1,10 @@
-"""The fast way on a CPU, for inference: a convolution in blocks of output rows, with bias, skip connection and LeakyReLU in the same pass.
+"""The fast way on a CPU, for inference: a convolution in blocks of output rows, with bias, skip
+connection and LeakyReLU in the same pass.
 
-Against the reference in `conv`: offsets with about equally many pairs are multiplied in one batch, products go into scratch memory that each thread keeps,
-centre product, bias and skip connection are one product in place (the segmented sum then adds all of it), and the rows of a block are still in the cache when
-they are activated. Results are the same to rounding.
+Against the reference in `conv`: offsets with about equally many pairs are multiplied in one batch,
+products go into scratch memory that each thread keeps, centre product, bias and skip connection are
+one product in place (the segmented sum then adds all of it), and the rows of a block are still in
+the cache when they are activated. Results are the same to rounding.
 """
 
 import threading
@@ -15,9 +17,12 @@ from cmdfusion_ros.sparse import native
 
 BLOCK_ROWS = 8192  # rows of a layer without neighbours that one thread takes at a time
 MIN_BLOCK_ROWS = 1024
-BLOCK_PAIRS = 65536  # pairs of a convolution that one thread takes at a time: with 32 channels their products are 8 MB
+# pairs of a convolution that one thread takes at a time: with 32 channels their products are 8 MB
+BLOCK_PAIRS = 65536
 MIN_BLOCK_PAIRS = 8192  # below it, a block's calls cost more than its work
-MAX_PADDING = 64  # pairs that may be wasted on an offset to have it in the batch of another, which saves a call; one plan serves all widths
+# pairs that may be wasted on an offset to have it in the batch of another, which saves a call; one
+# plan serves all widths
+MAX_PADDING = 64
 
 
 class Group(NamedTuple):
@@ -25,7 +30,8 @@ class Group(NamedTuple):
 
     Attributes:
         offsets: list of offset numbers.
-        in_rows: (len(offsets) * rows,) int32, input rows, offset by offset; padding points at row 0.
+        in_rows: (len(offsets) * rows,) int32, input rows, offset by offset; padding points at row
+            0.
         rows: pairs of each offset, padding included.
         start: row of the block's products where this group's begin.
     """
@@ -39,13 +45,15 @@ class Group(NamedTuple):
 class Block(NamedTuple):
     """The pairs of consecutive output rows.
 
-    Products lie in this order: those of the centre offset (one for each output row) if the map has one, then group by group.
+    Products lie in this order: those of the centre offset (one for each output row) if the map has
+    one, then group by group.
 
     Attributes:
         start, end: output rows.
         num_products: rows of all products, padding included.
         groups: list of Group.
-        order, starts: for each output row its products, and where they begin in `order`; as `Bags` has them.
+        order, starts: for each output row its products, and where they begin in `order`; as `Bags`
+            has them.
     """
 
     start: int
@@ -57,8 +65,12 @@ class Block(NamedTuple):
 
 
 def row_blocks(num_rows, num_threads):
-    """Bounds [(start, end)] of blocks of about equal size: at most BLOCK_ROWS long, at least one for each thread unless rows are few."""
-    return _bounds(num_rows, max(-(-num_rows // BLOCK_ROWS), min(num_threads, num_rows // MIN_BLOCK_ROWS), 1))
+    """Bounds [(start, end)] of blocks of about equal size: at most BLOCK_ROWS long, at least one
+    for each thread unless rows are few.
+    """
+    return _bounds(
+        num_rows, max(-(-num_rows // BLOCK_ROWS), min(num_threads, num_rows // MIN_BLOCK_ROWS), 1)
+    )
 
 
 def _bounds(num_rows, num_blocks):
@@ -77,15 +89,31 @@ def make_blocks(kernel_map, num_threads):
         list of Block.
     """
     num_pairs = len(kernel_map.in_rows)
-    bounds = _bounds(kernel_map.num_out, max(-(-num_pairs // BLOCK_PAIRS), min(num_threads, num_pairs // MIN_BLOCK_PAIRS), 1))
-    in_rows, out_rows, counts = kernel_map.in_rows.numpy(), kernel_map.out_rows.numpy(), np.array(kernel_map.counts)
+    bounds = _bounds(
+        kernel_map.num_out,
+        max(-(-num_pairs // BLOCK_PAIRS), min(num_threads, num_pairs // MIN_BLOCK_PAIRS), 1),
+    )
+    in_rows, out_rows, counts = (
+        kernel_map.in_rows.numpy(),
+        kernel_map.out_rows.numpy(),
+        np.array(kernel_map.counts),
+    )
     firsts = np.concatenate([[0], np.cumsum(counts)])
     edges = np.array([0] + [end for _, end in bounds])
-    cuts = np.stack([firsts[k] + np.searchsorted(out_rows[firsts[k] : firsts[k + 1]], edges) for k in range(len(counts))])  # (K, blocks + 1)
+    # (K, blocks + 1)
+    cuts = np.stack(
+        [
+            firsts[k] + np.searchsorted(out_rows[firsts[k] : firsts[k + 1]], edges)
+            for k in range(len(counts))
+        ]
+    )
     sizes = np.diff(cuts)  # (K, blocks): pairs of every offset in every block
     layouts = [_lay_out(sizes[:, number], kernel_map.centre) for number in range(len(bounds))]
-    # Where each pair's product lies among those of its block. Pairs are sorted by offset, then by output row, so by offset, then by block.
-    shifts = (np.stack([layout.places for layout in layouts], axis=1) - cuts[:, :-1]).astype(np.int32)
+    # Where each pair's product lies among those of its block. Pairs are sorted by offset, then by
+    # output row, so by offset, then by block.
+    shifts = (np.stack([layout.places for layout in layouts], axis=1) - cuts[:, :-1]).astype(
+        np.int32
+    )
     places = np.repeat(shifts.ravel(), sizes.ravel())
     places += np.arange(num_pairs, dtype=np.int32)
     order, starts = _by_output(places, out_rows, firsts, kernel_map.num_out)
@@ -98,12 +126,23 @@ def make_blocks(kernel_map, num_threads):
                 line[: sizes[k, number]] = in_rows[cuts[k, number] : cuts[k, number + 1]]
             groups.append(Group(offsets, torch.from_numpy(padded.reshape(-1)), rows, first))
         own = torch.from_numpy(order[starts[start] : starts[end]])
-        blocks.append(Block(start, end, layout.num_products, groups, own, torch.from_numpy(starts[start:end] - starts[start])))
+        blocks.append(
+            Block(
+                start,
+                end,
+                layout.num_products,
+                groups,
+                own,
+                torch.from_numpy(starts[start:end] - starts[start]),
+            )
+        )
     return blocks
 
 
 class _Layout(NamedTuple):
-    """Where the products of a block's offsets lie: `places` (K,) first row of each offset, `groups` [(offsets, rows of each, first row)], `num_products`."""
+    """Where the products of a block's offsets lie: `places` (K,) first row of each offset,
+    `groups` [(offsets, rows of each, first row)], `num_products`.
+    """
 
     places: np.ndarray
     groups: list
@@ -111,11 +150,15 @@ class _Layout(NamedTuple):
 
 
 def _lay_out(sizes, centre):
-    """Group the offsets of one block: largest first, each group as long as no member wastes more than MAX_PADDING rows."""
+    """Group the offsets of one block: largest first, each group as long as no member wastes more
+    than MAX_PADDING rows.
+    """
     places, groups, end = np.zeros(len(sizes), np.int64), [], 0
     if centre is not None:
         end = int(sizes[centre])
-    offsets = sorted((k for k in range(len(sizes)) if sizes[k] and k != centre), key=lambda k: -sizes[k])
+    offsets = sorted(
+        (k for k in range(len(sizes)) if sizes[k] and k != centre), key=lambda k: -sizes[k]
+    )
     while offsets:
         rows = int(sizes[offsets[0]])
         members = [k for k in offsets if rows - sizes[k] <= MAX_PADDING]
@@ -128,9 +171,11 @@ def _lay_out(sizes, centre):
 
 
 def _by_output(places, out_rows, firsts, num_out):
-    """`places` (P,) sorted by output row, and where each of these begins, (num_out + 1,), both int32.
+    """`places` (P,) sorted by output row, and where each of these begins, (num_out + 1,), both
+    int32.
 
-    A counting sort, offset by offset (`firsts`: where each begins): within one no output row comes twice.
+    A counting sort, offset by offset (`firsts`: where each begins): within one no output row comes
+    twice.
     """
     starts = np.zeros(num_out + 1, np.int32)
     np.cumsum(np.bincount(out_rows, minlength=num_out), out=starts[1:])
@@ -148,7 +193,9 @@ _scratch = threading.local()
 
 
 def scratch(name, rows, columns):
-    """(rows, columns) float32 of memory that belongs to this thread and holds whatever the last user of that name left there."""
+    """(rows, columns) float32 of memory that belongs to this thread and holds whatever the last
+    user of that name left there.
+    """
     size = rows * columns
     known = _scratch.__dict__.get(name)
     if known is None or len(known) < size:
@@ -164,7 +211,9 @@ class FoldedConv(NamedTuple):
 
 
 def fold(conv, norm=None):
-    """A convolution module, and the BatchNorm1d that follows it, as one FoldedConv. The norm's running statistics are used, as in eval mode."""
+    """A convolution module, and the BatchNorm1d that follows it, as one FoldedConv. The norm's
+    running statistics are used, as in eval mode.
+    """
     weight = conv.weight.detach()
     bias = weight.new_zeros(weight.shape[2]) if conv.bias is None else conv.bias.detach()
     if norm is not None:
@@ -187,8 +236,8 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
         conv: FoldedConv.
         features: (V_in, C_in) float32.
         kernel_map: KernelMap on the CPU.
-        skip: (skip_features (V_out, C), weight (C, C_out) or None for the identity), whose product is added too, or None; only for kernels with a centre
-            (submanifold).
+        skip: (skip_features (V_out, C), weight (C, C_out) or None for the identity), whose product
+            is added too, or None; only for kernels with a centre (submanifold).
         slope: of a LeakyReLU; None for no activation.
 
     Returns:
@@ -199,15 +248,24 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
         return compiled.convolve(workers, conv, features, kernel_map, skip, slope)
     blocks = prepare(workers, kernel_map)
     out = features.new_empty(kernel_map.num_out, len(conv.bias))
-    workers.run(lambda number: _convolve_block(blocks[number], kernel_map.centre, conv, features, out, skip, slope), len(blocks))
+    workers.run(
+        lambda number: _convolve_block(
+            blocks[number], kernel_map.centre, conv, features, out, skip, slope
+        ),
+        len(blocks),
+    )
     return out
 
 
 def prepare(workers, kernel_map):
-    """What `convolve` reads of a KernelMap, made on the first call: `convolve` would make it too, but alone, where several can be made side by side."""
+    """What `convolve` reads of a KernelMap, made on the first call: `convolve` would make it
+    too, but alone, where several can be made side by side.
+    """
     if native.kernels() is not None:
         return native.prepare(kernel_map)
-    return kernel_map.derived(("blocks", workers.num_threads), lambda: make_blocks(kernel_map, workers.num_threads))
+    return kernel_map.derived(
+        ("blocks", workers.num_threads), lambda: make_blocks(kernel_map, workers.num_threads)
+    )
 
 
 def _convolve_block(block, centre, conv, features, out, skip, slope):
@@ -215,13 +273,20 @@ def _convolve_block(block, centre, conv, features, out, skip, slope):
     result = out[block.start : block.end]
     products = scratch("products", block.num_products, out.shape[1]) if block.groups else result
     if centre is not None:
-        own = torch.addmm(conv.bias, features[block.start : block.end], conv.weight[centre], out=products[: len(result)])
+        own = torch.addmm(
+            conv.bias,
+            features[block.start : block.end],
+            conv.weight[centre],
+            out=products[: len(result)],
+        )
         if skip is not None:
             _add_product(own, skip[0][block.start : block.end], skip[1])
     for group in block.groups:
         _multiply_group(group, conv.weight, features, products)
     if block.groups:
-        result.copy_(torch.nn.functional.embedding_bag(block.order, products, block.starts, mode="sum"))
+        result.copy_(
+            torch.nn.functional.embedding_bag(block.order, products, block.starts, mode="sum")
+        )
     elif centre is None:
         result.zero_()
     if centre is None:
@@ -239,7 +304,11 @@ def _multiply_group(group, weight, features, products):
     if len(group.offsets) == 1:
         torch.mm(gathered, weight[group.offsets[0]], out=target)
     else:
-        torch.bmm(gathered.view(-1, group.rows, in_channels), weight[group.offsets], out=target.view(-1, group.rows, out_channels))
+        torch.bmm(
+            gathered.view(-1, group.rows, in_channels),
+            weight[group.offsets],
+            out=target.view(-1, group.rows, out_channels),
+        )
 
 
 def _add_product(target, features, weight):

@@ -1,7 +1,8 @@
-"""Kernel maps where the voxels are: the same answers as `voxelise` and `neighbours`, in torch, so that a GPU's coordinates never leave it.
+"""Kernel maps where the voxels are: the same answers as `voxelise` and `neighbours`, in torch, so
+that a GPU's coordinates never leave it.
 
-One binary search finds the neighbours of all voxels under all offsets; thousands of searches are in flight on a GPU, so the tricks that save some on a CPU
-would only add launches. Works on any device.
+One binary search finds the neighbours of all voxels under all offsets; thousands of searches are in
+flight on a GPU, so the tricks that save some on a CPU would only add launches. Works on any device.
 """
 
 import torch
@@ -26,7 +27,9 @@ def _pack(voxel_coords):
 
 def coarser_voxels(voxel_coords, factor):
     """See `voxelise.coarser_voxels`."""
-    divisors = torch.tensor([1, factor, factor, factor], dtype=torch.int32, device=voxel_coords.device)
+    divisors = torch.tensor(
+        [1, factor, factor, factor], dtype=torch.int32, device=voxel_coords.device
+    )
     cells = torch.div(voxel_coords, divisors, rounding_mode="floor")
     keys, parents = torch.unique(_pack(cells), return_inverse=True)
     coarse = cells.new_empty(len(keys), 4)
@@ -41,12 +44,28 @@ def submanifold_pairs(keys):
 
 def strided_pairs(keys, coarse_coords):
     """See `neighbours.strided_pairs`."""
-    return _search(keys, _pack(coarse_coords * torch.tensor([1, 2, 2, 2], dtype=torch.int32, device=coarse_coords.device)))
+    return _search(
+        keys,
+        _pack(
+            coarse_coords
+            * torch.tensor([1, 2, 2, 2], dtype=torch.int32, device=coarse_coords.device)
+        ),
+    )
 
 
 def _search(keys, centres):
-    """Pairs of a centred 3x3x3 kernel: which of the sorted `keys` (V_in,) lie beside which of `centres` (V_out,)."""
-    steps = torch.tensor([dx * X_STEP + dy * Y_STEP + dz for dx in (-1, 0, 1) for dy in (-1, 0, 1) for dz in (-1, 0, 1)], device=keys.device)
+    """Pairs of a centred 3x3x3 kernel: which of the sorted `keys` (V_in,) lie beside which of
+    `centres` (V_out,).
+    """
+    steps = torch.tensor(
+        [
+            dx * X_STEP + dy * Y_STEP + dz
+            for dx in (-1, 0, 1)
+            for dy in (-1, 0, 1)
+            for dz in (-1, 0, 1)
+        ],
+        device=keys.device,
+    )
     if len(keys) == 0:
         return _pairs(torch.full((27, len(centres)), -1, device=keys.device))
     wanted = centres + steps[:, None]  # (27, V_out)

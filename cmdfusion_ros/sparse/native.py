@@ -1,7 +1,9 @@
-"""The compiled kernels of `native.cpp`, where installing found a C++ compiler. Without them everything works, on torch and
+"""The compiled kernels of `native.cpp`, where installing found a C++ compiler. Without them
+everything works, on torch and
 numpy alone, at about half the speed.
 
-They are called through ctypes, which lets other Python threads run meanwhile. They keep no state, so any number of threads may call them.
+They are called through ctypes, which lets other Python threads run meanwhile. They keep no state,
+so any number of threads may call them.
 """
 
 import ctypes
@@ -16,7 +18,8 @@ from cmdfusion_ros.sparse.neighbours import X_STEP, Y_STEP, join_with_mirrors
 
 VERSION = 1  # of what native.cpp expects to be given
 INSTRUCTION_SETS = ("plain", "AVX2", "AVX-512")
-BLOCK_ROWS = 1024  # output rows that stay in the second-level cache while all offsets are added to them
+# output rows that stay in the second-level cache while all offsets are added to them
+BLOCK_ROWS = 1024
 COLUMN_STEPS = np.array([Y_STEP, X_STEP - Y_STEP, X_STEP, X_STEP + Y_STEP], np.int64)
 
 _off = 0  # how many `switched_off` are open
@@ -26,8 +29,32 @@ class _Layer(ctypes.Structure):
     """`Layer` of native.cpp."""
 
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("features", "weight", "bias", "skip", "skip_weight", "in_rows", "out_rows", "cuts", "out")),
-        *((name, ctypes.c_int64) for name in ("offsets", "centre", "in_channels", "out_channels", "skip_channels", "num_out", "block_rows")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                "features",
+                "weight",
+                "bias",
+                "skip",
+                "skip_weight",
+                "in_rows",
+                "out_rows",
+                "cuts",
+                "out",
+            )
+        ),
+        *(
+            (name, ctypes.c_int64)
+            for name in (
+                "offsets",
+                "centre",
+                "in_channels",
+                "out_channels",
+                "skip_channels",
+                "num_out",
+                "block_rows",
+            )
+        ),
         ("slope", ctypes.c_float),
     ]
 
@@ -41,11 +68,25 @@ class Kernels:
 
     def __init__(self, library):
         self._library = library
-        library.cmdfusion_convolve.argtypes = [ctypes.POINTER(_Layer), ctypes.c_int64, ctypes.c_int64, ctypes.c_int]
+        library.cmdfusion_convolve.argtypes = [
+            ctypes.POINTER(_Layer),
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_int,
+        ]
         library.cmdfusion_convolve.restype = None
-        library.cmdfusion_neighbours.argtypes = [ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 4]
+        library.cmdfusion_neighbours.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            *[ctypes.c_void_p] * 4,
+        ]
         library.cmdfusion_neighbours.restype = None
-        library.cmdfusion_group.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * 3]
+        library.cmdfusion_group.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            *[ctypes.c_void_p] * 3,
+        ]
         library.cmdfusion_group.restype = None
         self.instruction_set = INSTRUCTION_SETS[library.cmdfusion_best()]
 
@@ -54,43 +95,93 @@ class Kernels:
         out = features.new_empty(kernel_map.num_out, len(conv.bias))
         cuts = prepare(kernel_map)
         # Held until the end: a layer has only their addresses.
-        held = [features.contiguous(), conv.weight.contiguous(), conv.bias.contiguous(), kernel_map.in_rows, kernel_map.out_rows]
-        skip_features, skip_weight = (None, None) if skip is None else (part if part is None else part.contiguous() for part in skip)
+        held = [
+            features.contiguous(),
+            conv.weight.contiguous(),
+            conv.bias.contiguous(),
+            kernel_map.in_rows,
+            kernel_map.out_rows,
+        ]
+        skip_features, skip_weight = (
+            (None, None)
+            if skip is None
+            else (part if part is None else part.contiguous() for part in skip)
+        )
         layer = _Layer(
-            features=held[0].data_ptr(), weight=held[1].data_ptr(), bias=held[2].data_ptr(), in_rows=held[3].data_ptr(), out_rows=held[4].data_ptr(),
-            skip=None if skip_features is None else skip_features.data_ptr(), skip_weight=None if skip_weight is None else skip_weight.data_ptr(),
-            cuts=cuts.ctypes.data, out=out.data_ptr(), offsets=len(kernel_map.counts), centre=-1 if kernel_map.centre is None else kernel_map.centre,
-            in_channels=conv.weight.shape[1], out_channels=len(conv.bias), skip_channels=0 if skip is None else skip_features.shape[1],
-            num_out=kernel_map.num_out, block_rows=BLOCK_ROWS, slope=1.0 if slope is None else slope,
-        )  # fmt: skip
+            features=held[0].data_ptr(),
+            weight=held[1].data_ptr(),
+            bias=held[2].data_ptr(),
+            in_rows=held[3].data_ptr(),
+            out_rows=held[4].data_ptr(),
+            skip=None if skip_features is None else skip_features.data_ptr(),
+            skip_weight=None if skip_weight is None else skip_weight.data_ptr(),
+            cuts=cuts.ctypes.data,
+            out=out.data_ptr(),
+            offsets=len(kernel_map.counts),
+            centre=-1 if kernel_map.centre is None else kernel_map.centre,
+            in_channels=conv.weight.shape[1],
+            out_channels=len(conv.bias),
+            skip_channels=0 if skip is None else skip_features.shape[1],
+            num_out=kernel_map.num_out,
+            block_rows=BLOCK_ROWS,
+            slope=1.0 if slope is None else slope,
+        )
         number = INSTRUCTION_SETS.index(instruction_set or self.instruction_set)
         num_blocks = len(cuts) - 1
-        chunks = min(num_blocks, 4 * workers.num_threads)  # few calls, and still some to share out where one thread is slower
+        # few calls, and still some to share out where one thread is slower
+        chunks = min(num_blocks, 4 * workers.num_threads)
 
         def task(i):
-            self._library.cmdfusion_convolve(ctypes.byref(layer), num_blocks * i // chunks, num_blocks * (i + 1) // chunks, number)
+            self._library.cmdfusion_convolve(
+                ctypes.byref(layer),
+                num_blocks * i // chunks,
+                num_blocks * (i + 1) // chunks,
+                number,
+            )
 
         workers.run(task, chunks)
         return out
 
     def submanifold_pairs(self, keys):
-        """`neighbours.submanifold_pairs`, by walking through the keys with one finger a column: no search."""
+        """`neighbours.submanifold_pairs`, by walking through the keys with one finger a column: no
+        search.
+        """
         keys = np.ascontiguousarray(keys)
         in_rows, out_rows = np.empty((13, len(keys)), np.int32), np.empty((13, len(keys)), np.int32)
         counts = np.empty(13, np.int64)
-        self._library.cmdfusion_neighbours(keys.ctypes.data, len(keys), *(array.ctypes.data for array in (COLUMN_STEPS, in_rows, out_rows, counts)))
-        return join_with_mirrors(len(keys), [(in_rows[k, :count], out_rows[k, :count]) for k, count in enumerate(counts)])
+        self._library.cmdfusion_neighbours(
+            keys.ctypes.data,
+            len(keys),
+            *(array.ctypes.data for array in (COLUMN_STEPS, in_rows, out_rows, counts)),
+        )
+        return join_with_mirrors(
+            len(keys), [(in_rows[k, :count], out_rows[k, :count]) for k, count in enumerate(counts)]
+        )
 
     def group(self, targets, num_targets):
-        """(N,) int64 tensor of targets -> order (N,), starts (T,), counts (T,): int32 tensors, as `tensor.Bags` has them."""
+        """(N,) int64 tensor of targets -> order (N,), starts (T,), counts (T,): int32 tensors,
+        as `tensor.Bags` has them.
+        """
         targets = targets.contiguous()
-        order, starts, counts = (torch.empty(size, dtype=torch.int32) for size in (len(targets), num_targets, num_targets))
-        self._library.cmdfusion_group(targets.data_ptr(), len(targets), num_targets, order.data_ptr(), starts.data_ptr(), counts.data_ptr())
+        order, starts, counts = (
+            torch.empty(size, dtype=torch.int32)
+            for size in (len(targets), num_targets, num_targets)
+        )
+        self._library.cmdfusion_group(
+            targets.data_ptr(),
+            len(targets),
+            num_targets,
+            order.data_ptr(),
+            starts.data_ptr(),
+            counts.data_ptr(),
+        )
         return order, starts, counts
 
 
 def prepare(kernel_map):
-    """(blocks + 1, K) int64, kept by the map: the first pair of each offset in each block of BLOCK_ROWS output rows."""
+    """(blocks + 1, K) int64, kept by the map: the first pair of each offset in each block of
+    BLOCK_ROWS output rows.
+    """
     return kernel_map.derived(("cuts", BLOCK_ROWS), lambda: _make_cuts(kernel_map))
 
 
@@ -98,7 +189,11 @@ def _make_cuts(kernel_map):
     edges = np.arange(0, kernel_map.num_out + BLOCK_ROWS, BLOCK_ROWS)
     if kernel_map.num_out == 0:
         edges = edges[:1]
-    out_rows, cuts, first = kernel_map.out_rows.numpy(), np.empty((len(edges), len(kernel_map.counts)), np.int64), 0
+    out_rows, cuts, first = (
+        kernel_map.out_rows.numpy(),
+        np.empty((len(edges), len(kernel_map.counts)), np.int64),
+        0,
+    )
     for k, count in enumerate(kernel_map.counts):
         cuts[:, k] = np.searchsorted(out_rows[first : first + count], edges) + first
         first += count
@@ -137,10 +232,15 @@ def _load(folder=Path(__file__).parent):
         try:
             library = ctypes.CDLL(str(file))
             version = library.cmdfusion_version()
-        except (OSError, AttributeError) as error:  # built for another system, or something else of that name
+        except (
+            OSError,
+            AttributeError,
+        ) as error:  # built for another system, or something else of that name
             reason = f"{file.name} cannot be loaded: {error}"
             continue
         if version == VERSION:
             return Kernels(library), None
-        reason = f"{file.name} is of version {version}, expected {VERSION}; install the package again"
+        reason = (
+            f"{file.name} is of version {version}, expected {VERSION}; install the package again"
+        )
     return None, reason

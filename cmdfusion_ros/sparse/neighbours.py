@@ -1,7 +1,9 @@
-"""Kernel maps: which input voxel meets which output voxel under which offset of the kernel. numpy only.
+"""Kernel maps: which input voxel meets which output voxel under which offset of the kernel. numpy
+only.
 
-Offsets are numbered x-major. Size 3: (dx, dy, dz) in {-1, 0, 1}, number (dx + 1) * 9 + (dy + 1) * 3 + (dz + 1). Size 2: in {0, 1}, number dx * 4 + dy * 2 + dz.
-Output voxel o meets input voxel i under offset d when i = o * stride + d.
+Offsets are numbered x-major. Size 3: (dx, dy, dz) in {-1, 0, 1}, number (dx + 1) * 9 + (dy + 1) * 3
++ (dz + 1). Size 2: in {0, 1}, number dx * 4 + dy * 2 + dz. Output voxel o meets input voxel i under
+offset d when i = o * stride + d.
 """
 
 from typing import NamedTuple
@@ -17,7 +19,8 @@ class Pairs(NamedTuple):
     """The pairs of one kernel, grouped by offset.
 
     Attributes:
-        in_rows, out_rows: (P,) int32. Within one offset both ascend, and no row comes twice (so a scatter of one offset never collides).
+        in_rows, out_rows: (P,) int32. Within one offset both ascend, and no row comes twice (so a
+            scatter of one offset never collides).
         counts: (K,) int64, pairs of each offset.
     """
 
@@ -36,8 +39,9 @@ def _join(groups):
 def submanifold_pairs(keys):
     """Pairs of a submanifold 3x3x3 kernel: output voxels are the input voxels.
 
-    z is the fastest field of a key, so the three dz neighbours of one (dx, dy) column lie side by side: one binary search finds them all.
-    Four columns are searched; the rest follows by symmetry (i meets o under d exactly when o meets i under -d).
+    z is the fastest field of a key, so the three dz neighbours of one (dx, dy) column lie side by
+    side: one binary search finds them all. Four columns are searched; the rest follows by symmetry
+    (i meets o under d exactly when o meets i under -d).
 
     Args:
         keys: (V,) int64, packed, ascending, unique.
@@ -45,8 +49,10 @@ def submanifold_pairs(keys):
     Returns:
         Pairs, K = 27.
     """
-    padded = np.concatenate([keys, np.full(3, PAST_THE_END)])  # reads just past the last row must miss
-    above = np.flatnonzero(padded[1 : len(keys) + 1] == keys + 1).astype(np.int32)  # o whose upper neighbour is the next row
+    # reads just past the last row must miss
+    padded = np.concatenate([keys, np.full(3, PAST_THE_END)])
+    # o whose upper neighbour is the next row
+    above = np.flatnonzero(padded[1 : len(keys) + 1] == keys + 1).astype(np.int32)
     halves = [(above + np.int32(1), above)]
     for step in (Y_STEP, X_STEP - Y_STEP, X_STEP, X_STEP + Y_STEP):
         wanted = keys + (step - 1)
@@ -61,13 +67,18 @@ def submanifold_pairs(keys):
 
 
 def join_with_mirrors(num_voxels, halves):
-    """Pairs of a submanifold 3x3x3 kernel from those of the offsets 14 to 26: [(in_rows, out_rows)]."""
+    """Pairs of a submanifold 3x3x3 kernel from those of the offsets 14 to 26: [(in_rows,
+    out_rows)].
+    """
     rows = np.arange(num_voxels, dtype=np.int32)
-    return _join([(outputs, inputs) for inputs, outputs in reversed(halves)] + [(rows, rows)] + halves)
+    return _join(
+        [(outputs, inputs) for inputs, outputs in reversed(halves)] + [(rows, rows)] + halves
+    )
 
 
 def pooling_pairs(voxel_coords, parents, factor):
-    """Pairs of a strided kernel as large as its stride: every input voxel lies in exactly one output voxel.
+    """Pairs of a strided kernel as large as its stride: every input voxel lies in exactly one
+    output voxel.
 
     Args:
         voxel_coords: (V, 4) int32, the finer voxels.
@@ -80,9 +91,14 @@ def pooling_pairs(voxel_coords, parents, factor):
     numbers = np.zeros(len(voxel_coords), np.int32)
     for axis in (1, 2, 3):
         numbers *= factor
-        numbers += np.ascontiguousarray(voxel_coords[:, axis]) % np.int32(factor)  # floor-modulo: right below zero too
+        # floor-modulo: right below zero too
+        numbers += np.ascontiguousarray(voxel_coords[:, axis]) % np.int32(factor)
     order = np.argsort(numbers.astype(np.uint16), kind="stable")
-    return Pairs(order.astype(np.int32), parents[order].astype(np.int32), np.bincount(numbers, minlength=factor**3))
+    return Pairs(
+        order.astype(np.int32),
+        parents[order].astype(np.int32),
+        np.bincount(numbers, minlength=factor**3),
+    )
 
 
 def strided_pairs(keys, coarse_coords):

@@ -1,4 +1,6 @@
-"""Between points and voxels: sums, means and maxima of rows that share a target, and the way back. All with autograd."""
+"""Between points and voxels: sums, means and maxima of rows that share a target, and the way
+back. All with autograd.
+"""
 
 import numpy as np
 import torch
@@ -15,7 +17,8 @@ def scatter_sum(values, index, num_rows):
         num_rows: targets; those without a row are zero.
 
     Returns:
-        (num_rows, C), of the same dtype; formed in float32 where that has 16 bits, of which no sum of hundreds of rows would be true.
+        (num_rows, C), of the same dtype; formed in float32 where that has 16 bits, of which no sum
+        of hundreds of rows would be true.
     """
     if values.dtype in (torch.bfloat16, torch.float16):
         return scatter_sum(values.float(), index, num_rows).to(values.dtype)
@@ -23,19 +26,28 @@ def scatter_sum(values, index, num_rows):
 
 
 def scatter_mean(values, index, num_rows):
-    """Mean of the rows of each target; arguments as in `scatter_sum`, targets without a row are zero."""
+    """Mean of the rows of each target; arguments as in `scatter_sum`, targets without a row are
+    zero.
+    """
     counts = torch.bincount(index, minlength=num_rows).clamp_(min=1).float()
-    sums = scatter_sum(values.float() if values.dtype in (torch.bfloat16, torch.float16) else values, index, num_rows)
+    sums = scatter_sum(
+        values.float() if values.dtype in (torch.bfloat16, torch.float16) else values,
+        index,
+        num_rows,
+    )
     return (sums / counts[:, None]).to(values.dtype)
 
 
 def scatter_max(values, index, num_rows):
-    """Largest value of each channel among the rows of each target; arguments as in `scatter_sum`, targets without a row are zero.
+    """Largest value of each channel among the rows of each target; arguments as in `scatter_sum`,
+    targets without a row are zero.
 
     Where several rows hold the maximum they share its gradient.
     """
     target = index[:, None].expand_as(values)
-    return values.new_zeros(num_rows, values.shape[1]).scatter_reduce(0, target, values, "amax", include_self=False)
+    return values.new_zeros(num_rows, values.shape[1]).scatter_reduce(
+        0, target, values, "amax", include_self=False
+    )
 
 
 def devoxelise_nearest(voxel_features, point_to_voxel):
@@ -46,8 +58,9 @@ def devoxelise_nearest(voxel_features, point_to_voxel):
 class TrilinearMap:
     """Weights that interpolate features at voxel centres to points.
 
-    A point lies between eight voxel centres; those without a voxel are left out and the rest is scaled up to sum to one. A point that has
-    its own voxel always finds that one; a point without any of the eight gets zeros.
+    A point lies between eight voxel centres; those without a voxel are left out and the rest is
+    scaled up to sum to one. A point that has its own voxel always finds that one; a point without
+    any of the eight gets zeros.
 
     Attributes:
         rows: (N, 8) int64, voxel rows.
@@ -57,12 +70,14 @@ class TrilinearMap:
     def __init__(self, cells, frame_index, voxel_coords):
         """
         Args:
-            cells: (N, 3) float tensor, points in units of this level's voxel edge (p / (voxel_size * stride)).
+            cells: (N, 3) float tensor, points in units of this level's voxel edge (p / (voxel_size
+                * stride)).
             frame_index: (N,) int tensor, frame of each point.
             voxel_coords: (V, 4) int32 tensor, sorted, unique.
         """
         keys = pack_keys(voxel_coords.cpu().numpy())
-        position = cells.detach().cpu().numpy().astype(np.float64) - 0.5  # centres of voxels fall on whole numbers
+        # centres of voxels fall on whole numbers
+        position = cells.detach().cpu().numpy().astype(np.float64) - 0.5
         lowest = np.floor(position)
         fraction = position - lowest
         corner = np.empty((len(cells), 4), np.int64)
@@ -86,4 +101,9 @@ class TrilinearMap:
         """(V, C) -> (N, C)."""
         if len(voxel_features) == 0:
             return voxel_features.new_zeros(len(self.rows), voxel_features.shape[1])
-        return torch.nn.functional.embedding_bag(self.rows, voxel_features, mode="sum", per_sample_weights=self.weights.to(voxel_features.dtype))
+        return torch.nn.functional.embedding_bag(
+            self.rows,
+            voxel_features,
+            mode="sum",
+            per_sample_weights=self.weights.to(voxel_features.dtype),
+        )

@@ -32,7 +32,9 @@ class KernelMap:
         self.__dict__["_derived"] = {}
 
     def derived(self, name, make):
-        """What a backend works out from the pairs, made by `make()` when this name is first asked for."""
+        """What a backend works out from the pairs, made by `make()` when this name is first asked
+        for.
+        """
         known = self._derived.get(name)
         if known is None:  # two threads may both make it; either result is good
             known = self._derived[name] = make()
@@ -51,17 +53,22 @@ class KernelMap:
     @cached_property
     def transposed(self):
         """The same pairs with input and output exchanged; its `transposed` is this map again."""
-        other = KernelMap(self.out_rows, self.in_rows, self.counts, self.num_out, self.num_in, self.centre)
-        other.__dict__["transposed"] = self  # fills the cached property, so that bags are shared both ways
+        other = KernelMap(
+            self.out_rows, self.in_rows, self.counts, self.num_out, self.num_in, self.centre
+        )
+        # fills the cached property, so that bags are shared both ways
+        other.__dict__["transposed"] = self
         return other
 
 
 @dataclass(frozen=True)
 class Bags:
-    """Rows grouped by where they are summed into, as `torch.nn.functional.embedding_bag` wants them.
+    """Rows grouped by where they are summed into, as `torch.nn.functional.embedding_bag` wants
+    them.
 
     Attributes:
-        order: (P,) int32, rows sorted by target; rows of one target keep their order, so sums are the same every time.
+        order: (P,) int32, rows sorted by target; rows of one target keep their order, so sums are
+            the same every time.
         starts: (T,) int32, where each target's rows begin in `order`.
         counts: (T,) int32, rows of each target.
     """
@@ -71,7 +78,9 @@ class Bags:
     counts: torch.Tensor
 
     def sum(self, values):
-        """(P, C) -> (T, C); targets without rows are zero. No gradient: callers write their own backward pass."""
+        """(P, C) -> (T, C); targets without rows are zero. No gradient: callers write their own
+        backward pass.
+        """
         if len(self.order) == 0 or values.shape[1] == 0:
             return values.new_zeros(len(self.starts), values.shape[1])
         return torch.nn.functional.embedding_bag(self.order, values, self.starts, mode="sum")
@@ -87,7 +96,8 @@ def make_bags(targets, num_targets):
     compiled = native.kernels() if targets.device.type == "cpu" else None
     if compiled is not None:
         return Bags(*compiled.group(targets.long(), num_targets))
-    if targets.device.type == "cpu":  # numpy's sort makes use of the runs that pairs come in; torch's does not
+    # numpy's sort makes use of the runs that pairs come in; torch's does not
+    if targets.device.type == "cpu":
         order = torch.from_numpy(np.argsort(targets.numpy(), kind="stable").astype(np.int32))
     else:
         order = torch.argsort(targets, stable=True).int()
@@ -98,7 +108,9 @@ def make_bags(targets, num_targets):
 
 
 class _OnCpu:
-    """`voxelise` and `neighbours` for torch tensors on the CPU: the doors of `device_maps`, several times as fast there."""
+    """`voxelise` and `neighbours` for torch tensors on the CPU: the doors of `device_maps`,
+    several times as fast there.
+    """
 
     @staticmethod
     def pack_keys(voxel_coords):
@@ -111,7 +123,9 @@ class _OnCpu:
     @staticmethod
     def submanifold_pairs(keys):
         compiled = native.kernels()
-        return _tensors((neighbours if compiled is None else compiled).submanifold_pairs(keys.numpy()))
+        return _tensors(
+            (neighbours if compiled is None else compiled).submanifold_pairs(keys.numpy())
+        )
 
     @staticmethod
     def strided_pairs(keys, coarse_coords):
@@ -128,32 +142,39 @@ def _tensors(arrays):
 
 
 def _map(pairs, num_in, num_out, centre=None):
-    return KernelMap(pairs.in_rows, pairs.out_rows, tuple(pairs.counts.tolist()), num_in, num_out, centre)
+    return KernelMap(
+        pairs.in_rows, pairs.out_rows, tuple(pairs.counts.tolist()), num_in, num_out, centre
+    )
 
 
 class KernelMaps:
-    """Voxels of one input at every stride, and the kernel maps on and between them; each is made once, when it is first asked for.
+    """Voxels of one input at every stride, and the kernel maps on and between them; each is made
+    once, when it is first asked for.
 
-    Share one among all tensors of an input and all networks that read it. Safe to use from several threads.
+    Share one among all tensors of an input and all networks that read it. Safe to use from several
+    threads.
     """
 
     def __init__(self, levels):
         """
         Args:
-            levels: {stride: (V, 4) int32 tensor, sorted lexicographically, unique}, all on one device; scales must nest. Coarser levels than these are
-                made when they are needed.
+            levels: {stride: (V, 4) int32 tensor, sorted lexicographically, unique}, all on one
+                device; scales must nest. Coarser levels than these are made when they are needed.
 
         Raises:
             ValueError: coordinates are not sorted and unique, or out of range.
         """
         self._levels = dict(levels)
         self._made, self._locks = {}, {}
-        self._search = _OnCpu if next(iter(self._levels.values())).device.type == "cpu" else device_maps
+        self._search = (
+            _OnCpu if next(iter(self._levels.values())).device.type == "cpu" else device_maps
+        )
         for stride in self._levels:
             self._keys(stride)
 
     def _once(self, key, make):
-        with self._locks.setdefault(key, threading.Lock()):  # one lock a thing, so that the maps of several levels can be made side by side
+        # one lock a thing, so that the maps of several levels can be made side by side
+        with self._locks.setdefault(key, threading.Lock()):
             if key not in self._made:
                 self._made[key] = make()
             return self._made[key]
@@ -170,7 +191,8 @@ class KernelMaps:
         """Make sure that the level stride * factor exists.
 
         Returns:
-            (V,) int64: for each voxel of `stride` the row of the voxel of stride * factor that holds it.
+            (V,) int64: for each voxel of `stride` the row of the voxel of stride * factor that
+            holds it.
         """
 
         def make():
@@ -178,7 +200,8 @@ class KernelMaps:
             known = self._levels.setdefault(stride * factor, coarser.voxel_coords)
             if not torch.equal(known, coarser.voxel_coords):
                 raise ValueError(
-                    f"voxels of stride {stride * factor}: expected exactly those that hold voxels of stride {stride}; make both from the same points"
+                    f"voxels of stride {stride * factor}: expected exactly those that hold voxels "
+                    f"of stride {stride}; make both from the same points"
                 )
             return coarser.point_to_voxel
 
@@ -187,7 +210,10 @@ class KernelMaps:
     def children(self, stride, factor):
         """`Bags` that sum the voxels of `stride` into those of stride * factor."""
         parents = self.coarsen(stride, factor)
-        return self._once(("children", stride, factor), lambda: make_bags(parents, len(self._levels[stride * factor])))
+        return self._once(
+            ("children", stride, factor),
+            lambda: make_bags(parents, len(self._levels[stride * factor])),
+        )
 
     def submanifold(self, stride, kernel_size):
         """KernelMap of a submanifold kernel of size 1 or 3 on one level."""
@@ -195,25 +221,44 @@ class KernelMaps:
         def make():
             num_voxels = len(self._levels[stride])
             if kernel_size == 1:
-                rows = torch.arange(num_voxels, dtype=torch.int32, device=self._levels[stride].device)
+                rows = torch.arange(
+                    num_voxels, dtype=torch.int32, device=self._levels[stride].device
+                )
                 return KernelMap(rows, rows, (num_voxels,), num_voxels, num_voxels, 0)
             if kernel_size == 3:
-                return _map(self._search.submanifold_pairs(self._keys(stride)), num_voxels, num_voxels, 13)
-            raise ValueError(f"kernel_size: expected 1 or 3 for a submanifold convolution, got {kernel_size}")
+                return _map(
+                    self._search.submanifold_pairs(self._keys(stride)), num_voxels, num_voxels, 13
+                )
+            raise ValueError(
+                f"kernel_size: expected 1 or 3 for a submanifold convolution, got {kernel_size}"
+            )
 
         return self._once(("submanifold", stride, kernel_size), make)
 
     def strided(self, stride, factor, kernel_size):
-        """KernelMap from one level to the one `factor` times as coarse; kernel as large as the factor, or 3 with factor 2."""
+        """KernelMap from one level to the one `factor` times as coarse; kernel as large as the
+        factor, or 3 with factor 2.
+        """
 
         def make():
             parents = self.coarsen(stride, factor)
             num_in, num_out = len(self._levels[stride]), len(self._levels[stride * factor])
             if kernel_size == factor:
-                return _map(self._search.pooling_pairs(self._levels[stride], parents, factor), num_in, num_out)
+                return _map(
+                    self._search.pooling_pairs(self._levels[stride], parents, factor),
+                    num_in,
+                    num_out,
+                )
             if kernel_size == 3 and factor == 2:
-                return _map(self._search.strided_pairs(self._keys(stride), self._levels[stride * factor]), num_in, num_out)
-            raise ValueError(f"kernel_size {kernel_size} with stride {factor}: expected the kernel as large as the stride, or 3 with stride 2")
+                return _map(
+                    self._search.strided_pairs(self._keys(stride), self._levels[stride * factor]),
+                    num_in,
+                    num_out,
+                )
+            raise ValueError(
+                f"kernel_size {kernel_size} with stride {factor}: expected the kernel as large as "
+                "the stride, or 3 with stride 2"
+            )
 
         return self._once(("strided", stride, factor, kernel_size), make)
 
@@ -221,7 +266,10 @@ class KernelMaps:
         def make():
             keys = self._search.pack_keys(self._levels[stride])
             if (keys[1:] <= keys[:-1]).any():
-                raise ValueError(f"voxel_coords of stride {stride}: expected rows sorted by (batch, x, y, z) without repeats; make them with unique_voxels")
+                raise ValueError(
+                    f"voxel_coords of stride {stride}: expected rows sorted by (batch, x, y, z) "
+                    "without repeats; make them with unique_voxels"
+                )
             return keys
 
         return self._once(("keys", stride), make)
@@ -233,9 +281,11 @@ class SparseTensor:
 
     Attributes:
         features: (V, C) float.
-        voxel_coords: (V, 4) int32: batch, x, y, z in voxels of this level; sorted lexicographically, unique.
+        voxel_coords: (V, 4) int32: batch, x, y, z in voxels of this level; sorted
+            lexicographically, unique.
         stride: edge of these voxels in finest voxels.
-        maps: KernelMaps shared with every other tensor of the same input; made from voxel_coords where it is not given.
+        maps: KernelMaps shared with every other tensor of the same input; made from voxel_coords
+            where it is not given.
     """
 
     features: torch.Tensor
@@ -246,7 +296,8 @@ class SparseTensor:
     def __post_init__(self):
         if self.features.ndim != 2 or self.voxel_coords.shape != (len(self.features), 4):
             raise ValueError(
-                f"SparseTensor: expected features (V, C) and voxel_coords (V, 4), got {tuple(self.features.shape)} and {tuple(self.voxel_coords.shape)}"
+                "SparseTensor: expected features (V, C) and voxel_coords (V, 4), got "
+                f"{tuple(self.features.shape)} and {tuple(self.voxel_coords.shape)}"
             )
         if self.maps is None:
             object.__setattr__(self, "maps", KernelMaps({self.stride: self.voxel_coords}))

@@ -1,6 +1,8 @@
-"""Sparse convolution by torchsparse 2 on CUDA, where it is installed: its kernels on our kernel maps, so weights are ours and results come in our order.
+"""Sparse convolution by torchsparse 2 on CUDA, where it is installed: its kernels on our kernel
+maps, so weights are ours and results come in our order.
 
-Versions 2.0 and 2.1 have the same gather-product-scatter under different names. Only `convolution_function` imports torchsparse, and 2.1 asks for a GPU while
+Versions 2.0 and 2.1 have the same gather-product-scatter under different names. Only
+`convolution_function` imports torchsparse, and 2.1 asks for a GPU while
 it is imported: call it where torch.cuda.is_available().
 """
 
@@ -21,28 +23,60 @@ def convolution_function():
     conv = importlib.import_module("torchsparse.nn.functional.conv")
     if hasattr(conv, "ConvolutionFunction"):
         function = conv.ConvolutionFunction
-        num_arguments = function.forward.__wrapped__.__code__.co_argcount if hasattr(function.forward, "__wrapped__") else 13
+        num_arguments = (
+            function.forward.__wrapped__.__code__.co_argcount
+            if hasattr(function.forward, "__wrapped__")
+            else 13
+        )
         if num_arguments < 13:
             raise ImportError("torchsparse is older than 2.0")
         return _adapter(function, _arguments_of_2_0)
-    return _adapter(importlib.import_module("torchsparse.nn.functional.conv.func.gather_scatter").GatherScatterConvolutionFuntion, _arguments_of_2_1)
+    return _adapter(
+        importlib.import_module(
+            "torchsparse.nn.functional.conv.func.gather_scatter"
+        ).GatherScatterConvolutionFuntion,
+        _arguments_of_2_1,
+    )
 
 
 def _arguments_of_2_0(kernel_map):
     """What `ConvolutionFunction.apply` takes after features and weight."""
     pairs, counts, nothing = _pairs(kernel_map)
-    return pairs, counts, nothing, (kernel_map.num_in, kernel_map.num_out), nothing, nothing, 0.0, 0, 0, False
+    return (
+        pairs,
+        counts,
+        nothing,
+        (kernel_map.num_in, kernel_map.num_out),
+        nothing,
+        nothing,
+        0.0,
+        0,
+        0,
+        False,
+    )
 
 
 def _arguments_of_2_1(kernel_map):
     """What `GatherScatterConvolutionFuntion.apply` takes after features and weight."""
     pairs, counts, nothing = _pairs(kernel_map)
     sizes = (kernel_map.num_in, kernel_map.num_out)
-    return {"nbmaps": pairs, "nbsizes": counts, "sizes": sizes, "input_mask": nothing, "output_mask": nothing}, {"epsilon": 0.0, "mm_thresh": 0}, False
+    return (
+        {
+            "nbmaps": pairs,
+            "nbsizes": counts,
+            "sizes": sizes,
+            "input_mask": nothing,
+            "output_mask": nothing,
+        },
+        {"epsilon": 0.0, "mm_thresh": 0},
+        False,
+    )
 
 
 def _pairs(kernel_map):
-    """Pairs (P, 2) int32 of input and output row, grouped by offset; how many of each, on the CPU; and an empty tensor for what is not used."""
+    """Pairs (P, 2) int32 of input and output row, grouped by offset; how many of each, on the
+    CPU; and an empty tensor for what is not used.
+    """
 
     def make():
         pairs = torch.stack([kernel_map.in_rows, kernel_map.out_rows], 1).contiguous()
@@ -62,14 +96,21 @@ def _adapter(function, arguments_of):
             dtype = features.dtype
             if dtype == torch.bfloat16:  # its kernels know float32 and float16
                 features, weight = features.float(), weight.float()
-            with torch.autocast(features.device.type, enabled=False):  # dtypes are chosen by now, and 2.0 would cast again
+            # dtypes are chosen by now, and 2.0 would cast again
+            with torch.autocast(features.device.type, enabled=False):
                 return function.apply(features, weight, *arguments_of(kernel_map)).to(dtype)
 
     return TorchsparseConvolution
 
 
 def _suits(kernel_map):
-    """Whether torchsparse computes this map as it is: it takes every odd kernel between equally many rows for a submanifold one."""
+    """Whether torchsparse computes this map as it is: it takes every odd kernel between equally
+    many rows for a submanifold one.
+    """
     num_offsets = len(kernel_map.counts)
     looks_submanifold = num_offsets % 2 == 1 and kernel_map.num_in == kernel_map.num_out
-    return num_offsets > 1 and len(kernel_map.in_rows) > 0 and (kernel_map.centre is not None or not looks_submanifold)
+    return (
+        num_offsets > 1
+        and len(kernel_map.in_rows) > 0
+        and (kernel_map.centre is not None or not looks_submanifold)
+    )

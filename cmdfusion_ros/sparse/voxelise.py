@@ -1,19 +1,26 @@
-"""Points to voxels: sorted unique voxel coordinates and, for each point, the row of its voxel. numpy only."""
+"""Points to voxels: sorted unique voxel coordinates and, for each point, the row of its voxel.
+numpy only.
+"""
 
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-# Fields of a packed key, from the top: batch, x, y, z. Signed coordinates are stored with half their range added. 63 bits, so keys stay positive.
+# Fields of a packed key, from the top: batch, x, y, z. Signed coordinates are stored with half
+# their range added. 63 bits, so keys stay positive.
 BATCH_BITS, X_BITS, Y_BITS, Z_BITS = 11, 18, 18, 16
 FIELD_NAMES = ("batch", "x", "y", "z")
 Y_STEP = 1 << Z_BITS  # what one step along y adds to a key; one step along z adds 1
 X_STEP = 1 << (Z_BITS + Y_BITS)
 BATCH_STEP = 1 << (Z_BITS + Y_BITS + X_BITS)
-MARGIN = 2  # cells kept free at both ends of x, y and z, so that a neighbour's key never runs into the next field
+# cells kept free at both ends of x, y and z, so that a neighbour's key never runs into the next
+# field
+MARGIN = 2
 LOWEST = np.array([0] + [-(1 << (bits - 1)) + MARGIN for bits in (X_BITS, Y_BITS, Z_BITS)])
-HIGHEST = np.array([(1 << BATCH_BITS) - 1] + [(1 << (bits - 1)) - 1 - MARGIN for bits in (X_BITS, Y_BITS, Z_BITS)])
+HIGHEST = np.array(
+    [(1 << BATCH_BITS) - 1] + [(1 << (bits - 1)) - 1 - MARGIN for bits in (X_BITS, Y_BITS, Z_BITS)]
+)
 BIAS = (1 << (X_BITS - 1)) * X_STEP + (1 << (Y_BITS - 1)) * Y_STEP + (1 << (Z_BITS - 1))
 
 
@@ -30,10 +37,13 @@ class Voxels(NamedTuple):
 
 
 def check_range(field, lowest, highest):
-    """ValueError where coordinates reach beyond what a key can hold; field 0 is the batch, 1 to 3 are x, y, z."""
+    """ValueError where coordinates reach beyond what a key can hold; field 0 is the batch, 1 to
+    3 are x, y, z.
+    """
     if lowest < LOWEST[field] or highest > HIGHEST[field]:
         raise ValueError(
-            f"voxel coordinates: {FIELD_NAMES[field]} must lie in {LOWEST[field]}..{HIGHEST[field]}, got {lowest}..{highest}; "
+            f"voxel coordinates: {FIELD_NAMES[field]} must lie in "
+            f"{LOWEST[field]}..{HIGHEST[field]}, got {lowest}..{highest}; "
             "drop far-away points or use larger voxels"
         )
 
@@ -77,11 +87,16 @@ def unique_voxels(coords):
 
 
 def _unique(columns):
-    """`unique_voxels` of four (N,) columns: a column at a time, numpy is ten times as fast as along the rows of an (N, 4) array."""
+    """`unique_voxels` of four (N,) columns: a column at a time, numpy is ten times as fast as
+    along the rows of an (N, 4) array.
+    """
     num_rows = len(columns[0])
     if num_rows == 0:
         return Voxels(np.zeros((0, 4), np.int32), np.zeros(0, np.int64))
-    lowest, highest = [int(column.min()) for column in columns], [int(column.max()) for column in columns]
+    lowest, highest = (
+        [int(column.min()) for column in columns],
+        [int(column.max()) for column in columns],
+    )
     for field in range(4):
         check_range(field, lowest[field], highest[field])
     field_bits = [(high - low).bit_length() for low, high in zip(lowest, highest, strict=True)]
@@ -91,7 +106,8 @@ def _unique(columns):
         keys <<= bits
         keys += column
         keys -= low
-    if sum(field_bits) + row_bits <= 63:  # np.sort of one integer that ends in the row is several times as fast as any argsort
+    # np.sort of one integer that ends in the row is several times as fast as any argsort
+    if sum(field_bits) + row_bits <= 63:
         keys <<= row_bits
         keys |= np.arange(num_rows)
         keys.sort()
@@ -116,7 +132,8 @@ def _unique(columns):
 def voxelise(points, frame_index, voxel_size, strides=(1,)):
     """Voxels of points at several nested scales.
 
-    The voxel of a point at stride s is floor(p / (voxel_size * s)), worked out at the finest scale and floor-divided from there, so scales nest exactly.
+    The voxel of a point at stride s is floor(p / (voxel_size * s)), worked out at the finest scale
+    and floor-divided from there, so scales nest exactly.
 
     Args:
         points: (N, 3) float, metres, all finite.
@@ -132,17 +149,23 @@ def voxelise(points, frame_index, voxel_size, strides=(1,)):
     """
     columns = [np.ascontiguousarray(frame_index, np.int32)]
     for axis, name in enumerate("xyz"):
-        cells = np.floor(points[:, axis] / np.asarray(voxel_size, points.dtype))  # still float: a far point must not wrap round
+        # still float: a far point must not wrap round
+        cells = np.floor(points[:, axis] / np.asarray(voxel_size, points.dtype))
         if len(cells):
             low, high = cells.min(), cells.max()
             if not (np.isfinite(low) and np.isfinite(high)):
-                raise ValueError(f"points: expected finite coordinates, got NaN or infinity in {name}; drop those points first")
+                raise ValueError(
+                    f"points: expected finite coordinates, got NaN or infinity in {name}; drop "
+                    "those points first"
+                )
             check_range(axis + 1, low, high)
         columns.append(cells.astype(np.int32))
     levels = [_unique(columns)]
     for finer, coarser in pairwise(strides):
         parents = coarser_voxels(levels[-1].voxel_coords, coarser // finer)
-        levels.append(Voxels(parents.voxel_coords, parents.point_to_voxel[levels[-1].point_to_voxel]))
+        levels.append(
+            Voxels(parents.voxel_coords, parents.point_to_voxel[levels[-1].point_to_voxel])
+        )
     return levels
 
 
@@ -154,10 +177,13 @@ def coarser_voxels(voxel_coords, factor):
         factor: int, at least 1.
 
     Returns:
-        Voxels, whose `point_to_voxel` (V,) gives for each finer voxel the row of the coarser one that holds it.
+        Voxels, whose `point_to_voxel` (V,) gives for each finer voxel the row of the coarser one
+        that holds it.
     """
     columns = [np.ascontiguousarray(column) for column in voxel_coords.T]
     shift = factor.bit_length() - 1
     for axis in (1, 2, 3):  # a shift is a floor division, and far faster
-        columns[axis] = columns[axis] >> shift if factor == 1 << shift else columns[axis] // np.int32(factor)
+        columns[axis] = (
+            columns[axis] >> shift if factor == 1 << shift else columns[axis] // np.int32(factor)
+        )
     return _unique(columns)

@@ -1,8 +1,11 @@
 """A few threads that share the rows of a layer.
 
-torch's own threads meet at a barrier in every small operation, some 60 times a sparse convolution. Where anything else runs on the machine, one of them is
-regularly off its core and the others spin: seen with two cores and load 2, a layer of 22 ms took 650 ms. These threads instead run whole blocks of rows with
-one torch thread each, take the next block when they are done, and meet once a layer; a core that is busy elsewhere just takes fewer blocks.
+torch's own threads meet at a barrier in every small operation, some 60 times a sparse convolution.
+Where anything else runs on the machine, one of them is
+regularly off its core and the others spin: seen with two cores and load 2, a layer of 22 ms took
+650 ms. These threads instead run whole blocks of rows with one torch thread each, take the next
+block when they are done, and meet once a layer; a core that is busy elsewhere just takes fewer
+blocks.
 """
 
 import itertools
@@ -14,7 +17,8 @@ import torch
 
 
 class Workers:
-    """Runs numbered tasks on several threads, the calling one among them. Calls from several threads at once are fine: each runs its own tasks.
+    """Runs numbered tasks on several threads, the calling one among them. Calls from several
+    threads at once are fine: each runs its own tasks.
 
     Args:
         num_threads: threads in all; 1 runs every task in the caller.
@@ -25,12 +29,16 @@ class Workers:
             raise ValueError(f"num_threads: expected at least 1, got {num_threads}")
         self.num_threads = num_threads
         self._jobs = queue.SimpleQueue()
-        self._helpers = [threading.Thread(target=_help, args=(self._jobs,), name=f"sparse-{i}", daemon=True) for i in range(1, num_threads)]
+        self._helpers = [
+            threading.Thread(target=_help, args=(self._jobs,), name=f"sparse-{i}", daemon=True)
+            for i in range(1, num_threads)
+        ]
         for helper in self._helpers:
             helper.start()
 
     def run(self, task, count):
-        """Call task(0) .. task(count - 1), each once, in any order and side by side; return when all are done.
+        """Call task(0) .. task(count - 1), each once, in any order and side by side; return when
+        all are done.
 
         Raises:
             whatever a task raised first; the tasks not yet begun are left out.
@@ -48,7 +56,8 @@ class Workers:
         """Let the other threads begin with task(0) .. task(count - 1), and return at once.
 
         Returns:
-            something with `finish()`, which must be called: it does the tasks that nobody has begun, waits for the others, and raises what a task raised first.
+            something with `finish()`, which must be called: it does the tasks that nobody has
+            begun, waits for the others, and raises what a task raised first.
         """
         job = _Job(task, count)
         for _ in range(min(self.num_threads - 1, count)):
@@ -118,7 +127,9 @@ _threads_before = 1
 
 @contextmanager
 def one_torch_thread():
-    """Inside, torch runs every operation in the thread that calls it. Callers may overlap; the last one out restores the number of threads."""
+    """Inside, torch runs every operation in the thread that calls it. Callers may overlap; the
+    last one out restores the number of threads.
+    """
     global _callers, _threads_before
     with _callers_lock:
         if _callers == 0:

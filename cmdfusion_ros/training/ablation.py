@@ -1,8 +1,10 @@
-"""The claims of the papers, repeated: which runs are trained, what is measured of each, and what the figures say.
+"""The claims of the papers, repeated: which runs are trained, what is measured of each, and what
+the figures say.
 
-A file of config/ablation/ holds one recipe, the changes that make a run of it, rows (what is measured of which run) and claims (which row should be better
-than which). Every run is a folder OUT/<run>_<seed> with what `Trainer` writes and `scores.json`; what is there is not made again, and refused where the
-file now says otherwise.
+A file of config/ablation/ holds one recipe, the changes that make a run of it, rows (what is
+measured of which run) and claims (which row should be better than which). Every run is a folder
+OUT/<run>_<seed> with what `Trainer` writes and `scores.json`; what is there is not made again, and
+refused where the file now says otherwise.
 """
 
 import json
@@ -11,18 +13,27 @@ from pathlib import Path
 
 import numpy as np
 
-from cmdfusion_ros.checkpoint import Checkpoint, load_checkpoint
-from cmdfusion_ros.config import SettingsError, load_settings, load_yaml, nearest_name, settings_from_dict, settings_to_dict
+from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint
+from cmdfusion_ros.config import (
+    SettingsError,
+    load_settings,
+    load_yaml,
+    nearest_name,
+    settings_from_dict,
+    settings_to_dict,
+)
+from cmdfusion_ros.data.readers.data_settings import DataSettings
+from cmdfusion_ros.evaluation.evaluate import evaluate
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.evaluation import evaluate
-from cmdfusion_ros.training.recipe import DataSettings, Recipe
+from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.samples import shown
 from cmdfusion_ros.training.trainer import LOG, NETWORK, RECIPE, STATE, Trainer
 
 SCORES = "scores.json"
 ANSWERS = ("own", "knowledge")
 _KEYS = {"name", "seeds", "hard", "worlds", "test", "recipe", "runs", "rows", "curve", "claims"}
-_BRANCHES = (("lidar.", "knowledge."), ("to_lidar.", "to_knowledge."), ("head.", "knowledge_head."))  # of CMDFusion: what has the same shape on either side
+# of CMDFusion: what has the same shape on either side
+_BRANCHES = (("lidar.", "knowledge."), ("to_lidar.", "to_knowledge."), ("head.", "knowledge_head."))
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,8 @@ class Row:
 
     Attributes:
         row: its letter. title: what it is. run: the run that is measured.
-        answer: "own", or "knowledge": the head of CMDFusion's knowledge branch, which sees points alone.
+        answer: "own", or "knowledge": the head of CMDFusion's knowledge branch, which sees points
+            alone.
         cameras: how many are live; None = all.
     """
 
@@ -57,7 +69,8 @@ class Ablation:
     """One file of config/ablation/.
 
     Attributes:
-        name, seeds, hard (names of classes), worlds (dicts, see `cli/ablation.py`), test (DataSettings), rows, claims; runs: names in the order of training;
+        name, seeds, hard (names of classes), worlds (dicts, see `cli/ablation.py`), test
+        (DataSettings), rows, claims; runs: names in the order of training;
         curve: runs whose mIoU is drawn against live cameras.
 
     Raises:
@@ -75,49 +88,80 @@ class Ablation:
         self.name, self.seeds, self.hard = values["name"], values["seeds"], tuple(values["hard"])
         self.worlds, self.curve = values.get("worlds", []), tuple(values.get("curve", ()))
         self.test = settings_from_dict(DataSettings, values["test"], where=f"{path}: test.")
-        self._recipe, self._changes = values["recipe"], {run: dict(changes or {}) for run, changes in values["runs"].items()}
-        self._seeds_of = {run: changes.pop("seeds") for run, changes in self._changes.items() if "seeds" in changes}
-        for what, number in (("seeds", self.seeds), *((f"runs: {run}: seeds", number) for run, number in self._seeds_of.items())):
+        self._recipe, self._changes = (
+            values["recipe"],
+            {run: dict(changes or {}) for run, changes in values["runs"].items()},
+        )
+        self._seeds_of = {
+            run: changes.pop("seeds")
+            for run, changes in self._changes.items()
+            if "seeds" in changes
+        }
+        for what, number in (
+            ("seeds", self.seeds),
+            *((f"runs: {run}: seeds", number) for run, number in self._seeds_of.items()),
+        ):
             if not isinstance(number, int) or number < 1:
-                raise SettingsError(f"{path}: {what}: expected a number of seeds, 1 or more, got {number!r}")
+                raise SettingsError(
+                    f"{path}: {what}: expected a number of seeds, 1 or more, got {number!r}"
+                )
         if self.test.repeat != 1:
             raise SettingsError(f"{path}: test.repeat: every scan is scored once; leave it out")
         self.runs = tuple(self._changes)
         self.rows = tuple(_made(Row, entry, f"{path}: rows") for entry in values["rows"])
-        self.claims = tuple(_made(Claim, entry, f"{path}: claims") for entry in values.get("claims", ()))
+        self.claims = tuple(
+            _made(Claim, entry, f"{path}: claims") for entry in values.get("claims", ())
+        )
         for run in (*self.curve, *(row.run for row in self.rows)):
             if run not in self.runs:
                 raise SettingsError(f"{path}: run {run!r} of a row{nearest_name(run, self.runs)}")
         for row in self.rows:
             if row.answer not in ANSWERS:
-                raise SettingsError(f"{path}: row {row.row}: answer: expected {' or '.join(ANSWERS)}, got {row.answer!r}")
+                raise SettingsError(
+                    f"{path}: row {row.row}: answer: expected {' or '.join(ANSWERS)}, got "
+                    f"{row.answer!r}"
+                )
         known = {row.row for row in self.rows}
         for claim in self.claims:
             if not {claim.better, claim.than} <= known or claim.of not in ("miou", "hard"):
-                raise SettingsError(f"{path}: claim {claim.title!r}: expected rows of {', '.join(sorted(known))} and miou or hard")
+                raise SettingsError(
+                    f"{path}: claim {claim.title!r}: expected rows of {', '.join(sorted(known))} "
+                    "and miou or hard"
+                )
         for run in self.runs:
             self.recipe(run, 0, "")
 
     def has_seed(self, run, seed):
-        """Whether a run is trained with this seed: one whose changes say `seeds: N` is with 0 to N - 1 alone."""
+        """Whether a run is trained with this seed: one whose changes say `seeds: N` is with 0 to
+        N - 1 alone.
+        """
         return seed < self._seeds_of.get(run, seed + 1)
 
     def recipe(self, run, seed, out):
-        """The Recipe of a run; a path "@x" in it becomes that of the network of run x under `out`, of the same seed, or of x's last one where it has fewer."""
+        """The Recipe of a run; a path "@x" in it becomes that of the network of run x under
+        `out`, of the same seed, or of x's last one where it has fewer.
+        """
         merged = _merged(self._recipe, self._changes[run])
 
         def found(path):
             if not path.startswith("@"):
                 return path
             if path[1:] not in self.runs:
-                raise SettingsError(f"run {run}: {path}: no such run{nearest_name(path[1:], self.runs)}")
+                raise SettingsError(
+                    f"run {run}: {path}: no such run{nearest_name(path[1:], self.runs)}"
+                )
             theirs = min(seed, self._seeds_of.get(path[1:], seed + 1) - 1)
             return str(folder_of(Path(out).resolve(), path[1:], theirs) / NETWORK)
 
         values = {**merged, "name": run, "seed": seed}
         if "distill" in merged:
-            values["distill"] = [{**each, "path": found(each["path"])} if "path" in each else each for each in merged["distill"]]
-        values.update({key: found(merged[key]) for key in ("image_weights", "start_from") if key in merged})
+            values["distill"] = [
+                {**each, "path": found(each["path"])} if "path" in each else each
+                for each in merged["distill"]
+            ]
+        values.update(
+            {key: found(merged[key]) for key in ("image_weights", "start_from") if key in merged}
+        )
         return settings_from_dict(Recipe, values, where=f"run {run}: ")
 
     def measured(self, run):
@@ -131,22 +175,41 @@ def folder_of(out, run, seed):
 
 
 def do_run(ablation, run, seed, data_folder, out, workers=0):
-    """Train a run, or go on with it, and score it, unless it has been. Returns what its scores.json holds: {answer: what `evaluate` gives, "test": settings}.
+    """Train a run, or go on with it, and score it, unless it has been. Returns what its scores.json
+    holds: {answer: what `evaluate` gives, "test": settings}.
 
     Raises:
         ValueError: the folder holds a run of another recipe, or scores of other scans or answers.
     """
-    folder, recipe, test = folder_of(out, run, seed), ablation.recipe(run, seed, out), settings_to_dict(ablation.test)
+    folder, recipe, test = (
+        folder_of(out, run, seed),
+        ablation.recipe(run, seed, out),
+        settings_to_dict(ablation.test),
+    )
     if (folder / SCORES).exists():
         scores = json.loads((folder / SCORES).read_text())
         if _wherever(load_settings(Recipe, folder / RECIPE)) != _wherever(recipe):
-            raise ValueError(f"{folder}: was trained with another recipe than {run} has now; move the folder away to train it again")
+            raise ValueError(
+                f"{folder}: was trained with another recipe than {run} has now; move the folder "
+                "away to train it again"
+            )
         if scores.get("test") != test or not set(ablation.measured(run)) <= set(scores):
-            raise ValueError(f"{folder / SCORES}: holds scores of other scans or answers than the file asks for now; remove it to score the run again")
+            raise ValueError(
+                f"{folder / SCORES}: holds scores of other scans or answers than the file asks "
+                "for now; remove it to score the run again"
+            )
         return scores
-    trainer = Trainer(recipe, data_folder, folder, resume=(folder / STATE).exists(), workers=workers)
+    trainer = Trainer(
+        recipe, data_folder, folder, resume=(folder / STATE).exists(), workers=workers
+    )
     checkpoint = load_checkpoint(trainer.run())
-    scores = {**{answer: _scored(ablation, recipe, checkpoint, answer, data_folder) for answer in ablation.measured(run)}, "test": test}
+    scores = {
+        **{
+            answer: _scored(ablation, recipe, checkpoint, answer, data_folder)
+            for answer in ablation.measured(run)
+        },
+        "test": test,
+    }
     unfinished = folder / f"{SCORES}.part"
     unfinished.write_text(json.dumps(scores, indent=1) + "\n")
     unfinished.replace(folder / SCORES)
@@ -154,9 +217,15 @@ def do_run(ablation, run, seed, data_folder, out, workers=0):
 
 
 def _wherever(recipe):
-    """Plain values of a Recipe in which networks of other runs lie beside it, wherever the folder of all runs has been moved to."""
+    """Plain values of a Recipe in which networks of other runs lie beside it, wherever the
+    folder of all runs has been moved to.
+    """
     values = settings_to_dict(recipe)
-    for holder, key in ((values, "image_weights"), (values, "start_from"), *((each, "path") for each in values["distill"])):
+    for holder, key in (
+        (values, "image_weights"),
+        (values, "start_from"),
+        *((each, "path") for each in values["distill"]),
+    ):
         if Path(holder[key]).is_absolute():
             holder[key] = "/".join(Path(holder[key]).parts[-2:])
     return values
@@ -172,9 +241,14 @@ def _scored(ablation, recipe, checkpoint, answer, data_folder):
 
 
 def with_branches_swapped(checkpoint):
-    """A `cmdfusion` Checkpoint whose answer is that of the knowledge branch: either side of the network is made of the same parts, so they change places."""
+    """A `cmdfusion` Checkpoint whose answer is that of the knowledge branch: either side of the
+    network is made of the same parts, so they change places.
+    """
     if checkpoint.model_config.network != "cmdfusion":
-        raise ValueError(f"{checkpoint.source}: expected a cmdfusion network, whose branches can change places, got {checkpoint.model_config.network}")
+        raise ValueError(
+            f"{checkpoint.source}: expected a cmdfusion network, whose branches can change "
+            f"places, got {checkpoint.model_config.network}"
+        )
     weights = {}
     for name, tensor in checkpoint.weights.items():
         for one, other in (*_BRANCHES, *(pair[::-1] for pair in _BRANCHES)):
@@ -182,18 +256,24 @@ def with_branches_swapped(checkpoint):
                 name = other + name[len(one) :]
                 break
         weights[name] = tensor
-    return Checkpoint(weights, checkpoint.model_config, checkpoint.class_map, checkpoint.card, checkpoint.source)
+    return Checkpoint(
+        weights, checkpoint.model_config, checkpoint.class_map, checkpoint.card, checkpoint.source
+    )
 
 
 def summary(ablation, out, seeds):
-    """What the runs under `out` say so far, as plain values: table, live_cameras, claims, minutes."""
+    """What the runs under `out` say so far, as plain values: table, live_cameras, claims,
+    minutes.
+    """
     scores = {(run, seed): _read_scores(out, run, seed) for run in ablation.runs for seed in seeds}
     rows = {row.row: _row_of(ablation, row, scores, seeds) for row in ablation.rows}
     curves = {}
     for run in ablation.curve:
         done = [scores[run, seed]["own"]["by_live_cameras"] for seed in seeds if scores[run, seed]]
         if done and len(done[0]) > 1:
-            curves[run] = {number: _spread([each[number]["miou"] for each in done]) for number in done[0]}
+            curves[run] = {
+                number: _spread([each[number]["miou"] for each in done]) for number in done[0]
+            }
     return {
         "name": ablation.name,
         "seeds": list(seeds),
@@ -201,7 +281,10 @@ def summary(ablation, out, seeds):
         "hard": list(ablation.hard),
         "table": list(rows.values()),
         "live_cameras": curves,
-        "claims": [*(judged for claim in ablation.claims if (judged := _judged(claim, rows))), *(_of_curve(run, curve) for run, curve in curves.items())],
+        "claims": [
+            *(judged for claim in ablation.claims if (judged := _judged(claim, rows))),
+            *(_of_curve(run, curve) for run, curve in curves.items()),
+        ],
         "training_minutes": {run: _minutes(out, run, seeds) for run in ablation.runs},
     }
 
@@ -221,14 +304,25 @@ def _row_of(ablation, row, scores, seeds):
             hard.append(float(np.mean(present)) if present else None)
         else:
             mious.append(result["by_live_cameras"][str(row.cameras)]["miou"])
-    entry = {"row": row.row, "title": row.title, "run": row.run, "cameras": "all" if row.cameras is None else row.cameras, "seeds": used}
+    entry = {
+        "row": row.row,
+        "title": row.title,
+        "run": row.run,
+        "cameras": "all" if row.cameras is None else row.cameras,
+        "seeds": used,
+    }
     if not used:
         return entry
     entry["miou"] = _spread(mious)
     if ious:
         if None not in hard:  # the scans of the test have some hard class
             entry["hard"] = _spread(hard)
-        entry["iou"] = {name: None if any(iou[name] is None for iou in ious) else round(float(np.mean([iou[name] for iou in ious])), 6) for name in ious[0]}
+        entry["iou"] = {
+            name: None
+            if any(iou[name] is None for iou in ious)
+            else round(float(np.mean([iou[name] for iou in ious])), 6)
+            for name in ious[0]
+        }
     return entry
 
 
@@ -237,27 +331,52 @@ def _judged(claim, rows):
     better, than = rows[claim.better], rows[claim.than]
     if claim.of not in better or claim.of not in than:
         return None
-    ours, theirs = (dict(zip(row["seeds"], row[claim.of]["values"], strict=True)) for row in (better, than))
+    ours, theirs = (
+        dict(zip(row["seeds"], row[claim.of]["values"], strict=True)) for row in (better, than)
+    )
     seeds = sorted(set(ours) & set(theirs))
     if not seeds:
         return None
-    words = {"claim": claim.title, "better": claim.better, "than": claim.than, "of": claim.of, "by": claim.by, "seeds": seeds}
+    words = {
+        "claim": claim.title,
+        "better": claim.better,
+        "than": claim.than,
+        "of": claim.of,
+        "by": claim.by,
+        "seeds": seeds,
+    }
     return {**words, **_verdict([ours[seed] - theirs[seed] for seed in seeds], claim.by)}
 
 
 def _of_curve(run, curve):
-    """The claim that no number of live cameras is worse than none, as `_judged` gives it; the worst number of each seed counts."""
+    """The claim that no number of live cameras is worse than none, as `_judged` gives it; the
+    worst number of each seed counts.
+    """
     none = curve["0"]["values"]
     seen = [entry["values"] for number, entry in curve.items() if number != "0"]
-    worst = [min(values[place] for values in seen) - none[place] for place in range(len(none))] if seen else []
-    words = {"claim": f"{run}: no number of live cameras is worse than none", "better": "worst number", "than": "no camera", "of": "miou", "by": 0.0}
+    worst = (
+        [min(values[place] for values in seen) - none[place] for place in range(len(none))]
+        if seen
+        else []
+    )
+    words = {
+        "claim": f"{run}: no number of live cameras is worse than none",
+        "better": "worst number",
+        "than": "no camera",
+        "of": "miou",
+        "by": 0.0,
+    }
     return {**words, **_verdict(worst, 0.0)}
 
 
 def _verdict(differences, by):
     """What differences, one a seed, say of a claim that they are more than `by`."""
     mean = float(np.mean(differences))
-    error = float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else None
+    error = (
+        float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
+        if len(differences) > 1
+        else None
+    )
     if error is None:
         verdict = "one seed only"
     elif mean - 2 * error > by:
@@ -266,7 +385,11 @@ def _verdict(differences, by):
         verdict = "does not show"
     else:
         verdict = "within the spread of the seeds"
-    return {"difference": round(mean, 6), "standard_error": None if error is None else round(error, 6), "verdict": verdict}
+    return {
+        "difference": round(mean, 6),
+        "standard_error": None if error is None else round(error, 6),
+        "verdict": verdict,
+    }
 
 
 def _read_scores(out, run, seed):
@@ -276,8 +399,20 @@ def _read_scores(out, run, seed):
 
 def _minutes(out, run, seeds):
     """Minutes of training steps of the finished runs, by the wall clock."""
-    paths = [folder_of(out, run, seed) / LOG for seed in seeds if (folder_of(out, run, seed) / SCORES).exists()]
-    return round(sum(json.loads(line).get("seconds", 0.0) for path in paths for line in path.read_text().splitlines()) / 60, 1)
+    paths = [
+        folder_of(out, run, seed) / LOG
+        for seed in seeds
+        if (folder_of(out, run, seed) / SCORES).exists()
+    ]
+    return round(
+        sum(
+            json.loads(line).get("seconds", 0.0)
+            for path in paths
+            for line in path.read_text().splitlines()
+        )
+        / 60,
+        1,
+    )
 
 
 def _spread(values):
@@ -293,7 +428,11 @@ def _merged(base, changes):
     """`base` with `changes` put into it, mapping by mapping; anything else is replaced."""
     result = dict(base)
     for key, value in changes.items():
-        result[key] = _merged(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else value
+        result[key] = (
+            _merged(result[key], value)
+            if isinstance(value, dict) and isinstance(result.get(key), dict)
+            else value
+        )
     return result
 
 

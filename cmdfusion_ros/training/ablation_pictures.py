@@ -1,4 +1,6 @@
-"""The ablation as a table and as pictures: bars with the spread of the seeds, mIoU against live cameras."""
+"""The ablation as a table and as pictures: bars with the spread of the seeds, mIoU against live
+cameras.
+"""
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -10,14 +12,27 @@ def markdown_table(result):
     """What `ablation.summary` gives as Markdown: the rows, then the claims, one sentence each."""
     lines = ["| row | what | seeds | mIoU, % | hard classes, % |", "|---|---|---|---|---|"]
     for row in result["table"]:
-        lines.append(f"| {row['row']} | {row['title']} | {len(row['seeds'])} | {_with_spread(row.get('miou'))} | {_with_spread(row.get('hard'))} |")
+        lines.append(
+            f"| {row['row']} | {row['title']} | {len(row['seeds'])} | "
+            f"{_with_spread(row.get('miou'))} | {_with_spread(row.get('hard'))} |"
+        )
     lines += ["", "| claim | difference, points | needed | verdict |", "|---|---|---|---|"]
     for claim in result["claims"]:
         error = "" if claim["standard_error"] is None else f" ± {100 * claim['standard_error']:.1f}"
-        what = f"{claim['claim']} ({claim['better']} - {claim['than']}{', hard classes' if claim['of'] == 'hard' else ''})"
-        lines.append(f"| {what} | {100 * claim['difference']:+.1f}{error} | > {100 * claim['by']:g} | {claim['verdict']} |")
+        what = (
+            f"{claim['claim']} ({claim['better']} - "
+            f"{claim['than']}{', hard classes' if claim['of'] == 'hard' else ''})"
+        )
+        lines.append(
+            f"| {what} | {100 * claim['difference']:+.1f}{error} | > {100 * claim['by']:g} | "
+            f"{claim['verdict']} |"
+        )
     for run, curve in result["live_cameras"].items():
-        lines += ["", f"`{run}` with live cameras: " + ", ".join(f"{number}: {_with_spread(entry)}" for number, entry in curve.items())]
+        lines += [
+            "",
+            f"`{run}` with live cameras: "
+            + ", ".join(f"{number}: {_with_spread(entry)}" for number, entry in curve.items()),
+        ]
     return "\n".join(lines)
 
 
@@ -27,17 +42,40 @@ def draw_ablation(result, folder):
     figure = Figure(figsize=(11, 1.2 + 0.38 * len(rows)), layout="tight")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
-    for axis, key, title in ((left, "miou", "mIoU, %"), (right, "hard", "mean IoU of the hard classes, %")):
+    for axis, key, title in (
+        (left, "miou", "mIoU, %"),
+        (right, "hard", "mean IoU of the hard classes, %"),
+    ):
         for place, row in enumerate(rows):
             if key not in row:
                 continue
             entry = row[key]
-            axis.barh(place, 100 * entry["mean"], xerr=None if entry["sd"] is None else 100 * entry["sd"], color="#6f9ed4", ecolor="#333", capsize=3)
-            axis.plot([100 * value for value in entry["values"]], [place] * len(entry["values"]), "k.", markersize=4)
-        axis.set(xlabel=title, yticks=range(len(rows)), yticklabels=[f"{row['row']}  {row['title']} ({len(row['seeds'])})" for row in rows])
+            axis.barh(
+                place,
+                100 * entry["mean"],
+                xerr=None if entry["sd"] is None else 100 * entry["sd"],
+                color="#6f9ed4",
+                ecolor="#333",
+                capsize=3,
+            )
+            axis.plot(
+                [100 * value for value in entry["values"]],
+                [place] * len(entry["values"]),
+                "k.",
+                markersize=4,
+            )
+        axis.set(
+            xlabel=title,
+            yticks=range(len(rows)),
+            yticklabels=[f"{row['row']}  {row['title']} ({len(row['seeds'])})" for row in rows],
+        )
         axis.grid(axis="x", alpha=0.3)
     left.invert_yaxis()
-    figure.suptitle("bars: mean over the seeds (their number in brackets), whiskers: standard deviation, dots: single seeds", fontsize=9)
+    figure.suptitle(
+        "bars: mean over the seeds (their number in brackets), whiskers: standard deviation, "
+        "dots: single seeds",
+        fontsize=9,
+    )
     figure.savefig(folder / _BARS, dpi=110)
     if result["live_cameras"]:
         _draw_curves(result["live_cameras"], folder / _CURVES)
@@ -49,7 +87,14 @@ def _draw_curves(curves, path):
     axis = figure.subplots()
     for run, curve in curves.items():
         numbers, entries = [int(number) for number in curve], list(curve.values())
-        axis.errorbar(numbers, [100 * each["mean"] for each in entries], [100 * (each["sd"] or 0) for each in entries], marker="o", capsize=3, label=run)
+        axis.errorbar(
+            numbers,
+            [100 * each["mean"] for each in entries],
+            [100 * (each["sd"] or 0) for each in entries],
+            marker="o",
+            capsize=3,
+            label=run,
+        )
     axis.set(xlabel="live cameras", ylabel="mIoU, %")
     axis.grid(alpha=0.3)
     axis.legend()
@@ -59,4 +104,6 @@ def _draw_curves(curves, path):
 def _with_spread(entry):
     if entry is None:
         return "-"
-    return f"{100 * entry['mean']:.1f}" + ("" if entry["sd"] is None else f" ± {100 * entry['sd']:.1f}")
+    return f"{100 * entry['mean']:.1f}" + (
+        "" if entry["sd"] is None else f" ± {100 * entry['sd']:.1f}"
+    )

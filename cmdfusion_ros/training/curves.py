@@ -6,7 +6,17 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_LOSSES = ("loss", "cross_entropy", "lovasz", "auxiliary", "features", "logits", "affinity", "labels")  # of a log's row; teachers' have their name before it
+# of a log's row; teachers' have their name before it
+_LOSSES = (
+    "loss",
+    "cross_entropy",
+    "lovasz",
+    "auxiliary",
+    "features",
+    "logits",
+    "affinity",
+    "labels",
+)
 
 
 def draw_curves(log_path, picture_path):
@@ -18,15 +28,30 @@ def draw_curves(log_path, picture_path):
     figure = Figure(figsize=(10, 4), layout="tight")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for name in dict.fromkeys(name for row in steps for name in row if name.split(".")[-1] in _LOSSES):
+    for name in dict.fromkeys(
+        name for row in steps for name in row if name.split(".")[-1] in _LOSSES
+    ):
         rows = [row for row in steps if name in row]  # a step without images has no loss on them
         left.plot([row["step"] for row in rows], _smooth([row[name] for row in rows]), label=name)
     left.set(xlabel="step", ylabel="loss, mean of neighbouring steps", yscale="log")
     left.legend(fontsize=6)
     for name in scores[-1]["validation"]["iou"] if scores else ():
         values = [row["validation"]["iou"][name] for row in scores]
-        right.plot([row["step"] for row in scores], [np.nan if value is None else value for value in values], label=name, linewidth=1, marker=".")
-    right.plot([row["step"] for row in scores], [row["validation"]["miou"] for row in scores], "k", label="mean", linewidth=2, marker="o")
+        right.plot(
+            [row["step"] for row in scores],
+            [np.nan if value is None else value for value in values],
+            label=name,
+            linewidth=1,
+            marker=".",
+        )
+    right.plot(
+        [row["step"] for row in scores],
+        [row["validation"]["miou"] for row in scores],
+        "k",
+        label="mean",
+        linewidth=2,
+        marker="o",
+    )
     right.set(xlabel="step", ylabel="IoU on validation scans", ylim=(0, 1))
     right.legend(fontsize=6, ncols=2)
     figure.savefig(picture_path, dpi=110)

@@ -1,7 +1,8 @@
 """Distillation: a student is drawn to what a teacher says of the same points, pixels or voxels.
 
-One class serves CMDFusion (image features at pixels, methods B.2), U2MKD (a teacher that sees more sweeps, matched point by point, C.2) and M2SKD (the same
-weights on a cloud with completed things, matched by voxels, D.3); they differ in their settings.
+One class serves CMDFusion (image features at pixels, methods B.2), U2MKD (a teacher that sees more
+sweeps, matched point by point, C.2) and M2SKD (the same weights on a cloud with completed things,
+matched by voxels, D.3); they differ in their settings.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import nn
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.config import SettingsError, check_settings, section, setting
-from cmdfusion_ros.data.input_views import ViewSettings
+from cmdfusion_ros.data.augment.scan_context import ViewSettings
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.training.losses import segmentation_loss
@@ -20,7 +21,9 @@ from cmdfusion_ros.training.pairs import match_origins, match_voxels
 from cmdfusion_ros.training.teachers import TeacherAnswer, open_teacher
 from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_divergence
 
-MAX_DRY_STEPS = 50  # in a row without a pair: camera dropping may take all images for some steps, a wrong setting takes them for ever
+# in a row without a pair: camera dropping may take all images for some steps, a wrong setting takes
+# them for ever
+MAX_DRY_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -29,43 +32,87 @@ class DistillSettings:
 
     teacher: str = setting(
         "own_images",
-        "own_images: the network's own image encoder; checkpoint: another network, frozen; published_images: a frozen ResNet; shared: the same weights on "
+        "own_images: the network's own image encoder; checkpoint: another network, frozen; "
+        "published_images: a frozen ResNet; shared: the same weights on "
         "another view; average: the running average of the weights",
         choices=("own_images", "checkpoint", "published_images", "shared", "average"),
     )
-    path: str = setting("", "file of a frozen teacher, relative to the data folder, or to where training starts")
+    path: str = setting(
+        "", "file of a frozen teacher, relative to the data folder, or to where training starts"
+    )
     match: str = setting(
-        "pixel", "what is compared: points that an image sees, points of one raw row, or voxels of one place", choices=("pixel", "point", "voxel")
+        "pixel",
+        "what is compared: points that an image sees, points of one raw row, or voxels of one "
+        "place",
+        choices=("pixel", "point", "voxel"),
     )
     view: ViewSettings = section(ViewSettings)
-    features: float = setting(0.0, "weight of the squared difference of features", minimum=0.0, maximum=100.0)
-    feature_unit: str = setting("absolute", "the squared difference itself, or as a part of the teacher's variance", choices=("absolute", "variance"))
+    features: float = setting(
+        0.0, "weight of the squared difference of features", minimum=0.0, maximum=100.0
+    )
+    feature_unit: str = setting(
+        "absolute",
+        "the squared difference itself, or as a part of the teacher's variance",
+        choices=("absolute", "variance"),
+    )
     feature_floor: float = setting(0.0, "leave out features that differ by no more", minimum=0.0)
-    logits: float = setting(0.0, "weight of the divergence of class probabilities", minimum=0.0, maximum=100.0)
-    logit_kind: str = setting("kl", "kl, or M2SKD's mean of absolute log ratios", choices=("kl", "absolute"))
+    logits: float = setting(
+        0.0, "weight of the divergence of class probabilities", minimum=0.0, maximum=100.0
+    )
+    logit_kind: str = setting(
+        "kl", "kl, or M2SKD's mean of absolute log ratios", choices=("kl", "absolute")
+    )
     logit_floor: float = setting(0.0, "leave out rows that diverge by no more", minimum=0.0)
     temperature: float = setting(1.0, "divides logits before the softmax", above=0.0, maximum=100.0)
-    affinity: float = setting(0.0, "weight of the difference of cosines between the logits of one group", minimum=0.0, maximum=100.0)
-    affinity_group: str = setting("class", "a group is a class, or a thing", choices=("class", "instance"))
+    affinity: float = setting(
+        0.0,
+        "weight of the difference of cosines between the logits of one group",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    affinity_group: str = setting(
+        "class", "a group is a class, or a thing", choices=("class", "instance")
+    )
     affinity_classes: tuple[str, ...] = setting((), "classes whose groups are compared; none = all")
-    affinity_points: int = setting(500, "rows of a group that are compared", minimum=2, maximum=10000)
-    labels: float = setting(0.0, "weight of the cross-entropy of a shared teacher on the points that its view added", minimum=0.0, maximum=100.0)
+    affinity_points: int = setting(
+        500, "rows of a group that are compared", minimum=2, maximum=10000
+    )
+    labels: float = setting(
+        0.0,
+        "weight of the cross-entropy of a shared teacher on the points that its view added",
+        minimum=0.0,
+        maximum=100.0,
+    )
 
     def __post_init__(self):
         check_settings(self)
-        name, of_images = f"teacher {self.teacher}", self.teacher in ("own_images", "published_images")
+        name, of_images = (
+            f"teacher {self.teacher}",
+            self.teacher in ("own_images", "published_images"),
+        )
         if (self.teacher in ("checkpoint", "published_images")) != bool(self.path):
-            raise SettingsError(f"distill: {name} with path {self.path!r}: checkpoint and published_images need one, others take none")
+            raise SettingsError(
+                f"distill: {name} with path {self.path!r}: checkpoint and published_images need "
+                "one, others take none"
+            )
         if of_images and (self.match != "pixel" or self.logits or self.affinity):
             raise SettingsError(f"distill: {name} has features of pixels and nothing else")
         if self.match == "pixel" and self.view.kind != "single":
-            raise SettingsError(f"distill: match pixel with view {self.view.kind}: images see the scan alone")
+            raise SettingsError(
+                f"distill: match pixel with view {self.view.kind}: images see the scan alone"
+            )
         if self.labels and (self.teacher != "shared" or self.view.kind != "instance_fused"):
-            raise SettingsError(f"distill: labels with {name} and view {self.view.kind}: shared weights learn from points that instance_fused adds")
+            raise SettingsError(
+                f"distill: labels with {name} and view {self.view.kind}: shared weights learn "
+                "from points that instance_fused adds"
+            )
         for weight, dependent in _DEPENDENT.items():
             for key in dependent if not getattr(self, weight) else ():
                 if getattr(self, key) != DistillSettings.__dataclass_fields__[key].default:
-                    raise SettingsError(f"distill: {key} with {weight} 0 would do nothing; give {weight} a weight or leave {key} out")
+                    raise SettingsError(
+                        f"distill: {key} with {weight} 0 would do nothing; give {weight} a weight "
+                        f"or leave {key} out"
+                    )
 
 
 _DEPENDENT = {  # weight: settings that mean nothing where it is 0
@@ -76,7 +123,8 @@ _DEPENDENT = {  # weight: settings that mean nothing where it is 0
 
 
 class Distiller(nn.Module):
-    """The terms of one DistillSettings. Its parameters are adapters, linear maps from features of the student to the width of the teacher's.
+    """The terms of one DistillSettings. Its parameters are adapters, linear maps from features of
+    the student to the width of the teacher's.
 
     Args:
         settings: DistillSettings with at least one weight.
@@ -89,30 +137,54 @@ class Distiller(nn.Module):
     def __init__(self, settings, data_folder, model_config, class_map, device):
         super().__init__()
         if not (settings.features or settings.logits or settings.affinity or settings.labels):
-            raise SettingsError(f"distill: teacher {settings.teacher} with no weight; set features, logits, affinity or labels")
+            raise SettingsError(
+                f"distill: teacher {settings.teacher} with no weight; set features, logits, "
+                "affinity or labels"
+            )
         self.settings, self.device = settings, device
         self.teacher = open_teacher(settings, data_folder, model_config, class_map, device)
         names = settings.affinity_classes or class_map.names
-        self.register_buffer("affinity_labels", torch.tensor([class_map.label(name) for name in names]), persistent=False)
+        self.register_buffer(
+            "affinity_labels",
+            torch.tensor([class_map.label(name) for name in names]),
+            persistent=False,
+        )
         self.register_buffer("dry_steps", torch.zeros((), dtype=torch.int64))
         self.adapters = nn.ModuleList()
         self.to(device)
 
     def add_adapters(self, output, batch, frames, teacher_frames, network, average):
-        """Make the adapters that these answers need. Call once, before training, with what one step would see.
+        """Make the adapters that these answers need. Call once, before training, with what one step
+        would see.
 
         Raises:
-            ValueError: features are asked for that student or teacher does not have, or nothing can be paired.
+            ValueError: features are asked for that student or teacher does not have, or nothing can
+                be paired.
         """
         with torch.no_grad():
             answer = self._answer(output, batch, teacher_frames or frames, network, average)[0]
             rows, teacher_rows = self._pairs(batch, frames, teacher_frames, answer)
             if not len(rows):
-                what = f"teacher {self.settings.teacher}: no {self.settings.match} of {frames[0].name} is paired"
-                raise ValueError(f"distill: {what}; are the images read (images: true), and does the network see any?")
-            widths = [(a.shape[1], b.shape[1]) for a, b in self._features(output, batch, rows, teacher_rows, answer)] if self.settings.features else []
+                what = (
+                    f"teacher {self.settings.teacher}: no {self.settings.match} of "
+                    f"{frames[0].name} is paired"
+                )
+                raise ValueError(
+                    f"distill: {what}; are the images read (images: true), and does the network "
+                    "see any?"
+                )
+            widths = (
+                [
+                    (a.shape[1], b.shape[1])
+                    for a, b in self._features(output, batch, rows, teacher_rows, answer)
+                ]
+                if self.settings.features
+                else []
+            )
         for own, wanted in widths:
-            self.adapters.append((nn.Identity() if own == wanted else nn.Linear(own, wanted)).to(self.device))
+            self.adapters.append(
+                (nn.Identity() if own == wanted else nn.Linear(own, wanted)).to(self.device)
+            )
 
     def forward(self, output, batch, frames, teacher_frames, network, average):
         """The terms of one batch.
@@ -123,8 +195,10 @@ class Distiller(nn.Module):
             network, average: the student, and the running average of its weights.
 
         Returns:
-            (loss, row): the weighted sum, and plain values for the log: each term, the number of pairs, the part of the teacher's features that the student
-            does not explain (mean over scales), how many points more the teacher sees (fewer where its view was cropped and thinned by itself).
+            (loss, row): the weighted sum, and plain values for the log: each term, the number of
+            pairs, the part of the teacher's features that the student does not explain (mean over
+            scales), how many points more the teacher sees (fewer where its view was cropped and
+            thinned by itself).
 
         Raises:
             ValueError: no pair in more than MAX_DRY_STEPS steps in a row.
@@ -136,32 +210,54 @@ class Distiller(nn.Module):
         terms, measures = {}, {"pairs": len(rows)}
         if settings.features:
             pairs = self._features(output, batch, rows, teacher_rows, answer) if len(rows) else []
-            pairs = [(adapt(ours), theirs) for adapt, (ours, theirs) in zip(self.adapters, pairs, strict=False)]
-            terms["features"] = sum((feature_error(ours, theirs, settings.feature_floor, settings.feature_unit) for ours, theirs in pairs), _zero(output))
+            pairs = [
+                (adapt(ours), theirs)
+                for adapt, (ours, theirs) in zip(self.adapters, pairs, strict=False)
+            ]
+            terms["features"] = sum(
+                (
+                    feature_error(ours, theirs, settings.feature_floor, settings.feature_unit)
+                    for ours, theirs in pairs
+                ),
+                _zero(output),
+            )
             if pairs:
                 with torch.no_grad():
-                    measures["unexplained"] = sum(feature_error(ours, theirs, unit="variance").item() for ours, theirs in pairs) / len(pairs)
+                    measures["unexplained"] = sum(
+                        feature_error(ours, theirs, unit="variance").item()
+                        for ours, theirs in pairs
+                    ) / len(pairs)
         if settings.logits or settings.affinity:
             terms.update(self._logit_terms(output, batch, frames, rows, teacher_rows, answer))
         if settings.labels:
             terms["labels"] = label_loss
         if teacher_frames:
-            measures["added"] = sum(frame.num_points for frame in teacher_frames) - len(batch.points)
-        loss = sum((getattr(settings, name) * value for name, value in terms.items()), _zero(output))
+            measures["added"] = sum(frame.num_points for frame in teacher_frames) - len(
+                batch.points
+            )
+        loss = sum(
+            (getattr(settings, name) * value for name, value in terms.items()), _zero(output)
+        )
         return loss, {**{name: value.item() for name, value in terms.items()}, **measures}
 
     def _logit_terms(self, output, batch, frames, rows, teacher_rows, answer):
-        """{"logits", "affinity": scalar}, those that have a weight, over the pairs that the teacher answers."""
+        """{"logits", "affinity": scalar}, those that have a weight, over the pairs that the
+        teacher answers.
+        """
         settings, terms = self.settings, {}
         if answer.answered is not None:
             known = answer.answered[teacher_rows]
             rows, teacher_rows = rows[known], teacher_rows[known]
         ours, theirs = output.logits[rows], answer.logits[teacher_rows]
         if settings.logits:
-            divergence = logit_divergence(ours, theirs, settings.temperature, settings.logit_kind, settings.logit_floor)
+            divergence = logit_divergence(
+                ours, theirs, settings.temperature, settings.logit_kind, settings.logit_floor
+            )
             terms["logits"] = divergence if len(ours) else _zero(output)
         if settings.affinity:
-            terms["affinity"] = affinity_error(ours, theirs, self._groups(batch, frames, rows), settings.affinity_points)
+            terms["affinity"] = affinity_error(
+                ours, theirs, self._groups(batch, frames, rows), settings.affinity_points
+            )
         return terms
 
     def _answer(self, output, batch, frames, network, average):
@@ -173,11 +269,17 @@ class Distiller(nn.Module):
             return self.teacher.answer(batch, frames, self.device), label_loss
         seen = make_batch(frames, _grid_like(batch), self.device)
         shared = self.settings.teacher == "shared"
-        with torch.set_grad_enabled(shared and bool(self.settings.labels) and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(
+            shared and bool(self.settings.labels) and torch.is_grad_enabled()
+        ):
             theirs = (network if shared else average)(seen)
             if shared and self.settings.labels:
-                is_added = torch.from_numpy(_stack(frame.origin < 0 for frame in frames)).to(self.device)
-                label_loss = segmentation_loss(theirs.logits, seen.labels, is_added & (seen.labels != IGNORE_LABEL))[0]
+                is_added = torch.from_numpy(_stack(frame.origin < 0 for frame in frames)).to(
+                    self.device
+                )
+                label_loss = segmentation_loss(
+                    theirs.logits, seen.labels, is_added & (seen.labels != IGNORE_LABEL)
+                )[0]
         return TeacherAnswer.of(theirs, seen), label_loss
 
     def _pairs(self, batch, frames, teacher_frames, answer):
@@ -197,11 +299,22 @@ class Distiller(nn.Module):
         """Pairs of (M, C_i) features of student and teacher, one for each scale."""
         if self.settings.match == "pixel":
             if not output.knowledge or answer.pixels is None:
-                raise ValueError("distill: features of pixels need a network with a knowledge branch or imputers and a teacher with images; take another match")
-            return [(z.at_points(batch, rows), answer.pixels.of_scale(number)) for number, z in enumerate(output.knowledge)]
+                raise ValueError(
+                    "distill: features of pixels need a network with a knowledge branch or "
+                    "imputers and a teacher with images; take another match"
+                )
+            return [
+                (z.at_points(batch, rows), answer.pixels.of_scale(number))
+                for number, z in enumerate(output.knowledge)
+            ]
         if output.deep is None or answer.deep is None:
-            raise ValueError("distill: features of points and voxels are those of U-Nets (deep); student or teacher is none, so set `features` to 0")
-        return [(output.deep.at_points(batch, rows), answer.deep.at_points(answer.batch, teacher_rows))]
+            raise ValueError(
+                "distill: features of points and voxels are those of U-Nets (deep); student or "
+                "teacher is none, so set `features` to 0"
+            )
+        return [
+            (output.deep.at_points(batch, rows), answer.deep.at_points(answer.batch, teacher_rows))
+        ]
 
     def _groups(self, batch, frames, rows):
         """(M,) int64, which group of the affinity a row is in; -1 for none."""
@@ -209,9 +322,16 @@ class Distiller(nn.Module):
         groups = labels
         if self.settings.affinity_group == "instance":
             if any(frame.instance_ids is None for frame in frames):
-                raise ValueError("distill: affinity_group instance needs a data set with instance ids; take class")
-            ids = torch.from_numpy(_stack(frame.instance_ids.astype("int64") for frame in frames)).to(self.device)[rows]
-            groups = torch.where(ids > 0, ((batch.frame_index[rows] * 256) + labels) * 65536 + ids, -1)
+                raise ValueError(
+                    "distill: affinity_group instance needs a data set with instance ids; take "
+                    "class"
+                )
+            ids = torch.from_numpy(
+                _stack(frame.instance_ids.astype("int64") for frame in frames)
+            ).to(self.device)[rows]
+            groups = torch.where(
+                ids > 0, ((batch.frame_index[rows] * 256) + labels) * 65536 + ids, -1
+            )
         return torch.where(torch.isin(labels, self.affinity_labels), groups, -1)
 
     def _count_dry(self, num_pairs):

@@ -1,4 +1,6 @@
-"""Segmentation losses: weighted cross-entropy and Lovasz-softmax. Which points count is an explicit mask, never a magic label."""
+"""Segmentation losses: weighted cross-entropy and Lovasz-softmax. Which points count is an
+explicit mask, never a magic label.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -20,15 +22,19 @@ def segmentation_loss(logits, labels, mask, class_weights=None):
         nothing = logits.sum() * 0.0
         return nothing, nothing
     logits, labels = logits[mask], labels[mask]
-    return F.cross_entropy(logits, labels, weight=class_weights), lovasz_softmax(logits.softmax(dim=1), labels)
+    return F.cross_entropy(logits, labels, weight=class_weights), lovasz_softmax(
+        logits.softmax(dim=1), labels
+    )
 
 
 def lovasz_softmax(probabilities, labels):
-    """The Lovasz extension of the Jaccard loss of each class, averaged over the classes present in `labels` (Berman et al., CVPR 2018).
+    """The Lovasz extension of the Jaccard loss of each class, averaged over the classes present in
+    `labels` (Berman et al., CVPR 2018).
 
-    For class c the error of a point is |1[label = c] - probability of c|. With the errors in falling order e_1 >= e_2 >= ..., the loss is
-    sum_k e_k (J_k - J_(k-1)), where J_k is the Jaccard loss 1 - IoU if exactly the first k points were wrong: a point counts by how much
-    IoU it costs. The whole batch is one set of points.
+    For class c the error of a point is |1[label = c] - probability of c|. With the errors in
+    falling order e_1 >= e_2 >= ..., the loss is sum_k e_k (J_k - J_(k-1)), where J_k is the Jaccard
+    loss 1 - IoU if exactly the first k points were wrong: a point counts by how much IoU it costs.
+    The whole batch is one set of points.
 
     Args:
         probabilities: (N, C) float, rows sum to 1.
@@ -45,7 +51,9 @@ def lovasz_softmax(probabilities, labels):
 
 
 def _jaccard_steps(is_class):
-    """(K, N) 0/1, the class's points in order of falling error -> (K, N), what each further wrong point adds to the Jaccard loss."""
+    """(K, N) 0/1, the class's points in order of falling error -> (K, N), what each further
+    wrong point adds to the Jaccard loss.
+    """
     missed = is_class.cumsum(dim=1)  # wrong points of the class: no longer in the intersection
     added = (1 - is_class).cumsum(dim=1)  # wrong points of other classes: now in the union
     total = is_class.sum(dim=1, keepdim=True)
@@ -54,12 +62,16 @@ def _jaccard_steps(is_class):
 
 
 def class_weights_from_counts(counts, power):
-    """(C,) numbers of points -> (C,) float32 weights (max_count / count) ** power; a class without points has weight 0, for nothing can learn it.
+    """(C,) numbers of points -> (C,) float32 weights (max_count / count) ** power; a class without
+    points has weight 0, for nothing can learn it.
 
     `power` 1/3 is CMDFusion's on SemanticKITTI; 0 weighs all classes alike.
     """
     counts = torch.as_tensor(counts, dtype=torch.float64)
     if not (counts > 0).any():
-        raise ValueError(f"class weights: expected points of at least one class, got counts {counts.tolist()}; are the labels read with the right dataset?")
+        raise ValueError(
+            f"class weights: expected points of at least one class, got counts {counts.tolist()}; "
+            "are the labels read with the right dataset?"
+        )
     weights = (counts.max() / counts.clamp(min=1)) ** power
     return torch.where(counts > 0, weights, 0.0).float()

@@ -17,7 +17,8 @@ class Objective(nn.Module):
     """The loss of a part of a batch. Its parameters are the adapters of its teachers.
 
     Args:
-        recipe: a Recipe. data_folder, class_map, device: of the training. grid: VoxelGrid of the network.
+        recipe: a Recipe. data_folder, class_map, device: of the training. grid: VoxelGrid of the
+            network.
 
     Attributes:
         teachers: what the cards of the frozen teachers say of their training, a list of dicts.
@@ -27,21 +28,40 @@ class Objective(nn.Module):
         super().__init__()
         self.recipe, self.grid, self.device = recipe, grid, torch.device(device)
         self.precision = _PRECISIONS[recipe.precision]
-        self.distillers = nn.ModuleList(Distiller(each, data_folder, recipe.model, class_map, self.device) for each in recipe.distill)
+        self.distillers = nn.ModuleList(
+            Distiller(each, data_folder, recipe.model, class_map, self.device)
+            for each in recipe.distill
+        )
         kinds = Counter(each.teacher for each in recipe.distill)
-        self._names = [each.teacher if kinds[each.teacher] == 1 else f"{each.teacher}{number}" for number, each in enumerate(recipe.distill)]
-        self.teachers = [distiller.teacher.card for distiller in self.distillers if distiller.teacher is not None]
+        self._names = [
+            each.teacher if kinds[each.teacher] == 1 else f"{each.teacher}{number}"
+            for number, each in enumerate(recipe.distill)
+        ]
+        self.teachers = [
+            distiller.teacher.card for distiller in self.distillers if distiller.teacher is not None
+        ]
 
     def prepare(self, network, average, sample):
-        """Make the adapters of all teachers, from one sample as a step would see it; errors where nothing could be learnt from them."""
+        """Make the adapters of all teachers, from one sample as a step would see it; errors
+        where nothing could be learnt from them.
+        """
         if not self.distillers:
             return
         buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
         with torch.no_grad():
             batch = make_batch([sample.frame], self.grid, self.device)
             output = network.train()(batch)
-            for distiller, teacher_frame in zip(self.distillers, sample.teacher_frames, strict=True):
-                distiller.add_adapters(output, batch, [sample.frame], None if teacher_frame is None else [teacher_frame], network, average)
+            for distiller, teacher_frame in zip(
+                self.distillers, sample.teacher_frames, strict=True
+            ):
+                distiller.add_adapters(
+                    output,
+                    batch,
+                    [sample.frame],
+                    None if teacher_frame is None else [teacher_frame],
+                    network,
+                    average,
+                )
             for buffer, before in buffers:
                 buffer.copy_(before)
 
@@ -53,15 +73,28 @@ class Objective(nn.Module):
             output = network(batch)
         terms = [_on_labels(head, batch, class_weights) for head in (output, *output.auxiliary)]
         (cross_entropy, lovasz), *others = terms
-        auxiliary = sum(one + recipe.lovasz_weight * two for one, two in others)  # 0 without other heads
-        loss = recipe.answer_weight * (cross_entropy + recipe.lovasz_weight * lovasz) + recipe.auxiliary_weight * auxiliary
+        # 0 without other heads
+        auxiliary = sum(one + recipe.lovasz_weight * two for one, two in others)
+        loss = (
+            recipe.answer_weight * (cross_entropy + recipe.lovasz_weight * lovasz)
+            + recipe.auxiliary_weight * auxiliary
+        )
         row = {"cross_entropy": cross_entropy.item(), "lovasz": lovasz.item()}
         if others:
             row["auxiliary"] = auxiliary.item()
         for number, (name, distiller) in enumerate(zip(self._names, self.distillers, strict=True)):
             teacher_frames = [sample.teacher_frames[number] for sample in samples]
-            with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-                value, values = distiller(output, batch, frames, None if teacher_frames[0] is None else teacher_frames, network, average)
+            with torch.autocast(
+                self.device.type, self.precision, enabled=self.precision is not None
+            ):
+                value, values = distiller(
+                    output,
+                    batch,
+                    frames,
+                    None if teacher_frames[0] is None else teacher_frames,
+                    network,
+                    average,
+                )
             loss = loss + value
             row.update({f"{name}.{key}": each for key, each in values.items()})
         return loss, {"loss": loss.item(), **row, "points": len(batch.points)}
@@ -76,9 +109,15 @@ def _on_labels(head, batch, class_weights):
 
 
 def mean_row(rows):
-    """One log row of several parts: what is counted (points, pairs, added) is summed, the rest averaged over the parts that have it."""
+    """One log row of several parts: what is counted (points, pairs, added) is summed, the rest
+    averaged over the parts that have it.
+    """
     result = {}
     for key in dict.fromkeys(key for row in rows for key in row):
         values = [row[key] for row in rows if key in row]
-        result[key] = sum(values) if key.split(".")[-1] in ("points", "pairs", "added") else sum(values) / len(values)
+        result[key] = (
+            sum(values)
+            if key.split(".")[-1] in ("points", "pairs", "added")
+            else sum(values) / len(values)
+        )
     return result

@@ -1,77 +1,13 @@
 """What a training run is made of: one YAML file, `config/train/*.yaml`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
-from cmdfusion_ros.data.augment import AugmentSettings
-from cmdfusion_ros.data.input_views import ViewSettings
-from cmdfusion_ros.data.labelled_bags import LabelledBags
-from cmdfusion_ros.data.nuscenes import NuScenes
-from cmdfusion_ros.data.pandaset import PandaSet
-from cmdfusion_ros.data.semantic_kitti import SemanticKitti
+from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.data.augment.scans import AugmentSettings
+from cmdfusion_ros.data.readers.data_settings import DataSettings, Mixture
 from cmdfusion_ros.training.distillation import DistillSettings
-
-_READERS = {"semantic_kitti": SemanticKitti, "nuscenes": NuScenes, "pandaset": PandaSet, "bags": LabelledBags}  # by layout
-LAYOUTS = tuple(_READERS)
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Some scans of a data set."""
-
-    layout: str = setting("semantic_kitti", "how its files lie; own recordings: folders as SemanticKITTI's, or bags with labels beside them", choices=LAYOUTS)
-    root: str = setting(".", "folder that holds the sequences, relative to the data folder given when training starts")
-    dataset: str = setting("semantic_kitti", "whose raw ids the label files hold, as the class map knows it")
-    sequences: tuple[str, ...] = setting((), "names of sequence folders; of nuScenes names of scenes, or train, val, mini_train, mini_val")
-    first_scan: int = setting(0, "lowest scan number taken from each sequence; of nuScenes the place of a key frame in its scene", minimum=0)
-    last_scan: int = setting(999999, "highest scan number taken from each sequence", minimum=0)
-
-    images: bool = setting(False, "read the camera images too")
-    called: str = setting("", "what the set is called in the names of its scans, where not as its dataset; made-up streets have SemanticKITTI's ids")
-    repeat: int = setting(1, "how often each of its scans comes in an epoch", minimum=1, maximum=1000)
-
-    def __post_init__(self):
-        check_settings(self)
-
-    def open(self, data_folder, class_map, poses=False):
-        """The scans as Frames with labels, and with `poses` where asked for; FileNotFoundError or ValueError where there are none."""
-        scans = range(self.first_scan, self.last_scan + 1)
-        options = {"scans": scans, "poses": poses, "images": self.images, "called": self.called or None}
-        return _READERS[self.layout](Path(data_folder) / self.root, self.sequences, class_map, self.dataset, **options)
-
-
-class Mixture:
-    """The scans of several sets as one list of Frames.
-
-    Args:
-        sets: lists of Frames with `names`. repeats: how often each set comes in it.
-    """
-
-    def __init__(self, sets, repeats):
-        self._sets = tuple(sets)
-        self._items = [(scans, index) for scans, repeat in zip(sets, repeats, strict=True) for _ in range(repeat) for index in range(len(scans))]
-
-    def __len__(self):
-        return len(self._items)
-
-    def __getitem__(self, index):
-        scans, row = self._items[index]
-        return scans[row]
-
-    def __iter__(self):
-        return (self[index] for index in range(len(self)))
-
-    def neighbours(self, index, offsets):
-        """Other scans of the sequence of scan `index`, see `SemanticKitti.neighbours`."""
-        scans, row = self._items[index]
-        return scans.neighbours(row, offsets)
-
-    @property
-    def names(self):
-        """Names of the scans, each once."""
-        return tuple(name for scans in self._sets for name in scans.names)
 
 
 @dataclass(frozen=True)
@@ -87,26 +23,70 @@ class Recipe:
     augment: AugmentSettings = section(AugmentSettings)
     view: ViewSettings = section(ViewSettings)
     distill: tuple[DistillSettings, ...] = setting((), "teachers, and what is learnt from each")
-    start_from: str = setting("", "checkpoint whose weights training starts from, relative to the data folder; empty = from scratch")
+    start_from: str = setting(
+        "",
+        "checkpoint whose weights training starts from, relative to the data folder; empty = from "
+        "scratch",
+    )
     image_weights: str = setting(
         "",
-        "what the image encoder starts from, relative to the data folder: a published ResNet, or a checkpoint that looks at images; empty = from scratch",
+        "what the image encoder starts from, relative to the data folder: a published ResNet, or "
+        "a checkpoint that looks at images; empty = from scratch",
     )
     steps: int = setting(1000, "optimiser steps", minimum=1)
     batch_size: int = setting(1, "scans a step", minimum=1, maximum=256)
-    parts: int = setting(1, "parts of a batch that are computed one after the other, or by as many processes; their gradients are averaged", minimum=1)
-    precision: str = setting("float32", "numbers that layers compute with; bfloat16 pays on GPUs", choices=("float32", "bfloat16"))
-    optimizer: str = setting("adamw", "how gradients become steps; sgd has Nesterov momentum 0.9", choices=("adamw", "sgd"))
+    parts: int = setting(
+        1,
+        "parts of a batch that are computed one after the other, or by as many processes; their "
+        "gradients are averaged",
+        minimum=1,
+    )
+    precision: str = setting(
+        "float32",
+        "numbers that layers compute with; bfloat16 pays on GPUs",
+        choices=("float32", "bfloat16"),
+    )
+    optimizer: str = setting(
+        "adamw",
+        "how gradients become steps; sgd has Nesterov momentum 0.9",
+        choices=("adamw", "sgd"),
+    )
     learning_rate: float = setting(0.005, "highest learning rate", above=0.0, maximum=10.0)
     weight_decay: float = setting(0.01, "weight decay", minimum=0.0, maximum=1.0)
-    warm_up: float = setting(0.1, "fraction of the steps in which the learning rate rises; it then falls along a cosine to 0", minimum=0.0, maximum=0.9)
+    warm_up: float = setting(
+        0.1,
+        "fraction of the steps in which the learning rate rises; it then falls along a cosine to 0",
+        minimum=0.0,
+        maximum=0.9,
+    )
     gradient_clip: float = setting(1.0, "largest norm of the gradient", above=0.0)
-    ema_decay: float = setting(0.99, "decay of the running average of the weights, which is what is saved and scored", minimum=0.0, maximum=0.99999)
-    class_weight_power: float = setting(1 / 3, "cross-entropy weighs a class by (largest count / its count) to this power", minimum=0.0, maximum=1.0)
-    lovasz_weight: float = setting(1.0, "weight of the Lovasz loss beside the cross-entropy", minimum=0.0, maximum=100.0)
-    answer_weight: float = setting(1.0, "weight of the losses of the network's answer on labels", minimum=0.0, maximum=100.0)
-    auxiliary_weight: float = setting(1.0, "weight of the losses of a network's other heads, where it has any", minimum=0.0, maximum=100.0)
-    validate_every: int = setting(0, "steps between scores on the validation scans; 0 = only at the end", minimum=0)
+    ema_decay: float = setting(
+        0.99,
+        "decay of the running average of the weights, which is what is saved and scored",
+        minimum=0.0,
+        maximum=0.99999,
+    )
+    class_weight_power: float = setting(
+        1 / 3,
+        "cross-entropy weighs a class by (largest count / its count) to this power",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    lovasz_weight: float = setting(
+        1.0, "weight of the Lovasz loss beside the cross-entropy", minimum=0.0, maximum=100.0
+    )
+    answer_weight: float = setting(
+        1.0, "weight of the losses of the network's answer on labels", minimum=0.0, maximum=100.0
+    )
+    auxiliary_weight: float = setting(
+        1.0,
+        "weight of the losses of a network's other heads, where it has any",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    validate_every: int = setting(
+        0, "steps between scores on the validation scans; 0 = only at the end", minimum=0
+    )
     save_every: int = setting(100, "steps between saves from which training can resume", minimum=1)
     seed: int = setting(0, "seed of weights, order and augmentation", minimum=0)
     licence: str = setting("", "licence of the weights, written into the checkpoint")
@@ -118,27 +98,48 @@ class Recipe:
         further = [(f"train_too[{number}]", data) for number, data in enumerate(self.train_too)]
         for what, data in (("train", self.train), *further, ("validation", self.validation)):
             if data.sequences and data.dataset not in datasets:
-                raise SettingsError(f"{what}.dataset: class map {self.class_map} reads {', '.join(datasets)}, not {data.dataset!r}")
+                raise SettingsError(
+                    f"{what}.dataset: class map {self.class_map} reads {', '.join(datasets)}, not "
+                    f"{data.dataset!r}"
+                )
         if self.validation.repeat != 1:
             raise SettingsError("validation.repeat: every scan is scored once; leave it out")
         if self.start_from and self.image_weights:
-            raise SettingsError("image_weights: start_from gives every weight, those of the image encoder too; leave one of them out")
+            raise SettingsError(
+                "image_weights: start_from gives every weight, those of the image encoder too; "
+                "leave one of them out"
+            )
         if self.model.network == "image" and self.validation.sequences:
-            raise SettingsError("validation: a network of images alone answers seen points only and is not scored on scans; leave validation out")
+            raise SettingsError(
+                "validation: a network of images alone answers seen points only and is not scored "
+                "on scans; leave validation out"
+            )
         if self.batch_size % self.parts:
-            raise SettingsError(f"parts: expected a divisor of batch_size {self.batch_size}, got {self.parts}")
+            raise SettingsError(
+                f"parts: expected a divisor of batch_size {self.batch_size}, got {self.parts}"
+            )
         if self.view.kind == "instance_fused":
-            raise SettingsError("view: instance_fused needs the labels that a network shall find; it is the view of a teacher, in distill")
+            raise SettingsError(
+                "view: instance_fused needs the labels that a network shall find; it is the view "
+                "of a teacher, in distill"
+            )
         by_voxel = [each for each in self.distill if each.match == "voxel"]
         if len(by_voxel) > 1 or (by_voxel and self.view.kind != "single"):
-            raise SettingsError("distill: one teacher may be matched by voxel, of a student that sees single scans")
+            raise SettingsError(
+                "distill: one teacher may be matched by voxel, of a student that sees single scans"
+            )
 
     @property
     def needs_poses(self):
         """Whether anything is shown more than single scans."""
-        return any(view.kind != "single" for view in (self.view, *(each.view for each in self.distill)))
+        return any(
+            view.kind != "single" for view in (self.view, *(each.view for each in self.distill))
+        )
 
     def open_training(self, data_folder, class_map):
         """The scans of all sets that are trained on; errors as of `DataSettings.open`."""
         sets = (self.train, *self.train_too)
-        return Mixture([data.open(data_folder, class_map, self.needs_poses) for data in sets], [data.repeat for data in sets])
+        return Mixture(
+            [data.open(data_folder, class_map, self.needs_poses) for data in sets],
+            [data.repeat for data in sets],
+        )

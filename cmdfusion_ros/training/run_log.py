@@ -21,7 +21,10 @@ class RunLog:
             try:
                 from torch.utils.tensorboard import SummaryWriter  # here: an extra that few have
             except ImportError as error:
-                raise ModuleNotFoundError("--tensorboard: tensorboard is not installed; pip install tensorboard, or leave the option out") from error
+                raise ModuleNotFoundError(
+                    "--tensorboard: tensorboard is not installed; pip install tensorboard, or "
+                    "leave the option out"
+                ) from error
             self._board = SummaryWriter(str(board))
 
     def write(self, row):
@@ -32,10 +35,20 @@ class RunLog:
             values = row["validation"] | row["validation"]["iou"] if "validation" in row else row
             for key, value in values.items():
                 if isinstance(value, (int, float)) and key != "step":
-                    self._board.add_scalar(("validation/" if "validation" in row else "training/") + key, value, row["step"])
+                    self._board.add_scalar(
+                        ("validation/" if "validation" in row else "training/") + key,
+                        value,
+                        row["step"],
+                    )
             self._board.flush()
 
     def cut(self, step):
-        """Drop the rows of later steps, which a resumed run will do again, and a line that a kill cut short."""
-        rows = [line for line in self.path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
+        """Drop the rows of later steps, which a resumed run will do again, and a line that a
+        kill cut short.
+        """
+        rows = [
+            line
+            for line in self.path.read_text().splitlines()
+            if line.endswith("}") and json.loads(line)["step"] <= step
+        ]
         self.path.write_text("".join(f"{line}\n" for line in rows))

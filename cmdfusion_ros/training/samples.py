@@ -1,4 +1,6 @@
-"""Which scans a step sees, and how they are changed: all of it drawn from (seed, number of the item), so that any step can be drawn again."""
+"""Which scans a step sees, and how they are changed: all of it drawn from (seed, number of the
+item), so that any step can be drawn again.
+"""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -6,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cmdfusion_ros.data.augment import change_scene, change_view
-from cmdfusion_ros.data.mix import select
+from cmdfusion_ros.data.augment.mix import select
+from cmdfusion_ros.data.augment.scans import change_scene, change_view
 from cmdfusion_ros.frame import Frame
 
 
@@ -17,7 +19,8 @@ class Sample:
 
     Attributes:
         frame: what the student is shown.
-        teacher_frames: for each of the recipe's teachers what it is shown, None where that is `frame`.
+        teacher_frames: for each of the recipe's teachers what it is shown, None where that is
+            `frame`.
     """
 
     frame: Frame
@@ -27,8 +30,9 @@ class Sample:
 class Samples:
     """The augmented scans of each step. Every scan comes once an epoch, in an order drawn anew.
 
-    What adds points is drawn once, before the views are made. A teacher matched by voxels then shares the student's turn, flip and shift; one matched by
-    points has its own (methods C.2: the teacher may be changed more, as pairs are found by row).
+    What adds points is drawn once, before the views are made. A teacher matched by voxels then
+    shares the student's turn, flip and shift; one matched by points has its own (methods C.2: the
+    teacher may be changed more, as pairs are found by row).
 
     Args:
         scans: list of Frames with `neighbours(index, offsets)`. recipe, class_map: of the training.
@@ -38,20 +42,24 @@ class Samples:
     def __init__(self, scans, recipe, class_map, workers=0):
         self.scans, self.recipe, self.class_map = scans, recipe, class_map
         self._pool = ThreadPoolExecutor(workers) if workers else None
-        self._ahead = deque()  # (numbers of a part, futures), in the order in which they will be asked for
+        # (numbers of a part, futures), in the order in which they will be asked for
+        self._ahead = deque()
         self._workers = workers
 
     def of(self, items, later=()):
         """The Samples of the items with these numbers.
 
         Args:
-            later: tuples of the numbers that will be asked for next, which are read ahead where there are workers.
+            later: tuples of the numbers that will be asked for next, which are read ahead where
+                there are workers.
         """
         if self._pool is None:
             return [self.draw(item) for item in items]
         for numbers in (items, *later):
             if all(numbers != known for known, _ in self._ahead):
-                self._ahead.append((numbers, [self._pool.submit(self.draw, item) for item in numbers]))
+                self._ahead.append(
+                    (numbers, [self._pool.submit(self.draw, item) for item in numbers])
+                )
         while self._ahead[0][0] != items:
             self._ahead.popleft()
         return [future.result() for future in self._ahead.popleft()[1]]
@@ -65,11 +73,19 @@ class Samples:
         rng = np.random.default_rng([recipe.seed, 1, item])
         other_rng = np.random.default_rng([recipe.seed, 2, item])
         scene = self.scans[index]
-        scene = change_scene(scene, recipe.augment, rng, self.class_map, lambda: self.scans[int(other_rng.integers(len(self.scans)))])
+        scene = change_scene(
+            scene,
+            recipe.augment,
+            rng,
+            self.class_map,
+            lambda: self.scans[int(other_rng.integers(len(self.scans)))],
+        )
         if recipe.distill:
             scene = replace(scene, origin=np.arange(scene.num_points, dtype=np.int32))
         shared = next((each for each in recipe.distill if each.match == "voxel"), None)
-        seen = change_view(self._shown(scene, index, shared.view if shared else recipe.view), recipe.augment, rng)
+        seen = change_view(
+            self._shown(scene, index, shared.view if shared else recipe.view), recipe.augment, rng
+        )
         frame = select(seen, seen.origin >= 0) if shared else seen
         teacher_frames = []
         for number, distill in enumerate(recipe.distill):
@@ -79,14 +95,19 @@ class Samples:
                 teacher_frames.append(seen)
             else:
                 own_rng = np.random.default_rng([recipe.seed, 3 + number, item])
-                teacher_frames.append(change_view(self._shown(scene, index, distill.view), recipe.augment, own_rng))
+                teacher_frames.append(
+                    change_view(self._shown(scene, index, distill.view), recipe.augment, own_rng)
+                )
         return Sample(frame, tuple(teacher_frames))
 
     def plain(self, index):
         """Scan `index` unchanged, as a Sample."""
         scene = self.scans[index]
         scene = replace(scene, origin=np.arange(scene.num_points, dtype=np.int32))
-        teacher_frames = tuple(None if each.match == "pixel" else self._shown(scene, index, each.view) for each in self.recipe.distill)
+        teacher_frames = tuple(
+            None if each.match == "pixel" else self._shown(scene, index, each.view)
+            for each in self.recipe.distill
+        )
         return Sample(self._shown(scene, index, self.recipe.view), teacher_frames)
 
     def _shown(self, frame, index, view):

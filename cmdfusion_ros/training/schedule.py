@@ -1,10 +1,13 @@
-"""The learning rate of a step, as a function of the step alone: a resumed run needs no scheduler state."""
+"""The learning rate of a step, as a function of the step alone: a resumed run needs no scheduler
+state.
+"""
 
 import math
 
 
 def learning_rate_at(step, num_steps, highest, warm_up):
-    """Rises on a straight line over the first `warm_up` fraction of `num_steps`, then falls along half a cosine towards 0.
+    """Rises on a straight line over the first `warm_up` fraction of `num_steps`, then falls along
+    half a cosine towards 0.
 
     Args:
         step: 0..num_steps - 1.

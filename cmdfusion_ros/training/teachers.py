@@ -1,4 +1,6 @@
-"""Teachers: what gives a student its targets. Every tensor of an answer is detached where the answer is made."""
+"""Teachers: what gives a student its targets. Every tensor of an answer is detached where the
+answer is made.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,11 +8,11 @@ from pathlib import Path
 import torch
 
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.checkpoint.file import load_checkpoint
+from cmdfusion_ros.checkpoint.published import load_published_resnet
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.image_network import BackboneTeacher
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
-from cmdfusion_ros.published_weights import load_published_resnet
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 
 
@@ -37,12 +39,22 @@ class TeacherAnswer:
         """The answer that an Output, or PixelFeatures, or None (no image) is."""
         if not isinstance(output, Output):
             return cls(batch, pixels=_detached_pixels(output))
-        deep = None if output.deep is None else ScaleFeatures(output.deep.stride, output.deep.features.detach())
-        return cls(batch, output.logits.detach(), output.answered, _detached_pixels(output.pixels), deep)
+        deep = (
+            None
+            if output.deep is None
+            else ScaleFeatures(output.deep.stride, output.deep.features.detach())
+        )
+        return cls(
+            batch, output.logits.detach(), output.answered, _detached_pixels(output.pixels), deep
+        )
 
 
 def _detached_pixels(pixels):
-    return None if pixels is None else PixelFeatures(pixels.point_rows, tuple(level.detach() for level in pixels.levels))
+    return (
+        None
+        if pixels is None
+        else PixelFeatures(pixels.point_rows, tuple(level.detach() for level in pixels.levels))
+    )
 
 
 class FrozenTeacher:
@@ -68,7 +80,8 @@ class FrozenTeacher:
 
 
 def open_teacher(settings, data_folder, model_config, class_map, device):
-    """The FrozenTeacher that DistillSettings name, or None for teachers that live in the training itself.
+    """The FrozenTeacher that DistillSettings name, or None for teachers that live in the training
+    itself.
 
     Raises:
         FileNotFoundError, CheckpointError: no such file, or no network in it.
@@ -83,8 +96,13 @@ def open_teacher(settings, data_folder, model_config, class_map, device):
         return None
     checkpoint = load_checkpoint(path)
     if settings.logits and checkpoint.class_map.names != class_map.names:
-        raise ValueError(f"{path}: a teacher with the classes of {checkpoint.class_map.name}; the student's are {class_map.name}, so set `logits` to 0")
-    network = use_backend(checkpoint.build_network().to(device), choose_backend("auto", device, training=True).name)
+        raise ValueError(
+            f"{path}: a teacher with the classes of {checkpoint.class_map.name}; the student's "
+            f"are {class_map.name}, so set `logits` to 0"
+        )
+    network = use_backend(
+        checkpoint.build_network().to(device), choose_backend("auto", device, training=True).name
+    )
     grid = None if checkpoint.model_config.network == "image" else grid_of(checkpoint.model_config)
     if grid == grid_of(model_config):
         grid = None if settings.match == "pixel" else grid

@@ -1,6 +1,8 @@
-"""The training loop. A run is a folder: recipe, log, curve, the state it resumes from, and the network.
+"""The training loop. A run is a folder: recipe, log, curve, the state it resumes from, and the
+network.
 
-Everything random in a step is drawn from (seed, step), so a run that was killed and resumed gives the same weights as one that was not (on one
+Everything random in a step is drawn from (seed, step), so a run that was killed and resumed gives
+the same weights as one that was not (on one
 machine, with the same number of threads: sums in another order differ in their last bit).
 """
 
@@ -15,34 +17,37 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from cmdfusion_ros.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
+from cmdfusion_ros.checkpoint.file import is_checkpoint, load_checkpoint, save_checkpoint
+from cmdfusion_ros.checkpoint.published import load_published_resnet
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import save_settings, settings_from_dict, settings_to_dict
+from cmdfusion_ros.evaluation.metrics import score
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.models.resnet import ResNet
-from cmdfusion_ros.published_weights import load_published_resnet
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 from cmdfusion_ros.training.curves import draw_curves
 from cmdfusion_ros.training.losses import class_weights_from_counts
-from cmdfusion_ros.training.metrics import score
 from cmdfusion_ros.training.objective import Objective, mean_row
-from cmdfusion_ros.training.processes import Processes
 from cmdfusion_ros.training.provenance import scans_seen
 from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.replicas import Processes
 from cmdfusion_ros.training.run_log import RunLog
 from cmdfusion_ros.training.samples import Samples, shown
 from cmdfusion_ros.training.schedule import learning_rate_at
 
-STATE = "state.pt"  # network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and plain values
+# network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and
+# plain values
+STATE = "state.pt"
 NETWORK = "network.safetensors"  # the checkpoint, of the averaged weights
 LOG = "log.jsonl"
 CURVES = "curves.png"
 RECIPE = "recipe.yaml"
 _PARTS_AHEAD = 3  # that reading threads have in work
-_OF_OTHERS = ("name", "trained_on", "steps", "licence", "attribution", "started_from", "teachers")  # what a card keeps of the networks it learnt from
+# what a card keeps of the networks it learnt from
+_OF_OTHERS = ("name", "trained_on", "steps", "licence", "attribution", "started_from", "teachers")
 
 
 class Trainer:
@@ -60,27 +65,40 @@ class Trainer:
     Under torchrun every process makes one; the first of them writes the files.
 
     Raises:
-        FileExistsError: `out` holds a run and `resume` is False. FileNotFoundError: `resume` and it holds none.
-        ValueError: the run in `out` was made with another recipe; a teacher has nothing to teach here.
+        FileExistsError: `out` holds a run and `resume` is False. FileNotFoundError: `resume` and it
+            holds none.
+        ValueError: the run in `out` was made with another recipe; a teacher has nothing to teach
+            here.
     """
 
-    def __init__(self, recipe, data_folder, out, device="cpu", resume=False, workers=0, tensorboard=False):
+    def __init__(
+        self, recipe, data_folder, out, device="cpu", resume=False, workers=0, tensorboard=False
+    ):
         self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
         self.class_map = load_class_map(recipe.class_map)
         self.scans = recipe.open_training(data_folder, self.class_map)
         poses = recipe.view.kind != "single"
-        self.validation_scans = recipe.validation.open(data_folder, self.class_map, poses) if recipe.validation.sequences else None
+        self.validation_scans = (
+            recipe.validation.open(data_folder, self.class_map, poses)
+            if recipe.validation.sequences
+            else None
+        )
         _refuse_overlap(self.scans, self.validation_scans)
         self.processes = Processes.from_environment(self.device)
         if recipe.parts % self.processes.size:
-            raise ValueError(f"recipe: parts is {recipe.parts}, which {self.processes.size} processes cannot share; make it a multiple of them")
+            raise ValueError(
+                f"recipe: parts is {recipe.parts}, which {self.processes.size} processes cannot "
+                "share; make it a multiple of them"
+            )
         if self.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.model, self.class_map.num_classes).to(self.device)
         self.started_from = None  # what the checkpoint that training started from says of itself
         if recipe.image_weights and not resume:
-            self.started_from = _start_images_from(Path(data_folder) / recipe.image_weights, network)
+            self.started_from = _start_images_from(
+                Path(data_folder) / recipe.image_weights, network
+            )
         if recipe.start_from and not resume:
             self.started_from = _start_from(Path(data_folder) / recipe.start_from, network, recipe)
         self.network = use_backend(network, choose_backend("auto", self.device, training=True).name)
@@ -90,7 +108,9 @@ class Trainer:
         for card in self.objective.teachers:
             _refuse_that_saw(self.validation_scans, card, "distill: the teacher")
         if self.started_from is not None:
-            _refuse_that_saw(self.validation_scans, self.started_from, "recipe: the network to start from,")
+            _refuse_that_saw(
+                self.validation_scans, self.started_from, "recipe: the network to start from,"
+            )
         self.samples = Samples(self.scans, recipe, self.class_map, workers)
         if recipe.distill:
             self.objective.prepare(self.network, self.average, self._telling_sample())
@@ -105,11 +125,15 @@ class Trainer:
         state_path = self.out / STATE
         if resume:
             if not state_path.exists():
-                raise FileNotFoundError(f"{state_path}: no run to resume; leave --resume out to start one")
+                raise FileNotFoundError(
+                    f"{state_path}: no run to resume; leave --resume out to start one"
+                )
             self._load_state(state_path)
         else:
             if state_path.exists() or (self.out / NETWORK).exists():
-                raise FileExistsError(f"{self.out}: holds a run; go on with --resume, or give another folder")
+                raise FileExistsError(
+                    f"{self.out}: holds a run; go on with --resume, or give another folder"
+                )
             self.counts = count_labels(self.scans, self.class_map.num_classes)
         self.processes.wait()
         self.log = None
@@ -118,23 +142,40 @@ class Trainer:
             save_settings(self.recipe, self.out / RECIPE)
             self.log = RunLog(self.out / LOG, self.out if tensorboard else None)
             if (self.out / LOG).exists():
-                self.log.cut(self.step)  # without `resume` that of a run that was killed before it saved anything
+                # without `resume` that of a run that was killed before it saved anything
+                self.log.cut(self.step)
 
     def _telling_sample(self):
-        """The first scan to which every teacher's view adds something; ValueError where there is none: such a teacher would be the student."""
-        telling = [number for number, each in enumerate(self.recipe.distill) if each.view.kind != "single"]
+        """The first scan to which every teacher's view adds something; ValueError where there is
+        none: such a teacher would be the student.
+        """
+        telling = [
+            number for number, each in enumerate(self.recipe.distill) if each.view.kind != "single"
+        ]
         for index in range(len(self.scans)):
             sample = self.samples.plain(index)
-            if all(sample.teacher_frames[number].num_points > sample.frame.num_points for number in telling):
+            if all(
+                sample.teacher_frames[number].num_points > sample.frame.num_points
+                for number in telling
+            ):
                 return sample
         views = ", ".join(self.recipe.distill[number].view.kind for number in telling)
-        raise ValueError(f"distill: {views} adds no point to any of the {len(self.scans)} training scans; are there earlier scans, instance ids, such classes?")
+        raise ValueError(
+            f"distill: {views} adds no point to any of the {len(self.scans)} training scans; are "
+            "there earlier scans, instance ids, such classes?"
+        )
 
     def run(self, progress=True):
-        """Train to the last step, saving as the recipe says. Returns the path of the finished checkpoint."""
-        weights = class_weights_from_counts(self.counts, self.recipe.class_weight_power).to(self.device)
+        """Train to the last step, saving as the recipe says. Returns the path of the finished
+        checkpoint.
+        """
+        weights = class_weights_from_counts(self.counts, self.recipe.class_weight_power).to(
+            self.device
+        )
         hidden = not (progress and self.processes.is_first)
-        with tqdm(total=self.recipe.steps, initial=self.step, unit="step", disable=hidden, smoothing=0.05) as bar:
+        with tqdm(
+            total=self.recipe.steps, initial=self.step, unit="step", disable=hidden, smoothing=0.05
+        ) as bar:
             while self.step < self.recipe.steps:
                 row = self._train_step(weights)
                 self.step += 1
@@ -159,16 +200,29 @@ class Trainer:
         row = mean_row([one for each in self.processes.gather(rows) for one in each])
         if not np.isfinite(row["loss"]) or not torch.isfinite(norm):
             where = ", ".join(names)
-            raise FloatingPointError(f"step {self.step}: loss {row['loss']}, gradient norm {norm.item()} on {where}; lower learning_rate, then --resume")
+            raise FloatingPointError(
+                f"step {self.step}: loss {row['loss']}, gradient norm {norm.item()} on {where}; "
+                "lower learning_rate, then --resume"
+            )
         self.optimizer.step()
         self._update_average()
-        return {**row, "learning_rate": rate, "gradient_norm": norm.item(), "seconds": round(time.monotonic() - started, 3)}
+        return {
+            **row,
+            "learning_rate": rate,
+            "gradient_norm": norm.item(),
+            "seconds": round(time.monotonic() - started, 3),
+        }
 
     def _add_gradients(self, class_weights):
-        """Run this process's parts of the batch. Every part starts from the same statistics of the normalisations, which then become the mean over all parts,
+        """Run this process's parts of the batch. Every part starts from the same statistics of the
+        normalisations, which then become the mean over all parts,
         so that it does not matter who runs which. Returns the rows and the names of the scans."""
         parts, rows, names = self.recipe.parts, [], []
-        statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()] if parts > 1 else []
+        statistics = (
+            [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+            if parts > 1
+            else []
+        )
         before = [buffer.clone() for buffer in statistics]
         sums = [torch.zeros_like(buffer) for buffer in statistics]
         for part in range(self.processes.rank, parts, self.processes.size):
@@ -188,16 +242,23 @@ class Trainer:
         return rows, names
 
     def _items(self, part):
-        """Numbers of the items of a part of this step, and those of the parts that this process runs next."""
+        """Numbers of the items of a part of this step, and those of the parts that this process
+        runs next.
+        """
         size, parts = self.recipe.batch_size // self.recipe.parts, self.recipe.parts
-        turns = range(self.step * parts + part, self.recipe.steps * parts, self.processes.size)[: 1 + _PARTS_AHEAD]
+        turns = range(self.step * parts + part, self.recipe.steps * parts, self.processes.size)[
+            : 1 + _PARTS_AHEAD
+        ]
         items = [tuple(range(turn * size, (turn + 1) * size)) for turn in turns]
         return items[0], items[1:]
 
     @torch.no_grad()
     def _update_average(self):
-        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))  # the first weights are random: forget them fast
-        pairs = list(zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True))
+        # the first weights are random: forget them fast
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        pairs = list(
+            zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
+        )
         for kept, new in pairs:
             if not kept.is_floating_point():
                 kept.copy_(new)
@@ -230,7 +291,10 @@ class Trainer:
             "name": self.recipe.name,
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
             "trained_on": list(self.scans.names),
-            "training_points": {name: int(count) for name, count in zip(self.class_map.names, self.counts, strict=True)},
+            "training_points": {
+                name: int(count)
+                for name, count in zip(self.class_map.names, self.counts, strict=True)
+            },
             "steps": self.step,
             "recipe": settings_to_dict(self.recipe, only_changed=True),
             "licence": self.recipe.licence,
@@ -239,13 +303,18 @@ class Trainer:
         if self.started_from is not None:
             card["started_from"] = self.started_from
         if self.objective.teachers:
-            card["teachers"] = [{key: teacher[key] for key in _OF_OTHERS if key in teacher} for teacher in self.objective.teachers]
+            card["teachers"] = [
+                {key: teacher[key] for key in _OF_OTHERS if key in teacher}
+                for teacher in self.objective.teachers
+            ]
         if self.validation is not None:
             card["validation"] = {"scans": list(self.validation_scans.names), **self.validation}
         return card
 
     def _save_network(self):
-        save_checkpoint(self.out / NETWORK, self.average, self.recipe.model, self.class_map, self.card())
+        save_checkpoint(
+            self.out / NETWORK, self.average, self.recipe.model, self.class_map, self.card()
+        )
 
     def _save_state(self):
         state = {
@@ -266,13 +335,18 @@ class Trainer:
     def _load_state(self, path):
         state = torch.load(path, map_location=self.device, weights_only=True)
         ours = settings_to_dict(self.recipe)
-        theirs = settings_to_dict(settings_from_dict(Recipe, state["recipe"], where=f"{path}: "))  # settings that are newer than the run have their default
+        # settings that are newer than the run have their default
+        theirs = settings_to_dict(settings_from_dict(Recipe, state["recipe"], where=f"{path}: "))
         changed = sorted(key for key in ours if ours[key] != theirs[key])
         if changed:
-            raise ValueError(f"{path}: made with another recipe ({', '.join(changed)} differ); train it into another folder")
+            raise ValueError(
+                f"{path}: made with another recipe ({', '.join(changed)} differ); train it into "
+                "another folder"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.objective.load_state_dict(state.get("objective", {}))  # newer than some runs, which had none
+        # newer than some runs, which had none
+        self.objective.load_state_dict(state.get("objective", {}))
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.validation = state["step"], state["validation"]
         self.started_from = state.get("started_from")  # newer than some runs
@@ -283,15 +357,26 @@ def _start_from(path, network, recipe):
     """Give `network` the weights of a checkpoint. Returns what its card says of its training."""
     checkpoint = load_checkpoint(path)
     if checkpoint.model_config != recipe.model or checkpoint.class_map.name != recipe.class_map:
-        ours, theirs = (f"{model} for {name}" for model, name in ((recipe.model, recipe.class_map), (checkpoint.model_config, checkpoint.class_map.name)))
-        raise ValueError(f"start_from: {path}: holds {theirs}, the recipe asks for {ours}; change model or class_map of the recipe")
+        ours, theirs = (
+            f"{model} for {name}"
+            for model, name in (
+                (recipe.model, recipe.class_map),
+                (checkpoint.model_config, checkpoint.class_map.name),
+            )
+        )
+        raise ValueError(
+            f"start_from: {path}: holds {theirs}, the recipe asks for {ours}; change model or "
+            "class_map of the recipe"
+        )
     network.load_state_dict(checkpoint.weights)
     return {name: checkpoint.card[name] for name in _OF_OTHERS if name in checkpoint.card}
 
 
 def _start_images_from(path, network):
-    """Give the image encoder of a network the weights of a published ResNet, or of another network's image encoder: the ResNet, and the decoder where it has
-    the same shape. Returns what that network's card says of its training; None for published weights.
+    """Give the image encoder of a network the weights of a published ResNet, or of another
+    network's image encoder: the ResNet, and the decoder where it has
+    the same shape. Returns what that network's card says of its training; None for published
+    weights.
 
     Raises:
         ValueError: the network has no ResNet, or one of another shape.
@@ -301,17 +386,32 @@ def _start_images_from(path, network):
         raise ValueError("image_weights: the network looks at no images; leave it out")
     if is_checkpoint(path):
         checkpoint = load_checkpoint(path)
-        encoder = {name.removeprefix("images."): tensor for name, tensor in checkpoint.weights.items() if name.startswith("images.")}
-        published = {name.removeprefix("backbone."): tensor for name, tensor in encoder.items() if name.startswith("backbone.")}
+        encoder = {
+            name.removeprefix("images."): tensor
+            for name, tensor in checkpoint.weights.items()
+            if name.startswith("images.")
+        }
+        published = {
+            name.removeprefix("backbone."): tensor
+            for name, tensor in encoder.items()
+            if name.startswith("backbone.")
+        }
         if _shapes(encoder) == _shapes(network.images.state_dict()):
             network.images.load_state_dict(encoder)
     else:
         checkpoint, published = None, load_published_resnet(path).state_dict()
     for resnet in resnets:
         if _shapes(published) != _shapes(resnet.state_dict()):
-            raise ValueError(f"image_weights: {path}: a ResNet of another depth or width than the network's; change model.image_depth or model.image_width")
+            raise ValueError(
+                f"image_weights: {path}: a ResNet of another depth or width than the network's; "
+                "change model.image_depth or model.image_width"
+            )
         resnet.load_state_dict(published)
-    return None if checkpoint is None else {name: checkpoint.card[name] for name in _OF_OTHERS if name in checkpoint.card}
+    return (
+        None
+        if checkpoint is None
+        else {name: checkpoint.card[name] for name in _OF_OTHERS if name in checkpoint.card}
+    )
 
 
 def _shapes(weights):
@@ -320,20 +420,42 @@ def _shapes(weights):
 
 def _make_optimizer(recipe, parameters):
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True)
+        return torch.optim.SGD(
+            parameters,
+            lr=recipe.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=recipe.weight_decay,
+        )
+    return torch.optim.AdamW(
+        parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
+    )
 
 
 def _refuse_overlap(scans, validation_scans):
-    shared = sorted(set(scans.names) & set(validation_scans.names)) if validation_scans is not None else []
+    shared = (
+        sorted(set(scans.names) & set(validation_scans.names))
+        if validation_scans is not None
+        else []
+    )
     if shared:
-        raise ValueError(f"recipe: {len(shared)} scans are both trained on and validated on ({shared[0]}, ...); move first_scan or last_scan")
+        raise ValueError(
+            f"recipe: {len(shared)} scans are both trained on and validated on ({shared[0]}, "
+            "...); move first_scan or last_scan"
+        )
 
 
 def _refuse_that_saw(validation_scans, card, what):
-    shared = sorted(scans_seen(card) & set(validation_scans.names)) if validation_scans is not None else []
+    shared = (
+        sorted(scans_seen(card) & set(validation_scans.names))
+        if validation_scans is not None
+        else []
+    )
     if shared:
-        raise ValueError(f"{what} {card.get('name')} was trained on {len(shared)} of the validation scans ({shared[0]}, ...); take another")
+        raise ValueError(
+            f"{what} {card.get('name')} was trained on {len(shared)} of the validation scans "
+            f"({shared[0]}, ...); take another"
+        )
 
 
 def count_labels(scans, num_classes):

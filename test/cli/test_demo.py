@@ -1,4 +1,6 @@
-"""The demo from bag to picture: offline everywhere, and live through real ROS 2 where it is installed. The network is a stand-in."""
+"""The demo from bag to picture: offline everywhere, and live through real ROS 2 where it is
+installed. The network is a stand-in.
+"""
 
 import importlib.util
 import json
@@ -15,11 +17,14 @@ import pytest
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli import demo
 from cmdfusion_ros.cli.main import main
-from cmdfusion_ros.data.bags import read_labelled_clouds
-from cmdfusion_ros.data.frame_bag import read_bag_labels
+from cmdfusion_ros.data.bags.bag import read_labelled_clouds
+from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 
 SUMMARY_KEYS = ["received", "labelled", "dropped", "modes", "rate_hz", "latency_ms", "miou"]
-needs_ros = pytest.mark.skipif(importlib.util.find_spec("rclpy") is None, reason="ROS 2 (rclpy) is not installed: the live demo is not tested")
+needs_ros = pytest.mark.skipif(
+    importlib.util.find_spec("rclpy") is None,
+    reason="ROS 2 (rclpy) is not installed: the live demo is not tested",
+)
 
 
 def run_demo(bag, out, *options):
@@ -32,27 +37,49 @@ def test_offline_every_cloud_is_labelled_scored_and_drawn(small_bag, tmp_path, c
     assert code == 0 and list(summary) == SUMMARY_KEYS
     assert summary["received"] == summary["labelled"] == 8 and summary["dropped"] == {}
     assert summary["modes"] == {"FUSED": 8, "PARTIAL": 0, "LIDAR_ONLY": 0}
-    assert summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] <= summary["latency_ms"]["max"]
+    assert (
+        summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] <= summary["latency_ms"]["max"]
+    )
     assert cv2.imread(str(tmp_path / "picture.png")).shape == (1080, 1920, 3)
     assert len(list(read_labelled_clouds(tmp_path / "labelled", demo.LABELLED_TOPIC))) == 8
     said = capsys.readouterr().out
-    assert "labelling offline, as asked" in said and "8 clouds received, 8 labelled, none dropped" in said
+    assert (
+        "labelling offline, as asked" in said
+        and "8 clouds received, 8 labelled, none dropped" in said
+    )
 
 
 def test_the_score_is_that_of_the_published_labels(small_bag, tmp_path):
     _, summary = run_demo(small_bag, tmp_path, "--offline")
     class_map = load_class_map("street")
-    truth = np.concatenate([class_map.labels_from_raw(raw, "street") for _, raw in sorted(read_bag_labels(small_bag).raw.items())])
-    said = np.concatenate([columns["label"] for _, columns in read_labelled_clouds(tmp_path / "labelled", demo.LABELLED_TOPIC)])
-    road = np.mean([((truth == 0) & (said == 1)).sum() / ((truth == 0) | (said == 1)).sum()])  # the stand-in knows one class, raw id 1
+    truth = np.concatenate(
+        [
+            class_map.labels_from_raw(raw, "street")
+            for _, raw in sorted(read_bag_labels(small_bag).raw.items())
+        ]
+    )
+    said = np.concatenate(
+        [
+            columns["label"]
+            for _, columns in read_labelled_clouds(tmp_path / "labelled", demo.LABELLED_TOPIC)
+        ]
+    )
+    # the stand-in knows one class, raw id 1
+    road = np.mean([((truth == 0) & (said == 1)).sum() / ((truth == 0) | (said == 1)).sum()])
     assert summary["miou"] == pytest.approx(road / class_map.num_classes, abs=1e-4)
 
 
 def test_a_second_run_replaces_the_first_and_strange_files_are_left_alone(small_bag, tmp_path):
     run_demo(small_bag, tmp_path, "--offline")
-    assert run_demo(small_bag, tmp_path, "--offline", "--silence", "all@0")[1]["modes"]["LIDAR_ONLY"] == 8
+    assert (
+        run_demo(small_bag, tmp_path, "--offline", "--silence", "all@0")[1]["modes"]["LIDAR_ONLY"]
+        == 8
+    )
     (tmp_path / "labelled" / "thesis.tex").write_text("years of work")
-    assert main(["demo", str(small_bag), "--out", str(tmp_path), "--backend", "fake", "--offline"]) == 2
+    assert (
+        main(["demo", str(small_bag), "--out", str(tmp_path), "--backend", "fake", "--offline"])
+        == 2
+    )
     assert (tmp_path / "labelled" / "thesis.tex").exists()
 
 
@@ -63,7 +90,21 @@ def test_a_bag_without_known_labels_has_no_score(small_bag, tmp_path):
 
 def test_label_writes_the_bag_it_was_asked_for_and_no_other(small_bag, tmp_path, capsys):
     out = tmp_path / "labelled"
-    assert main(["label", str(small_bag), "--out", str(out), "--backend", "fake", "--silence", "front@0"]) == 0
+    assert (
+        main(
+            [
+                "label",
+                str(small_bag),
+                "--out",
+                str(out),
+                "--backend",
+                "fake",
+                "--silence",
+                "front@0",
+            ]
+        )
+        == 0
+    )
     assert len(list(read_labelled_clouds(out, demo.LABELLED_TOPIC))) == 8
     assert "8 PARTIAL" in capsys.readouterr().out
     assert main(["label", str(small_bag), "--out", str(out), "--backend", "fake"]) == 2
@@ -102,8 +143,26 @@ def test_live_every_cloud_is_accounted_for(small_bag, tmp_path):
 @needs_ros
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_end_every_process_of_the_run(small_bag, tmp_path, number):
-    command = [sys.executable, "-m", "cmdfusion_ros", "demo", str(small_bag), "--out", str(tmp_path / "run"), "--backend", "fake", "--rate", "0.05"]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}, text=True, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "cmdfusion_ros",
+        "demo",
+        str(small_bag),
+        "--out",
+        str(tmp_path / "run"),
+        "--backend",
+        "fake",
+        "--rate",
+        "0.05",
+    ]
+    run = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        text=True,
+        start_new_session=True,
+    )
     while "starting the node" not in run.stdout.readline():
         assert run.poll() is None
     assert processes_about(tmp_path / "run")
@@ -113,10 +172,26 @@ def test_ctrl_c_and_sigterm_end_every_process_of_the_run(small_bag, tmp_path, nu
 
 
 @needs_ros
-def test_a_node_that_cannot_start_is_told_with_its_last_words(small_bag, tmp_path, capsys, monkeypatch):
+def test_a_node_that_cannot_start_is_told_with_its_last_words(
+    small_bag, tmp_path, capsys, monkeypatch
+):
     (tmp_path / "broken.safetensors").write_bytes(b"no network")
     monkeypatch.setattr(demo, "model_class_map", lambda options: load_class_map("street"))
-    assert main(["demo", str(small_bag), "--out", str(tmp_path / "run"), "--rate", "1", "--checkpoint", str(tmp_path / "broken.safetensors")]) == 2
+    assert (
+        main(
+            [
+                "demo",
+                str(small_bag),
+                "--out",
+                str(tmp_path / "run"),
+                "--rate",
+                "1",
+                "--checkpoint",
+                str(tmp_path / "broken.safetensors"),
+            ]
+        )
+        == 2
+    )
     assert "broken.safetensors" in capsys.readouterr().err
     assert not processes_about(tmp_path / "run")
 
@@ -134,6 +209,8 @@ def processes_about(path):
     return found
 
 
-def test_labels_that_do_not_fold_onto_the_networks_classes_give_no_score(small_bag, tmp_path, capsys):
+def test_labels_that_do_not_fold_onto_the_networks_classes_give_no_score(
+    small_bag, tmp_path, capsys
+):
     assert demo.score(small_bag, tmp_path / "labelled", load_class_map("semantic_kitti")) is None
     assert "no mIoU: the bag's labels are those of street" in capsys.readouterr().out

@@ -1,4 +1,6 @@
-"""The command line: verbs are found, imported only when asked for, and their errors are one line with exit code 2."""
+"""The command line: verbs are found, imported only when asked for, and their errors are one line
+with exit code 2.
+"""
 
 import subprocess
 import sys
@@ -48,11 +50,22 @@ def test_the_version_is_the_packages(capsys):
     assert capsys.readouterr().out.strip() == f"cmdfusion {__version__}"
 
 
-def test_wrong_input_is_one_line_and_exit_code_2_and_the_traceback_is_there_if_asked_for(tmp_path, capsys):
+def test_wrong_input_is_one_line_and_exit_code_2_and_the_traceback_is_there_if_asked_for(
+    tmp_path, capsys
+):
     assert cli.main(["label", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith("cmdfusion label: bag ") and "there is nothing" in error
-    assert cli.main(["--traceback", "label", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
+    assert (
+        error.count("\n") == 1
+        and error.startswith("cmdfusion label: bag ")
+        and "there is nothing" in error
+    )
+    assert (
+        cli.main(
+            ["--traceback", "label", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]
+        )
+        == 2
+    )
     assert "Traceback" in capsys.readouterr().err
 
 

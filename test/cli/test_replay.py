@@ -15,7 +15,10 @@ def test_without_ros_replay_says_how_to_get_it(small_bag, monkeypatch, capsys):
     assert "source a ROS 2" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(importlib.util.find_spec("rclpy") is None, reason="ROS 2 (rclpy) is not installed: replay is not tested")
+@pytest.mark.skipif(
+    importlib.util.find_spec("rclpy") is None,
+    reason="ROS 2 (rclpy) is not installed: replay is not tested",
+)
 def test_a_bag_is_played_to_its_end(small_bag, monkeypatch, capsys):
     monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")

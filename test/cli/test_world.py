@@ -21,48 +21,165 @@ def settings(tmp_path):
 
 def test_it_writes_sequences_a_preview_and_how_often_classes_occur(tmp_path, settings, capsys):
     out = tmp_path / "out"
-    assert main(["world", str(out), "--seed", "7", "--sequences", "2", "--scans", "2", "--processes", "1", "--settings", settings]) == 0
+    assert (
+        main(
+            [
+                "world",
+                str(out),
+                "--seed",
+                "7",
+                "--sequences",
+                "2",
+                "--scans",
+                "2",
+                "--processes",
+                "1",
+                "--settings",
+                settings,
+            ]
+        )
+        == 0
+    )
     for name in ("00", "01"):
         folder = out / "sequences" / name
-        assert sorted(path.name for path in folder.iterdir()) == ["calib.txt", "image_2", "labels", "poses.txt", "times.txt", "velodyne"]
-        assert [path.name for path in sorted((folder / "image_2").iterdir())] == ["000000.png", "000001.png"]
-    first, second = ((out / "sequences" / name / "velodyne" / "000000.bin").read_bytes() for name in ("00", "01"))
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "calib.txt",
+            "image_2",
+            "labels",
+            "poses.txt",
+            "times.txt",
+            "velodyne",
+        ]
+        assert [path.name for path in sorted((folder / "image_2").iterdir())] == [
+            "000000.png",
+            "000001.png",
+        ]
+    first, second = (
+        (out / "sequences" / name / "velodyne" / "000000.bin").read_bytes() for name in ("00", "01")
+    )
     assert first != second
     picture = cv2.imread(str(out / "preview.png"))
-    assert picture.shape == (1080, 1920, 3) and len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000
+    assert (
+        picture.shape == (1080, 1920, 3) and len(np.unique(picture.reshape(-1, 3), axis=0)) > 1000
+    )
     printed = capsys.readouterr().out
-    shares = {words[0]: float(words[1]) for line in printed.splitlines() if line.endswith("%") and len(words := line.split()) == 3}
-    assert len(shares) == 19 and sum(shares.values()) == pytest.approx(100, abs=0.02) and shares["road"] > 5
+    shares = {
+        words[0]: float(words[1])
+        for line in printed.splitlines()
+        if line.endswith("%") and len(words := line.split()) == 3
+    }
+    assert (
+        len(shares) == 19
+        and sum(shares.values()) == pytest.approx(100, abs=0.02)
+        and shares["road"] > 5
+    )
 
 
-def test_the_knob_for_rare_things_and_the_rig_beat_the_file_and_images_can_be_left_out(tmp_path, settings, monkeypatch):
+def test_the_knob_for_rare_things_and_the_rig_beat_the_file_and_images_can_be_left_out(
+    tmp_path, settings, monkeypatch
+):
     from cmdfusion_ros.cli import world
 
     seen = []
-    monkeypatch.setattr(world, "write_folders", lambda out, seed, names, scans, settings, images, workers: seen.append((settings, images)) or iter(()))
+    monkeypatch.setattr(
+        world,
+        "write_folders",
+        lambda out, seed, names, scans, settings, images, workers: (
+            seen.append((settings, images)) or iter(())
+        ),
+    )
     monkeypatch.setattr(world, "draw_preview", lambda *args: None)
     monkeypatch.setattr(world, "frequency_table", lambda *args: "")
-    assert main(["world", str(tmp_path / "out"), "--rare", "3", "--rig", "nuscenes", "--no-images", "--settings", settings]) == 0
+    assert (
+        main(
+            [
+                "world",
+                str(tmp_path / "out"),
+                "--rare",
+                "3",
+                "--rig",
+                "nuscenes",
+                "--no-images",
+                "--settings",
+                settings,
+            ]
+        )
+        == 0
+    )
     ((made, images),) = seen
-    assert made.world.rare == 3.0 and made.world.speed == 5.0 and made.rig == "nuscenes" and made.weather == "overcast" and not images
+    assert (
+        made.world.rare == 3.0
+        and made.world.speed == 5.0
+        and made.rig == "nuscenes"
+        and made.weather == "overcast"
+        and not images
+    )
 
 
 def test_a_bag_holds_the_clouds_and_all_cameras(tmp_path, settings):
     pytest.importorskip("rosbags", reason="rosbags is not installed")
-    from cmdfusion_ros.data.bag_layout import inspect_bag
+    from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 
-    assert main(["world", str(tmp_path / "out"), "--rig", "demo", "--scans", "2", "--bag", "--processes", "1", "--settings", settings]) == 0
+    assert (
+        main(
+            [
+                "world",
+                str(tmp_path / "out"),
+                "--rig",
+                "demo",
+                "--scans",
+                "2",
+                "--bag",
+                "--processes",
+                "1",
+                "--settings",
+                settings,
+            ]
+        )
+        == 0
+    )
     layout = inspect_bag(tmp_path / "out" / "00")
     assert len(layout.cameras) == 6 and not (tmp_path / "out" / "sequences").exists()
 
 
 def test_a_network_trains_on_what_it_wrote_from_one_command_more(tmp_path, settings):
-    assert main(["world", str(tmp_path / "street"), "--scans", "1", "--processes", "1", "--settings", settings]) == 0
+    assert (
+        main(
+            [
+                "world",
+                str(tmp_path / "street"),
+                "--scans",
+                "1",
+                "--processes",
+                "1",
+                "--settings",
+                settings,
+            ]
+        )
+        == 0
+    )
     data = {"root": "street", "called": "made_up", "sequences": ["00"], "images": True}
-    model = {"network": "flagship", "channels": 4, "voxel_size": 1.0, "strides": [1, 2], "image_size": [64, 32]}
+    model = {
+        "network": "flagship",
+        "channels": 4,
+        "voxel_size": 1.0,
+        "strides": [1, 2],
+        "image_size": [64, 32],
+    }
     recipe = {"model": model, "train": data, "distill": [{"features": 1.0}], "steps": 2}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--json", str(tmp_path / "run.json"), "--device", "cpu", "--threads", "1"]
+    arguments = [
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "run"),
+        "--json",
+        str(tmp_path / "run.json"),
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    ]
     assert main(["train", str(tmp_path / "recipe.yaml"), *arguments]) == 0
     assert json.loads((tmp_path / "run.json").read_text())["trained_on"] == ["made_up/00/000000"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

@@ -3,10 +3,27 @@
 import numpy as np
 import pytest
 
-from cmdfusion_ros.geometry.transforms import apply, interpolate, invert, quaternion_from_rotation, rigid, rotation_from_quaternion, yaw_rotation
+from cmdfusion_ros.geometry.transforms import (
+    apply,
+    interpolate,
+    invert,
+    quaternion_from_rotation,
+    rigid,
+    rotation_from_quaternion,
+    yaw_rotation,
+)
 
 HALF = np.sqrt(0.5)
-QUATERNIONS = [(0, 0, 0, 1), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, HALF, HALF), (0.5, 0.5, 0.5, 0.5), (HALF, -HALF, 0, 0), (0.9, -0.1, 0.3, 0.01)]
+QUATERNIONS = [
+    (0, 0, 0, 1),
+    (1, 0, 0, 0),
+    (0, 1, 0, 0),
+    (0, 0, 1, 0),
+    (0, 0, HALF, HALF),
+    (0.5, 0.5, 0.5, 0.5),
+    (HALF, -HALF, 0, 0),
+    (0.9, -0.1, 0.3, 0.01),
+]
 
 
 def test_a_quarter_turn_about_z_takes_x_to_y():
@@ -41,7 +58,9 @@ def test_a_quaternion_is_normalised_first():
 
 @pytest.mark.parametrize("quaternion", [(0, 0, 0, 0), (np.nan, 0, 0, 1)])
 def test_a_quaternion_without_direction_is_refused(quaternion):
-    with pytest.raises(ValueError, match="quaternion: expected four finite numbers that are not all zero"):
+    with pytest.raises(
+        ValueError, match="quaternion: expected four finite numbers that are not all zero"
+    ):
         rotation_from_quaternion(quaternion)
 
 
@@ -51,10 +70,15 @@ def test_the_inverse_undoes_a_transform():
 
 
 def test_interpolation_goes_straight_and_turns_the_short_way():
-    first, second = rigid(yaw_rotation(np.radians(170)), (0, 0, 0)), rigid(yaw_rotation(np.radians(-170)), (2, 0, 4))
+    first, second = (
+        rigid(yaw_rotation(np.radians(170)), (0, 0, 0)),
+        rigid(yaw_rotation(np.radians(-170)), (2, 0, 4)),
+    )
     middle = interpolate(first, second, 0.5)
     assert np.allclose(middle, rigid(yaw_rotation(np.pi), (1, 0, 2)), atol=1e-9)
-    assert np.allclose(interpolate(first, second, 0), first) and np.allclose(interpolate(first, second, 1), second)
+    assert np.allclose(interpolate(first, second, 0), first) and np.allclose(
+        interpolate(first, second, 1), second
+    )
 
 
 def test_interpolation_between_nearly_equal_turns_stays_a_rotation():

@@ -1,4 +1,6 @@
-"""Crop, resize and mirror of an image move its pixels as one record says: by hand, against images, and in any chain."""
+"""Crop, resize and mirror of an image move its pixels as one record says: by hand, against
+images, and in any chain.
+"""
 
 import numpy as np
 import pytest
@@ -8,15 +10,26 @@ from cmdfusion_ros.geometry.uv import UVTransform
 
 
 def test_corners_by_hand():
-    """An image of 4 x 2 to one of 8 x 6: its outer edges at -0.5 stay where they are, its first centre moves to the middle of 2 x 3 pixels."""
+    """An image of 4 x 2 to one of 8 x 6: its outer edges at -0.5 stay where they are, its first
+    centre moves to the middle of 2 x 3 pixels.
+    """
     resize = UVTransform.resize((4, 2), (8, 6))
-    assert resize.apply(np.array([[-0.5, -0.5], [0, 0], [3.5, 1.5]])).tolist() == [[-0.5, -0.5], [0.5, 1.0], [7.5, 5.5]]
+    assert resize.apply(np.array([[-0.5, -0.5], [0, 0], [3.5, 1.5]])).tolist() == [
+        [-0.5, -0.5],
+        [0.5, 1.0],
+        [7.5, 5.5],
+    ]
     assert UVTransform.crop(1, 0, (2, 2)).apply(np.array([[1.0, 1.0]])).tolist() == [[0.0, 1.0]]
-    assert UVTransform.mirror((4, 2)).apply(np.array([[0.0, 1.0], [3.0, 0.0]])).tolist() == [[3.0, 1.0], [0.0, 0.0]]
+    assert UVTransform.mirror((4, 2)).apply(np.array([[0.0, 1.0], [3.0, 0.0]])).tolist() == [
+        [3.0, 1.0],
+        [0.0, 0.0],
+    ]
 
 
 def test_pixels_follow_the_image_through_a_chain():
-    """An image that holds its own columns and lines, cropped and mirrored: every pixel lies where the record says."""
+    """An image that holds its own columns and lines, cropped and mirrored: every pixel lies
+    where the record says.
+    """
     lines, columns = np.mgrid[:6, :9]
     image = np.stack([columns, lines], 2)
     chain = UVTransform.crop(2, 1, (5, 4)).then(UVTransform.mirror((5, 4)))
@@ -28,7 +41,12 @@ def test_pixels_follow_the_image_through_a_chain():
 
 def test_a_chain_is_one_after_the_other_and_resizing_back_is_nothing():
     pixels = np.random.default_rng(0).uniform(0, 9, (50, 2)).astype(np.float32)
-    parts = [UVTransform.resize((9, 6), (20, 11)), UVTransform.crop(3, 2, (10, 8)), UVTransform.mirror((10, 8)), UVTransform.resize((10, 8), (5, 5))]
+    parts = [
+        UVTransform.resize((9, 6), (20, 11)),
+        UVTransform.crop(3, 2, (10, 8)),
+        UVTransform.mirror((10, 8)),
+        UVTransform.resize((10, 8), (5, 5)),
+    ]
     whole, step = parts[0], pixels
     for part in parts[1:]:
         whole = whole.then(part)
@@ -40,10 +58,19 @@ def test_a_chain_is_one_after_the_other_and_resizing_back_is_nothing():
 
 
 def test_normalised_pixels_go_from_edge_to_edge():
-    assert UVTransform.crop(0, 0, (4, 2)).normalise(np.array([[-0.5, -0.5], [1.5, 0.5], [3.5, 1.5]])).tolist() == [[-1, -1], [0, 0], [1, 1]]
+    assert UVTransform.crop(0, 0, (4, 2)).normalise(
+        np.array([[-0.5, -0.5], [1.5, 0.5], [3.5, 1.5]])
+    ).tolist() == [[-1, -1], [0, 0], [1, 1]]
 
 
-@pytest.mark.parametrize("change", [UVTransform.crop(4, 3, (20, 12)), UVTransform.mirror((32, 24)), UVTransform.resize((32, 24), (48, 12))])
+@pytest.mark.parametrize(
+    "change",
+    [
+        UVTransform.crop(4, 3, (20, 12)),
+        UVTransform.mirror((32, 24)),
+        UVTransform.resize((32, 24), (48, 12)),
+    ],
+)
 def test_projecting_with_the_new_intrinsic_is_moving_the_old_pixels(change):
     intrinsic = np.array([[30.0, 0, 15.5], [0, 30.0, 11.5], [0, 0, 1]])
     points = np.random.default_rng(1).uniform((-2, -2, 2), (2, 2, 6), (100, 3)).astype(np.float32)

@@ -1,7 +1,9 @@
-"""Stand-ins for the classes of `launch` and `launch_ros` that our launch files use: neither is on a package index, so continuous integration cannot have them.
+"""Stand-ins for the classes of `launch` and `launch_ros` that our launch files use: neither is on a
+package index, so continuous integration cannot have them.
 
-They take the keywords that our files use and raise TypeError on any other, as the real ones do, and give the command lines that the real
-`ros2 launch` (launch 3.7, launch_ros 0.28) was seen to run for the same arguments.
+They take the keywords that our files use and raise TypeError on any other, as the real ones do, and
+give the command lines that the real `ros2 launch` (launch 3.7, launch_ros 0.28) was seen to run for
+the same arguments.
 """
 
 import dataclasses
@@ -12,8 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from builders.paths import REPOSITORY
 
 
 @dataclasses.dataclass
@@ -43,7 +44,9 @@ class FindPackageShare:
     package: str
 
     def perform(self, context):
-        assert self.package == "cmdfusion_ros", f"{self.package} is not a dependency of package.xml with files of its own"
+        assert self.package == "cmdfusion_ros", (
+            f"{self.package} is not a dependency of package.xml with files of its own"
+        )
         return str(REPOSITORY)  # launch/ and config/ lie in share/cmdfusion_ros as they lie here
 
 
@@ -105,7 +108,12 @@ class ParameterValue:
 
 MODULES = {
     "launch": [LaunchDescription],
-    "launch.actions": [DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable],
+    "launch.actions": [
+        DeclareLaunchArgument,
+        ExecuteProcess,
+        OpaqueFunction,
+        SetEnvironmentVariable,
+    ],
     "launch.substitutions": [LaunchConfiguration, PathJoinSubstitution],
     "launch_ros": [],
     "launch_ros.actions": [Node],
@@ -142,11 +150,17 @@ def run_launch_file(monkeypatch, tmp_path):
         module = types.ModuleType(name)
         vars(module).update({item.__name__: item for item in classes})
         monkeypatch.setitem(sys.modules, name, module)
-    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_DISTRO"):
+    for variable in (
+        "FASTDDS_DEFAULT_PROFILES_FILE",
+        "FASTRTPS_DEFAULT_PROFILES_FILE",
+        "ROS_DISTRO",
+    ):
         monkeypatch.delenv(variable, raising=False)
 
     def run(file, /, **given):
-        description = runpy.run_path(str(REPOSITORY / "launch" / file))["generate_launch_description"]()
+        description = runpy.run_path(str(REPOSITORY / "launch" / file))[
+            "generate_launch_description"
+        ]()
         launched = Launched({}, {}, {}, {})
         context = {}
         entities = list(description.entities)
@@ -156,7 +170,9 @@ def run_launch_file(monkeypatch, tmp_path):
                 entities[:0] = entity.function(context)
             else:
                 _visit(entity, given, context, launched, tmp_path)
-        assert not set(given) - set(launched.arguments), f"not declared: {set(given) - set(launched.arguments)}"
+        assert not set(given) - set(launched.arguments), (
+            f"not declared: {set(given) - set(launched.arguments)}"
+        )
         return launched
 
     return run
@@ -172,11 +188,16 @@ def _visit(entity, given, context, launched, folder):
     elif isinstance(entity, SetEnvironmentVariable):
         launched.environment[entity.name] = text_of(entity.value, context)
     elif isinstance(entity, ExecuteProcess):
-        launched.commands[" ".join(entity.cmd[:3])] = " ".join(text_of(part, context) for part in entity.cmd)
+        launched.commands[" ".join(entity.cmd[:3])] = " ".join(
+            text_of(part, context) for part in entity.cmd
+        )
     elif isinstance(entity, Node):
         key = entity.executable if entity.executable not in launched.commands else entity.name
         launched.parameters[key] = [_parameters(item, context) for item in entity.parameters]
-        files = [item if isinstance(item, str) else _written(item, folder) for item in launched.parameters[key]]
+        files = [
+            item if isinstance(item, str) else _written(item, folder)
+            for item in launched.parameters[key]
+        ]
         launched.commands[key] = _command(entity, files, context)
     else:
         raise TypeError(f"unknown entity {entity!r}")
@@ -188,7 +209,9 @@ def _parameters(item, context):
     values = {}
     for name, value in item.items():
         if isinstance(value, (str, list)):
-            raise TypeError(f"{name}: launch_ros reads text as YAML ({value!r}); wrap it in ParameterValue")
+            raise TypeError(
+                f"{name}: launch_ros reads text as YAML ({value!r}); wrap it in ParameterValue"
+            )
         values[name] = value.value if isinstance(value, ParameterValue) else value
     return values
 

@@ -1,4 +1,6 @@
-"""Networks of tests are small: torch's own threads would only wait for one another, for minutes on a busy machine."""
+"""Networks of tests are small: torch's own threads would only wait for one another, for minutes
+on a busy machine.
+"""
 
 import pytest
 import torch

@@ -1,11 +1,13 @@
-"""CMDFusion: its published form on points, no path for images, both directions trained, and it learns."""
+"""CMDFusion: its published form on points, no path for images, both directions trained, and it
+learns.
+"""
 
 import numpy as np
 import pytest
 import torch
 
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint import Checkpoint
+from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import CameraView, Frame
@@ -18,7 +20,11 @@ NUM_CLASSES = 5
 
 def make_frame(num_points=300, seed=0, **fields):
     rng = np.random.default_rng(seed)
-    return Frame(rng.normal(0, 3, (num_points, 3)).astype(np.float32), rng.random(num_points, dtype=np.float32), **fields)
+    return Frame(
+        rng.normal(0, 3, (num_points, 3)).astype(np.float32),
+        rng.random(num_points, dtype=np.float32),
+        **fields,
+    )
 
 
 def batch_of(*frames):
@@ -57,27 +63,57 @@ def test_logits_of_both_directions_are_those_of_the_published_form_frame_by_fram
     network.eval().training = True  # of the outer module alone: normalisations stay as they are
     with torch.no_grad():
         output = network(batch_of(*frames))
-        ahead = torch.cat([published_logits(network, frame, network.to_lidar, network.head, True) for frame in frames])
-        back = torch.cat([published_logits(network, frame, network.to_knowledge, network.knowledge_head, False) for frame in frames])
+        ahead = torch.cat(
+            [
+                published_logits(network, frame, network.to_lidar, network.head, True)
+                for frame in frames
+            ]
+        )
+        back = torch.cat(
+            [
+                published_logits(
+                    network, frame, network.to_knowledge, network.knowledge_head, False
+                )
+                for frame in frames
+            ]
+        )
     torch.testing.assert_close(output.logits, ahead, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(output.auxiliary[0].logits, back, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("channels, strides, encoder, inference", [(128, (1, 2, 4, 8, 16), 7.56, 15.5), (256, (1, 2, 4, 8, 16, 16, 16), 45.35, 92.9)])
+@pytest.mark.parametrize(
+    "channels, strides, encoder, inference",
+    [(128, (1, 2, 4, 8, 16), 7.56, 15.5), (256, (1, 2, 4, 8, 16, 16, 16), 45.35, 92.9)],
+)
 def test_the_papers_widths_have_their_numbers_of_parameters(channels, strides, encoder, inference):
-    """In millions, methods B.1; what inference needs is all but the gates and the head of the other direction. Heads differ by one class."""
+    """In millions, methods B.1; what inference needs is all but the gates and the head of the
+    other direction. Heads differ by one class.
+    """
     with torch.device("meta"):
-        network = build_network(ModelConfig(network="cmdfusion", channels=channels, strides=strides), 19)
-    millions = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in network.named_children()}
+        network = build_network(
+            ModelConfig(network="cmdfusion", channels=channels, strides=strides), 19
+        )
+    millions = {
+        name: sum(p.numel() for p in part.parameters()) / 1e6
+        for name, part in network.named_children()
+    }
     assert millions["lidar"] == pytest.approx(encoder, abs=0.01)
-    assert sum(millions[name] for name in ("embedding", "lidar", "knowledge", "to_lidar", "head")) == pytest.approx(inference, abs=0.1)
+    assert sum(
+        millions[name] for name in ("embedding", "lidar", "knowledge", "to_lidar", "head")
+    ) == pytest.approx(inference, abs=0.1)
 
 
-def test_training_gets_the_other_head_and_the_knowledge_of_every_scale_and_inference_does_not(network):
+def test_training_gets_the_other_head_and_the_knowledge_of_every_scale_and_inference_does_not(
+    network,
+):
     batch = batch_of(make_frame())
     output = network.train()(batch)
-    assert len(output.auxiliary) == 1 and output.auxiliary[0].logits.shape == output.logits.shape == (300, NUM_CLASSES)
-    assert [(x.stride, tuple(x.features.shape)) for x in output.knowledge] == [(s, (len(batch.scale(s).voxel_coords), 8)) for s in (2, 4, 4)]
+    assert len(output.auxiliary) == 1 and output.auxiliary[
+        0
+    ].logits.shape == output.logits.shape == (300, NUM_CLASSES)
+    assert [(x.stride, tuple(x.features.shape)) for x in output.knowledge] == [
+        (s, (len(batch.scale(s).voxel_coords), 8)) for s in (2, 4, 4)
+    ]
     quiet = network.eval()(batch)
     assert quiet.auxiliary == () and quiet.knowledge == ()
 
@@ -87,8 +123,14 @@ def test_every_parameter_receives_gradient_from_the_two_heads():
     network = build_network(CONFIG, NUM_CLASSES)
     output = network(batch_of(make_frame()))
     truth = torch.arange(300) % NUM_CLASSES
-    sum(torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)).backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    sum(
+        torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)
+    ).backward()
+    assert [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.abs().sum() > 0
+    ] == []
 
 
 def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
@@ -104,28 +146,47 @@ def test_labels_and_confidence_are_the_same_bits_with_and_without_images(network
     torch.manual_seed(1)
     wide = build_network(CONFIG, street.num_classes)
     wide(batch_of(make_frame()))
-    segmenter = Segmenter(Checkpoint(wide.eval().state_dict(), CONFIG, street), device="cpu", cpu_threads=1)
+    segmenter = Segmenter(
+        Checkpoint(wide.eval().state_dict(), CONFIG, street), device="cpu", cpu_threads=1
+    )
     rng = np.random.default_rng(0)
     intrinsic = np.array([[20.0, 0, 16], [0, 20, 8], [0, 0, 1]])
-    views = tuple(CameraView(name, rng.integers(0, 256, (16, 32, 3), np.uint8), intrinsic, np.eye(4)) for name in ("a", "b"))
-    blind, seeing = segmenter.segment(make_frame(seed=4)), segmenter.segment(make_frame(seed=4, views=views))
-    assert np.array_equal(blind.labels, seeing.labels) and np.array_equal(blind.confidence, seeing.confidence)
+    views = tuple(
+        CameraView(name, rng.integers(0, 256, (16, 32, 3), np.uint8), intrinsic, np.eye(4))
+        for name in ("a", "b")
+    )
+    blind, seeing = (
+        segmenter.segment(make_frame(seed=4)),
+        segmenter.segment(make_frame(seed=4, views=views)),
+    )
+    assert np.array_equal(blind.labels, seeing.labels) and np.array_equal(
+        blind.confidence, seeing.confidence
+    )
     assert not seeing.camera_mask.any()
     with torch.no_grad():
-        assert torch.equal(network(batch_of(make_frame(views=views))).logits, network(batch_of(make_frame())).logits)
+        assert torch.equal(
+            network(batch_of(make_frame(views=views))).logits,
+            network(batch_of(make_frame())).logits,
+        )
 
 
 def test_it_learns_one_small_scan():
     torch.manual_seed(0)
     frame = make_frame(400)
-    truth = torch.from_numpy((frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0))
+    truth = torch.from_numpy(
+        (frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0)
+    )
     config = ModelConfig(network="cmdfusion", channels=16, voxel_size=0.1, strides=(1, 2, 4))
     network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     for _ in range(25):
         output = network(batch)
         optimizer.zero_grad()
-        sum(torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)).backward()
+        sum(
+            torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)
+        ).backward()
         optimizer.step()
     output = network(batch)
-    assert all((o.logits.argmax(1) == truth).float().mean() > 0.95 for o in (output, *output.auxiliary))
+    assert all(
+        (o.logits.argmax(1) == truth).float().mean() > 0.95 for o in (output, *output.auxiliary)
+    )

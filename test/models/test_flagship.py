@@ -1,4 +1,6 @@
-"""The flagship: CMDFusion without cameras, image features where there are some, the same for every way a camera can be missing."""
+"""The flagship: CMDFusion without cameras, image features where there are some, the same for
+every way a camera can be missing.
+"""
 
 import dataclasses
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint import Checkpoint
+from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import CameraView, Frame
@@ -15,7 +17,9 @@ from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 
-CONFIG = ModelConfig(network="flagship", channels=8, voxel_size=0.5, strides=(1, 2, 4, 4), image_size=(64, 32))
+CONFIG = ModelConfig(
+    network="flagship", channels=8, voxel_size=0.5, strides=(1, 2, 4, 4), image_size=(64, 32)
+)
 STREET = load_class_map("street")
 OPTICAL_FROM_AHEAD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 
@@ -24,7 +28,12 @@ def make_view(name, yaw, seed=0):
     """A camera at the origin that looks `yaw` degrees to the left, 90 degrees wide, at noise."""
     image = np.random.default_rng([seed, len(name)]).integers(0, 256, (24, 48, 3), np.uint8)
     intrinsic = np.array([[24.0, 0, 23.5], [0, 24, 11.5], [0, 0, 1]])
-    return CameraView(name, image, intrinsic, rigid(OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T, np.zeros(3)))
+    return CameraView(
+        name,
+        image,
+        intrinsic,
+        rigid(OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T, np.zeros(3)),
+    )
 
 
 FRONT, LEFT, BACK = make_view("front", 0), make_view("left", 60), make_view("back", 180)
@@ -32,7 +41,12 @@ FRONT, LEFT, BACK = make_view("front", 0), make_view("left", 60), make_view("bac
 
 def make_frame(*views, num_points=300, seed=0, **fields):
     rng = np.random.default_rng(seed)
-    return Frame(rng.normal(0, 3, (num_points, 3)).astype(np.float32), rng.random(num_points, dtype=np.float32), views=views, **fields)
+    return Frame(
+        rng.normal(0, 3, (num_points, 3)).astype(np.float32),
+        rng.random(num_points, dtype=np.float32),
+        views=views,
+        **fields,
+    )
 
 
 def batch_of(*frames):
@@ -67,12 +81,21 @@ def logits(network, *frames):
 def test_without_cameras_it_is_cmdfusion_bit_by_bit(network):
     torch.manual_seed(1)
     plain = build_network(dataclasses.replace(CONFIG, network="cmdfusion"), STREET.num_classes)
-    plain.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if not name.startswith(("images.", "trust."))})
+    plain.load_state_dict(
+        {
+            name: tensor
+            for name, tensor in network.state_dict().items()
+            if not name.startswith(("images.", "trust."))
+        }
+    )
     assert torch.equal(logits(network, make_frame()), logits(plain.eval(), make_frame()))
 
 
 def test_cameras_that_see_no_point_are_no_cameras(network):
-    up = dataclasses.replace(FRONT, camera_from_lidar=rigid(np.diag([1.0, 1, 1]), np.array([0.0, 0, -1000])))  # looks up from a kilometre above
+    # looks up from a kilometre above
+    up = dataclasses.replace(
+        FRONT, camera_from_lidar=rigid(np.diag([1.0, 1, 1]), np.array([0.0, 0, -1000]))
+    )
     assert torch.equal(logits(network, make_frame(up)), logits(network, make_frame()))
     masked = make_frame(FRONT, BACK, measured_points=np.full((300, 3), np.nan, np.float32))
     assert torch.equal(logits(network, masked), logits(network, make_frame()))
@@ -88,8 +111,17 @@ def test_images_change_the_answer_where_a_camera_sees_points(network):
 def test_the_gate_goes_from_the_guess_to_the_image(network):
     """Shut, images change nothing; wide open, the answer is that of a network without a gate."""
     frame, gates = make_frame(FRONT, BACK), [gate.gate.bias for gate in network.trust]
-    before, plain = [bias.detach().clone() for bias in gates], build_network(CONFIG, STREET.num_classes).eval()
-    plain.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if not name.startswith("trust.")})
+    before, plain = (
+        [bias.detach().clone() for bias in gates],
+        build_network(CONFIG, STREET.num_classes).eval(),
+    )
+    plain.load_state_dict(
+        {
+            name: tensor
+            for name, tensor in network.state_dict().items()
+            if not name.startswith("trust.")
+        }
+    )
     answers = {}
     for value in (-1000.0, 1000.0):
         with torch.no_grad():
@@ -106,9 +138,13 @@ def test_the_gate_goes_from_the_guess_to_the_image(network):
 
 @pytest.mark.parametrize("live", [(FRONT,), (LEFT, BACK), (BACK,)])
 def test_a_camera_that_is_missing_is_as_one_that_never_was(network, live):
-    """Among frames with other cameras, in any order: the answer is that of a rig with just these."""
+    """Among frames with other cameras, in any order: the answer is that of a rig with just
+    these.
+    """
     alone = logits(network, make_frame(*live))
-    among = logits(network, make_frame(FRONT, LEFT, seed=3), make_frame(*reversed(live)), make_frame(seed=4))[300:600]
+    among = logits(
+        network, make_frame(FRONT, LEFT, seed=3), make_frame(*reversed(live)), make_frame(seed=4)
+    )[300:600]
     torch.testing.assert_close(among, alone, atol=1e-4, rtol=1e-4)
 
 
@@ -118,7 +154,9 @@ def test_the_mask_tells_which_view_a_point_was_seen_by(segmenter):
     x, y, z = frame.points.T
     wide = (np.abs(y) < 0.95 * np.abs(x)) & (np.abs(z) < 0.45 * np.abs(x)) & (np.abs(x) > 0.2)
     assert wide.sum() > 30
-    assert (prediction.camera_mask[wide & (x < 0)] == 1).all() and (prediction.camera_mask[wide & (x > 0)] == 2).all()
+    assert (prediction.camera_mask[wide & (x < 0)] == 1).all() and (
+        prediction.camera_mask[wide & (x > 0)] == 2
+    ).all()
     assert not prediction.camera_mask[np.abs(y) > 1.1 * np.abs(x)].any()
 
 
@@ -130,12 +168,23 @@ def test_cameras_come_and_go_without_a_reload(segmenter):
     assert not np.array_equal(first[0].confidence, first[2].confidence)
     for frame, before in zip(reversed(frames), reversed(first), strict=True):
         again = segmenter.segment(frame)
-        assert np.array_equal(again.labels, before.labels) and np.array_equal(again.confidence, before.confidence)
+        assert np.array_equal(again.labels, before.labels) and np.array_equal(
+            again.confidence, before.confidence
+        )
 
 
 def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
-    frames = [make_frame(FRONT, LEFT, seed=7), make_frame(num_points=0), make_frame(BACK, num_points=120, seed=8)]
-    torch.testing.assert_close(logits(network, *frames), torch.cat([logits(network, frame) for frame in frames]), atol=1e-4, rtol=1e-4)
+    frames = [
+        make_frame(FRONT, LEFT, seed=7),
+        make_frame(num_points=0),
+        make_frame(BACK, num_points=120, seed=8),
+    ]
+    torch.testing.assert_close(
+        logits(network, *frames),
+        torch.cat([logits(network, frame) for frame in frames]),
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 def test_training_also_answers_without_images_and_every_parameter_receives_gradient(config):
@@ -144,8 +193,14 @@ def test_training_also_answers_without_images_and_every_parameter_receives_gradi
     output = network(batch_of(make_frame(FRONT, BACK), make_frame(FRONT, BACK, seed=1)))
     assert len(output.auxiliary) == 2 and len(output.knowledge) == 3
     truth = torch.arange(600) % 5
-    sum(torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)).backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    sum(
+        torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)
+    ).backward()
+    assert [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.abs().sum() > 0
+    ] == []
     assert len(network(batch_of(make_frame())).auxiliary) == 1
 
 
@@ -157,7 +212,10 @@ def test_training_gets_what_images_say_beside_what_the_knowledge_branch_guesses(
     output = network.train()(batch)
     assert torch.equal(output.pixels.point_rows.sort().values, output.camera_mask.nonzero()[:, 0])
     for i, guess in enumerate(output.knowledge):
-        assert guess.at_points(batch, output.pixels.point_rows).shape == output.pixels.of_scale(i).shape
+        assert (
+            guess.at_points(batch, output.pixels.point_rows).shape
+            == output.pixels.of_scale(i).shape
+        )
     assert network(batch_of(make_frame())).pixels is None
     quiet = network.eval()(batch)
     assert quiet.knowledge == () and quiet.pixels is None
@@ -173,43 +231,73 @@ def test_one_image_is_enough_to_train_on():
 def test_it_learns_one_small_scan_with_and_without_its_images():
     torch.manual_seed(0)
     frame = make_frame(FRONT, num_points=400)
-    truth = torch.from_numpy((frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0))
-    config = ModelConfig(network="flagship", channels=16, voxel_size=0.2, strides=(1, 2), image_size=(64, 32))
+    truth = torch.from_numpy(
+        (frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0)
+    )
+    config = ModelConfig(
+        network="flagship", channels=16, voxel_size=0.2, strides=(1, 2), image_size=(64, 32)
+    )
     network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     for _ in range(18):
         output = network(batch)
         optimizer.zero_grad()
-        sum(torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)).backward()
+        sum(
+            torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)
+        ).backward()
         optimizer.step()
     output = network(batch)
-    assert len(output.auxiliary) == 2 and all((o.logits.argmax(1) == truth).float().mean() > 0.95 for o in (output, *output.auxiliary))
+    assert len(output.auxiliary) == 2 and all(
+        (o.logits.argmax(1) == truth).float().mean() > 0.95 for o in (output, *output.auxiliary)
+    )
 
 
 def painted_wall(seed):
-    """A wall 5 m ahead with squares painted on it that no geometry betrays, and for each point whether it is on a bright one."""
+    """A wall 5 m ahead with squares painted on it that no geometry betrays, and for each point
+    whether it is on a bright one.
+    """
     rng = np.random.default_rng(seed)
     paint = rng.integers(0, 2, (4, 8))
     across, up = rng.uniform(-4.9, 4.9, 300), rng.uniform(-2.4, 2.4, 300)
-    image = np.repeat(np.repeat(paint * 255, 8, 0), 8, 1)[:, :, None].repeat(3, 2).astype(np.uint8)  # 32 x 64
-    view = CameraView("front", image, np.array([[31.5, 0, 31.5], [0, 31.5, 15.5], [0, 0, 1]]), rigid(OPTICAL_FROM_AHEAD, np.zeros(3)))
-    columns, lines = np.rint(31.5 - 31.5 * across / 5).astype(int), np.rint(15.5 - 31.5 * up / 5).astype(int)
+    # 32 x 64
+    image = np.repeat(np.repeat(paint * 255, 8, 0), 8, 1)[:, :, None].repeat(3, 2).astype(np.uint8)
+    view = CameraView(
+        "front",
+        image,
+        np.array([[31.5, 0, 31.5], [0, 31.5, 15.5], [0, 0, 1]]),
+        rigid(OPTICAL_FROM_AHEAD, np.zeros(3)),
+    )
+    columns, lines = (
+        np.rint(31.5 - 31.5 * across / 5).astype(int),
+        np.rint(15.5 - 31.5 * up / 5).astype(int),
+    )
     points = np.stack([np.full(300, 5.0), across, up], 1).astype(np.float32)
-    return Frame(points, np.zeros(300, np.float32), views=(view,)), torch.from_numpy((image[lines, columns, 0] > 0).astype(np.int64))
+    return Frame(points, np.zeros(300, np.float32), views=(view,)), torch.from_numpy(
+        (image[lines, columns, 0] > 0).astype(np.int64)
+    )
 
 
 def test_it_learns_what_only_the_image_shows():
-    """Every step shows a new wall, so no place can be learnt by heart; walls it has not seen are then read by the camera, and only guessed without."""
+    """Every step shows a new wall, so no place can be learnt by heart; walls it has not seen are
+    then read by the camera, and only guessed without.
+    """
     torch.manual_seed(0)
-    config = ModelConfig(network="flagship", channels=8, voxel_size=0.2, strides=(1, 2), image_size=(64, 32))
+    config = ModelConfig(
+        network="flagship", channels=8, voxel_size=0.2, strides=(1, 2), image_size=(64, 32)
+    )
     network = build_network(config, 2)
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     for seed in range(36):
         frame, truth = painted_wall(seed)
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network(make_batch([frame], grid_of(config))).logits, truth).backward()
+        torch.nn.functional.cross_entropy(
+            network(make_batch([frame], grid_of(config))).logits, truth
+        ).backward()
         optimizer.step()
     frame, truth = painted_wall(1000)
     network.eval()
-    right = [(network(make_batch([f], grid_of(config))).logits.argmax(1) == truth).float().mean() for f in (frame, dataclasses.replace(frame, views=()))]
+    right = [
+        (network(make_batch([f], grid_of(config))).logits.argmax(1) == truth).float().mean()
+        for f in (frame, dataclasses.replace(frame, views=()))
+    ]
     assert right[0] > 0.85 and right[1] < 0.75

@@ -16,12 +16,19 @@ def test_the_mean_of_a_frame_is_over_its_points():
     features = random_features(0)
     on_points = features.repeat_interleave(COUNTS.long(), 0)
     means = frame_means(features, FRAMES, COUNTS, 3)
-    torch.testing.assert_close(means, torch.stack([on_points[:6].mean(0), torch.zeros(6), on_points[6:].mean(0)]))
+    torch.testing.assert_close(
+        means, torch.stack([on_points[:6].mean(0), torch.zeros(6), on_points[6:].mean(0)])
+    )
 
 
 def test_the_mean_of_a_large_frame_is_true_in_16_bits():
-    features, counts = torch.full((30_000, 2), 0.5, dtype=torch.bfloat16), torch.full((30_000,), 3.0)
-    assert frame_means(features, torch.zeros(30_000, dtype=torch.int64), counts, 1).tolist() == [[0.5, 0.5]]
+    features, counts = (
+        torch.full((30_000, 2), 0.5, dtype=torch.bfloat16),
+        torch.full((30_000,), 3.0),
+    )
+    assert frame_means(features, torch.zeros(30_000, dtype=torch.int64), counts, 1).tolist() == [
+        [0.5, 0.5]
+    ]
 
 
 def test_it_is_the_published_formula_on_the_points_of_each_frame():

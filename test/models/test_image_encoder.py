@@ -1,4 +1,6 @@
-"""The image network: published weights would load into it, its maps have the sizes they should, and pixels keep their places."""
+"""The image network: published weights would load into it, its maps have the sizes they should,
+and pixels keep their places.
+"""
 
 from collections import Counter
 
@@ -10,7 +12,12 @@ from cmdfusion_ros.models.image_encoder import ImageEncoder, PyramidPooling
 from cmdfusion_ros.models.resnet import BasicBlock, ResNet
 
 # Parameters of torchvision's networks (its model cards) less those of `fc`.
-PARAMETERS = {18: 11_689_512 - 513_000, 34: 21_797_672 - 513_000, 50: 25_557_032 - 2_049_000, 101: 44_549_160 - 2_049_000}
+PARAMETERS = {
+    18: 11_689_512 - 513_000,
+    34: 21_797_672 - 513_000,
+    50: 25_557_032 - 2_049_000,
+    101: 44_549_160 - 2_049_000,
+}
 
 
 @pytest.mark.parametrize("depth", PARAMETERS)
@@ -24,18 +31,40 @@ def test_tensors_of_resnet_101_are_named_as_in_published_files():
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in ResNet(101).state_dict().items()}
     by_layer = Counter(name.split(".")[0] for name in shapes)
-    assert by_layer == {"conv1": 1, "bn1": 5, "layer1": 60, "layer2": 78, "layer3": 420, "layer4": 60}
-    assert shapes["conv1.weight"] == (64, 3, 7, 7) and shapes["layer1.0.downsample.0.weight"] == (256, 64, 1, 1)
-    assert shapes["layer2.0.conv2.weight"] == (128, 128, 3, 3) and shapes["layer4.2.bn3.running_var"] == (2048,)
-    assert shapes["layer3.0.downsample.1.num_batches_tracked"] == () and "layer3.1.downsample.0.weight" not in shapes
+    assert by_layer == {
+        "conv1": 1,
+        "bn1": 5,
+        "layer1": 60,
+        "layer2": 78,
+        "layer3": 420,
+        "layer4": 60,
+    }
+    assert shapes["conv1.weight"] == (64, 3, 7, 7) and shapes["layer1.0.downsample.0.weight"] == (
+        256,
+        64,
+        1,
+        1,
+    )
+    assert shapes["layer2.0.conv2.weight"] == (128, 128, 3, 3) and shapes[
+        "layer4.2.bn3.running_var"
+    ] == (2048,)
+    assert (
+        shapes["layer3.0.downsample.1.num_batches_tracked"] == ()
+        and "layer3.1.downsample.0.weight" not in shapes
+    )
 
 
-@pytest.mark.parametrize("stem_stride, sizes", [(2, [(16, 24), (8, 12), (4, 6), (2, 3)]), (1, [(32, 48), (16, 24), (8, 12), (4, 6)])])
+@pytest.mark.parametrize(
+    "stem_stride, sizes",
+    [(2, [(16, 24), (8, 12), (4, 6), (2, 3)]), (1, [(32, 48), (16, 24), (8, 12), (4, 6)])],
+)
 def test_maps_halve_from_layer_to_layer(stem_stride, sizes):
     torch.manual_seed(0)
     with torch.no_grad():
         maps = ResNet(18, stem_stride).eval()(torch.randn(2, 3, 64, 96))
-    assert [tuple(x.shape) for x in maps] == [(2, width, *size) for width, size in zip((64, 128, 256, 512), sizes, strict=True)]
+    assert [tuple(x.shape) for x in maps] == [
+        (2, width, *size) for width, size in zip((64, 128, 256, 512), sizes, strict=True)
+    ]
     assert all((x >= 0).all() for x in maps)
 
 
@@ -43,8 +72,13 @@ def test_a_basic_block_by_its_formula():
     torch.manual_seed(0)
     block, x = BasicBlock(4, 6, 2).eval(), torch.randn(1, 4, 7, 9)
     with torch.no_grad():
-        inner = conv2d(conv2d(x, block.conv1.weight, stride=2, padding=1).div(1.00001**0.5).relu(), block.conv2.weight, padding=1)
-        truth = (inner + conv2d(x, block.downsample[0].weight, stride=2)).div(1.00001**0.5).relu()  # fresh normalisations only divide
+        inner = conv2d(
+            conv2d(x, block.conv1.weight, stride=2, padding=1).div(1.00001**0.5).relu(),
+            block.conv2.weight,
+            padding=1,
+        )
+        # fresh normalisations only divide
+        truth = (inner + conv2d(x, block.downsample[0].weight, stride=2)).div(1.00001**0.5).relu()
         torch.testing.assert_close(block(x), truth)
 
 
@@ -59,7 +93,12 @@ def test_the_encoder_gives_four_maps_of_one_width_of_any_number_of_images():
     images = torch.randn(3, 3, 32, 64)
     with torch.no_grad():
         maps = encoder(images)
-        assert [tuple(x.shape) for x in maps] == [(3, 12, 8, 16), (3, 12, 4, 8), (3, 12, 2, 4), (3, 12, 1, 2)]
+        assert [tuple(x.shape) for x in maps] == [
+            (3, 12, 8, 16),
+            (3, 12, 4, 8),
+            (3, 12, 2, 4),
+            (3, 12, 1, 2),
+        ]
         for together, alone in zip(maps, encoder(images[1:2]), strict=True):
             torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
 
@@ -83,7 +122,11 @@ def test_every_parameter_receives_gradient():
     torch.manual_seed(0)
     encoder = ImageEncoder(18, 8)
     sum((x * torch.randn_like(x)).sum() for x in encoder(torch.randn(2, 3, 32, 64))).backward()
-    assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    assert [
+        name
+        for name, p in encoder.named_parameters()
+        if p.grad is None or not p.grad.abs().sum() > 0
+    ] == []
 
 
 def test_pooling_brings_a_whole_square_image_to_every_pixel():
@@ -98,5 +141,9 @@ def test_a_narrow_resnet_has_channels_in_proportion():
     torch.manual_seed(0)
     network = ResNet(18, width=24).eval()
     with torch.no_grad():
-        assert [x.shape[1] for x in network(torch.randn(1, 3, 32, 64))] == [24, 48, 96, 192] == list(network.channels)
+        assert (
+            [x.shape[1] for x in network(torch.randn(1, 3, 32, 64))]
+            == [24, 48, 96, 192]
+            == list(network.channels)
+        )
     assert sum(p.numel() for p in network.parameters()) < 0.15 * PARAMETERS[18]

@@ -21,7 +21,9 @@ def test_only_points_without_a_pixel_are_guessed():
     whole = impute_voxels(guessed, pixels, rows(3, 1), one_point_each(5))
     torch.testing.assert_close(whole[[3, 1]], pixels)
     assert torch.equal(whole[[0, 2, 4]], guessed[[0, 2, 4]])
-    assert torch.equal(impute_voxels(guessed, torch.zeros(0, 4), rows(), one_point_each(5)), guessed)
+    assert torch.equal(
+        impute_voxels(guessed, torch.zeros(0, 4), rows(), one_point_each(5)), guessed
+    )
 
 
 def test_a_voxel_is_the_mean_over_its_points_seen_and_unseen():

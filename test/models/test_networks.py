@@ -1,4 +1,6 @@
-"""What holds for every network: its name builds it, its checkpoint builds it again, and 16 bits change little."""
+"""What holds for every network: its name builds it, its checkpoint builds it again, and 16 bits
+change little.
+"""
 
 import dataclasses
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint import Checkpoint
+from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import CameraView, Frame
@@ -19,8 +21,16 @@ STREET = load_class_map("street")
 
 def make_frame(seed=0, num_points=600):
     rng = np.random.default_rng(seed)
-    image, intrinsic = rng.integers(0, 256, (24, 48, 3), np.uint8), np.array([[24.0, 0, 23.5], [0, 24, 11.5], [0, 0, 1]])
-    view = CameraView("front", image, intrinsic, np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]))
+    image, intrinsic = (
+        rng.integers(0, 256, (24, 48, 3), np.uint8),
+        np.array([[24.0, 0, 23.5], [0, 24, 11.5], [0, 0, 1]]),
+    )
+    view = CameraView(
+        "front",
+        image,
+        intrinsic,
+        np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]),
+    )
     points = rng.normal(0, 3, (num_points, 3)).astype(np.float32)
     return Frame(points, rng.random(num_points, dtype=np.float32), views=(view,))
 
@@ -30,7 +40,10 @@ def trained(request):
     """(config, network in evaluation mode whose normalisations have seen data, batch)."""
     torch.manual_seed(0)
     config = ModelConfig(network=request.param, channels=8, voxel_size=0.4, image_size=(64, 32))
-    network, batch = build_network(config, STREET.num_classes), make_batch([make_frame(), make_frame(1)], grid_of(config))
+    network, batch = (
+        build_network(config, STREET.num_classes),
+        make_batch([make_frame(), make_frame(1)], grid_of(config)),
+    )
     for _ in range(8):
         network(batch)
     return config, network.eval(), batch
@@ -66,14 +79,27 @@ def test_a_spoilt_image_changes_the_answer_and_is_no_target(name):
     network, frame = build_network(config, STREET.num_classes).train(), make_frame()
     front = frame.views[0]
     turned = np.diag([-1.0, 1, -1, 1])
-    back = dataclasses.replace(front, name="back", image=front.image[::-1].copy(), camera_from_lidar=turned @ front.camera_from_lidar)
+    back = dataclasses.replace(
+        front,
+        name="back",
+        image=front.image[::-1].copy(),
+        camera_from_lidar=turned @ front.camera_from_lidar,
+    )
 
     def answer(*views):
         torch.manual_seed(1)  # of what is dropped in training
         with torch.no_grad():
             return network(make_batch([dataclasses.replace(frame, views=views)], grid_of(config)))
 
-    output, whole, front_alone = answer(front, dataclasses.replace(back, is_spoilt=True)), answer(front, back), answer(front)
-    assert torch.equal(output.logits, whole.logits) and not torch.equal(output.logits, front_alone.logits)
-    assert torch.equal(output.pixels.point_rows, (output.camera_mask == 1).nonzero()[:, 0]) and 0 < len(output.pixels.point_rows) < len(whole.pixels.point_rows)
+    output, whole, front_alone = (
+        answer(front, dataclasses.replace(back, is_spoilt=True)),
+        answer(front, back),
+        answer(front),
+    )
+    assert torch.equal(output.logits, whole.logits) and not torch.equal(
+        output.logits, front_alone.logits
+    )
+    assert torch.equal(
+        output.pixels.point_rows, (output.camera_mask == 1).nonzero()[:, 0]
+    ) and 0 < len(output.pixels.point_rows) < len(whole.pixels.point_rows)
     assert all(len(level) == len(output.pixels.point_rows) for level in output.pixels.levels)

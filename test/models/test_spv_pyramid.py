@@ -16,7 +16,10 @@ NUM_CLASSES = 5
 
 def make_frame(num_points=400, seed=0):
     rng = np.random.default_rng(seed)
-    return Frame(rng.normal(0, 3, (num_points, 3)).astype(np.float32), rng.random(num_points, dtype=np.float32))
+    return Frame(
+        rng.normal(0, 3, (num_points, 3)).astype(np.float32),
+        rng.random(num_points, dtype=np.float32),
+    )
 
 
 @pytest.fixture
@@ -40,7 +43,11 @@ def dense_conv(features, coords, conv):
     out = torch.zeros(len(features), conv.out_channels)
     for o, (b, x, y, z) in enumerate(coords.tolist()):
         for k in range(size**3):
-            dx, dy, dz = (k // size**2 - size // 2, k // size % size - size // 2, k % size - size // 2)
+            dx, dy, dz = (
+                k // size**2 - size // 2,
+                k // size % size - size // 2,
+                k % size - size // 2,
+            )
             i = rows.get((b, x + dx, y + dy, z + dz))
             if i is not None:
                 out[o] += features[i] @ conv.weight[k]
@@ -58,9 +65,15 @@ def published_block(block, features, coords, index, next_index):
     for residual in block.voxel_path:
         skip = residual.skip_norm(dense_conv(voxel, coords, residual.skip))
         inner = leaky_relu(residual.first_norm(dense_conv(voxel, coords, residual.first)), 0.1)
-        voxel = leaky_relu(residual.second_norm(dense_conv(inner, coords, residual.second)) + skip, 0.1)
+        voxel = leaky_relu(
+            residual.second_norm(dense_conv(inner, coords, residual.second)) + skip, 0.1
+        )
     both = features + voxel
-    groups = torch.unique(torch.cat([coords[:, :1], torch.div(coords[:, 1:], 2, rounding_mode="floor")], 1), dim=0, return_inverse=True)[1]
+    groups = torch.unique(
+        torch.cat([coords[:, :1], torch.div(coords[:, 1:], 2, rounding_mode="floor")], 1),
+        dim=0,
+        return_inverse=True,
+    )[1]
     context = block.context.mlp(means(both, groups))[groups]
     identity = leaky_relu(block.identity(both), 0.1)
     on_points = torch.cat([identity, context], 1)[index]
@@ -80,7 +93,9 @@ def published_form(network, batch):
     scales = [batch.scale(stride) for stride in CONFIG.strides]
     on_points = []
     for block, scale, following in zip(network.encoder.blocks, scales, scales[1:], strict=False):
-        features, z = published_block(block, features, scale.voxel_coords, scale.point_to_voxel, following.point_to_voxel)
+        features, z = published_block(
+            block, features, scale.voxel_coords, scale.point_to_voxel, following.point_to_voxel
+        )
         on_points.append(z)
     return network.head.logits(torch.relu(network.head.hidden(torch.cat(on_points, 1))))
 
@@ -94,7 +109,9 @@ def test_logits_equal_those_of_the_published_form_on_points(network):
 def test_the_encoder_gives_features_of_every_scale_for_later_fusion(network):
     batch = batch_of(make_frame())
     features = network.encoder(network.embedding(batch), batch)
-    assert [tuple(f.shape) for f in features] == [(len(batch.scale(stride).voxel_coords), 8) for stride in (2, 4, 4)]
+    assert [tuple(f.shape) for f in features] == [
+        (len(batch.scale(stride).voxel_coords), 8) for stride in (2, 4, 4)
+    ]
 
 
 def test_every_parameter_receives_gradient():
@@ -102,7 +119,11 @@ def test_every_parameter_receives_gradient():
     network = build_network(CONFIG, NUM_CLASSES)
     logits = network(batch_of(make_frame())).logits
     torch.nn.functional.cross_entropy(logits, torch.arange(len(logits)) % NUM_CLASSES).backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    assert [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.abs().sum() > 0
+    ] == []
 
 
 def test_a_few_steps_learn_a_simple_scene():
@@ -116,7 +137,8 @@ def test_a_few_steps_learn_a_simple_scene():
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(network(batch).logits, truth).backward()
         optimizer.step()
-    assert (network(batch).logits.argmax(1) == truth).float().mean() > 0.85  # points near the border share voxels of 1 m
+    # points near the border share voxels of 1 m
+    assert (network(batch).logits.argmax(1) == truth).float().mean() > 0.85
 
 
 def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
@@ -140,7 +162,9 @@ def test_an_empty_frame_has_no_logits_alone_and_changes_nothing_among_others(net
     empty, full = make_frame(0), make_frame()
     with torch.no_grad():
         assert network(batch_of(empty)).logits.shape == (0, NUM_CLASSES)
-        assert torch.allclose(network(batch_of(empty, full)).logits, network(batch_of(full)).logits, atol=1e-5)
+        assert torch.allclose(
+            network(batch_of(empty, full)).logits, network(batch_of(full)).logits, atol=1e-5
+        )
 
 
 def test_a_single_point_gets_logits(network):

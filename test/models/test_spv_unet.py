@@ -36,7 +36,9 @@ def network():
 def kernel(conv, transposed=False):
     """The weights of a sparse convolution as those of a dense one."""
     size = conv.kernel_size
-    return conv.weight.reshape(size, size, size, conv.in_channels, conv.out_channels).permute(*((3, 4) if transposed else (4, 3)), 0, 1, 2)
+    return conv.weight.reshape(size, size, size, conv.in_channels, conv.out_channels).permute(
+        *((3, 4) if transposed else (4, 3)), 0, 1, 2
+    )
 
 
 def normed(norm, x):
@@ -52,13 +54,19 @@ def dense_block(block, x):
 
 
 def dense_network(network, embedded):
-    """methods C.1 on a grid without a hole and with one point a voxel: (1, C, 16, 16, 16) -> (1, classes, 16, 16, 16)."""
+    """methods C.1 on a grid without a hole and with one point a voxel: (1, C, 16, 16, 16) -> (1,
+    classes, 16, 16, 16).
+    """
 
     def points(layer, x):
         return layer(x[0].flatten(1).T).T.reshape(1, -1, 16, 16, 16)
 
     def spread(x):
-        return x.repeat_interleave(16 // x.shape[2], 2).repeat_interleave(16 // x.shape[2], 3).repeat_interleave(16 // x.shape[2], 4)
+        return (
+            x.repeat_interleave(16 // x.shape[2], 2)
+            .repeat_interleave(16 // x.shape[2], 3)
+            .repeat_interleave(16 // x.shape[2], 4)
+        )
 
     def mean(x, size):
         return torch.nn.functional.avg_pool3d(x, 16 // size)
@@ -75,7 +83,9 @@ def dense_network(network, embedded):
     z = spread(x) + points(network.of_points[0], encoded[0])
     x = mean(z, 1)
     for number, stage in enumerate(network.up):
-        x = normed(stage.up.norm, conv_transpose3d(x, kernel(stage.up.convolution, True), stride=2)).relu()
+        x = normed(
+            stage.up.norm, conv_transpose3d(x, kernel(stage.up.convolution, True), stride=2)
+        ).relu()
         x = torch.cat([x, encoded[3 - number]], 1)
         for block in stage.blocks:
             x = dense_block(block, x)
@@ -88,14 +98,20 @@ def dense_network(network, embedded):
 
 def test_on_a_full_grid_its_logits_are_those_of_dense_convolutions(network):
     cells = np.stack(np.meshgrid(*[np.arange(16)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    frames = [make_frame(points=((cells + 0.4) * 0.5).astype(np.float32), seed=seed) for seed in range(2)]
+    frames = [
+        make_frame(points=((cells + 0.4) * 0.5).astype(np.float32), seed=seed) for seed in range(2)
+    ]
     batch = batch_of(frames[0])
     for _ in range(10):
-        network.train()(batch_of(*frames))  # with 27 neighbours everywhere, features are not what the fixture's statistics expect
+        # with 27 neighbours everywhere, features are not what the fixture's statistics expect
+        network.train()(batch_of(*frames))
     with torch.no_grad():
         output = network.eval()(batch)
-        embedded = network.embedding(batch).features.T.reshape(1, -1, 16, 16, 16)  # voxels are sorted by x, y, z as the grid is
-        torch.testing.assert_close(output.row_logits, dense_network(network, embedded), atol=1e-4, rtol=1e-4)
+        # voxels are sorted by x, y, z as the grid is
+        embedded = network.embedding(batch).features.T.reshape(1, -1, 16, 16, 16)
+        torch.testing.assert_close(
+            output.row_logits, dense_network(network, embedded), atol=1e-4, rtol=1e-4
+        )
     assert output.deep.stride == 16 and output.deep.features.shape == (1, 32)
 
 
@@ -111,32 +127,49 @@ def test_shuffled_points_give_shuffled_logits(network):
     frame, order = make_frame(), np.random.default_rng(1).permutation(300)
     with torch.no_grad():
         shuffled = network(batch_of(Frame(frame.points[order], frame.intensity[order]))).logits
-        torch.testing.assert_close(shuffled, network(batch_of(frame)).logits[order], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            shuffled, network(batch_of(frame)).logits[order], atol=1e-4, rtol=1e-4
+        )
 
 
 def test_every_parameter_receives_gradient():
     torch.manual_seed(0)
     network = build_network(CONFIG, 5)
-    torch.nn.functional.cross_entropy(network(batch_of(make_frame())).logits, torch.arange(300) % 5).backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    torch.nn.functional.cross_entropy(
+        network(batch_of(make_frame())).logits, torch.arange(300) % 5
+    ).backward()
+    assert [
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.abs().sum() > 0
+    ] == []
 
 
 def test_its_widths_are_those_of_u2mkd():
     with torch.device("meta"):
         network = build_network(ModelConfig(network="spv_unet", channels=32), 17)
     millions = sum(p.numel() for p in network.parameters()) / 1e6
-    assert 21.5 < millions < 22.1  # 21.8 million, methods C.1; the embedding and the classes differ a little
+    # 21.8 million, methods C.1; the embedding and the classes differ a little
+    assert 21.5 < millions < 22.1
 
 
 def test_other_strides_are_refused():
-    with pytest.raises(SettingsError, match=r"strides: spv_unet has the strides \(1, 2, 4, 8, 16\), got \(1, 2, 4\); change voxel_size"):
+    with pytest.raises(
+        SettingsError,
+        match=(
+            r"strides: spv_unet has the strides \(1, 2, 4, 8, 16\), got \(1, 2, 4\); change "
+            r"voxel_size"
+        ),
+    ):
         ModelConfig(network="spv_unet", strides=(1, 2, 4))
 
 
 def test_it_learns_one_small_scan():
     torch.manual_seed(0)
     frame = make_frame(400)
-    truth = torch.from_numpy((frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0))
+    truth = torch.from_numpy(
+        (frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0)
+    )
     config = ModelConfig(network="spv_unet", channels=8, voxel_size=0.2)
     network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)

@@ -1,4 +1,6 @@
-"""Images of a batch and the way between points and pixels: by hand, against grid_sample, and in any order of cameras."""
+"""Images of a batch and the way between points and pixels: by hand, against grid_sample, and in
+any order of cameras.
+"""
 
 import numpy as np
 import pytest
@@ -13,16 +15,30 @@ from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.models.views import IMAGE_MEAN, IMAGE_STD, PixelPairs, gather, make_views, splat
 
 GRID = VoxelGrid(0.5, (1, 2))
-OPTICAL_FROM_AHEAD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # x forward, y left, z up -> x right, y down, z forward
+# x forward, y left, z up -> x right, y down, z forward
+OPTICAL_FROM_AHEAD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 SIZE = (32, 16)
 
 
 def make_view(name="front", yaw=0.0, image=None, intrinsic=None):
     """A camera at the origin that looks `yaw` degrees to the left, 90 degrees wide."""
-    image = np.random.default_rng(len(name)).integers(0, 256, (16, 32, 3), np.uint8) if image is None else image
+    image = (
+        np.random.default_rng(len(name)).integers(0, 256, (16, 32, 3), np.uint8)
+        if image is None
+        else image
+    )
     height, width = image.shape[:2]
-    intrinsic = np.array([[width / 2, 0, (width - 1) / 2], [0, width / 2, (height - 1) / 2], [0, 0, 1]]) if intrinsic is None else intrinsic
-    return CameraView(name, image, intrinsic, rigid(OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T, np.zeros(3)))
+    intrinsic = (
+        np.array([[width / 2, 0, (width - 1) / 2], [0, width / 2, (height - 1) / 2], [0, 0, 1]])
+        if intrinsic is None
+        else intrinsic
+    )
+    return CameraView(
+        name,
+        image,
+        intrinsic,
+        rigid(OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T, np.zeros(3)),
+    )
 
 
 def make_frame(*views, num_points=300, seed=0, measured=None):
@@ -47,17 +63,25 @@ def colours(views, pairs):
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("left, top, width, height", [(0, 0, 64, 32), (8, 2, 40, 24), (5, 0, 50, 32)])
-def test_a_linear_ramp_gives_back_the_pixel_of_every_point_under_crop_mirror_and_resize(left, top, width, height, mirrored):
+@pytest.mark.parametrize(
+    "left, top, width, height", [(0, 0, 64, 32), (8, 2, 40, 24), (5, 0, 50, 32)]
+)
+def test_a_linear_ramp_gives_back_the_pixel_of_every_point_under_crop_mirror_and_resize(
+    left, top, width, height, mirrored
+):
     plain = make_view(image=ramp(32, 64))
-    change, image = UVTransform.crop(left, top, (width, height)), plain.image[top : top + height, left : left + width]
+    change, image = (
+        UVTransform.crop(left, top, (width, height)),
+        plain.image[top : top + height, left : left + width],
+    )
     if mirrored:
         change, image = change.then(UVTransform.mirror(change.size)), image[:, ::-1]
     view = CameraView("front", image, change.of_intrinsic(plain.intrinsic), plain.camera_from_lidar)
     frame = make_frame(view, num_points=2000)
     views = views_of(frame)
     pairs = views.chosen
-    inner = (pairs.uv.abs() < 0.8).all(1)  # at the border there is nothing beyond to smooth and interpolate with
+    # at the border there is nothing beyond to smooth and interpolate with
+    inner = (pairs.uv.abs() < 0.8).all(1)
     x, y, z = frame.points[pairs.point_rows[inner].numpy()].T
     truth = np.stack([2 * (31.5 - 32 * y / x), 3 * (15.5 - 32 * z / x)], 1)
     assert inner.sum() > 50
@@ -66,11 +90,17 @@ def test_a_linear_ramp_gives_back_the_pixel_of_every_point_under_crop_mirror_and
 
 def test_pairs_are_those_of_the_projection_and_rows_count_through_the_batch():
     behind = make_view("back", 180)
-    views = views_of(make_frame(make_view(), seed=1), make_frame(num_points=100), make_frame(behind, seed=2))
+    views = views_of(
+        make_frame(make_view(), seed=1), make_frame(num_points=100), make_frame(behind, seed=2)
+    )
     assert views.images.shape == (2, 3, 16, 32) and views.images.dtype == torch.float32
     ahead = views.pairs.view_rows == 0
-    points = make_batch([make_frame(seed=1), make_frame(num_points=100), make_frame(seed=2)], GRID).points
-    assert (points[views.pairs.point_rows[ahead], 0] > 0).all() and (points[views.pairs.point_rows[~ahead], 0] < 0).all()
+    points = make_batch(
+        [make_frame(seed=1), make_frame(num_points=100), make_frame(seed=2)], GRID
+    ).points
+    assert (points[views.pairs.point_rows[ahead], 0] > 0).all() and (
+        points[views.pairs.point_rows[~ahead], 0] < 0
+    ).all()
     assert views.pairs.point_rows[ahead].max() < 300 and views.pairs.point_rows[~ahead].min() >= 400
     assert (views.camera_mask[:300] <= 1).all() and not views.camera_mask[300:400].any()
     assert views.camera_mask.count_nonzero() == len(views.pairs.uv) == len(views.chosen.uv)
@@ -85,13 +115,19 @@ def test_a_point_between_two_cameras_is_taken_from_the_one_it_is_further_inside(
 
 
 def test_the_order_of_cameras_has_no_effect_on_what_a_point_sees():
-    cameras = [make_view(name, yaw) for name, yaw in (("front", 0), ("twin", 0), ("left", 60), ("front_left", 30))]
+    cameras = [
+        make_view(name, yaw)
+        for name, yaw in (("front", 0), ("twin", 0), ("left", 60), ("front_left", 30))
+    ]
     found = []
     for order in ((0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)):
         frame = make_frame(*(cameras[i] for i in order), num_points=1000)
         views = views_of(frame)
         rows = views.chosen.point_rows.argsort()
-        names = [frame.views[int(bit)].name for bit in views.camera_mask[views.camera_mask > 0].float().log2()]
+        names = [
+            frame.views[int(bit)].name
+            for bit in views.camera_mask[views.camera_mask > 0].float().log2()
+        ]
         found.append((gather(views.images, views.chosen)[rows], names))
     assert "twin" not in found[0][1] and {"front", "left", "front_left"} == set(found[0][1])
     for features, names in found[1:]:
@@ -103,12 +139,18 @@ def test_eight_cameras_around_and_none_in_the_next_frame():
     frame = make_frame(*ring, num_points=1000)
     views = views_of(make_frame(num_points=50), frame)
     x, y, z = frame.points.T
-    flat = np.abs(z) < 0.4 * np.hypot(x, y) * np.cos(np.radians(22.5))  # inside the image's height wherever it is taken
+    # inside the image's height wherever it is taken
+    flat = np.abs(z) < 0.4 * np.hypot(x, y) * np.cos(np.radians(22.5))
     nearest = np.rint(np.degrees(np.arctan2(y, x)) / 45).astype(int) % 8
-    central = flat & (np.abs((np.degrees(np.arctan2(y, x)) / 45 + 0.5) % 1 - 0.5) < 0.4) & (np.hypot(x, y) > 0.5)
+    central = (
+        flat
+        & (np.abs((np.degrees(np.arctan2(y, x)) / 45 + 0.5) % 1 - 0.5) < 0.4)
+        & (np.hypot(x, y) > 0.5)
+    )
     mask = views.camera_mask.numpy()[50:]
     assert central.sum() > 200 and (mask[central] > 0).all() and not views.camera_mask[:50].any()
-    sideways = central & (np.abs(z) < 0.05 * np.hypot(x, y))  # the border that is near is that of the sides: the camera that looks there is the best
+    # the border that is near is that of the sides: the camera that looks there is the best
+    sideways = central & (np.abs(z) < 0.05 * np.hypot(x, y))
     assert sideways.sum() > 20 and (mask[sideways] == 1 << nearest[sideways]).all()
     assert set(np.unique(mask)) == {0, *(1 << np.arange(8))} and len(views.images) == 8
 
@@ -132,20 +174,33 @@ def test_without_images_there_is_nothing_to_gather():
 def random_pairs(num_pairs=200, num_views=3, seed=0, inner=1.0):
     generator = torch.Generator().manual_seed(seed)
     uv = (2 * torch.rand(num_pairs, 2, generator=generator) - 1) * inner
-    return PixelPairs(torch.arange(num_pairs), torch.randint(num_views, (num_pairs,), generator=generator), uv)
+    return PixelPairs(
+        torch.arange(num_pairs), torch.randint(num_views, (num_pairs,), generator=generator), uv
+    )
 
 
 @pytest.mark.parametrize("size", [(5, 9), (1, 4), (1, 1)])
 def test_gather_and_its_gradient_are_those_of_grid_sample(size):
-    pairs, maps = random_pairs(), torch.randn(3, 6, *size, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    pairs, maps = (
+        random_pairs(),
+        torch.randn(3, 6, *size, generator=torch.Generator().manual_seed(1)).requires_grad_(),
+    )
     ours = gather(maps, pairs)
-    truth = torch.stack([
-        grid_sample(maps[view][None], uv[None, None, None], align_corners=False, padding_mode="border")[0, :, 0, 0]
-        for view, uv in zip(pairs.view_rows.tolist(), pairs.uv, strict=True)
-    ])
+    truth = torch.stack(
+        [
+            grid_sample(
+                maps[view][None], uv[None, None, None], align_corners=False, padding_mode="border"
+            )[0, :, 0, 0]
+            for view, uv in zip(pairs.view_rows.tolist(), pairs.uv, strict=True)
+        ]
+    )
     torch.testing.assert_close(ours, truth, atol=1e-5, rtol=1e-5)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(*(torch.autograd.grad((x * weights).sum(), maps)[0] for x in (ours, truth)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        *(torch.autograd.grad((x * weights).sum(), maps)[0] for x in (ours, truth)),
+        atol=1e-5,
+        rtol=1e-5,
+    )
 
 
 def test_splat_and_gather_of_a_constant_is_the_constant():
@@ -155,7 +210,11 @@ def test_splat_and_gather_of_a_constant_is_the_constant():
 
 
 def test_on_one_grid_a_cell_is_the_mean_of_its_points():
-    pairs = PixelPairs(torch.arange(3), torch.tensor([1, 1, 1]), torch.tensor([[-0.9, -0.9], [-0.6, -0.8], [0.9, 0.9]]))
+    pairs = PixelPairs(
+        torch.arange(3),
+        torch.tensor([1, 1, 1]),
+        torch.tensor([[-0.9, -0.9], [-0.6, -0.8], [0.9, 0.9]]),
+    )
     drawn = splat(torch.tensor([[1.0], [3.0], [5.0]], requires_grad=True), pairs, 2, (2, 4), 1)
     assert drawn[1, 0].tolist() == [[2, 0, 0, 0], [0, 0, 0, 5]] and not drawn[0].any()
     drawn.sum().backward()

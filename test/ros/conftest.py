@@ -1,59 +1,13 @@
-"""Messages made by hand, which will do for the rooms that know no ROS; and a bench with the running node, for the tests that have rclpy."""
+"""A bench with the running node, for the tests that have rclpy."""
 
 import array
 import os
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
-
-from cmdfusion_ros.geometry.transforms import rigid
-from cmdfusion_ros.ros.paired_cloud import CameraStatus, Mode, PairedCloud, PairedImage, ReleaseReason, mode_of
-
-FRONT = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # optical axes of a camera that looks along the LiDAR's x
-
-
-def make_header(stamp, frame_id):
-    return SimpleNamespace(stamp=SimpleNamespace(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id=frame_id)
-
-
-def make_cloud(points, stamp=10**9, frame_id="lidar", intensity=None):
-    """A PointCloud2 with x, y, z, intensity FLOAT32 from (N, 3) points."""
-    values = np.zeros((len(points), 4), np.float32)
-    values[:, :3] = points
-    values[:, 3] = 0.5 if intensity is None else intensity
-    fields = [SimpleNamespace(name=name, offset=4 * index, datatype=7, count=1) for index, name in enumerate(("x", "y", "z", "intensity"))]
-    return SimpleNamespace(
-        header=make_header(stamp, frame_id), height=1, width=len(points), fields=fields, is_bigendian=False, is_dense=True, point_step=16,
-        row_step=16 * len(points), data=array.array("B", values.tobytes()),
-    )  # fmt: skip
-
-
-def make_jpeg(width=64, height=48, stamp=10**9, frame_id="front_optical"):
-    """A grey CompressedImage."""
-    data = cv2.imencode(".jpg", np.full((height, width, 3), 128, np.uint8))[1].tobytes()
-    return SimpleNamespace(header=make_header(stamp, frame_id), format="jpeg", data=data)
-
-
-def make_camera_info(width=64, height=48, focal=40.0, frame_id="front_optical"):
-    """A CameraInfo without distortion, the axis in the middle."""
-    k = [focal, 0.0, (width - 1) / 2, 0.0, focal, (height - 1) / 2, 0.0, 0.0, 1.0]
-    return SimpleNamespace(
-        header=make_header(0, frame_id), width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5, k=k,
-        p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0], binning_x=0, binning_y=0, roi=SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0),
-    )  # fmt: skip
-
-
-def make_paired(cloud, images=None, states=None, stamp=10**9, epoch=0):
-    """A PairedCloud of `cloud` with {camera: image message}; the cameras in `states` gave none."""
-    images = {name: PairedImage(stamp, image, 2_000_000) for name, image in (images or {}).items()}
-    states = {**{name: CameraStatus.FUSED for name in images}, **(states or {})}
-    mode = mode_of(states) if states else Mode.LIDAR_ONLY
-    return PairedCloud(stamp, cloud, images, states, mode, epoch, 0, 5_000_000, ReleaseReason.SETTLED)
-
+from builders.messages import make_jpeg
 
 PATIENCE = 20.0  # seconds: how long a test waits for what must happen at once
 
@@ -72,10 +26,15 @@ class Wire:
     def cloud(self, stamp, num_points=100):
         """A cloud of the frame `lidar` with random points."""
         values = np.random.default_rng(0).uniform(-20, 20, (num_points, 4)).astype(np.float32)
-        message = self.interfaces.PointCloud2(height=1, width=num_points, point_step=16, row_step=16 * num_points)
+        message = self.interfaces.PointCloud2(
+            height=1, width=num_points, point_step=16, row_step=16 * num_points
+        )
         message.header.stamp, message.header.frame_id = self.stamp(stamp), "lidar"
         names = ("x", "y", "z", "intensity")
-        message.fields = [self.interfaces.PointField(name=name, offset=4 * index, datatype=7, count=1) for index, name in enumerate(names)]
+        message.fields = [
+            self.interfaces.PointField(name=name, offset=4 * index, datatype=7, count=1)
+            for index, name in enumerate(names)
+        ]
         message.data = array.array("B", values.tobytes())
         return message
 
@@ -94,18 +53,25 @@ def wire():
 
 @pytest.fixture
 def one_camera(tmp_path):
-    """Parameters of a node with the camera `front`, which looks ahead and needs no transforms. A scan's images are stamped as the scan is."""
+    """Parameters of a node with the camera `front`, which looks ahead and needs no transforms. A
+    scan's images are stamped as the scan is.
+    """
     path = Path(tmp_path) / "front.yaml"
     path.write_text(
         "image_width: 64\nimage_height: 48\ndistortion_model: plumb_bob\n"
         "camera_matrix: {rows: 3, cols: 3, data: [40, 0, 31.5, 0, 40, 23.5, 0, 0, 1]}\n"
         "distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}\n"
-        "camera_from_lidar: {rows: 4, cols: 4, data: [0, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, 0, 1]}\n"
+        "camera_from_lidar: {rows: 4, cols: 4, data: [0, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, "
+        "0, 1]}\n"
     )
     return {
-        "cameras": ["front"], "front.transport": "compressed", "front.calibration_file": str(path), "front.frame": "front_optical",
-        "points.stamp_reference": "middle", "output.always_publish": True,
-    }  # fmt: skip
+        "cameras": ["front"],
+        "front.transport": "compressed",
+        "front.calibration_file": str(path),
+        "front.frame": "front_optical",
+        "points.stamp_reference": "middle",
+        "output.always_publish": True,
+    }
 
 
 class Bench:
@@ -117,7 +83,10 @@ class Bench:
 
         from cmdfusion_ros.ros.node import CmdfusionNode, make_executor
 
-        overrides = [Parameter(name, value=value) for name, value in {"model.backend": "fake", **parameters}.items()]
+        overrides = [
+            Parameter(name, value=value)
+            for name, value in {"model.backend": "fake", **parameters}.items()
+        ]
         self.node = CmdfusionNode(parameter_overrides=overrides)
         self.friend = rclpy.create_node("friend")
         self.executor = make_executor(executor)
@@ -160,13 +129,18 @@ class Bench:
 
     def parts(self):
         """{name: {key: value}} of the diagnostics as of now, with "level" and "message"."""
-        found = {part.name: {**part.values, "level": part.level, "message": part.message} for part in self.node.diagnostics.parts(self.node._facts())}
+        found = {
+            part.name: {**part.values, "level": part.level, "message": part.message}
+            for part in self.node.diagnostics.parts(self.node._facts())
+        }
         return found
 
 
 @pytest.fixture
 def bench(monkeypatch):
-    """bench({parameter: value}, start=True, executor="auto") -> Bench, in a ROS domain of this process's own."""
+    """bench({parameter: value}, start=True, executor="auto") -> Bench, in a ROS domain of this
+    process's own.
+    """
     import rclpy
 
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -181,9 +155,3 @@ def bench(monkeypatch):
     for one in made:
         one.close()
     rclpy.shutdown()
-
-
-@pytest.fixture
-def messages():
-    """The functions above, for tests, which cannot import this file."""
-    return SimpleNamespace(cloud=make_cloud, jpeg=make_jpeg, camera_info=make_camera_info, paired=make_paired, camera_from_lidar=rigid(FRONT, (0.0, 0.0, 0.0)))

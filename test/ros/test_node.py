@@ -1,4 +1,6 @@
-"""The node in this process, over real rclpy: parameters, lifecycle, services. Skips where rclpy is not installed."""
+"""The node in this process, over real rclpy: parameters, lifecycle, services. Skips where rclpy
+is not installed.
+"""
 
 import sys
 import time
@@ -7,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or the ros-kilted wheels)")
+pytest.importorskip(
+    "rclpy",
+    reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or pip wheels)",
+)
 
 from rclpy.parameter import Parameter  # noqa: E402
 
@@ -16,7 +21,10 @@ from cmdfusion_ros.ros.interfaces import load_interfaces  # noqa: E402
 from cmdfusion_ros.ros.node import make_executor  # noqa: E402
 
 INTERFACES = load_interfaces()
-needs_interfaces = pytest.mark.skipif(not INTERFACES.has("SegmentationStatus"), reason="cmdfusion_ros.msg is not built: run colcon build")
+needs_interfaces = pytest.mark.skipif(
+    not INTERFACES.has("SegmentationStatus"),
+    reason="cmdfusion_ros.msg is not built: run colcon build",
+)
 
 
 # ---- parameters
@@ -28,7 +36,10 @@ def test_a_live_parameter_takes_effect_and_a_wrong_value_changes_nothing(bench, 
     assert it.node._pairing.settings.sync.max_wait == 0.2
     refused = it.node.set_parameters([Parameter("sync.tolerance", value=0.0)])[0]
     assert not refused.successful and "more than 0.0 s" in refused.reason
-    assert it.node.settings.sync.tolerance == 0.05 and it.node.get_parameter("sync.tolerance").value == 0.05
+    assert (
+        it.node.settings.sync.tolerance == 0.05
+        and it.node.get_parameter("sync.tolerance").value == 0.05
+    )
 
 
 def test_a_whole_number_is_as_good_as_a_fraction(bench, wire):
@@ -41,20 +52,34 @@ def test_other_parameters_are_read_only_and_described(bench, wire):
     it = bench({"cameras": ["front"]}, start=False)
     assert not it.node.set_parameters([Parameter("model.device", value="cuda")])[0].successful
     described = it.node.describe_parameter("sync.max_wait")
-    assert "[s]" in described.description and described.floating_point_range[0].to_value == 1.0 and not described.read_only
-    assert it.node.describe_parameter("front.transport").read_only and "raw, compressed" in it.node.describe_parameter("front.transport").description
+    assert (
+        "[s]" in described.description
+        and described.floating_point_range[0].to_value == 1.0
+        and not described.read_only
+    )
+    assert (
+        it.node.describe_parameter("front.transport").read_only
+        and "raw, compressed" in it.node.describe_parameter("front.transport").description
+    )
 
 
 def test_an_override_that_no_parameter_takes_is_warned_of_with_the_nearest_name(bench, wire):
     it = bench({"cameras": ["front"], "front.tolerence": 0.1, "sync.maxwait": 0.1}, start=False)
     assert it.node.parameters.warnings == [
-        "parameter 'front.tolerence' is not one of this node and has no effect; did you mean 'front.tolerance'?",
-        "parameter 'sync.maxwait' is not one of this node and has no effect; did you mean 'sync.max_wait'?",
+        "parameter 'front.tolerence' is not one of this node and has no effect; did you mean "
+        "'front.tolerance'?",
+        "parameter 'sync.maxwait' is not one of this node and has no effect; did you mean "
+        "'sync.max_wait'?",
     ]
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"), [({"output.layout": "fancy"}, "output.layout"), ({"cameras": ["a b"]}, "letters"), ({"autostart": 3}, "autostart")]
+    ("parameters", "message"),
+    [
+        ({"output.layout": "fancy"}, "output.layout"),
+        ({"cameras": ["a b"]}, "letters"),
+        ({"autostart": 3}, "autostart"),
+    ],
 )
 def test_a_wrong_override_is_an_error_that_names_the_parameter(bench, parameters, message):
     with pytest.raises(SettingsError, match=message):
@@ -93,11 +118,15 @@ def test_a_topic_that_is_no_name_leaves_the_node_inactive(bench, capfd):
 
 
 def test_a_camera_topic_that_is_no_name_leaves_no_subscription_behind(bench, wire, capfd):
-    it = bench({"cameras": ["front"], "front.image_topic": "no name", "output.always_publish": True}, start=False)
+    it = bench(
+        {"cameras": ["front"], "front.image_topic": "no name", "output.always_publish": True},
+        start=False,
+    )
     before = {subscription.topic_name for subscription in it.node.subscriptions}
     assert not it.node.start() and "activate failed" in capfd.readouterr().err
     added = {subscription.topic_name for subscription in it.node.subscriptions} - before
-    assert added <= {"/tf", "/tf_static"}  # those of configuring; a cloud that came now would kill the node
+    # those of configuring; a cloud that came now would kill the node
+    assert added <= {"/tf", "/tf_static"}
 
 
 def test_two_cameras_that_share_a_camera_info_are_both_let_go_of(bench, wire):
@@ -106,7 +135,8 @@ def test_two_cameras_that_share_a_camera_info_are_both_let_go_of(bench, wire):
     assert [subscription.topic_name for subscription in it.node.subscriptions].count("/info") == 2
     it.friend.create_publisher(INTERFACES.CameraInfo, "/info", 10)
     it.until(lambda: it.node._inputs.publishers()["/info"][0] == 1, "the publisher")
-    assert "offers less than we ask for" in it.node._inputs.publishers()["/info"][1]  # b has no complaint, a has: it asks for a latched topic
+    # b has no complaint, a has: it asks for a latched topic
+    assert "offers less than we ask for" in it.node._inputs.publishers()["/info"][1]
     it.node.trigger_deactivate()
     assert "/info" not in [subscription.topic_name for subscription in it.node.subscriptions]
 
@@ -143,10 +173,14 @@ def test_a_manager_takes_the_node_through_its_life_while_clouds_flow(bench, wire
     for _ in range(2):
         before = it.parts()["pipeline"]["labelled"]
         assert change(Transition.TRANSITION_CONFIGURE) and change(Transition.TRANSITION_ACTIVATE)
-        it.until(lambda count=before + 3: it.parts()["pipeline"]["labelled"] >= count, "three clouds")
+        it.until(
+            lambda count=before + 3: it.parts()["pipeline"]["labelled"] >= count, "three clouds"
+        )
         assert change(Transition.TRANSITION_DEACTIVATE) and change(Transition.TRANSITION_CLEANUP)
     part = it.parts()["pipeline"]
-    assert part["received"] == part["labelled"] + part["dropped"] and part["state"] == "unconfigured"
+    assert (
+        part["received"] == part["labelled"] + part["dropped"] and part["state"] == "unconfigured"
+    )
     assert change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
 
 
@@ -169,23 +203,37 @@ def test_services_pause_reset_and_save(bench, wire, monkeypatch, tmp_path):
     clouds.publish(wire.cloud(time.time_ns()))
     it.until(lambda: it.parts()["pipeline"].get("dropped.paused") == 1, "the paused cloud")
     assert it.call(INTERFACES.SetBool, "/cmdfusion/enable", data=True).success
-    assert it.call(INTERFACES.Trigger, "/cmdfusion/reset").success and it.parts()["sync"]["epoch"] == 1
+    assert (
+        it.call(INTERFACES.Trigger, "/cmdfusion/reset").success and it.parts()["sync"]["epoch"] == 1
+    )
     saved = it.call(INTERFACES.Trigger, "/cmdfusion/save_frame")
     assert saved.success and str(tmp_path) in saved.message
     clouds.publish(wire.cloud(time.time_ns()))
     it.until(lambda: list(tmp_path.glob("*.npz")), "the saved frame")
-    it.until(lambda: it.node._labelling.save_to is None and it.parts()["pipeline"]["labelled"] == 1, "the end of saving")
+    it.until(
+        lambda: it.node._labelling.save_to is None and it.parts()["pipeline"]["labelled"] == 1,
+        "the end of saving",
+    )
     it.node.trigger_deactivate()  # joins the worker: the file is whole
     (path,) = tmp_path.glob("*.npz")
     with np.load(path) as frame:
-        assert frame["points"].shape == (100, 3) and len(frame["labels"]) == frame["rows"].sum() and "road" in frame["class_names"]
+        assert (
+            frame["points"].shape == (100, 3)
+            and len(frame["labels"]) == frame["rows"].sum()
+            and "road" in frame["class_names"]
+        )
 
 
 @needs_interfaces
 def test_a_camera_is_switched_off_and_on_by_service(bench, wire, one_camera):
     it = bench(one_camera)
-    assert it.call(INTERFACES.SetCamera, "/cmdfusion/set_camera", name="front", enable=False).success
-    assert it.parts()["camera/front"]["state"] == "DISABLED" and it.node.get_parameter("front.enabled").value is False
+    assert it.call(
+        INTERFACES.SetCamera, "/cmdfusion/set_camera", name="front", enable=False
+    ).success
+    assert (
+        it.parts()["camera/front"]["state"] == "DISABLED"
+        and it.node.get_parameter("front.enabled").value is False
+    )
     assert it.call(INTERFACES.SetCamera, "/cmdfusion/set_camera", name="", enable=True).success
     assert it.parts()["camera/front"]["state"] == "NEVER_SEEN"
     refused = it.call(INTERFACES.SetCamera, "/cmdfusion/set_camera", name="frnt", enable=True)

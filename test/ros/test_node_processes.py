@@ -1,4 +1,6 @@
-"""The node as a process, talked to over real Fast DDS with the shipped profile. Skips where rclpy is not installed."""
+"""The node as a process, talked to over real Fast DDS with the shipped profile. Skips where
+rclpy is not installed.
+"""
 
 import importlib.util
 import json
@@ -7,35 +9,49 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from queue import Empty, Queue
 
 import pytest
+from builders.paths import REPOSITORY
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or the ros-kilted wheels)")
+pytest.importorskip(
+    "rclpy",
+    reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or pip wheels)",
+)
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PEER = Path(__file__).with_name("peer.py")
+PEER = REPOSITORY / "test" / "builders" / "peer.py"
 PROFILE = REPOSITORY / "config" / "fastdds_large_clouds.xml"
 PATIENCE = 40.0  # seconds: how long a test waits for what must happen at once
 FUSED, PARTIAL, LIDAR_ONLY = 2, 1, 0
-needs_interfaces = pytest.mark.skipif(importlib.util.find_spec("cmdfusion_ros.msg") is None, reason="cmdfusion_ros.msg is not built: run colcon build")
+needs_interfaces = pytest.mark.skipif(
+    importlib.util.find_spec("cmdfusion_ros.msg") is None,
+    reason="cmdfusion_ros.msg is not built: run colcon build",
+)
 
 
 class Process:
-    """A Python process whose lines of standard output can be waited for. Its log goes to standard error, which pytest shows when a test fails."""
+    """A Python process whose lines of standard output can be waited for. Its log goes to
+    standard error, which pytest shows when a test fails.
+    """
 
     def __init__(self, words, environment):
-        self._process = subprocess.Popen([sys.executable, *map(str, words)], env=environment, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, *map(str, words)], env=environment, stdout=subprocess.PIPE, text=True
+        )
         self._lines = Queue()
-        threading.Thread(target=lambda: [self._lines.put(line) for line in self._process.stdout], daemon=True).start()
+        threading.Thread(
+            target=lambda: [self._lines.put(line) for line in self._process.stdout], daemon=True
+        ).start()
 
     def line(self, before=()):
         """The next line, as JSON. `before`: the lines so far, for the error."""
         try:
             return json.loads(self._lines.get(timeout=PATIENCE))
         except Empty:
-            raise AssertionError(f"no line within {PATIENCE:g} s; exit code so far: {self._process.poll()}; lines before: {before}") from None
+            raise AssertionError(
+                f"no line within {PATIENCE:g} s; exit code so far: {self._process.poll()}; lines "
+                f"before: {before}"
+            ) from None
 
     def drain(self):
         """Forget the lines that are here."""
@@ -58,11 +74,16 @@ class Process:
 @pytest.fixture
 def start(request):
     """start(*words) -> Process, in a ROS domain of this test's own; all are killed at its end."""
-    number = sum(map(ord, request.node.name)) % 60 + 20 + os.getpid() % 10 * 8  # domains over 166 meet the ephemeral ports
+    # domains over 166 meet the ephemeral ports
+    number = sum(map(ord, request.node.name)) % 60 + 20 + os.getpid() % 10 * 8
     environment = {
-        **os.environ, "ROS_DOMAIN_ID": str(number % 160), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE),
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+        **os.environ,
+        "ROS_DOMAIN_ID": str(number % 160),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE),
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+    }
     running = []
 
     def run(*words):
@@ -79,8 +100,16 @@ def start_node(start):
     """start_node(*parameters "name:=value") -> Process."""
 
     def run(*parameters, files=()):
-        chosen = [word for parameter in ("model.backend:=fake", *parameters) for word in ("-p", parameter)]
-        return start("-m", "cmdfusion_ros.ros.node", "--ros-args", *(word for file in files for word in ("--params-file", file)), *chosen)
+        chosen = [
+            word for parameter in ("model.backend:=fake", *parameters) for word in ("-p", parameter)
+        ]
+        return start(
+            "-m",
+            "cmdfusion_ros.ros.node",
+            "--ros-args",
+            *(word for file in files for word in ("--params-file", file)),
+            *chosen,
+        )
 
     return run
 
@@ -90,8 +119,14 @@ def test_large_clouds_arrive_without_loss(start, start_node):
     for size_mb, rate in ((2, 10), (2, 20), (4, 10), (4, 20)):
         told = start(PEER, "traffic", size_mb, rate, 20).line()
         assert told["received"] == told["sent"] == 20, f"{size_mb} MB at {rate} Hz: {told}"
-        counts = {key: int(told["pipeline"][key]) for key in ("received", "labelled", "dropped", "waiting")}
-        assert counts["received"] == counts["labelled"] + counts["dropped"] + counts["waiting"] and counts["dropped"] == 0
+        counts = {
+            key: int(told["pipeline"][key])
+            for key in ("received", "labelled", "dropped", "waiting")
+        }
+        assert (
+            counts["received"] == counts["labelled"] + counts["dropped"] + counts["waiting"]
+            and counts["dropped"] == 0
+        )
 
 
 @needs_interfaces
@@ -132,18 +167,39 @@ def test_parameters_that_cannot_be_used_end_the_node_with_exit_code_2(start_node
 
 
 @needs_interfaces
-def test_cameras_silenced_mid_way_cost_no_cloud_and_the_status_says_so(start, start_node, small_bag, tmp_path):
-    from cmdfusion_ros.data.bag_layout import inspect_bag
-    from cmdfusion_ros.data.bag_parameters import node_parameters, write_calibration_files, write_parameter_file
+def test_cameras_silenced_mid_way_cost_no_cloud_and_the_status_says_so(
+    start, start_node, small_bag, tmp_path
+):
+    from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+    from cmdfusion_ros.data.bags.bag_parameters import (
+        node_parameters,
+        write_calibration_files,
+        write_parameter_file,
+    )
 
     layout = inspect_bag(small_bag)
     parameters, remaps = node_parameters(layout, write_calibration_files(tmp_path, layout))
     assert not remaps
-    write_parameter_file(tmp_path / "node.yaml", {**parameters, "use_sim_time": True, "sync.max_wait": 0.5, "sync.overload": "queue"})
+    write_parameter_file(
+        tmp_path / "node.yaml",
+        {**parameters, "use_sim_time": True, "sync.max_wait": 0.5, "sync.overload": "queue"},
+    )
     listener = start(PEER, "listen", "/cmdfusion/status", "cmdfusion_ros/SegmentationStatus")
     start_node(files=[tmp_path / "node.yaml"])
     assert listener.line() == {"ready": True}
-    start("-m", "cmdfusion_ros.ros.player", small_bag, "--rate", "0.2", "--wait-for", layout.cloud_topic, "--silence", "front@0.25", "--silence", "left@0.55")
+    start(
+        "-m",
+        "cmdfusion_ros.ros.player",
+        small_bag,
+        "--rate",
+        "0.2",
+        "--wait-for",
+        layout.cloud_topic,
+        "--silence",
+        "front@0.25",
+        "--silence",
+        "left@0.55",
+    )
     statuses = []
     for _ in range(8):
         statuses.append(listener.line(statuses))

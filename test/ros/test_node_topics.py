@@ -1,4 +1,6 @@
-"""The node in this process, over real rclpy: clouds, cameras, outputs, and what goes wrong. Skips where rclpy is not installed."""
+"""The node in this process, over real rclpy: clouds, cameras, outputs, and what goes wrong.
+Skips where rclpy is not installed.
+"""
 
 import time
 
@@ -8,7 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or the ros-kilted wheels)")
+pytest.importorskip(
+    "rclpy",
+    reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or pip wheels)",
+)
 
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
@@ -17,11 +22,18 @@ from cmdfusion_ros.ros.interfaces import load_interfaces  # noqa: E402
 from cmdfusion_ros.ros.qos import OUTPUTS  # noqa: E402
 
 INTERFACES = load_interfaces()
-needs_interfaces = pytest.mark.skipif(not INTERFACES.has("SegmentationStatus"), reason="cmdfusion_ros.msg is not built: run colcon build")
-needs_tf2_msgs = pytest.mark.skipif(not INTERFACES.has("TFMessage"), reason="tf2_msgs is not installed")
+needs_interfaces = pytest.mark.skipif(
+    not INTERFACES.has("SegmentationStatus"),
+    reason="cmdfusion_ros.msg is not built: run colcon build",
+)
+needs_tf2_msgs = pytest.mark.skipif(
+    not INTERFACES.has("TFMessage"), reason="tf2_msgs is not installed"
+)
 COUNTS = st.sampled_from([0, 1, 4, 7, 16, 100, 2**31, 2**32 - 1])
 SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 
 
 def test_a_cloud_comes_back_labelled_with_its_own_header_and_order(bench, wire):
@@ -34,9 +46,20 @@ def test_a_cloud_comes_back_labelled_with_its_own_header_and_order(bench, wire):
     it.until(lambda: heard, "a labelled cloud")
     labelled = heard[0]
     assert labelled.header == sent.header and labelled.width == sent.width
-    assert [item.name for item in labelled.fields] == ["x", "y", "z", "intensity", "rgb", "label", "confidence", "camera_mask"]
+    assert [item.name for item in labelled.fields] == [
+        "x",
+        "y",
+        "z",
+        "intensity",
+        "rgb",
+        "label",
+        "confidence",
+        "camera_mask",
+    ]
     points = np.frombuffer(labelled.data, np.float32).reshape(-1, 8)[:, :3]
-    np.testing.assert_array_equal(points, np.frombuffer(sent.data, np.float32).reshape(-1, 4)[:, :3])
+    np.testing.assert_array_equal(
+        points, np.frombuffer(sent.data, np.float32).reshape(-1, 4)[:, :3]
+    )
 
 
 def test_nothing_is_computed_while_nobody_subscribes(bench, wire):
@@ -62,18 +85,31 @@ def test_status_says_fused_and_lidar_only_at_the_right_clouds(bench, wire, one_c
     start = time.time_ns()
     for index in range(2):
         images.publish(wire.jpeg(start + index * 10**8))
-        it.until(lambda count=index + 1: it.parts()["camera/front"].get("received") == count, "the image")
+        it.until(
+            lambda count=index + 1: it.parts()["camera/front"].get("received") == count, "the image"
+        )
         clouds.publish(wire.cloud(start + index * 10**8))
         it.until(lambda count=index + 1: len(statuses) == count, "the status")
     clouds.publish(wire.cloud(start + 4 * 10**8))  # no image within tolerance
     it.until(lambda: len(statuses) == 3, "the third status")
     kind = INTERFACES.SegmentationStatus
-    assert [status.mode for status in statuses] == [kind.MODE_FUSED, kind.MODE_FUSED, kind.MODE_LIDAR_ONLY]
+    assert [status.mode for status in statuses] == [
+        kind.MODE_FUSED,
+        kind.MODE_FUSED,
+        kind.MODE_LIDAR_ONLY,
+    ]
     assert [status.sequence for status in statuses] == [1, 2, 3]
     front = statuses[0].cameras[0]
-    assert (front.name, front.status, front.points) == ("front", front.STATUS_FUSED, statuses[0].num_points)
+    assert (front.name, front.status, front.points) == (
+        "front",
+        front.STATUS_FUSED,
+        statuses[0].num_points,
+    )
     assert statuses[2].cameras[0].status == front.STATUS_NO_IMAGE
-    assert statuses[0].header.frame_id == "lidar" and sum(statuses[0].class_counts) == statuses[0].num_labeled
+    assert (
+        statuses[0].header.frame_id == "lidar"
+        and sum(statuses[0].class_counts) == statuses[0].num_labeled
+    )
 
 
 @needs_tf2_msgs
@@ -94,7 +130,12 @@ def test_a_camera_joins_when_its_calibration_and_transform_arrive(bench, wire, o
         return it.parts()["camera/front"]
 
     assert state_after_a_pair()["last_status"] == "NO_CALIBRATION"
-    info = INTERFACES.CameraInfo(width=64, height=48, distortion_model="plumb_bob", k=[40.0, 0.0, 31.5, 0.0, 40.0, 23.5, 0.0, 0.0, 1.0])
+    info = INTERFACES.CameraInfo(
+        width=64,
+        height=48,
+        distortion_model="plumb_bob",
+        k=[40.0, 0.0, 31.5, 0.0, 40.0, 23.5, 0.0, 0.0, 1.0],
+    )
     info.header.frame_id = "front_optical"
     infos.publish(info)
     it.until(lambda: it.parts()["camera/front"]["calibrated"], "the calibration")
@@ -103,7 +144,12 @@ def test_a_camera_joins_when_its_calibration_and_transform_arrive(bench, wire, o
     message = INTERFACES.TFMessage()
     transform = TransformStamped()
     transform.header.frame_id, transform.child_frame_id = "lidar", "front_optical"
-    transform.transform.rotation.x, transform.transform.rotation.y, transform.transform.rotation.z, transform.transform.rotation.w = 0.5, -0.5, 0.5, -0.5
+    (
+        transform.transform.rotation.x,
+        transform.transform.rotation.y,
+        transform.transform.rotation.z,
+        transform.transform.rotation.w,
+    ) = 0.5, -0.5, 0.5, -0.5
     message.transforms = [transform]
     static.publish(message)
     it.until(lambda: state_after_a_pair()["last_status"] == "FUSED", "the transform")
@@ -121,7 +167,11 @@ def test_an_image_that_cannot_be_decoded_is_counted_and_costs_no_cloud(bench, wi
     clouds.publish(wire.cloud(stamp))
     it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "the cloud")
     part = it.parts()["camera/front"]
-    assert part["last_status"] == "DECODE_ERROR" and part["decode_errors"] == 1 and "could not be decoded" in part["message"]
+    assert (
+        part["last_status"] == "DECODE_ERROR"
+        and part["decode_errors"] == 1
+        and "could not be decoded" in part["message"]
+    )
 
 
 # ---- outputs
@@ -133,7 +183,10 @@ def test_late_joiners_get_the_class_map(bench, wire):
     heard = it.listen(INTERFACES.ClassMap, "/cmdfusion/class_map", LATCHED)
     it.until(lambda: heard, "the class map")
     assert heard[0].taxonomy == "street" and heard[0].model == "fake" and heard[0].ignore_id == 0
-    assert [(item.class_id, item.name) for item in heard[0].classes][:2] == [(1, "road"), (2, "sidewalk")]
+    assert [(item.class_id, item.name) for item in heard[0].classes][:2] == [
+        (1, "road"),
+        (2, "sidewalk"),
+    ]
 
 
 def test_filtered_points_lack_the_classes_named(bench, wire):
@@ -142,7 +195,12 @@ def test_filtered_points_lack_the_classes_named(bench, wire):
     clouds = it.speak(INTERFACES.PointCloud2, "/points")
     clouds.publish(wire.cloud(time.time_ns()))
     it.until(lambda: heard, "a filtered cloud")
-    assert heard[0].width == 0 and [item.name for item in heard[0].fields] == ["x", "y", "z", "intensity"]
+    assert heard[0].width == 0 and [item.name for item in heard[0].fields] == [
+        "x",
+        "y",
+        "z",
+        "intensity",
+    ]
     assert not it.node.set_parameters([Parameter("filter.classes", value=["cra"])])[0].successful
     assert it.node.set_parameters([Parameter("filter.classes", value=["car"])])[0].successful
     clouds.publish(wire.cloud(time.time_ns()))
@@ -166,20 +224,36 @@ def test_markers_show_legend_mode_and_camera_and_the_overlay_is_an_image(bench, 
     assert spaces.count("legend") == 12 and "mode" in spaces and "cameras" in spaces
     assert {marker.header.frame_id for marker in markers[0].markers} == {"lidar"}
     it.until(lambda: jpegs, "the compressed overlay")
-    assert cv2.imdecode(np.frombuffer(jpegs[0].data, np.uint8), cv2.IMREAD_COLOR).shape == (48, 64, 3)
-    assert (overlays[0].width, overlays[0].height, overlays[0].encoding, overlays[0].header.frame_id) == (64, 48, "rgb8", "front_optical")
+    assert cv2.imdecode(np.frombuffer(jpegs[0].data, np.uint8), cv2.IMREAD_COLOR).shape == (
+        48,
+        64,
+        3,
+    )
+    assert (
+        overlays[0].width,
+        overlays[0].height,
+        overlays[0].encoding,
+        overlays[0].header.frame_id,
+    ) == (64, 48, "rgb8", "front_optical")
 
 
 def test_publishers_have_the_quality_of_the_table(bench, wire):
     it = bench({"cameras": ["front"]})
     for topic, quality in OUTPUTS.items():
         name = topic.replace("~", "/cmdfusion") + ("/front" if topic == "~/overlay" else "")
-        found = [info for info in it.node.get_publishers_info_by_topic(name) if info.node_name == "cmdfusion"]
+        found = [
+            info
+            for info in it.node.get_publishers_info_by_topic(name)
+            if info.node_name == "cmdfusion"
+        ]
         if not found:
             assert topic in ("~/label_info", "~/status", "~/class_map"), f"{topic} is not published"
             continue
         profile = found[0].qos_profile
-        assert (profile.reliability.name.lower(), profile.durability.name.lower()) == (quality.reliability, quality.durability), topic
+        assert (profile.reliability.name.lower(), profile.durability.name.lower()) == (
+            quality.reliability,
+            quality.durability,
+        ), topic
 
 
 # ---- what goes wrong
@@ -194,7 +268,14 @@ def malformed_clouds(wire, stamp):
     row.row_step = 7
     absurd.width, absurd.row_step = 2**31, 2**32 - 1
     beyond.fields[2].offset = 2**32 - 1
-    return {"cut": cut, "no x": no_x, "point_step": step, "row_step": row, "absurd size": absurd, "offset": beyond}
+    return {
+        "cut": cut,
+        "no x": no_x,
+        "point_step": step,
+        "row_step": row,
+        "absurd size": absurd,
+        "offset": beyond,
+    }
 
 
 def test_malformed_clouds_are_counted_and_the_node_goes_on(bench, wire):
@@ -204,11 +285,17 @@ def test_malformed_clouds_are_counted_and_the_node_goes_on(bench, wire):
     for index, (what, message) in enumerate(malformed_clouds(wire, start).items(), start=1):
         message.header.stamp = wire.stamp(start + index * 10**8)
         clouds.publish(message)
-        it.until(lambda count=index: it.parts()["pipeline"].get("dropped.malformed") == count, f"counting: {what}")
+        it.until(
+            lambda count=index: it.parts()["pipeline"].get("dropped.malformed") == count,
+            f"counting: {what}",
+        )
     clouds.publish(wire.cloud(start + 10**9))
     it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "a good cloud")
     part = it.parts()["pipeline"]
-    assert part["received"] == part["labelled"] + part["dropped"] == 7 and "cloud" in part["last_error"]
+    assert (
+        part["received"] == part["labelled"] + part["dropped"] == 7
+        and "cloud" in part["last_error"]
+    )
 
 
 def test_whatever_comes_the_node_stays_up_and_every_cloud_is_accounted_for(bench, wire, one_camera):
@@ -218,12 +305,32 @@ def test_whatever_comes_the_node_stays_up_and_every_cloud_is_accounted_for(bench
     images = it.speak(INTERFACES.CompressedImage, "/front/image_raw/compressed")
     start, sent = time.time_ns(), []
 
-    @settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=60,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(
-        st.fixed_dictionaries({}, optional={name: COUNTS for name in ("height", "width", "point_step", "row_step")}),
-        st.lists(st.tuples(st.sampled_from(["x", "y", "z", "intensity", ""]), COUNTS, st.integers(0, 255), COUNTS), max_size=6) | st.none(),
-        st.binary(max_size=400) | st.none(), st.booleans(), st.binary(max_size=100), st.text(max_size=5),
-    )  # fmt: skip
+        st.fixed_dictionaries(
+            {}, optional={name: COUNTS for name in ("height", "width", "point_step", "row_step")}
+        ),
+        st.lists(
+            st.tuples(
+                st.sampled_from(["x", "y", "z", "intensity", ""]),
+                COUNTS,
+                st.integers(0, 255),
+                COUNTS,
+            ),
+            max_size=6,
+        )
+        | st.none(),
+        st.binary(max_size=400) | st.none(),
+        st.booleans(),
+        st.binary(max_size=100),
+        st.text(max_size=5),
+    )
     def send(changes, fields, data, is_bigendian, image_data, text):
         stamp = start + len(sent) * 10**8
         image, cloud = wire.jpeg(stamp), wire.cloud(stamp)
@@ -231,20 +338,34 @@ def test_whatever_comes_the_node_stays_up_and_every_cloud_is_accounted_for(bench
         for name, value in changes.items():
             setattr(cloud, name, value)
         if fields is not None:
-            cloud.fields = [INTERFACES.PointField(name=n, offset=offset, datatype=kind, count=count) for n, offset, kind, count in fields]
+            cloud.fields = [
+                INTERFACES.PointField(name=n, offset=offset, datatype=kind, count=count)
+                for n, offset, kind, count in fields
+            ]
         if data is not None:
             cloud.data = data
-        cloud.is_bigendian, cloud.header.frame_id = is_bigendian, text.replace("\x00", "").encode("utf-8", "replace").decode()
+        cloud.is_bigendian, cloud.header.frame_id = (
+            is_bigendian,
+            text.replace("\x00", "").encode("utf-8", "replace").decode(),
+        )
         sent.append(cloud)
         images.publish(image)
         clouds.publish(cloud)
-        it.until(lambda: sum(it.parts()["pipeline"][key] for key in ("labelled", "dropped")) == len(sent), "the account of a cloud")
+        it.until(
+            lambda: (
+                sum(it.parts()["pipeline"][key] for key in ("labelled", "dropped")) == len(sent)
+            ),
+            "the account of a cloud",
+        )
 
     send()
     clouds.publish(wire.cloud(start + len(sent) * 10**8))
     before = it.parts()["pipeline"]["labelled"]
     it.until(lambda: it.parts()["pipeline"]["labelled"] == before + 1, "a good cloud")
-    assert it.parts()["pipeline"]["dropped.malformed"] > 20 and it.parts()["camera/front"]["decode_errors"] > 0
+    assert (
+        it.parts()["pipeline"]["dropped.malformed"] > 20
+        and it.parts()["camera/front"]["decode_errors"] > 0
+    )
 
 
 def test_a_bag_that_begins_again_is_a_new_time_line(bench, wire):
@@ -255,9 +376,14 @@ def test_a_bag_that_begins_again_is_a_new_time_line(bench, wire):
     for stamp in (start, start + 10**8, start - 5 * 10**9, start - 5 * 10**9 + 10**8):
         before = it.parts()["pipeline"]["labelled"]
         clouds.publish(wire.cloud(stamp))
-        it.until(lambda count=before + 1: it.parts()["pipeline"]["labelled"] == count, "a labelled cloud")
+        it.until(
+            lambda count=before + 1: it.parts()["pipeline"]["labelled"] == count, "a labelled cloud"
+        )
     assert it.parts()["lidar"]["time_jumps"] == 1 and it.parts()["sync"]["epoch"] == 1
-    it.until(lambda: any(marker.action == 3 for message in markers for marker in message.markers), "emptying the view")
+    it.until(
+        lambda: any(marker.action == 3 for message in markers for marker in message.markers),
+        "emptying the view",
+    )
 
 
 def test_sim_time_without_a_clock_holds_no_cloud_for_ever_and_is_said(bench, wire, one_camera):
@@ -265,18 +391,35 @@ def test_sim_time_without_a_clock_holds_no_cloud_for_ever_and_is_said(bench, wir
     clouds = it.speak(INTERFACES.PointCloud2, "/points")
     clouds.publish(wire.cloud(time.time_ns()))
     it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "a labelled cloud")
-    assert "use_sim_time" in it.parts()["sync"]["message"] and it.parts()["sync"]["reason.clock_stalled"] == 1
+    assert (
+        "use_sim_time" in it.parts()["sync"]["message"]
+        and it.parts()["sync"]["reason.clock_stalled"] == 1
+    )
 
 
 def test_the_quality_of_a_topic_can_be_overridden(bench):
-    it = bench({"qos_overrides./points.subscription.reliability": "reliable", "qos_overrides./cmdfusion/points_labeled.publisher.depth": 7})
+    it = bench(
+        {
+            "qos_overrides./points.subscription.reliability": "reliable",
+            "qos_overrides./cmdfusion/points_labeled.publisher.depth": 7,
+        }
+    )
     (subscription,) = it.node.get_subscriptions_info_by_topic("/points")
-    assert subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE and not it.node.parameters.warnings
+    assert (
+        subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+        and not it.node.parameters.warnings
+    )
 
 
 def test_a_worsening_is_published_at_once(bench, wire):
     """Not only when the next report is due."""
-    it = bench({"output.always_publish": True, "diagnostics.rate": 0.01, "diagnostics.max_processing_time": 1e-6})
+    it = bench(
+        {
+            "output.always_publish": True,
+            "diagnostics.rate": 0.01,
+            "diagnostics.max_processing_time": 1e-6,
+        }
+    )
     heard = it.listen(INTERFACES.DiagnosticArray, "/diagnostics")
     clouds = it.speak(INTERFACES.PointCloud2, "/points")
     clouds.publish(wire.cloud(time.time_ns()))
@@ -284,12 +427,38 @@ def test_a_worsening_is_published_at_once(bench, wire):
     assert "processing takes longer" in heard[-1].status[0].message
 
 
-def test_diagnostics_are_published_and_name_a_publisher_that_cannot_be_received(bench, wire, one_camera):
-    it = bench({**one_camera, "front.calibration_file": "", "front.camera_info_durability": "transient_local", "diagnostics.rate": 10.0})
+def test_diagnostics_are_published_and_name_a_publisher_that_cannot_be_received(
+    bench, wire, one_camera
+):
+    it = bench(
+        {
+            **one_camera,
+            "front.calibration_file": "",
+            "front.camera_info_durability": "transient_local",
+            "diagnostics.rate": 10.0,
+        }
+    )
     heard = it.listen(INTERFACES.DiagnosticArray, "/diagnostics")
-    it.friend.create_publisher(INTERFACES.CameraInfo, "/front/camera_info", 1)  # volatile: a latched subscription cannot have it
-    it.until(lambda: heard and {part.name: part for part in heard[-1].status}["cmdfusion: camera/front"].level == b"\x02", "the ERROR")
+    # volatile: a latched subscription cannot have it
+    it.friend.create_publisher(INTERFACES.CameraInfo, "/front/camera_info", 1)
+    it.until(
+        lambda: (
+            heard
+            and {part.name: part for part in heard[-1].status}["cmdfusion: camera/front"].level
+            == b"\x02"
+        ),
+        "the ERROR",
+    )
     part = {part.name: part for part in heard[-1].status}["cmdfusion: camera/front"]
-    assert "friend offers less" in part.message and "<camera>.camera_info_durability" in part.message
-    assert [part.name for part in heard[-1].status][:4] == ["cmdfusion: pipeline", "cmdfusion: lidar", "cmdfusion: sync", "cmdfusion: model"]
-    assert {part.name: part for part in heard[-1].status}["cmdfusion: model"].message.startswith("FAKE")
+    assert (
+        "friend offers less" in part.message and "<camera>.camera_info_durability" in part.message
+    )
+    assert [part.name for part in heard[-1].status][:4] == [
+        "cmdfusion: pipeline",
+        "cmdfusion: lidar",
+        "cmdfusion: sync",
+        "cmdfusion: model",
+    ]
+    assert {part.name: part for part in heard[-1].status}["cmdfusion: model"].message.startswith(
+        "FAKE"
+    )

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.ros.interfaces import Interfaces
 from cmdfusion_ros.ros.transform_source import NoSource, OwnSource, Tf2Source, open_transform_source
-from cmdfusion_ros.ros.transforms import TransformError
 
 
 class TransformException(Exception):
@@ -29,7 +29,10 @@ class Buffer:
         if source != "lidar":
             raise TransformException(f"{source} does not exist")
         assert time == ("time", 0)
-        transform = SimpleNamespace(translation=SimpleNamespace(x=self.shift, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0))
+        transform = SimpleNamespace(
+            translation=SimpleNamespace(x=self.shift, y=0.0, z=0.0),
+            rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0),
+        )
         return SimpleNamespace(transform=transform)
 
 
@@ -46,7 +49,9 @@ class TransformListener:
 
 @pytest.fixture
 def tf2_ros(monkeypatch):
-    module = SimpleNamespace(Buffer=Buffer, TransformListener=TransformListener, TransformException=TransformException)
+    module = SimpleNamespace(
+        Buffer=Buffer, TransformListener=TransformListener, TransformException=TransformException
+    )
     monkeypatch.setitem(sys.modules, "tf2_ros", module)
 
 
@@ -72,7 +77,9 @@ def callbacks(monkeypatch):
 def test_tf2_ros_is_taken_where_it_is_installed(tf2_ros, callbacks):
     destroyed = []
     node = SimpleNamespace(destroy_subscription=destroyed.append)
-    source = open_transform_source(node, Interfaces({"TFMessage": "kind"}, {}), lambda stamp: ("time", stamp), None, None)
+    source = open_transform_source(
+        node, Interfaces({"TFMessage": "kind"}, {}), lambda stamp: ("time", stamp), None, None
+    )
     assert isinstance(source, Tf2Source) and source._listener.given[1:] == (node, False)
     assert source.buffer.lookup("front", "lidar")[0, 3] == 1.0
     with pytest.raises(TransformError, match="radar does not exist"):
@@ -82,10 +89,16 @@ def test_tf2_ros_is_taken_where_it_is_installed(tf2_ros, callbacks):
 
 
 def test_where_tf2_ros_listens_it_is_heard_too_that_tf_static_spoke(tf2_ros, callbacks):
-    """With tf.refresh_period 0 nothing else has the corrected place looked up, and it must be there by then."""
+    """With tf.refresh_period 0 nothing else has the corrected place looked up, and it must be
+    there by then.
+    """
     heard = []
     source = open_transform_source(
-        "node", Interfaces({"TFMessage": "kind"}, {}), lambda stamp: ("time", stamp), lambda: heard.append(source.buffer.lookup("base", "lidar")[0, 3]), None
+        "node",
+        Interfaces({"TFMessage": "kind"}, {}),
+        lambda stamp: ("time", stamp),
+        lambda: heard.append(source.buffer.lookup("base", "lidar")[0, 3]),
+        None,
     )
     callbacks["/tf_static"](message("base", "lidar", w=1.0, x=2.0))
     assert heard == [2.0]
@@ -93,7 +106,13 @@ def test_where_tf2_ros_listens_it_is_heard_too_that_tf_static_spoke(tf2_ros, cal
 
 def test_our_own_listener_is_taken_where_only_the_messages_are(no_tf2_ros, callbacks):
     heard, complaints = [], []
-    source = open_transform_source("node", Interfaces({"TFMessage": "kind"}, {}), None, lambda: heard.append("static"), complaints.append)
+    source = open_transform_source(
+        "node",
+        Interfaces({"TFMessage": "kind"}, {}),
+        None,
+        lambda: heard.append("static"),
+        complaints.append,
+    )
     assert isinstance(source, OwnSource) and sorted(callbacks) == ["/tf", "/tf_static"]
     callbacks["/tf_static"](message("base", "lidar", w=1.0))
     assert heard == ["static"] and complaints == []
@@ -111,6 +130,11 @@ def test_without_either_there_are_no_transforms_and_it_is_said(no_tf2_ros):
 
 
 def message(parent, child, w, x=0.0):
-    transform = SimpleNamespace(translation=SimpleNamespace(x=x, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=w))
+    transform = SimpleNamespace(
+        translation=SimpleNamespace(x=x, y=0.0, z=0.0),
+        rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=w),
+    )
     header = SimpleNamespace(frame_id=parent, stamp=SimpleNamespace(sec=1, nanosec=0))
-    return SimpleNamespace(transforms=[SimpleNamespace(header=header, child_frame_id=child, transform=transform)])
+    return SimpleNamespace(
+        transforms=[SimpleNamespace(header=header, child_frame_id=child, transform=transform)]
+    )

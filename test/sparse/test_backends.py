@@ -1,6 +1,5 @@
 """Which backend is taken, and why."""
 
-
 import pytest
 import torch
 
@@ -14,7 +13,9 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 def small_box():
     """24 voxels, (24, 4) int32."""
-    return torch.cartesian_prod(torch.arange(1), torch.arange(4), torch.arange(3), torch.arange(2)).int()
+    return torch.cartesian_prod(
+        torch.arange(1), torch.arange(4), torch.arange(3), torch.arange(2)
+    ).int()
 
 
 def test_auto_takes_the_fast_path_on_a_cpu_and_the_reference_to_train_there():
@@ -22,15 +23,26 @@ def test_auto_takes_the_fast_path_on_a_cpu_and_the_reference_to_train_there():
     assert choose_backend("auto", CPU, training=True).name == "torch"
 
 
-def test_auto_takes_the_first_on_cuda_whose_check_passes_and_says_why_the_others_are_not_taken(monkeypatch):
+def test_auto_takes_the_first_on_cuda_whose_check_passes_and_says_why_the_others_are_not_taken(
+    monkeypatch,
+):
     problems = {"triton": None, "torchsparse": None}
     monkeypatch.setattr(backends, "_failed_check", lambda name, device: problems[name])
-    assert choose_backend("auto", CUDA) == ("triton", "triton is the fastest that works: its check passed")
+    assert choose_backend("auto", CUDA) == (
+        "triton",
+        "triton is the fastest that works: its check passed",
+    )
     problems["triton"] = "triton is not installed"
-    expected = "triton is not taken: triton is not installed; torchsparse is the fastest that works: its check passed"
+    expected = (
+        "triton is not taken: triton is not installed; torchsparse is the fastest that works: its "
+        "check passed"
+    )
     assert choose_backend("auto", CUDA, training=True) == ("torchsparse", expected)
     problems["torchsparse"] = "it fails"
-    assert choose_backend("auto", CUDA) == ("torch", "triton is not taken: triton is not installed; torchsparse is not taken: it fails")
+    assert choose_backend("auto", CUDA) == (
+        "torch",
+        "triton is not taken: triton is not installed; torchsparse is not taken: it fails",
+    )
 
 
 def test_every_backend_is_described_with_why_it_cannot_run():
@@ -38,7 +50,10 @@ def test_every_backend_is_described_with_why_it_cannot_run():
     assert described.keys() == backends.BACKENDS.keys()
     assert described["torch"][1] is None and described["cpu"][1] is None
     assert described["triton"][1] == described["torchsparse"][1] == "it needs CUDA"
-    assert "compiled kernels" in described["cpu"][0] and "compiled kernels" in choose_backend("auto", CPU).reason
+    assert (
+        "compiled kernels" in described["cpu"][0]
+        and "compiled kernels" in choose_backend("auto", CPU).reason
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,17 +73,24 @@ def test_a_backend_that_cannot_run_is_an_error_that_says_why(name, device, train
 
 def test_the_check_of_triton_passes_where_it_works():
     pytest.importorskip("triton", reason="triton is not installed")
-    assert backends._failed_check.__wrapped__("triton", CUDA if torch.cuda.is_available() else CPU) is None
+    assert (
+        backends._failed_check.__wrapped__("triton", CUDA if torch.cuda.is_available() else CPU)
+        is None
+    )
 
 
 def test_the_check_names_what_fails(monkeypatch):
     def broken(backend):
         raise RuntimeError("no C compiler\nlong story")
 
-    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None if name == "torchsparse" else name)
+    monkeypatch.setattr(
+        backends.importlib.util, "find_spec", lambda name: None if name == "torchsparse" else name
+    )
     assert backends._failed_check.__wrapped__("torchsparse", CPU) == "torchsparse is not installed"
     monkeypatch.setattr(backends, "autograd_function", broken)
-    assert backends._failed_check.__wrapped__("triton", CPU) == "it fails: RuntimeError: no C compiler"
+    assert (
+        backends._failed_check.__wrapped__("triton", CPU) == "it fails: RuntimeError: no C compiler"
+    )
 
 
 def test_the_check_finds_wrong_results(monkeypatch):
@@ -79,7 +101,9 @@ def test_the_check_finds_wrong_results(monkeypatch):
 
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(backends, "autograd_function", lambda backend: Wrong)
-    assert backends._failed_check.__wrapped__("triton", CPU) == "its results differ from the reference"
+    assert (
+        backends._failed_check.__wrapped__("triton", CPU) == "its results differ from the reference"
+    )
 
 
 def test_a_network_is_moved_to_a_backend_as_a_whole():
@@ -87,7 +111,9 @@ def test_a_network_is_moved_to_a_backend_as_a_whole():
     device = CUDA if torch.cuda.is_available() else CPU
     network = torch.nn.Sequential(SubmanifoldConv(4, 8), StridedConv(8, 4)).to(device)
     cells = small_box().to(device)
-    tensor = SparseTensor(torch.randn(len(cells), 4, generator=torch.Generator().manual_seed(0)).to(device), cells)
+    tensor = SparseTensor(
+        torch.randn(len(cells), 4, generator=torch.Generator().manual_seed(0)).to(device), cells
+    )
     expected = network(tensor).features
     assert use_backend(network, "triton") is network
     result = network(tensor).features
@@ -97,7 +123,10 @@ def test_a_network_is_moved_to_a_backend_as_a_whole():
 
 def test_autocast_reaches_sparse_convolutions():
     cells = small_box()
-    conv, features = SubmanifoldConv(8, 8), torch.randn(len(cells), 8, generator=torch.Generator().manual_seed(0))
+    conv, features = (
+        SubmanifoldConv(8, 8),
+        torch.randn(len(cells), 8, generator=torch.Generator().manual_seed(0)),
+    )
     expected = conv(SparseTensor(features, cells)).features
     with torch.autocast("cpu", torch.bfloat16):
         result = conv(SparseTensor(features, cells)).features

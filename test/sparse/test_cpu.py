@@ -42,7 +42,9 @@ def small_blocks(monkeypatch):
 def random_tensor(channels, num_voxels=2000, seed=0):
     """Voxels of a crowded corner and a thin far one, in two frames."""
     generator = np.random.default_rng(seed)
-    coords = generator.integers(-6, 7, (num_voxels, 4)) * np.where(generator.random((num_voxels, 1)) < 0.1, 5, 1)
+    coords = generator.integers(-6, 7, (num_voxels, 4)) * np.where(
+        generator.random((num_voxels, 1)) < 0.1, 5, 1
+    )
     coords[:, 0] = generator.integers(0, 2, num_voxels)
     coords = unique_voxels(coords).voxel_coords
     features = torch.randn(len(coords), channels, generator=torch.Generator().manual_seed(seed))
@@ -59,10 +61,17 @@ def kernel_map_of(conv, tensor):
 
 @pytest.mark.parametrize(
     "conv",
-    [SubmanifoldConv(8, 16), SubmanifoldConv(8, 5, 1, bias=True), SubmanifoldConv(8, 7, bias=True), StridedConv(8, 4), StridedConv(8, 4, 3, bias=True),
-     TransposedConv(8, 16, bias=True), TransposedConv(8, 3, 3)],
+    [
+        SubmanifoldConv(8, 16),
+        SubmanifoldConv(8, 5, 1, bias=True),
+        SubmanifoldConv(8, 7, bias=True),
+        StridedConv(8, 4),
+        StridedConv(8, 4, 3, bias=True),
+        TransposedConv(8, 16, bias=True),
+        TransposedConv(8, 3, 3),
+    ],
     ids=lambda conv: f"{type(conv).__name__} {conv.kernel_size}",
-)  # fmt: skip
+)
 def test_every_kind_of_convolution_equals_the_reference(conv, workers):
     tensor = random_tensor(8)
     if isinstance(conv, TransposedConv):
@@ -94,14 +103,18 @@ def test_a_residual_block_in_two_calls_equals_the_layers_one_by_one(workers):
         folded = cpu.fold(second, norms[1])
         folded = folded._replace(bias=folded.bias + folded_skip.bias)
         hidden = cpu.convolve(workers, cpu.fold(first, norms[0]), x.features, kernel_map, slope=0.1)
-        result = cpu.convolve(workers, folded, hidden, kernel_map, skip=(x.features, folded_skip.weight[0]), slope=0.1)
+        result = cpu.convolve(
+            workers, folded, hidden, kernel_map, skip=(x.features, folded_skip.weight[0]), slope=0.1
+        )
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_skip_connection_without_weight_adds_the_features_themselves(workers):
     x, conv = random_tensor(8), SubmanifoldConv(8, 8)
     with torch.inference_mode():
-        result = cpu.convolve(workers, cpu.fold(conv), x.features, x.maps.submanifold(1, 3), skip=(x.features, None))
+        result = cpu.convolve(
+            workers, cpu.fold(conv), x.features, x.maps.submanifold(1, 3), skip=(x.features, None)
+        )
         torch.testing.assert_close(result, conv(x).features + x.features, rtol=1e-5, atol=1e-5)
 
 
@@ -109,9 +122,13 @@ def test_results_repeat_bit_by_bit_whatever_the_number_of_threads(kernels):
     tensor, conv = random_tensor(8), cpu.fold(SubmanifoldConv(8, 8))
     one, three = Workers(1), Workers(3)
     with torch.inference_mode():
-        results = [cpu.convolve(workers, conv, tensor.features, tensor.maps.submanifold(1, 3)) for workers in (one, three, three)]
+        results = [
+            cpu.convolve(workers, conv, tensor.features, tensor.maps.submanifold(1, 3))
+            for workers in (one, three, three)
+        ]
     three.close()
-    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)  # torch alone: other blocks, so other shapes of matrix products
+    # torch alone: other blocks, so other shapes of matrix products
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
     assert kernels is None or torch.equal(results[0], results[1])
     assert torch.equal(results[1], results[2])
 
@@ -126,7 +143,9 @@ def test_two_threads_may_convolve_at_once(workers):
     def work(i):
         with torch.inference_mode():
             for _ in range(10):
-                results[i] = cpu.convolve(workers, cpu.fold(conv), inputs[i].features, inputs[i].maps.submanifold(1, 3))
+                results[i] = cpu.convolve(
+                    workers, cpu.fold(conv), inputs[i].features, inputs[i].maps.submanifold(1, 3)
+                )
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:
@@ -140,7 +159,13 @@ def test_two_threads_may_convolve_at_once(workers):
 def test_no_voxels_give_no_rows(workers):
     empty = SparseTensor(torch.zeros(0, 8), torch.zeros(0, 4, dtype=torch.int32))
     with torch.inference_mode():
-        assert cpu.convolve(workers, cpu.fold(SubmanifoldConv(8, 4)), empty.features, empty.maps.submanifold(1, 3), slope=0.1).shape == (0, 4)
+        assert cpu.convolve(
+            workers,
+            cpu.fold(SubmanifoldConv(8, 4)),
+            empty.features,
+            empty.maps.submanifold(1, 3),
+            slope=0.1,
+        ).shape == (0, 4)
 
 
 def test_blocks_of_rows_cover_all_rows_once():

@@ -19,14 +19,20 @@ def faults_of_ten_blocks():
 torch.set_num_threads(1)
 before = faults_of_ten_blocks()
 kept = keep_freed_memory()
-faults_of_ten_blocks()  # aligned blocks creep up the heap a few times before they find a hole to fit
+# Aligned blocks creep up the heap a few times before they find a hole to fit.
+faults_of_ten_blocks()
 faults_of_ten_blocks()
 print(int(kept), before, faults_of_ten_blocks())
 """
 
 
 def test_large_blocks_stop_costing_page_faults():
-    kept, before, after = map(int, subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split())
+    kept, before, after = map(
+        int,
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+        ).stdout.split(),
+    )
     if not kept:
         pytest.skip("the C library has no mallopt")
     assert after < before / 4

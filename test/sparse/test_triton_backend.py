@@ -1,5 +1,6 @@
-"""The Triton kernels against the reference: on a GPU where there is one, else through Triton's interpreter on the CPU (conftest.py asks for it)."""
-
+"""The Triton kernels against the reference: on a GPU where there is one, else through Triton's
+interpreter on the CPU (conftest.py asks for it).
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from cmdfusion_ros.sparse.tensor import KernelMaps
 from cmdfusion_ros.sparse.voxelise import unique_voxels
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-pytest.importorskip("triton", reason="triton is not installed, so its kernels cannot run, not even interpreted")
+pytest.importorskip(
+    "triton", reason="triton is not installed, so its kernels cannot run, not even interpreted"
+)
 
 from cmdfusion_ros.sparse import triton_backend  # noqa: E402  it needs triton
 
@@ -25,9 +28,13 @@ MAPS = {
 
 @pytest.fixture(scope="module")
 def maps():
-    """About 150 voxels in two frames, crowded enough for every offset to occur: three tiles, the last one ragged."""
+    """About 150 voxels in two frames, crowded enough for every offset to occur: three tiles, the
+    last one ragged.
+    """
     generator = np.random.default_rng(0)
-    coords = np.concatenate([generator.integers(0, 2, (170, 1)), generator.integers(-4, 4, (170, 3))], axis=1)
+    coords = np.concatenate(
+        [generator.integers(0, 2, (170, 1)), generator.integers(-4, 4, (170, 3))], axis=1
+    )
     return KernelMaps({1: torch.from_numpy(unique_voxels(coords).voxel_coords).to(DEVICE)})
 
 
@@ -39,8 +46,16 @@ def random(*shape, dtype=torch.float32, seed=0):
 @pytest.mark.parametrize("channels", [(16, 16), (5, 19)])
 def test_values_equal_the_reference(maps, kind, channels):
     kernel_map = MAPS[kind](maps)
-    features, weight = random(kernel_map.num_in, channels[0]), random(len(kernel_map.counts), *channels, seed=1)
-    torch.testing.assert_close(triton_backend.convolve(features, weight, kernel_map), gather_multiply_sum(features, weight, kernel_map), rtol=1e-4, atol=1e-4)
+    features, weight = (
+        random(kernel_map.num_in, channels[0]),
+        random(len(kernel_map.counts), *channels, seed=1),
+    )
+    torch.testing.assert_close(
+        triton_backend.convolve(features, weight, kernel_map),
+        gather_multiply_sum(features, weight, kernel_map),
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("kind", MAPS)
@@ -50,7 +65,9 @@ def test_gradients_equal_the_reference(maps, kind):
     weight = random(len(kernel_map.counts), 6, 18, seed=1).requires_grad_()
     along = random(kernel_map.num_out, 18, seed=2)
     ours, reference = (
-        torch.autograd.grad((function.apply(features, weight, kernel_map) * along).sum(), [features, weight])
+        torch.autograd.grad(
+            (function.apply(features, weight, kernel_map) * along).sum(), [features, weight]
+        )
         for function in (triton_backend.TritonConvolution, SparseConvolution)
     )
     torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-4)
@@ -61,7 +78,10 @@ def test_half_precision_is_the_reference_rounded_once(maps, dtype):
     kernel_map = maps.submanifold(1, 3)
     if dtype == torch.bfloat16 and DEVICE == "cpu":
         pytest.skip("Triton's interpreter multiplies the bits of bfloat16 as integers")
-    features, weight = random(kernel_map.num_in, 16, dtype=dtype), random(27, 16, 16, dtype=dtype, seed=1)
+    features, weight = (
+        random(kernel_map.num_in, 16, dtype=dtype),
+        random(27, 16, 16, dtype=dtype, seed=1),
+    )
     result = triton_backend.convolve(features, weight, kernel_map)
     assert result.dtype == dtype
     expected = gather_multiply_sum(features.float(), weight.float(), kernel_map)
@@ -72,8 +92,15 @@ def test_bias_skip_connection_and_activation_ride_along(maps):
     kernel_map = maps.submanifold(1, 3)
     features, weight = random(kernel_map.num_in, 8), random(27, 8, 12, seed=1)
     bias, skip = random(12, seed=2), random(kernel_map.num_out, 12, seed=3)
-    expected = torch.nn.functional.leaky_relu(gather_multiply_sum(features, weight, kernel_map) + bias + skip, 0.1)
-    torch.testing.assert_close(triton_backend.convolve(features, weight, kernel_map, bias, skip, 0.1), expected, rtol=1e-4, atol=1e-4)
+    expected = torch.nn.functional.leaky_relu(
+        gather_multiply_sum(features, weight, kernel_map) + bias + skip, 0.1
+    )
+    torch.testing.assert_close(
+        triton_backend.convolve(features, weight, kernel_map, bias, skip, 0.1),
+        expected,
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_the_table_holds_every_pair_and_sorts_rows_by_their_neighbours(maps):
@@ -97,13 +124,18 @@ def test_no_voxels_give_no_rows():
     assert not weight.grad.any()
 
 
-@pytest.mark.parametrize(("channels", "largest"), [((5, 19), (16, 32)), ((32, 32), (32, 32)), ((64, 96), (64, 128)), ((384, 256), (64, 128))])
+@pytest.mark.parametrize(
+    ("channels", "largest"),
+    [((5, 19), (16, 32)), ((32, 32), (32, 32)), ((64, 96), (64, 128)), ((384, 256), (64, 128))],
+)
 def test_blocks_that_are_tried_fit_the_channels(monkeypatch, channels, largest):
     configs = triton_backend._candidates(triton_backend.MAX_BLOCK_OUT)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     tried = triton_backend._fitting(configs, {}, *channels, OFFSETS=27)
     sizes = {(config.kwargs["BLOCK_IN"], config.kwargs["BLOCK_OUT"]) for config in tried}
     assert largest in sizes and 2 <= len(tried) <= 4
-    assert all(largest[0] // 2 <= i <= largest[0] and largest[1] // 2 <= o <= largest[1] for i, o in sizes)
+    assert all(
+        largest[0] // 2 <= i <= largest[0] and largest[1] // 2 <= o <= largest[1] for i, o in sizes
+    )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert len(triton_backend._fitting(configs, {}, *channels, OFFSETS=27)) == 1

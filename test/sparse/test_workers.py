@@ -46,7 +46,8 @@ def test_the_background_goes_on_while_the_caller_works():
 
 def test_tasks_really_run_side_by_side():
     workers, meeting = Workers(2), threading.Barrier(2, timeout=10)
-    workers.run(lambda number: meeting.wait(), 2)  # raises BrokenBarrierError unless both are there at once
+    # raises BrokenBarrierError unless both are there at once
+    workers.run(lambda number: meeting.wait(), 2)
     workers.close()
 
 

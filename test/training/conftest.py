@@ -1,4 +1,6 @@
-"""A made-up sequence in the SemanticKITTI layout with all that teachers need: images, poses, things that keep their ids."""
+"""A made-up sequence in the SemanticKITTI layout with all that teachers need: images, poses,
+things that keep their ids.
+"""
 
 import cv2
 import numpy as np
@@ -12,7 +14,9 @@ TR = "0 -1 0 0 0 0 -1 0 1 0 0 0"
 
 @pytest.fixture(autouse=True)
 def one_torch_thread():
-    """Sums of several threads differ in their last bit, and threads of small networks only wait for one another."""
+    """Sums of several threads differ in their last bit, and threads of small networks only wait
+    for one another.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -20,16 +24,28 @@ def one_torch_thread():
 
 
 def write_scan(folder, scan, rng):
-    """A road, a wall beside it and two people who walk along it, as the vehicle sees them after 0.5 m a scan."""
+    """A road, a wall beside it and two people who walk along it, as the vehicle sees them after
+    0.5 m a scan.
+    """
     x = 0.5 * scan
     road = np.c_[rng.uniform(-12, 12, (300, 2)), rng.normal(-1.7, 0.02, 300)]
     wall = np.c_[rng.uniform(-12, 12, 150), np.full(150, 8.0), rng.uniform(-1.5, 4, 150)]
-    people = [rng.uniform(-1, 1, (40, 3)) * (0.3, 0.3, 0.8) + (place - x, side, -0.9) for place, side in ((6 + 0.1 * scan, 2.0), (9 - 0.1 * scan, -3.0))]
+    people = [
+        rng.uniform(-1, 1, (40, 3)) * (0.3, 0.3, 0.8) + (place - x, side, -0.9)
+        for place, side in ((6 + 0.1 * scan, 2.0), (9 - 0.1 * scan, -3.0))
+    ]
     points = np.concatenate([road, wall, *people]).astype(np.float32)
-    np.c_[points, np.full(len(points), 0.3, np.float32)].astype(np.float32).tofile(folder / "velodyne" / f"{scan:06d}.bin")
-    raw = np.repeat(np.array([ROAD, BUILDING, PERSON | 5 << 16, PERSON | 6 << 16], np.uint32), (300, 150, 40, 40))
+    np.c_[points, np.full(len(points), 0.3, np.float32)].astype(np.float32).tofile(
+        folder / "velodyne" / f"{scan:06d}.bin"
+    )
+    raw = np.repeat(
+        np.array([ROAD, BUILDING, PERSON | 5 << 16, PERSON | 6 << 16], np.uint32),
+        (300, 150, 40, 40),
+    )
     raw.tofile(folder / "labels" / f"{scan:06d}.label")
-    cv2.imwrite(str(folder / "image_2" / f"{scan:06d}.png"), rng.integers(0, 256, (32, 64, 3), np.uint8))
+    cv2.imwrite(
+        str(folder / "image_2" / f"{scan:06d}.png"), rng.integers(0, 256, (32, 64, 3), np.uint8)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +59,8 @@ def street_data(tmp_path_factory):
     for scan in range(6):
         write_scan(folder, scan, rng)
     (folder / "calib.txt").write_text(f"P2: {PROJECTION}\nTr: {TR}\n")
-    (folder / "poses.txt").write_text("".join(f"1 0 0 0 0 1 0 0 0 0 1 {0.5 * scan}\n" for scan in range(6)))
+    (folder / "poses.txt").write_text(
+        "".join(f"1 0 0 0 0 1 0 0 0 0 1 {0.5 * scan}\n" for scan in range(6))
+    )
     (folder / "times.txt").write_text("".join(f"{0.1 * scan}\n" for scan in range(6)))
     return root

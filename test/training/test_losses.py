@@ -1,10 +1,16 @@
-"""Losses against their definitions: Lovasz equals the Jaccard loss on hard predictions, masked points do not matter, gradients point the right way."""
+"""Losses against their definitions: Lovasz equals the Jaccard loss on hard predictions, masked
+points do not matter, gradients point the right way.
+"""
 
 import numpy as np
 import pytest
 import torch
 
-from cmdfusion_ros.training.losses import class_weights_from_counts, lovasz_softmax, segmentation_loss
+from cmdfusion_ros.training.losses import (
+    class_weights_from_counts,
+    lovasz_softmax,
+    segmentation_loss,
+)
 
 
 def slow_lovasz(probabilities, labels):
@@ -17,7 +23,8 @@ def slow_lovasz(probabilities, labels):
         value, wrong, before = 0.0, set(), 0.0
         for point in order:
             wrong.add(point)
-            jaccard = len(wrong) / len(members | wrong)  # all wrong points leave the intersection; the union grows by those of other classes
+            # all wrong points leave the intersection; the union grows by those of other classes
+            jaccard = len(wrong) / len(members | wrong)
             value += errors[point] * (jaccard - before)
             before = jaccard
         losses.append(value)
@@ -36,14 +43,19 @@ def test_lovasz_is_its_definition(seed):
     logits, labels = random_case(seed=seed)
     labels[labels == 3] = 2  # a class that is absent is not averaged in
     probabilities = logits.softmax(dim=1)
-    assert lovasz_softmax(probabilities, labels).item() == pytest.approx(slow_lovasz(probabilities.numpy(), labels.numpy()), abs=1e-9)
+    assert lovasz_softmax(probabilities, labels).item() == pytest.approx(
+        slow_lovasz(probabilities.numpy(), labels.numpy()), abs=1e-9
+    )
 
 
 def test_lovasz_of_hard_predictions_is_one_minus_the_mean_iou():
     _, labels = random_case(num_points=200)
     _, predicted = random_case(num_points=200, seed=9)
     hard = torch.nn.functional.one_hot(predicted, 5).double()
-    ious = [((labels == c) & (predicted == c)).sum() / ((labels == c) | (predicted == c)).sum() for c in range(5)]
+    ious = [
+        ((labels == c) & (predicted == c)).sum() / ((labels == c) | (predicted == c)).sum()
+        for c in range(5)
+    ]
     assert lovasz_softmax(hard, labels).item() == pytest.approx(1 - np.mean(ious))
 
 
@@ -102,11 +114,30 @@ def test_cross_entropy_is_weighted_by_class():
 
 
 def test_weights_of_the_paper_come_from_its_counts():
-    """CMDFusion's SemanticKITTI weights (methods A.2): the cube root of inverse frequency; a few by value."""
-    counts = [55437630, 320797, 541736, 2578735, 3274484, 552662, 184064, 78858, 240942562, 17294618, 170599734, 6369672, 230413074, 101130274]
+    """CMDFusion's SemanticKITTI weights (methods A.2): the cube root of inverse frequency; a few
+    by value.
+    """
+    counts = [
+        55437630,
+        320797,
+        541736,
+        2578735,
+        3274484,
+        552662,
+        184064,
+        78858,
+        240942562,
+        17294618,
+        170599734,
+        6369672,
+        230413074,
+        101130274,
+    ]
     counts += [476491114, 9833174, 129609852, 4506626, 1168181]
     weights = class_weights_from_counts(counts, 1 / 3)
-    assert weights[[0, 1, 7, 14, 18]].tolist() == pytest.approx([2.048, 11.41, 18.214, 1.0, 7.416], abs=1e-3)
+    assert weights[[0, 1, 7, 14, 18]].tolist() == pytest.approx(
+        [2.048, 11.41, 18.214, 1.0, 7.416], abs=1e-3
+    )
 
 
 def test_a_class_without_points_weighs_nothing():

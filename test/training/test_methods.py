@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.config import settings_from_dict
+from cmdfusion_ros.evaluation.metrics import score
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.metrics import score
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.trainer import NETWORK, Trainer
 
@@ -23,9 +23,17 @@ M2SKD = {
     "labels": 0.2,
 }
 SWEEPS = {"kind": "multi_sweep", "previous": 2, "following": 1}
-OF_SWEEPS = {"teacher": "checkpoint", "path": "sweeps.safetensors", "match": "point", "view": SWEEPS}
+OF_SWEEPS = {
+    "teacher": "checkpoint",
+    "path": "sweeps.safetensors",
+    "match": "point",
+    "view": SWEEPS,
+}
 METHODS = {  # name -> (network, teachers)
-    "cmdfusion": ("cmdfusion", [{"teacher": "checkpoint", "path": "image.safetensors", "features": 1.0}]),
+    "cmdfusion": (
+        "cmdfusion",
+        [{"teacher": "checkpoint", "path": "image.safetensors", "features": 1.0}],
+    ),
     "u2mkd": ("u2mkd", [OWN_IMAGES, {**OF_SWEEPS, "features": 0.01, "logits": 1.0}]),
     "m2skd": ("spv_pyramid", [M2SKD]),
     "flagship": ("flagship", [OWN_IMAGES, M2SKD]),
@@ -35,8 +43,20 @@ METHODS = {  # name -> (network, teachers)
 def train(data, out, network, **changes):
     strides = [1, 2, 4, 8, 16] if network in ("u2mkd", "spv_unet") else [1, 2, 4]
     values = {
-        "model": {"network": network, "channels": 8, "voxel_size": 0.4, "strides": strides, "image_size": [64, 32]},
-        "train": {"root": "kitti", "sequences": ["01"], "first_scan": 3, "last_scan": 5, "images": True},
+        "model": {
+            "network": network,
+            "channels": 8,
+            "voxel_size": 0.4,
+            "strides": strides,
+            "image_size": [64, 32],
+        },
+        "train": {
+            "root": "kitti",
+            "sequences": ["01"],
+            "first_scan": 3,
+            "last_scan": 5,
+            "images": True,
+        },
         "learning_rate": 0.02,
         "ema_decay": 0.9,
         "save_every": 1000,
@@ -59,7 +79,13 @@ def with_teachers(street_data, tmp_path_factory):
 
 @pytest.mark.parametrize("network, teachers", METHODS.values(), ids=METHODS)
 def test_a_method_learns_a_scan_by_heart(with_teachers, tmp_path, network, teachers):
-    trainer = train(with_teachers, tmp_path / "run", network, distill=teachers, steps=60 if "images" in str(teachers) else 110)
+    trainer = train(
+        with_teachers,
+        tmp_path / "run",
+        network,
+        distill=teachers,
+        steps=60 if "images" in str(teachers) else 110,
+    )
     segmenter = Segmenter(load_checkpoint(tmp_path / "run" / NETWORK), device="cpu")
     frame = trainer.scans[2]
     scores = score(segmenter.segment, [frame], trainer.class_map)

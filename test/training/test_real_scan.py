@@ -1,23 +1,23 @@
-"""Real scans of SemanticKITTI (skipped where there are none), and the benchmark that learns one by heart."""
+"""Real scans of SemanticKITTI (skipped where there are none), and the benchmark that learns one
+by heart.
+"""
 
 import importlib.util
 import json
-import os
-from pathlib import Path
 
 import pytest
 import yaml
+from builders.paths import DATA, REPOSITORY
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.main import main
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("CMDFUSION_DATA", ROOT.parent / "shared" / "data"))
-
 
 @pytest.fixture(scope="module")
 def by_heart():
-    spec = importlib.util.spec_from_file_location("by_heart", ROOT / "benchmarks" / "by_heart.py")
+    spec = importlib.util.spec_from_file_location(
+        "by_heart", REPOSITORY / "benchmarks" / "by_heart.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -34,16 +34,36 @@ def test_training_on_real_scans_starts_from_one_command(real_data, tmp_path):
     data = {"root": "semantickitti", "sequences": ["00"], "images": True}
     recipe = {
         "class_map": "semantic_kitti",
-        "model": {"network": "flagship", "channels": 4, "voxel_size": 0.4, "strides": [1, 2], "image_size": [64, 32]},
+        "model": {
+            "network": "flagship",
+            "channels": 4,
+            "voxel_size": 0.4,
+            "strides": [1, 2],
+            "image_size": [64, 32],
+        },
         "train": {**data, "first_scan": 1, "last_scan": 2},
         "augment": {"sector": 120.0, "yaw": 180.0},
         "distill": [{"features": 1.0}],
         "steps": 2,
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    arguments = ["--data", str(real_data), "--out", str(tmp_path / "run"), "--json", str(tmp_path / "run.json"), "--device", "cpu", "--threads", "1"]
+    arguments = [
+        "--data",
+        str(real_data),
+        "--out",
+        str(tmp_path / "run"),
+        "--json",
+        str(tmp_path / "run.json"),
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    ]
     assert main(["train", str(tmp_path / "recipe.yaml"), *arguments]) == 0
-    assert json.loads((tmp_path / "run.json").read_text())["trained_on"] == ["semantic_kitti/00/000001", "semantic_kitti/00/000002"]
+    assert json.loads((tmp_path / "run.json").read_text())["trained_on"] == [
+        "semantic_kitti/00/000001",
+        "semantic_kitti/00/000002",
+    ]
 
 
 @pytest.mark.parametrize("method", ["cmdfusion", "u2mkd", "m2skd", "flagship"])
@@ -52,9 +72,13 @@ def test_the_benchmark_follows_every_term_of_a_method(by_heart, street_data, tmp
     if method in by_heart.TEACHER_OF:
         list(by_heart.learn(by_heart.TEACHER_OF[method], street_data / "kitti", tmp_path, **where))
     rows = list(by_heart.learn(method, street_data / "kitti", tmp_path, **where))
-    assert [row["step"] for row in rows] == [2, 3] and all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert [row["step"] for row in rows] == [2, 3] and all(
+        0 <= row["accuracy"] <= 1 for row in rows
+    )
     pairs = [value for name, value in rows[0].items() if name.endswith("pairs")]
-    assert len(pairs) == len(by_heart.METHODS[method]["distill"]) and all(number > 20 for number in pairs)
+    assert len(pairs) == len(by_heart.METHODS[method]["distill"]) and all(
+        number > 20 for number in pairs
+    )
     assert (tmp_path / f"{method}.safetensors").exists()
 
 
@@ -62,4 +86,7 @@ def test_the_part_ahead_is_what_the_benchmark_shows(by_heart, street_data):
     recipe = by_heart.recipe_of("m2skd", "01", 1, 0.01, (1, 2))
     scans = recipe.open_training(street_data / "kitti", load_class_map("semantic_kitti"))
     frame = by_heart.Sector(scans)[4]
-    assert 0 < frame.num_points < scans[4].num_points and (frame.points[:, 0] >= abs(frame.points[:, 1])).all()
+    assert (
+        0 < frame.num_points < scans[4].num_points
+        and (frame.points[:, 0] >= abs(frame.points[:, 1])).all()
+    )

@@ -1,42 +1,59 @@
 """Recipes come back from YAML, know their datasets, and those that ship can be read."""
 
-from pathlib import Path
-
 import pytest
+from builders.paths import REPOSITORY
 
 from cmdfusion_ros.config import SettingsError, load_settings, save_settings, settings_from_dict
 from cmdfusion_ros.training.recipe import Recipe
 
-SHIPPED = sorted((Path(__file__).resolve().parents[2] / "config" / "train").glob("*.yaml"))
+SHIPPED = sorted((REPOSITORY / "config" / "train").glob("*.yaml"))
 
 
 def test_a_recipe_comes_back_from_yaml(tmp_path):
-    recipe = settings_from_dict(Recipe, {"train": {"sequences": ["00", "01"]}, "augment": {"yaw": 90.0, "paste": ["person"]}, "model": {"channels": 8}})
+    recipe = settings_from_dict(
+        Recipe,
+        {
+            "train": {"sequences": ["00", "01"]},
+            "augment": {"yaw": 90.0, "paste": ["person"]},
+            "model": {"channels": 8},
+        },
+    )
     save_settings(recipe, tmp_path / "recipe.yaml")
     assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe
 
 
 def test_a_recipe_may_train_on_several_sets(tmp_path):
-    sets = [{"root": "a", "sequences": ["01"], "repeat": 3}, {"root": "b", "dataset": "pandaset", "sequences": ["02"]}]
+    sets = [
+        {"root": "a", "sequences": ["01"], "repeat": 3},
+        {"root": "b", "dataset": "pandaset", "sequences": ["02"]},
+    ]
     recipe = settings_from_dict(Recipe, {"train": {"sequences": ["00"]}, "train_too": sets})
-    assert [data.root for data in recipe.train_too] == ["a", "b"] and recipe.train_too[0].repeat == 3
+    assert [data.root for data in recipe.train_too] == ["a", "b"] and recipe.train_too[
+        0
+    ].repeat == 3
     save_settings(recipe, tmp_path / "recipe.yaml")
     assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe
     with pytest.raises(SettingsError, match=r"train_too\[0\].root: expected str, got 3"):
         settings_from_dict(Recipe, {"train_too": [{"root": 3}]})
-    with pytest.raises(SettingsError, match=r"train_too\[1\].dataset: class map street reads .*not 'waymo'"):
+    with pytest.raises(
+        SettingsError, match=r"train_too\[1\].dataset: class map street reads .*not 'waymo'"
+    ):
         settings_from_dict(Recipe, {"train_too": [{}, {"dataset": "waymo", "sequences": ["01"]}]})
     with pytest.raises(SettingsError, match="train_too: expected tuple"):
         settings_from_dict(Recipe, {"train_too": {"root": "a"}})
 
 
 def test_a_dataset_that_the_class_map_cannot_read_is_refused():
-    with pytest.raises(SettingsError, match="train.dataset: class map street reads .*pandaset.*, not 'waymo'"):
+    with pytest.raises(
+        SettingsError, match="train.dataset: class map street reads .*pandaset.*, not 'waymo'"
+    ):
         settings_from_dict(Recipe, {"train": {"dataset": "waymo", "sequences": ["01"]}})
 
 
 def test_a_misspelt_setting_is_named_with_the_nearest():
-    with pytest.raises(SettingsError, match="learning_rat: unknown setting; did you mean 'learning_rate'"):
+    with pytest.raises(
+        SettingsError, match="learning_rat: unknown setting; did you mean 'learning_rate'"
+    ):
         settings_from_dict(Recipe, {"learning_rat": 1.0})
     with pytest.raises(SettingsError, match="augment.yav: unknown setting; did you mean 'yaw'"):
         settings_from_dict(Recipe, {"augment": {"yav": 1.0}})

@@ -1,4 +1,6 @@
-"""The loop learns; a killed run resumes to the same numbers; wrong starts are refused. On a made-up scene and a tiny network."""
+"""The loop learns; a killed run resumes to the same numbers; wrong starts are refused. On a
+made-up scene and a tiny network.
+"""
 
 import json
 import shutil
@@ -9,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cmdfusion_ros.checkpoint import load_checkpoint
+from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.config import load_settings, settings_from_dict
-from cmdfusion_ros.data.semantic_kitti import SemanticKitti
+from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.trainer import CURVES, LOG, NETWORK, RECIPE, STATE, Trainer
 
@@ -30,10 +32,18 @@ def write_scene(folder, scan, rng):
     """A flat road, a wall beside it and a car on it, somewhere else in every scan."""
     road = np.c_[rng.uniform(-12, 12, (500, 2)), rng.normal(-1.7, 0.02, 500)]
     wall = np.c_[rng.uniform(-12, 12, 200), np.full(200, 8.0), rng.uniform(-1.5, 4, 200)]
-    car = rng.uniform(-1, 1, (100, 3)) * (2, 0.9, 0.6) + (rng.uniform(-8, 8), rng.uniform(-5, 5), -0.9)
+    car = rng.uniform(-1, 1, (100, 3)) * (2, 0.9, 0.6) + (
+        rng.uniform(-8, 8),
+        rng.uniform(-5, 5),
+        -0.9,
+    )
     points = np.concatenate([road, wall, car]).astype(np.float32)
-    np.c_[points, np.full(len(points), 0.3, np.float32)].astype(np.float32).tofile(folder / "velodyne" / f"{scan:06d}.bin")
-    np.repeat(np.array([ROAD, BUILDING, CAR], np.uint32), (500, 200, 100)).tofile(folder / "labels" / f"{scan:06d}.label")
+    np.c_[points, np.full(len(points), 0.3, np.float32)].astype(np.float32).tofile(
+        folder / "velodyne" / f"{scan:06d}.bin"
+    )
+    np.repeat(np.array([ROAD, BUILDING, CAR], np.uint32), (500, 200, 100)).tofile(
+        folder / "labels" / f"{scan:06d}.label"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +95,11 @@ def test_it_learns_road_wall_and_car(data, tmp_path):
     rows = steps_of(tmp_path / "run")
     assert rows[59]["loss"] < 0.3 * rows[0]["loss"]
     scores = rows[-1]["validation"]
-    assert scores["iou"]["road"] > 0.8 and scores["iou"]["building"] > 0.8 and scores["iou"]["car"] > 0.6
+    assert (
+        scores["iou"]["road"] > 0.8
+        and scores["iou"]["building"] > 0.8
+        and scores["iou"]["car"] > 0.6
+    )
     assert scores["points"]["road"] == 1000  # two validation scans
 
 
@@ -102,8 +116,12 @@ def test_a_run_leaves_log_curve_recipe_and_a_checkpoint_that_says_what_it_is(fin
 
 
 @pytest.mark.parametrize("reads_before_the_kill", [9, 11])
-def test_a_killed_run_resumes_to_the_same_numbers(data, finished, tmp_path, monkeypatch, reads_before_the_kill):
-    """The kill hits while a step reads its scans: after the save at step 3, before the one at step 6."""
+def test_a_killed_run_resumes_to_the_same_numbers(
+    data, finished, tmp_path, monkeypatch, reads_before_the_kill
+):
+    """The kill hits while a step reads its scans: after the save at step 3, before the one at step
+    6.
+    """
     out = tmp_path / "killed"
     trainer = Trainer(recipe(), data, out)
     reads = 0
@@ -131,7 +149,9 @@ def test_a_killed_run_resumes_to_the_same_numbers(data, finished, tmp_path, monk
     assert all(torch.equal(whole[name], killed_weights[name]) for name in whole)
 
 
-def test_a_batch_of_two_scans_has_the_points_of_both_and_every_scan_comes_once_an_epoch(data, tmp_path):
+def test_a_batch_of_two_scans_has_the_points_of_both_and_every_scan_comes_once_an_epoch(
+    data, tmp_path
+):
     trainer = Trainer(recipe(augment={}), data, tmp_path / "run")
     epoch = [frame.name for step in (0, 1) for frame in frames_of(trainer, step)]
     assert sorted(epoch) == sorted(trainer.scans.names)
@@ -139,12 +159,34 @@ def test_a_batch_of_two_scans_has_the_points_of_both_and_every_scan_comes_once_a
 
 
 def test_sets_are_mixed_each_as_often_as_the_recipe_says(data, tmp_path):
-    further = [{"root": "made", "dataset": "pandaset", "sequences": ["01"], "first_scan": 3, "last_scan": 3, "called": "street", "repeat": 2}]
-    changes = {"train": {"root": "made", "dataset": "pandaset", "sequences": ["01"], "last_scan": 1}, "train_too": further}
+    further = [
+        {
+            "root": "made",
+            "dataset": "pandaset",
+            "sequences": ["01"],
+            "first_scan": 3,
+            "last_scan": 3,
+            "called": "street",
+            "repeat": 2,
+        }
+    ]
+    changes = {
+        "train": {"root": "made", "dataset": "pandaset", "sequences": ["01"], "last_scan": 1},
+        "train_too": further,
+    }
     trainer = Trainer(recipe(augment={}, **changes), data, tmp_path / "run")
     epoch = [frame.name for step in (0, 1) for frame in frames_of(trainer, step)]
-    assert sorted(epoch) == ["pandaset/01/000000", "pandaset/01/000001", "street/01/000003", "street/01/000003"]
-    assert trainer.card()["trained_on"] == ["pandaset/01/000000", "pandaset/01/000001", "street/01/000003"]
+    assert sorted(epoch) == [
+        "pandaset/01/000000",
+        "pandaset/01/000001",
+        "street/01/000003",
+        "street/01/000003",
+    ]
+    assert trainer.card()["trained_on"] == [
+        "pandaset/01/000000",
+        "pandaset/01/000001",
+        "street/01/000003",
+    ]
     assert trainer.counts[trainer.class_map.label("road")] == 4 * 500
 
 
@@ -154,18 +196,25 @@ def test_training_starts_from_the_weights_of_a_checkpoint_and_says_so(data, fini
     later = recipe(start_from=f"before/{NETWORK}", steps=2, save_every=1, learning_rate=1e-6)
     trainer = Trainer(later, tmp_path, tmp_path / "run")
     weights = load_file(finished / NETWORK)
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in trainer.network.state_dict().items())
+    assert all(
+        torch.equal(tensor, weights[name]) for name, tensor in trainer.network.state_dict().items()
+    )
     trainer.run(progress=False)
     shutil.rmtree(tmp_path / "before")  # a resumed run does not need it
     resumed = Trainer(later, tmp_path, tmp_path / "run", resume=True)
     for card in (load_checkpoint(tmp_path / "run" / NETWORK).card, resumed.card()):
-        assert card["started_from"]["steps"] == 8 and card["started_from"]["trained_on"] == [f"pandaset/01/00000{scan}" for scan in range(4)]
+        assert card["started_from"]["steps"] == 8 and card["started_from"]["trained_on"] == [
+            f"pandaset/01/00000{scan}" for scan in range(4)
+        ]
 
 
 def test_a_checkpoint_of_another_shape_is_no_start(data, finished, tmp_path):
     shutil.copy(finished / NETWORK, data / "narrow.safetensors")
     wider = {"channels": 16, "voxel_size": 0.5, "strides": [1, 2, 4]}
-    with pytest.raises(ValueError, match="narrow.safetensors: holds .*channels=8.* the recipe asks for .*channels=16"):
+    with pytest.raises(
+        ValueError,
+        match="narrow.safetensors: holds .*channels=8.* the recipe asks for .*channels=16",
+    ):
         Trainer(recipe(start_from="narrow.safetensors", model=wider), data, tmp_path / "run")
 
 
@@ -175,7 +224,9 @@ def test_sgd_trains_too_and_validation_may_be_absent(data, tmp_path):
     assert len(steps_of(out)) == 2 and "validation" not in load_checkpoint(out / NETWORK).card
 
 
-def test_a_folder_with_a_run_is_not_overwritten_and_another_recipe_does_not_resume_it(data, finished):
+def test_a_folder_with_a_run_is_not_overwritten_and_another_recipe_does_not_resume_it(
+    data, finished
+):
     with pytest.raises(FileExistsError, match="holds a run; go on with --resume"):
         Trainer(recipe(), data, finished)
     with pytest.raises(ValueError, match=r"made with another recipe \(learning_rate differ\)"):
@@ -188,15 +239,25 @@ def test_a_run_that_was_killed_before_it_saved_anything_starts_anew(data, tmp_pa
     killed.log.write({"step": 1, "loss": 99.0})
     assert not (out / STATE).exists()
     Trainer(recipe(steps=2), data, out).run(progress=False)
-    assert [row["step"] for row in steps_of(out) if "loss" in row] == [1, 2] and steps_of(out)[0]["loss"] != 99.0
+    assert [row["step"] for row in steps_of(out) if "loss" in row] == [1, 2] and steps_of(out)[0][
+        "loss"
+    ] != 99.0
 
 
 def test_a_start_that_saw_the_validation_scans_is_refused(data, finished, tmp_path):
     (data / "saw").mkdir()
     shutil.copy(finished / NETWORK, data / "saw" / NETWORK)
-    one, other = ({"root": "made", "dataset": "pandaset", "sequences": ["01"], **which} for which in ({"first_scan": 4}, {"last_scan": 3}))
-    with pytest.raises(ValueError, match="the network to start from, network was trained on 4 of the validation scans"):
-        Trainer(recipe(start_from=f"saw/{NETWORK}", train=one, validation=other), data, tmp_path / "run")
+    one, other = (
+        {"root": "made", "dataset": "pandaset", "sequences": ["01"], **which}
+        for which in ({"first_scan": 4}, {"last_scan": 3})
+    )
+    with pytest.raises(
+        ValueError,
+        match="the network to start from, network was trained on 4 of the validation scans",
+    ):
+        Trainer(
+            recipe(start_from=f"saw/{NETWORK}", train=one, validation=other), data, tmp_path / "run"
+        )
 
 
 def test_nothing_to_resume_is_said(data, tmp_path):
@@ -215,7 +276,9 @@ def test_a_run_that_diverges_stops_and_says_where(data, tmp_path):
     trainer = Trainer(recipe(), data, out)
     with torch.no_grad():
         next(trainer.network.parameters()).fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="step 0: loss nan.*pandaset/01/.*lower learning_rate"):
+    with pytest.raises(
+        FloatingPointError, match="step 0: loss nan.*pandaset/01/.*lower learning_rate"
+    ):
         trainer.run(progress=False)
 
 
@@ -236,12 +299,21 @@ def test_a_run_from_before_a_setting_existed_resumes_with_its_default(data, fini
 
 def test_both_directions_of_cmdfusion_are_trained(data, tmp_path):
     model = {"network": "cmdfusion", "channels": 8, "voxel_size": 0.5, "strides": [1, 2, 4]}
-    trainer = Trainer(recipe(model=model, steps=30, save_every=30, validation={}), data, tmp_path / "run")
+    trainer = Trainer(
+        recipe(model=model, steps=30, save_every=30, validation={}), data, tmp_path / "run"
+    )
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
     trainer.run(progress=False)
     rows = steps_of(tmp_path / "run")
-    assert rows[-1]["auxiliary"] < 0.6 * rows[0]["auxiliary"] and rows[-1]["cross_entropy"] < 0.6 * rows[0]["cross_entropy"]
-    assert not [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
+    assert (
+        rows[-1]["auxiliary"] < 0.6 * rows[0]["auxiliary"]
+        and rows[-1]["cross_entropy"] < 0.6 * rows[0]["cross_entropy"]
+    )
+    assert not [
+        name
+        for name, tensor in trainer.network.named_parameters()
+        if torch.equal(tensor, before[name])
+    ]
     assert load_checkpoint(tmp_path / "run" / NETWORK).model_config.network == "cmdfusion"
 
 
@@ -250,17 +322,43 @@ def test_the_flagship_trains_on_scans_with_images_of_which_some_are_missing(data
     folder = tmp_path / "made" / "01"
     (folder / "image_2").mkdir()
     for scan in range(6):
-        cv2.imwrite(str(folder / "image_2" / f"{scan:06d}.png"), np.random.default_rng(scan).integers(0, 256, (32, 64, 3), np.uint8))
+        cv2.imwrite(
+            str(folder / "image_2" / f"{scan:06d}.png"),
+            np.random.default_rng(scan).integers(0, 256, (32, 64, 3), np.uint8),
+        )
     projection = "32 0 32 0 0 32 16 0 0 0 1 0"
-    (folder / "calib.txt").write_text("".join(f"P{i}: {projection}\n" for i in range(4)) + "Tr: 0 -1 0 0 0 0 -1 0 1 0 0 0\n")
-    model = {"network": "flagship", "channels": 8, "voxel_size": 0.5, "strides": [1, 2, 4], "image_size": [64, 32]}
+    (folder / "calib.txt").write_text(
+        "".join(f"P{i}: {projection}\n" for i in range(4)) + "Tr: 0 -1 0 0 0 0 -1 0 1 0 0 0\n"
+    )
+    model = {
+        "network": "flagship",
+        "channels": 8,
+        "voxel_size": 0.5,
+        "strides": [1, 2, 4],
+        "image_size": [64, 32],
+    }
     images = {"root": "made", "dataset": "pandaset", "sequences": ["01"], "images": True}
-    augment = {"yaw": 180.0, "camera_dropout": 0.4, "image_crop": 0.2, "image_mirror": 0.5, "image_gain": 1.5}
-    changes = {"model": model, "train": {**images, "last_scan": 3}, "validation": {**images, "first_scan": 4}, "augment": augment}
+    augment = {
+        "yaw": 180.0,
+        "camera_dropout": 0.4,
+        "image_crop": 0.2,
+        "image_mirror": 0.5,
+        "image_gain": 1.5,
+    }
+    changes = {
+        "model": model,
+        "train": {**images, "last_scan": 3},
+        "validation": {**images, "first_scan": 4},
+        "augment": augment,
+    }
     trainer = Trainer(recipe(**changes, steps=6), tmp_path, tmp_path / "run")
     counts = [sum(len(frame.views) for frame in frames_of(trainer, step)) for step in range(20)]
     assert set(counts) == {0, 1, 2}
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
     trainer.run(progress=False)
-    assert not [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
+    assert not [
+        name
+        for name, tensor in trainer.network.named_parameters()
+        if torch.equal(tensor, before[name])
+    ]
     assert steps_of(tmp_path / "run")[-1]["validation"]["miou"] is not None

@@ -22,8 +22,8 @@ class Photograph:
     """A picture and its truth.
 
     Attributes:
-        view: CameraView. raw: (H, W) uint16, SemanticKITTI ids, 0 for the sky. instance_ids: (H, W) uint16. depth: (H, W) float32, metres along the
-            ray, infinity for the sky.
+        view: CameraView. raw: (H, W) uint16, SemanticKITTI ids, 0 for the sky. instance_ids: (H, W)
+            uint16. depth: (H, W) float32, metres along the ray, infinity for the sky.
     """
 
     view: CameraView
@@ -34,7 +34,9 @@ class Photograph:
 
 @cache
 def pixel_rays(camera):
-    """Ideal rays (x, y) of the pixels of a CameraRig, each (H, W) float64: the lens model undone by Newton's method."""
+    """Ideal rays (x, y) of the pixels of a CameraRig, each (H, W) float64: the lens model undone
+    by Newton's method.
+    """
     width, height = camera.size
     (focal, _, u0), (_, _, v0), _ = camera.intrinsic
     u, v = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
@@ -58,9 +60,12 @@ def photograph(world, rig, camera, light, shadows, seconds, stamp, rng, camera_f
     """A Photograph at `seconds`.
 
     Args:
-        world: World. rig: Rig. camera: CameraRig of it. light: Light. shadows: Shadows of that light in that world.
-        seconds: when the shutter opens. stamp: int ns, what the view says of that. rng: Generator of this picture's noise.
-        camera_from_lidar: where the camera really is; None for where the rig says. The view carries what the rig says.
+        world: World. rig: Rig. camera: CameraRig of it. light: Light. shadows: Shadows of that
+            light in that world.
+        seconds: when the shutter opens. stamp: int ns, what the view says of that. rng: Generator
+            of this picture's noise.
+        camera_from_lidar: where the camera really is; None for where the rig says. The view carries
+            what the rig says.
     """
     true_pose = camera.camera_from_lidar if camera_from_lidar is None else camera_from_lidar
     world_from_lidar = lidar_pose(world, rig, seconds)
@@ -73,11 +78,20 @@ def photograph(world, rig, camera, light, shadows, seconds, stamp, rng, camera_f
     sunlit = shadows.sunlit(surfaces.points, surfaces.normals, solids)
     lamps = lamp_places(solids, rays.origin) if light.weather == "night" else ()
     radiance = np.zeros((*rays.shape, 3), np.float32)
-    radiance[rows, columns] = shade(surfaces, albedo, gloss, glow, light, sunlit, lamps, world_from_lidar)
+    radiance[rows, columns] = shade(
+        surfaces, albedo, gloss, glow, light, sunlit, lamps, world_from_lidar
+    )
     empty = np.nonzero(hits.index == SKY)
     radiance[empty] = sky_color(light, rays.directions[:, empty[0], empty[1]].T)
     raw, instance_ids = labels_of(hits.index, solids)
     sky = hits.index == SKY
     raw[sky], instance_ids[sky] = 0, 0
-    view = CameraView(camera.name, develop(radiance, light.weather, rng), camera.intrinsic, camera.camera_from_lidar, camera.distortion, stamp)
+    view = CameraView(
+        camera.name,
+        develop(radiance, light.weather, rng),
+        camera.intrinsic,
+        camera.camera_from_lidar,
+        camera.distortion,
+        stamp,
+    )
     return Photograph(view, raw.astype(np.uint16), instance_ids, hits.distance)

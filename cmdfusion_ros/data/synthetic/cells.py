@@ -1,4 +1,6 @@
-"""Randomness that is a function of place: the same leaf, paving stone or window whoever looks at it, from wherever, in whatever order."""
+"""Randomness that is a function of place: the same leaf, paving stone or window whoever looks at
+it, from wherever, in whatever order.
+"""
 
 import numpy as np
 
@@ -35,7 +37,9 @@ def _whole(values):
 
 
 def smooth_noise(x, y, salt=0):
-    """Smooth noise in [0, 1] over the plane: hashed corners of unit cells, blended. float32, shape of `x`."""
+    """Smooth noise in [0, 1] over the plane: hashed corners of unit cells, blended. float32,
+    shape of `x`.
+    """
     left, low = np.floor(x), np.floor(y)
     fx, fy = (x - left).astype(np.float32), (y - low).astype(np.float32)
     fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)

@@ -1,4 +1,6 @@
-"""The drive of the demo: twenty seconds through a made-up street with six cameras, some of which die and come back."""
+"""The drive of the demo: twenty seconds through a made-up street with six cameras, some of which
+die and come back.
+"""
 
 from cmdfusion_ros.data.synthetic.rendering import render_frames
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
@@ -19,10 +21,12 @@ _OUTAGES = {  # camera: (from, to) in seconds after the start
 
 
 def demo_frames(class_map_name, workers, num_scans=DEMO_SCANS):
-    """Yields the Frames of the drive in order; a frame lacks the views of the cameras that are dead then. Between 12 and 16 s all are.
+    """Yields the Frames of the drive in order; a frame lacks the views of the cameras that are dead
+    then. Between 12 and 16 s all are.
 
     Args:
-        class_map_name: of the labels. workers: number of processes. num_scans: how many from the start.
+        class_map_name: of the labels. workers: number of processes. num_scans: how many from the
+            start.
     """
     world = WorldSettings(character="suburb", rare=4.0, traffic=1.5, speed=6.0)
     settings = SequenceSettings(rig="demo", weather="day", start_ns=_START_NS, world=world)
@@ -31,4 +35,8 @@ def demo_frames(class_map_name, workers, num_scans=DEMO_SCANS):
 
 def _living(index):
     """Names of the cameras that take a picture for that scan."""
-    return tuple(camera for camera, outages in _OUTAGES.items() if not any(start <= index / _RATE < stop for start, stop in outages))
+    return tuple(
+        camera
+        for camera, outages in _OUTAGES.items()
+        if not any(start <= index / _RATE < stop for start, stop in outages)
+    )

@@ -1,4 +1,6 @@
-"""The ground: a smooth surface over a grid of a metre, raised by a kerb where the map of zones says so."""
+"""The ground: a smooth surface over a grid of a metre, raised by a kerb where the map of zones
+says so.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +15,9 @@ _STEEPEST = np.float32(0.12)  # rays that rise more than this meet no ground wit
 
 @dataclass(frozen=True)
 class Zone:
-    """A kind of ground: name, raw SemanticKITTI id, albedo, LiDAR intensity, and whether it lies a kerb higher than the road."""
+    """A kind of ground: name, raw SemanticKITTI id, albedo, LiDAR intensity, and whether it lies
+    a kerb higher than the road.
+    """
 
     name: str
     raw: int
@@ -36,7 +40,20 @@ ZONES = (
     Zone("driveway", 44, (0.28, 0.25, 0.23), 0.30, True),
     Zone("patch", 40, (0.11, 0.11, 0.115), 0.22, False),
 )
-LAWN, ASPHALT, MARKING, PARKING, PARKING_STONES, SLABS, FOOTWAY, GRAVEL, KERB_FACE, SOIL, DRIVEWAY, PATCH = range(len(ZONES))
+(
+    LAWN,
+    ASPHALT,
+    MARKING,
+    PARKING,
+    PARKING_STONES,
+    SLABS,
+    FOOTWAY,
+    GRAVEL,
+    KERB_FACE,
+    SOIL,
+    DRIVEWAY,
+    PATCH,
+) = range(len(ZONES))
 RAISED = np.array([zone.raised for zone in ZONES])
 
 
@@ -58,22 +75,39 @@ class Ground:
         self._low = street.low
 
     def _cell(self, x, y):
-        """Flat cell number and place in the cell of (N,) world coordinates; the border's cell beyond the border."""
-        gx, gy = np.clip(x - self._low[0], 0, self._columns - 1.001), np.clip(y - self._low[1], 0, self._rows - 1.001)
+        """Flat cell number and place in the cell of (N,) world coordinates; the border's cell
+        beyond the border.
+        """
+        gx, gy = (
+            np.clip(x - self._low[0], 0, self._columns - 1.001),
+            np.clip(y - self._low[1], 0, self._rows - 1.001),
+        )
         column, row = gx.astype(np.int32), gy.astype(np.int32)
-        return row * (self._columns - 1) + column, (gx - column).astype(np.float32), (gy - row).astype(np.float32)
+        return (
+            row * (self._columns - 1) + column,
+            (gx - column).astype(np.float32),
+            (gy - row).astype(np.float32),
+        )
 
     def smooth(self, x, y):
         """Height without kerbs and its two slopes at (N,) world coordinates."""
         cell, fx, fy = self._cell(x, y)
         c = np.take(self._height, cell, axis=0)
-        return c[:, 0] + c[:, 1] * fx + (c[:, 2] + c[:, 3] * fx) * fy, c[:, 1] + c[:, 3] * fy, c[:, 2] + c[:, 3] * fx
+        return (
+            c[:, 0] + c[:, 1] * fx + (c[:, 2] + c[:, 3] * fx) * fy,
+            c[:, 1] + c[:, 3] * fy,
+            c[:, 2] + c[:, 3] * fx,
+        )
 
     def road_coordinates(self, x, y):
-        """(along, across) in metres at (N,) world coordinates: the distance along the middle of the road, and to the left of it."""
+        """(along, across) in metres at (N,) world coordinates: the distance along the middle of
+        the road, and to the left of it.
+        """
         cell, fx, fy = self._cell(x, y)
         c = np.take(self._road, cell, axis=0)
-        return tuple(c[:, k] + c[:, k + 1] * fx + (c[:, k + 2] + c[:, k + 3] * fx) * fy for k in (0, 4))
+        return tuple(
+            c[:, k] + c[:, k + 1] * fx + (c[:, k + 2] + c[:, k + 3] * fx) * fy for k in (0, 4)
+        )
 
     def zone(self, x, y):
         """(N,) uint8: the zone at world coordinates."""
@@ -104,7 +138,9 @@ class Ground:
         Returns:
             t: (N,) float32, infinity where there is none. zone: (N,) uint8.
         """
-        above = np.maximum(o[2] - float(self._height[:, 0].max()) - self.kerb - 0.2, 0) / np.maximum(-d[2], 1e-3)
+        above = np.maximum(
+            o[2] - float(self._height[:, 0].max()) - self.kerb - 0.2, 0
+        ) / np.maximum(-d[2], 1e-3)
         t = self._descend(o, d, np.minimum(above, reach).astype(np.float32), self.kerb, reach)
         zone = self.zone(o[0] + t * d[0], o[1] + t * d[1])
         low = np.flatnonzero(~RAISED[zone])
@@ -121,7 +157,9 @@ class Ground:
         return t, zone
 
     def _descend(self, o, d, t, lift, reach):
-        """(N,) float32: where rays meet the smooth surface raised by `lift`, searched from `t` on; `reach` where they do not."""
+        """(N,) float32: where rays meet the smooth surface raised by `lift`, searched from `t`
+        on; `reach` where they do not.
+        """
         t = t.copy()
         active = np.arange(len(t))
         for step in range(_STEPS):
@@ -134,13 +172,17 @@ class Ground:
             active = active[(np.abs(gap) > _CLOSE) & ((t[active] < reach[active]) | (move < 0))]
             if not len(active):
                 return t
-        z, _, _ = self.smooth(o[0, active] + t[active] * d[0, active], o[1, active] + t[active] * d[1, active])
+        z, _, _ = self.smooth(
+            o[0, active] + t[active] * d[0, active], o[1, active] + t[active] * d[1, active]
+        )
         lost = np.abs(o[2, active] + t[active] * d[2, active] - z - lift) > 20 * _CLOSE
         t[active[lost]] = reach[active[lost]]  # rays that skim a crest for ever
         return t
 
     def _face(self, o, d, before, after):
-        """Halve the way between a place over low ground and one under raised ground until the kerb's face is found to a millimetre."""
+        """Halve the way between a place over low ground and one under raised ground until the
+        kerb's face is found to a millimetre.
+        """
         for _ in range(11):
             middle = (before + after) / 2
             inside = RAISED[self.zone(o[0] + middle * d[0], o[1] + middle * d[1])]
@@ -148,7 +190,9 @@ class Ground:
         return before
 
     def normals(self, points, zone, directions):
-        """Unit normals (N, 3) float32 at hits (N, 3); a kerb's face looks back along the ray, level."""
+        """Unit normals (N, 3) float32 at hits (N, 3); a kerb's face looks back along the ray,
+        level.
+        """
         _, slope_x, slope_y = self.smooth(points[:, 0], points[:, 1])
         normals = np.stack([-slope_x, -slope_y, np.ones_like(slope_x)], axis=1)
         face = zone == KERB_FACE
@@ -157,6 +201,8 @@ class Ground:
 
 
 def _cells(nodes):
-    """(rows, columns) values at nodes -> (cells, 4) float32: value, slope in x, slope in y, twist, so that v = c0 + c1 fx + (c2 + c3 fx) fy."""
+    """(rows, columns) values at nodes -> (cells, 4) float32: value, slope in x, slope in y,
+    twist, so that v = c0 + c1 fx + (c2 + c3 fx) fy.
+    """
     a, b, c, e = nodes[:-1, :-1], nodes[:-1, 1:], nodes[1:, :-1], nodes[1:, 1:]
     return np.stack([a, b - a, c - a, e - b - c + a], axis=2).reshape(-1, 4).astype(np.float32)

@@ -1,8 +1,10 @@
 """Where rays meet a unit shape, in closed form.
 
-Every function takes rays in the shape's local coordinates: `o` and `d` are triples of float32 arrays that broadcast to one shape. `d` is not of unit
-length: it is the unit ray of the world taken to local coordinates, so that t is metres in the world. Returned t is infinity for a miss. A ray that
-starts inside a shape misses it. `limit` (...): hits beyond it need not be found.
+Every function takes rays in the shape's local coordinates: `o` and `d` are triples of float32
+arrays that broadcast to one shape. `d` is not of unit
+length: it is the unit ray of the world taken to local coordinates, so that t is metres in the
+world. Returned t is infinity for a miss. A ray that starts inside a shape misses it. `limit` (...):
+hits beyond it need not be found.
 """
 
 import numpy as np
@@ -11,10 +13,13 @@ from cmdfusion_ros.data.synthetic.cells import hash_cells
 from cmdfusion_ros.data.synthetic.solids import BALL, BOX, CROWN, GRILLE, TUBE, WEDGE
 
 NEAR = 0.02  # metres; nearer hits are the sensor's own housing
-_TINY = np.float32(1e-12)  # added to components of directions: keeps 1 / 0 away and changes nothing else in float32
-_SHELLS = ((-1, 1.0, 0.55), (-1, 0.86, 1.0), (-1, 0.64, 1.5), (1, 0.86, 1.0))  # of a crown: way in or out, radius, how much denser than its nominal density
+# added to components of directions: keeps 1 / 0 away and changes nothing else in float32
+_TINY = np.float32(1e-12)
+# of a crown: way in or out, radius, how much denser than its nominal density
+_SHELLS = ((-1, 1.0, 0.55), (-1, 0.86, 1.0), (-1, 0.64, 1.5), (1, 0.86, 1.0))
 
-_BOUGH = np.float32(0.22)  # of a crown: size of a tuft of leaves as a share of the size of the patches that are thick or thin
+# of a crown: size of a tuft of leaves as a share of the size of the patches that are thick or thin
+_BOUGH = np.float32(0.22)
 
 
 def hit_box(o, d, shape=None, size=None, limit=None):
@@ -31,7 +36,15 @@ def wedge_planes(shape):
     """(6, 4) float32 rows (n, c) with the shape inside n . p <= c; order +x, -x, +y, -y, +z, -z."""
     front, rear, sides = (float(value) / 2 for value in shape[:3])
     return np.array(
-        [[1, 0, front, 1 - front], [-1, 0, rear, 1 - rear], [0, 1, sides, 1 - sides], [0, -1, sides, 1 - sides], [0, 0, 1, 1], [0, 0, -1, 1]], np.float32
+        [
+            [1, 0, front, 1 - front],
+            [-1, 0, rear, 1 - rear],
+            [0, 1, sides, 1 - sides],
+            [0, -1, sides, 1 - sides],
+            [0, 0, 1, 1],
+            [0, 0, -1, 1],
+        ],
+        np.float32,
     )
 
 
@@ -42,12 +55,17 @@ def hit_wedge(o, d, shape, size=None, limit=None):
         slope = nx * d[0] + ny * d[1] + nz * d[2] + _TINY
         start = nx * o[0] + ny * o[1] + nz * o[2]
         t = (c - start) / slope
-        near, far = np.where(slope < 0, np.maximum(near, t), near), np.where(slope > 0, np.minimum(far, t), far)
+        near, far = (
+            np.where(slope < 0, np.maximum(near, t), near),
+            np.where(slope > 0, np.minimum(far, t), far),
+        )
     return np.where((near <= far) & (near > NEAR), near, np.inf).astype(np.float32, copy=False)
 
 
 def _nearest_approach(o, d, axes):
-    """(t of the point nearest to the origin, |d|^2, coordinates there) over some axes: working from there keeps float32 exact for far, thin things."""
+    """(t of the point nearest to the origin, |d|^2, coordinates there) over some axes: working
+    from there keeps float32 exact for far, thin things.
+    """
     square = sum(d[axis] * d[axis] for axis in axes) + _TINY
     t = -sum(o[axis] * d[axis] for axis in axes) / square
     return t, square, [o[axis] + t * d[axis] for axis in range(3)]
@@ -62,7 +80,9 @@ def hit_ball(o, d, shape=None, size=None, limit=None):
 
 
 def hit_tube(o, d, shape, size=None, limit=None):
-    """t of the entry into the tube around z, through its side or an end; ends may have a hole (what is behind it is then seen)."""
+    """t of the entry into the tube around z, through its side or an end; ends may have a hole
+    (what is behind it is then seen).
+    """
     taper, hole = float(shape[0]), float(shape[1])
     mean, slope = (1 + taper) / 2, (taper - 1) / 2  # radius = mean + slope * z
     middle, _, p = _nearest_approach(o, d, (0, 1))
@@ -70,7 +90,8 @@ def hit_tube(o, d, shape, size=None, limit=None):
     a = d[0] * d[0] + d[1] * d[1] - slope * slope * d[2] * d[2] + _TINY
     b = -slope * radius * d[2]
     room = b * b - a * (p[0] * p[0] + p[1] * p[1] - radius * radius)
-    t = middle + (-b - np.sqrt(np.maximum(room, 0))) / a  # of the two roots the one that enters, whatever the sign of a
+    # of the two roots the one that enters, whatever the sign of a
+    t = middle + (-b - np.sqrt(np.maximum(room, 0))) / a
     z = o[2] + t * d[2]
     side = np.where((room > 0) & (np.abs(z) <= 1) & (t > NEAR), t, np.inf)
     end = -np.sign(d[2])
@@ -83,7 +104,9 @@ def hit_tube(o, d, shape, size=None, limit=None):
 
 
 def hit_crown(o, d, shape, size, limit=None):
-    """t of the first leaf: on the outer, then the inner shells on the way in, then on the way out. Which places of a shell have a leaf is hashed."""
+    """t of the first leaf: on the outer, then the inner shells on the way in, then on the way
+    out. Which places of a shell have a leaf is hashed.
+    """
     middle, square, p = _nearest_approach(o, d, (0, 1, 2))
     away = p[0] * p[0] + p[1] * p[1] + p[2] * p[2]
     found = np.full(away.shape, np.inf, np.float32)
@@ -134,11 +157,20 @@ def hit_grille(o, d, shape, size, limit=None):
     return np.where(there, t, np.float32(np.inf))
 
 
-HIT = {BOX: hit_box, WEDGE: hit_wedge, BALL: hit_ball, TUBE: hit_tube, CROWN: hit_crown, GRILLE: hit_grille}
+HIT = {
+    BOX: hit_box,
+    WEDGE: hit_wedge,
+    BALL: hit_ball,
+    TUBE: hit_tube,
+    CROWN: hit_crown,
+    GRILLE: hit_grille,
+}
 
 
 def local_normals(kind, shape, p):
-    """Normals (N, 3) at points (N, 3) on unit shapes, in local coordinates and not of unit length. kind (N,), shape (N, 4): of each point's part."""
+    """Normals (N, 3) at points (N, 3) on unit shapes, in local coordinates and not of unit
+    length. kind (N,), shape (N, 4): of each point's part.
+    """
     normals = p.copy()  # right for balls and crowns
     cube = (kind == BOX) | (kind == GRILLE)
     if cube.any():
@@ -147,9 +179,16 @@ def local_normals(kind, shape, p):
     if len(rows):
         q, s = p[rows], shape[rows] / 2
         outer = [q[:, 0] + s[:, 0] * (q[:, 2] + 1), -q[:, 0] + s[:, 1] * (q[:, 2] + 1)]
-        outer += [q[:, 1] + s[:, 2] * (q[:, 2] + 1), -q[:, 1] + s[:, 2] * (q[:, 2] + 1), q[:, 2], -q[:, 2]]
+        outer += [
+            q[:, 1] + s[:, 2] * (q[:, 2] + 1),
+            -q[:, 1] + s[:, 2] * (q[:, 2] + 1),
+            q[:, 2],
+            -q[:, 2],
+        ]
         face = np.argmax(np.stack(outer, axis=1), axis=1)
-        flat = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float32)[face]
+        flat = np.array(
+            [[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float32
+        )[face]
         lean = np.where(face == 0, s[:, 0], np.where(face == 1, s[:, 1], s[:, 2]))
         flat[:, 2] += np.where(face < 4, lean, 0)
         normals[rows] = flat
@@ -159,7 +198,9 @@ def local_normals(kind, shape, p):
         radius = (1 + shape[rows, 0]) / 2 + slope * q[:, 2]
         end = np.abs(q[:, 2]) - 1 > np.hypot(q[:, 0], q[:, 1]) - radius
         side = np.stack([q[:, 0], q[:, 1], -slope * radius], axis=1)
-        normals[rows] = np.where(end[:, None], np.stack([0 * radius, 0 * radius, np.sign(q[:, 2])], axis=1), side)
+        normals[rows] = np.where(
+            end[:, None], np.stack([0 * radius, 0 * radius, np.sign(q[:, 2])], axis=1), side
+        )
     return normals
 
 

@@ -1,4 +1,6 @@
-"""One turn of a spinning LiDAR through the street: exact hits, then what a real sensor makes of them."""
+"""One turn of a spinning LiDAR through the street: exact hits, then what a real sensor makes of
+them.
+"""
 
 from dataclasses import dataclass
 
@@ -15,9 +17,12 @@ _GRASS = 0.15  # metres, of the longest
 _BEAM_BIAS = 0.7  # of the noise: how far the ranges of single beams are off, always the same way
 _SPECKLE = 0.2  # of intensity, one sigma
 _GLASSY = 0.6  # gloss from which a surface is glass
-_FULL = 0.35  # of the signal at 10 m that a dull grey wall sends back head-on; returns below _FAINT of it are lost by and by
+# of the signal at 10 m that a dull grey wall sends back head-on; returns below _FAINT of it are
+# lost by and by
+_FULL = 0.35
 _FAINT = 0.012
-_LEAST = 0.06  # reflectance that sends back enough to be measured, though the intensity reported is 0
+# reflectance that sends back enough to be measured, though the intensity reported is 0
+_LEAST = 0.06
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,10 @@ class Scan:
     """The returns of one turn.
 
     Attributes:
-        points: (N, 3) float32, metres, LiDAR frame at the scan's stamp (the middle of the turn), or uncompensated: at each point's own time.
-        intensity: (N,) float32 in 0..1. raw: (N,) uint16, SemanticKITTI ids. instance_ids: (N,) uint16.
+        points: (N, 3) float32, metres, LiDAR frame at the scan's stamp (the middle of the turn), or
+            uncompensated: at each point's own time.
+        intensity: (N,) float32 in 0..1. raw: (N,) uint16, SemanticKITTI ids. instance_ids: (N,)
+            uint16.
         ring: (N,) uint8, 0 is the uppermost beam. seconds: (N,) float32, after the stamp.
     """
 
@@ -48,13 +55,21 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
 
     Args:
         world: World. rig: Rig. rng: Generator of this scan's noise.
-        compensated: whether the motion of the sensor during the turn is taken out of the points, as SemanticKITTI's are.
+        compensated: whether the motion of the sensor during the turn is taken out of the points, as
+            SemanticKITTI's are.
         clean: exact ranges, nothing lost, no mixed pixels.
     """
     lidar = rig.lidar
     pose = lidar_pose(world, rig, seconds)
     velocity, yaw_rate = world.motion(seconds)
-    rays = SpinRays(pose, np.radians(np.array(lidar.elevation)), lidar.columns, 1 / lidar.rate, velocity, yaw_rate)
+    rays = SpinRays(
+        pose,
+        np.radians(np.array(lidar.elevation)),
+        lidar.columns,
+        1 / lidar.rate,
+        velocity,
+        yaw_rate,
+    )
     solids = world.solids(seconds)
     hits = cast(rays, solids, lidar.reach, world.ground)
     rows, columns = np.nonzero(hits.index != SKY)
@@ -66,9 +81,19 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
     kept = distance > lidar.least
     if not clean:
         part, distance = _mix(hits, rows, columns, distance, rng)
-        intensity = np.clip(reflectance * rng.normal(1.0, _SPECKLE, len(reflectance)) + rng.normal(0, 0.03, len(reflectance)), 0, 1)
+        intensity = np.clip(
+            reflectance * rng.normal(1.0, _SPECKLE, len(reflectance))
+            + rng.normal(0, 0.03, len(reflectance)),
+            0,
+            1,
+        )
         kept &= _returns(surfaces, reflectance, gloss, rng) & (distance > lidar.least)
-        distance = distance + _range_noise(surfaces.raw, lidar.noise, rng) + beam_bias(lidar)[rows] - _grass(surfaces, rng)
+        distance = (
+            distance
+            + _range_noise(surfaces.raw, lidar.noise, rng)
+            + beam_bias(lidar)[rows]
+            - _grass(surfaces, rng)
+        )
     intensity = np.minimum(lidar.gain * intensity**lidar.gamma, 1)
     raw, instance = labels_of(part, solids)
     points = _points(rays, pose, distance, rows, columns, yaw_rate, compensated)
@@ -83,11 +108,14 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
 
 
 def _reflectance(surfaces, solids, albedo, gloss, ground_tone):
-    """Intensity as the sensor reports it, range already compensated: material, a weak fall with incidence, patterns in part (they are seen in infrared too)."""
+    """Intensity as the sensor reports it, range already compensated: material, a weak fall with
+    incidence, patterns in part (they are seen in infrared too).
+    """
     base = surfaces.reflectance(solids)
     paint = surfaces.paint(solids)
     pattern = np.clip(albedo.mean(axis=1) / np.maximum(paint.mean(axis=1), 0.02), 0.6, 1.5)
-    rough = 0.86 + 0.14 * surfaces.cosine  # a dull surface seen aslant; ground returns of real sensors fall little
+    # a dull surface seen aslant; ground returns of real sensors fall little
+    rough = 0.86 + 0.14 * surfaces.cosine
     value = base * rough * (1 + 0.35 * (pattern - 1))
     painted = gloss > 0.4
     value[painted] *= 0.15 + 0.85 * surfaces.cosine[painted] ** 2
@@ -99,9 +127,16 @@ def _reflectance(surfaces, solids, albedo, gloss, ground_tone):
 
 
 def _returns(surfaces, reflectance, gloss, rng):
-    """Which rays come back: fewer from afar, from dark or glancing surfaces, from glass; one in a hundred is lost without reason."""
+    """Which rays come back: fewer from afar, from dark or glancing surfaces, from glass; one in
+    a hundred is lost without reason.
+    """
     bright, near = np.maximum(reflectance, _LEAST) / _FULL, np.maximum(surfaces.distance, 5.0)
-    signal = bright * (0.3 + 0.7 * surfaces.cosine) * (10.0 / near) ** 2 * np.exp(-surfaces.distance / 250)
+    signal = (
+        bright
+        * (0.3 + 0.7 * surfaces.cosine)
+        * (10.0 / near) ** 2
+        * np.exp(-surfaces.distance / 250)
+    )
     share = np.clip((signal / _FAINT) ** 0.7, 0, 0.99)
     glass = gloss > _GLASSY
     share[glass] *= np.where(surfaces.cosine[glass] > 0.985, 0.7, 0.22)
@@ -117,22 +152,33 @@ def _range_noise(raw, noise, rng):
 
 def beam_bias(lidar):
     """(R,) float32 metres by which each beam of that LidarRig measures too far."""
-    return np.random.default_rng(len(lidar.elevation)).normal(0, _BEAM_BIAS * lidar.noise, len(lidar.elevation)).astype(np.float32)
+    return (
+        np.random.default_rng(len(lidar.elevation))
+        .normal(0, _BEAM_BIAS * lidar.noise, len(lidar.elevation))
+        .astype(np.float32)
+    )
 
 
 def _grass(surfaces, rng):
-    """(N,) float32 metres by which the blades of a lawn or a field come before its ground; long and short grass grows in patches."""
+    """(N,) float32 metres by which the blades of a lawn or a field come before its ground; long
+    and short grass grows in patches.
+    """
     before = np.zeros(len(surfaces.raw), np.float32)
     rows = np.flatnonzero((surfaces.raw == 72) & surfaces.on_ground)
     x, y = surfaces.points[rows, 0], surfaces.points[rows, 1]
-    patches = 0.7 * smooth_noise(x * 0.13, y * 0.13, 101) + 0.3 * smooth_noise(x * 0.9, y * 0.9, 102)
-    height = (0.004 + _GRASS * np.clip(1.6 * patches - 0.55, 0, 1) ** 2) * np.abs(rng.standard_normal(len(rows), np.float32))
+    patches = 0.7 * smooth_noise(x * 0.13, y * 0.13, 101) + 0.3 * smooth_noise(
+        x * 0.9, y * 0.9, 102
+    )
+    height = (0.004 + _GRASS * np.clip(1.6 * patches - 0.55, 0, 1) ** 2) * np.abs(
+        rng.standard_normal(len(rows), np.float32)
+    )
     before[rows] = np.minimum(height / np.maximum(-surfaces.directions[rows, 2], 0.05), 1.5)
     return before
 
 
 def _mix(hits, rows, columns, distance, rng):
-    """Mixed pixels: at the edge of a body a beam covers it and what is behind it, and one range comes back from between.
+    """Mixed pixels: at the edge of a body a beam covers it and what is behind it, and one range
+    comes back from between.
 
     Returns:
         part (N,), distance (N,): those of the neighbour that gives more, and the mixture.
@@ -155,7 +201,9 @@ def _points(rays, pose, distance, rows, columns, yaw_rate, compensated):
     away = directions * distance
     lidar_from_world = invert(pose)[:3, :3]
     if compensated:
-        return (lidar_from_world @ (away + rays.velocity[:, None] * rays.seconds[columns])).T.astype(np.float32)
+        return (
+            lidar_from_world @ (away + rays.velocity[:, None] * rays.seconds[columns])
+        ).T.astype(np.float32)
     x, y, z = lidar_from_world @ away
     turn = yaw_rate * rays.seconds[columns]
     c, s = np.cos(turn), np.sin(turn)

@@ -1,18 +1,43 @@
-"""What lies beside a street, lot after lot: gardens with houses, rows of houses, halls with parking, parks, woods, fields."""
+"""What lies beside a street, lot after lot: gardens with houses, rows of houses, halls with
+parking, parks, woods, fields.
+"""
 
 import numpy as np
 
 from cmdfusion_ros.data.synthetic import buildings, furniture, plants, vehicles
-from cmdfusion_ros.data.synthetic.ground import DRIVEWAY, FOOTWAY, GRAVEL, LAWN, PARKING, PARKING_STONES, SLABS, SOIL
+from cmdfusion_ros.data.synthetic.ground import (
+    DRIVEWAY,
+    FOOTWAY,
+    GRAVEL,
+    LAWN,
+    PARKING,
+    PARKING_STONES,
+    SLABS,
+    SOIL,
+)
 
 _DEEP = 34.0  # metres from the middle of the road to the back of the lots
 # Shares of lots by the character of the street.
 CHARACTERS = {
-    "suburb": {"garden": 0.62, "park": 0.08, "row": 0.10, "hall": 0.02, "wood": 0.16, "field": 0.02},
+    "suburb": {
+        "garden": 0.62,
+        "park": 0.08,
+        "row": 0.10,
+        "hall": 0.02,
+        "wood": 0.16,
+        "field": 0.02,
+    },
     "town": {"row": 0.52, "garden": 0.24, "hall": 0.06, "park": 0.10, "wood": 0.08},
     "green": {"wood": 0.62, "field": 0.10, "garden": 0.18, "park": 0.08, "row": 0.01, "hall": 0.01},
 }
-_LENGTH = {"garden": (14, 24), "row": (9, 14), "hall": (22, 34), "park": (14, 30), "wood": (16, 34), "field": (14, 30)}
+_LENGTH = {
+    "garden": (14, 24),
+    "row": (9, 14),
+    "hall": (22, 34),
+    "park": (14, 30),
+    "wood": (16, 34),
+    "field": (14, 30),
+}
 
 
 def fill_lots(plan, side, edge, character, gaps):
@@ -39,14 +64,28 @@ def fill_lots(plan, side, edge, character, gaps):
 
 
 class Lot:
-    """A rectangle of road coordinates: `at(x, y)` counts x along the street from the lot's middle, y away from the street."""
+    """A rectangle of road coordinates: `at(x, y)` counts x along the street from the lot's
+    middle, y away from the street.
+    """
 
     def __init__(self, plan, side, edge, along, length):
-        self.plan, self.rng, self.side, self.edge, self.middle, self.length = plan, plan.rng, side, edge, along + length / 2, length
+        self.plan, self.rng, self.side, self.edge, self.middle, self.length = (
+            plan,
+            plan.rng,
+            side,
+            edge,
+            along + length / 2,
+            length,
+        )
 
     def put(self, body, x, y, yaw=0.0):
         """Put a body whose y axis points away from the street, turned by `yaw`."""
-        self.plan.put(body, self.middle + x * self.side, self.side * (self.edge + y), yaw if self.side > 0 else yaw + np.pi)
+        self.plan.put(
+            body,
+            self.middle + x * self.side,
+            self.side * (self.edge + y),
+            yaw if self.side > 0 else yaw + np.pi,
+        )
 
     def paint(self, zone, x, y):
         """Paint a zone over x = (from, to), y = (from, to)."""
@@ -71,11 +110,19 @@ def _border(lot, start, stop):
 
 def _garden(lot):
     rng, half = lot.rng, lot.length / 2
-    setback, wide, deep = rng.uniform(2.0, 5.5), min(rng.uniform(8, 14), lot.length - 5), rng.uniform(8, 11)
+    setback, wide, deep = (
+        rng.uniform(2.0, 5.5),
+        min(rng.uniform(8, 14), lot.length - 5),
+        rng.uniform(8, 11),
+    )
     shift = half - wide / 2 - 0.5
     lot.put(buildings.house(rng, wide, deep, rng.integers(1, 4)), shift, setback)
     drive = -half + 2.0
-    lot.paint(rng.choice([DRIVEWAY, GRAVEL, FOOTWAY], p=(0.45, 0.15, 0.4)), (drive - 1.5, drive + 1.5), (0, setback + 4))
+    lot.paint(
+        rng.choice([DRIVEWAY, GRAVEL, FOOTWAY], p=(0.45, 0.15, 0.4)),
+        (drive - 1.5, drive + 1.5),
+        (0, setback + 4),
+    )
     lot.put(buildings.garage(rng), drive + 0.2, setback + 4)
     if rng.random() < 0.45:
         lot.put(vehicles.car(rng), drive, setback - 0.4, np.pi / 2)
@@ -85,12 +132,27 @@ def _garden(lot):
     if rng.random() < 0.4:
         lot.paint(SOIL, (drive + 2, half), (0.2, rng.uniform(1.0, 2.0)))
     for _ in range(rng.integers(3, 9)):
-        lot.put(plants.bush(rng, rng.uniform(0.8, 1.6)), rng.uniform(drive + 2.5, half - 1), rng.uniform(1.2, max(setback - 1, 1.5)))
+        lot.put(
+            plants.bush(rng, rng.uniform(0.8, 1.6)),
+            rng.uniform(drive + 2.5, half - 1),
+            rng.uniform(1.2, max(setback - 1, 1.5)),
+        )
     if rng.random() < 0.5 and setback > 5:
         lot.put(plants.broadleaf(rng, 0.75), rng.uniform(drive + 3, half - 1), setback - 2.6)
     for _ in range(rng.integers(1, 4)):
-        lot.put((plants.conifer if rng.random() < 0.3 else plants.broadleaf)(rng), rng.uniform(-half, half), setback + deep + rng.uniform(3, 7))
-    lot.put(furniture.fence(rng, lot.depth - setback) if rng.random() < 0.35 else plants.hedge(rng, lot.depth - setback), half, lot.depth / 2 + 2, np.pi / 2)
+        lot.put(
+            (plants.conifer if rng.random() < 0.3 else plants.broadleaf)(rng),
+            rng.uniform(-half, half),
+            setback + deep + rng.uniform(3, 7),
+        )
+    lot.put(
+        furniture.fence(rng, lot.depth - setback)
+        if rng.random() < 0.35
+        else plants.hedge(rng, lot.depth - setback),
+        half,
+        lot.depth / 2 + 2,
+        np.pi / 2,
+    )
 
 
 def _row(lot):
@@ -111,7 +173,12 @@ def _hall(lot):
     lot.put(buildings.hall(rng, lot.length - 2, rng.uniform(9, 12)), 0, front + 1)
     for x in np.arange(-half + 2.5, half - 2, 2.6):
         if rng.random() < 0.55:
-            lot.put(lot.plan.large_or_car(0.07), x, front - 3.5 + rng.uniform(-0.3, 0.3), np.pi / 2 * rng.choice([-1, 1]))
+            lot.put(
+                lot.plan.large_or_car(0.07),
+                x,
+                front - 3.5 + rng.uniform(-0.3, 0.3),
+                np.pi / 2 * rng.choice([-1, 1]),
+            )
     for x in (-half + 1.5, half - 1.5):
         if rng.random() < 0.5:
             lot.put(furniture.direction_board(rng), x, 0.8, -np.pi / 2)
@@ -120,11 +187,17 @@ def _hall(lot):
 def _park(lot):
     rng, half = lot.rng, lot.length / 2
     y = rng.uniform(2, 8)
-    lot.paint(GRAVEL if rng.random() < 0.55 else FOOTWAY, (-half, half), (y, y + rng.uniform(1.5, 3.0)))
+    lot.paint(
+        GRAVEL if rng.random() < 0.55 else FOOTWAY, (-half, half), (y, y + rng.uniform(1.5, 3.0))
+    )
     if rng.random() < 0.3:
         lot.paint(GRAVEL, (-half / 2, half / 2), (1, lot.depth / 2))
     for _ in range(rng.integers(2, 6)):
-        lot.put((plants.conifer if rng.random() < 0.2 else plants.broadleaf)(rng), rng.uniform(-half, half), rng.uniform(1, lot.depth))
+        lot.put(
+            (plants.conifer if rng.random() < 0.2 else plants.broadleaf)(rng),
+            rng.uniform(-half, half),
+            rng.uniform(1, lot.depth),
+        )
     for _ in range(rng.integers(4, 10)):
         lot.put(plants.bush(rng, 1.5), rng.uniform(-half, half), rng.uniform(0.8, lot.depth))
     for _ in range(rng.poisson(0.4 * lot.plan.rare)):
@@ -158,7 +231,14 @@ def _field(lot):
         lot.put(plants.grove(rng, lot.length, 5), 0, lot.depth - 3)
 
 
-_BUILD = {"garden": _garden, "row": _row, "hall": _hall, "park": _park, "wood": _wood, "field": _field}
+_BUILD = {
+    "garden": _garden,
+    "row": _row,
+    "hall": _hall,
+    "park": _park,
+    "wood": _wood,
+    "field": _field,
+}
 
 
 def fill_background(plan, side):
@@ -167,6 +247,11 @@ def fill_background(plan, side):
         rng, across = plan.rng, side * (_DEEP + plan.rng.uniform(6, 12))
         yaw = 0.0 if side > 0 else np.pi
         if rng.random() < 0.45:
-            plan.put(buildings.house(rng, rng.uniform(10, 16), 9.0, rng.integers(2, 5)), along, across, yaw)
+            plan.put(
+                buildings.house(rng, rng.uniform(10, 16), 9.0, rng.integers(2, 5)),
+                along,
+                across,
+                yaw,
+            )
         else:
             plan.put(plants.grove(rng, 17, 5), along, across, yaw)

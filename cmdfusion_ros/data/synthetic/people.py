@@ -1,4 +1,6 @@
-"""Bodies of people: walking, standing, riding. Body frame as in vehicles.py. `phase` moves their limbs."""
+"""Bodies of people: walking, standing, riding. Body frame as in vehicles.py. `phase` moves their
+limbs.
+"""
 
 import numpy as np
 
@@ -7,7 +9,13 @@ from cmdfusion_ros.data.synthetic.vehicles import bicycle, motorcycle
 
 PERSON, BICYCLIST, MOTORCYCLIST = 30, 31, 32
 _SKIN = ((0.55, 0.38, 0.29), (0.48, 0.32, 0.24), (0.30, 0.19, 0.13), (0.18, 0.11, 0.08))
-_TROUSERS = ((0.05, 0.06, 0.12), (0.04, 0.04, 0.045), (0.25, 0.22, 0.17), (0.12, 0.15, 0.22), (0.4, 0.38, 0.34))
+_TROUSERS = (
+    (0.05, 0.06, 0.12),
+    (0.04, 0.04, 0.045),
+    (0.25, 0.22, 0.17),
+    (0.12, 0.15, 0.22),
+    (0.4, 0.38, 0.34),
+)
 
 
 class Person:
@@ -18,13 +26,29 @@ class Person:
     """
 
     def __init__(self, rng, raw=PERSON):
-        self.height = float(np.clip(rng.normal(1.72, 0.09), 1.5, 1.95)) if rng.random() > 0.12 else rng.uniform(1.05, 1.4)
-        self.stride, self.girth, self.swing = rng.uniform(0.35, 0.6), rng.uniform(0.9, 1.3), rng.uniform(0.3, 0.6)
-        top = tuple(rng.uniform(0.03, 0.65, 3)) if rng.random() < 0.6 else (float(rng.uniform(0.03, 0.3)),) * 3
+        self.height = (
+            float(np.clip(rng.normal(1.72, 0.09), 1.5, 1.95))
+            if rng.random() > 0.12
+            else rng.uniform(1.05, 1.4)
+        )
+        self.stride, self.girth, self.swing = (
+            rng.uniform(0.35, 0.6),
+            rng.uniform(0.9, 1.3),
+            rng.uniform(0.3, 0.6),
+        )
+        top = (
+            tuple(rng.uniform(0.03, 0.65, 3))
+            if rng.random() < 0.6
+            else (float(rng.uniform(0.03, 0.3)),) * 3
+        )
         self._skin = Material(raw, _SKIN[rng.integers(len(_SKIN))], reflectance=0.42)
-        self._hair = Material(raw, tuple(np.array((0.10, 0.07, 0.05)) * rng.uniform(0.3, 3.0)), reflectance=0.3)
+        self._hair = Material(
+            raw, tuple(np.array((0.10, 0.07, 0.05)) * rng.uniform(0.3, 3.0)), reflectance=0.3
+        )
         self._top = Material(raw, top, CLOTH, float(rng.uniform(0.3, 0.6)))
-        self._legs = Material(raw, _TROUSERS[rng.integers(len(_TROUSERS))], CLOTH, float(rng.uniform(0.25, 0.5)))
+        self._legs = Material(
+            raw, _TROUSERS[rng.integers(len(_TROUSERS))], CLOTH, float(rng.uniform(0.25, 0.5))
+        )
         self._shoes = Material(raw, (0.05, 0.05, 0.05), reflectance=0.25)
         self._bag = rng.random() < 0.3
         self._helmet = Material(raw, tuple(rng.uniform(0.05, 0.8, 3)), reflectance=0.35, gloss=0.5)
@@ -38,7 +62,13 @@ class Person:
             angle = side * self.stride * np.sin(phase)
             bend = 0.5 * max(0.0, side * np.cos(phase))
             parts += self._leg((0, side * 0.055 * h, hip), angle, angle - bend, 0.25 * h, 0.25 * h)
-            parts += self._arm((0, side * 0.13 * h * self.girth**0.5, shoulder - 0.02 * h), -self.swing * np.sin(phase) * side, 0.3, 0.17 * h, 0.15 * h)
+            parts += self._arm(
+                (0, side * 0.13 * h * self.girth**0.5, shoulder - 0.02 * h),
+                -self.swing * np.sin(phase) * side,
+                0.3,
+                0.17 * h,
+                0.15 * h,
+            )
         return parts + self._trunk((0, 0, hip), (0, 0, shoulder), self._hair)
 
     def standing(self):
@@ -46,32 +76,84 @@ class Person:
         return self.walking(0.15)
 
     def riding(self, seat, bars, foot_height, lean, phase=0.0, helmet=True):
-        """The parts of a rider: hips on `seat`, hands on `bars` (x, z), the back leaning forward by `lean` radians, feet near `foot_height`."""
+        """The parts of a rider: hips on `seat`, hands on `bars` (x, z), the back leaning forward
+        by `lean` radians, feet near `foot_height`.
+        """
         h = self.height
         hip = np.array([seat[0], 0, seat[1] + 0.06])
         shoulder = hip + 0.31 * h * np.array([np.sin(lean), 0, np.cos(lean)])
         parts = []
         for side in (-1, 1):
-            foot = np.array([seat[0] + 0.28 + 0.1 * np.cos(phase + side * np.pi / 2), side * 0.1, foot_height + 0.1 + 0.1 * np.sin(phase + side * np.pi / 2)])
+            foot = np.array(
+                [
+                    seat[0] + 0.28 + 0.1 * np.cos(phase + side * np.pi / 2),
+                    side * 0.1,
+                    foot_height + 0.1 + 0.1 * np.sin(phase + side * np.pi / 2),
+                ]
+            )
             knee = (hip + foot) / 2 + np.array([0.22, 0, 0.08])
             start = hip + np.array([0, side * 0.08, 0])
-            parts += [rod(start, knee, 0.075, self._legs, 0.055), rod(knee, foot, 0.055, self._legs, 0.04), box(foot, (0.12, 0.04, 0.04), self._shoes)]
-            top, hand = shoulder + np.array([0, side * 0.19, -0.03]), np.array([bars[0], side * 0.24, bars[1] + 0.03])
+            parts += [
+                rod(start, knee, 0.075, self._legs, 0.055),
+                rod(knee, foot, 0.055, self._legs, 0.04),
+                box(foot, (0.12, 0.04, 0.04), self._shoes),
+            ]
+            top, hand = (
+                shoulder + np.array([0, side * 0.19, -0.03]),
+                np.array([bars[0], side * 0.24, bars[1] + 0.03]),
+            )
             elbow = (top + hand) / 2 + np.array([-0.05, side * 0.05, -0.08])
-            parts += [rod(top, elbow, 0.05, self._top, 0.04), rod(elbow, hand, 0.04, self._top, 0.035)]
-        return parts + self._trunk(tuple(hip), tuple(shoulder), self._helmet if helmet else self._hair, grown=1.12 if helmet else 1.0)
+            parts += [
+                rod(top, elbow, 0.05, self._top, 0.04),
+                rod(elbow, hand, 0.04, self._top, 0.035),
+            ]
+        return parts + self._trunk(
+            tuple(hip),
+            tuple(shoulder),
+            self._helmet if helmet else self._hair,
+            grown=1.12 if helmet else 1.0,
+        )
 
     def _trunk(self, hip, shoulder, hat, grown=1.0):
         h, (x, _, z) = self.height, shoulder
         radius = 0.105 * h * self.girth
-        parts = [rod(np.array(hip) - (0, 0, 0.04), shoulder, radius * 0.95, self._top, radius * 1.05, flat=0.62)]
+        parts = [
+            rod(
+                np.array(hip) - (0, 0, 0.04),
+                shoulder,
+                radius * 0.95,
+                self._top,
+                radius * 1.05,
+                flat=0.62,
+            )
+        ]
         parts[0] = _across(parts[0])
         parts.append(rod((x, 0, z), (x + 0.01, 0, z + 0.06 * h), 0.05, self._skin))
         head = z + 0.115 * h
-        parts.append(ball((x + 0.02, 0, head), (0.065 * h * grown, 0.05 * h * grown, 0.075 * h * grown), self._skin))
-        parts.append(ball((x - 0.005, 0, head + 0.022 * h), (0.066 * h * grown, 0.056 * h * grown, 0.064 * h * grown), hat))
+        parts.append(
+            ball(
+                (x + 0.02, 0, head),
+                (0.065 * h * grown, 0.05 * h * grown, 0.075 * h * grown),
+                self._skin,
+            )
+        )
+        parts.append(
+            ball(
+                (x - 0.005, 0, head + 0.022 * h),
+                (0.066 * h * grown, 0.056 * h * grown, 0.064 * h * grown),
+                hat,
+            )
+        )
         if self._bag:
-            parts.append(wedge((x - 0.2, 0, z - 0.16 * h), (0.09, 0.14, 0.14 * h), self._helmet, rear=0.3, sides=0.2))
+            parts.append(
+                wedge(
+                    (x - 0.2, 0, z - 0.16 * h),
+                    (0.09, 0.14, 0.14 * h),
+                    self._helmet,
+                    rear=0.3,
+                    sides=0.2,
+                )
+            )
         return parts
 
     def _leg(self, hip, thigh, shin, upper, lower):
@@ -79,12 +161,20 @@ class Person:
         foot = knee + lower * np.array([np.sin(shin), 0, -np.cos(shin)])
         radius = 0.048 * self.height * self.girth**0.5
         shoe = box(foot + (0.05, 0, 0.03), (0.13, 0.045, 0.045), self._shoes)
-        return [rod(hip, knee, radius, self._legs, radius * 0.75), rod(knee, foot, radius * 0.75, self._legs, radius * 0.55), shoe]
+        return [
+            rod(hip, knee, radius, self._legs, radius * 0.75),
+            rod(knee, foot, radius * 0.75, self._legs, radius * 0.55),
+            shoe,
+        ]
 
     def _arm(self, shoulder, angle, bend, upper, lower):
         elbow = np.array(shoulder) + upper * np.array([np.sin(angle), 0, -np.cos(angle)])
         hand = elbow + lower * np.array([np.sin(angle + bend), 0, -np.cos(angle + bend)])
-        return [rod(shoulder, elbow, 0.05, self._top, 0.042), rod(elbow, hand, 0.042, self._top, 0.03), ball(hand, (0.045, 0.03, 0.055), self._skin)]
+        return [
+            rod(shoulder, elbow, 0.05, self._top, 0.042),
+            rod(elbow, hand, 0.042, self._top, 0.03),
+            ball(hand, (0.045, 0.03, 0.055), self._skin),
+        ]
 
 
 def _across(part):
@@ -99,7 +189,9 @@ def bicyclist(rng):
     """(phase) -> parts of a person on a bicycle."""
     machine, person = bicycle(rng, BICYCLIST), Person(rng, BICYCLIST)
     person.height, helmet, lean = max(person.height, 1.5), rng.random() < 0.5, rng.uniform(0.1, 0.5)
-    return lambda phase: machine + person.riding((-0.22, 0.92), (0.36, 1.02), 0.1, lean, phase, helmet)
+    return lambda phase: (
+        machine + person.riding((-0.22, 0.92), (0.36, 1.02), 0.1, lean, phase, helmet)
+    )
 
 
 def motorcyclist(rng):

@@ -1,20 +1,36 @@
-"""Bodies of trees, bushes and hedges: solid trunks, and crowns that light and LiDAR pass in part."""
+"""Bodies of trees, bushes and hedges: solid trunks, and crowns that light and LiDAR pass in
+part.
+"""
 
 import numpy as np
 
 from cmdfusion_ros.data.synthetic.solids import BARK, BLOSSOM, LEAVES, Material, box, crown, rod
 
 VEGETATION, TRUNK = 70, 71
-_GREENS = ((0.10, 0.17, 0.04), (0.07, 0.13, 0.04), (0.13, 0.18, 0.05), (0.16, 0.17, 0.05), (0.22, 0.15, 0.05), (0.05, 0.09, 0.04))
+_GREENS = (
+    (0.10, 0.17, 0.04),
+    (0.07, 0.13, 0.04),
+    (0.13, 0.18, 0.05),
+    (0.16, 0.17, 0.05),
+    (0.22, 0.15, 0.05),
+    (0.05, 0.09, 0.04),
+)
 
 
 def _leaves(rng):
-    paint = np.array(_GREENS[rng.choice(len(_GREENS), p=(0.3, 0.25, 0.2, 0.12, 0.05, 0.08))]) * rng.uniform(0.8, 1.25)
+    paint = np.array(
+        _GREENS[rng.choice(len(_GREENS), p=(0.3, 0.25, 0.2, 0.12, 0.05, 0.08))]
+    ) * rng.uniform(0.8, 1.25)
     return Material(VEGETATION, tuple(paint), LEAVES, float(rng.uniform(0.26, 0.42)))
 
 
 def _bark(rng):
-    return Material(TRUNK, tuple(np.array((0.14, 0.105, 0.08)) * rng.uniform(0.7, 1.4)), BARK, float(rng.uniform(0.25, 0.4)))
+    return Material(
+        TRUNK,
+        tuple(np.array((0.14, 0.105, 0.08)) * rng.uniform(0.7, 1.4)),
+        BARK,
+        float(rng.uniform(0.25, 0.4)),
+    )
 
 
 def broadleaf(rng, grow=1.0):
@@ -29,25 +45,62 @@ def broadleaf(rng, grow=1.0):
     turn = rng.uniform(0, 2 * np.pi)
     for number in range(rng.integers(7, 11)):
         angle, out = turn + number * 2.4, spread * rng.uniform(0.3, 0.95)
-        tip = middle + (out * np.cos(angle), out * np.sin(angle), (height - fork) * rng.uniform(-0.35, 0.42) * (1.2 - 0.6 * out / spread))
+        tip = middle + (
+            out * np.cos(angle),
+            out * np.sin(angle),
+            (height - fork) * rng.uniform(-0.35, 0.42) * (1.2 - 0.6 * out / spread),
+        )
         if number % 2 == 0:
             parts.append(rod(top, top + 0.8 * (tip - top), radius * 0.5, bark, radius * 0.2))
         size = spread * rng.uniform(0.3, 0.6)
-        shape = (size * rng.uniform(0.8, 1.3), size * rng.uniform(0.8, 1.3), size * rng.uniform(0.6, 0.95))
-        parts.append(crown(tuple(tip), shape, leaves, rng.uniform(0.4, 0.65), rng.uniform(0.09, 0.15), salt + number))
-    parts.append(crown(tuple(middle), (spread * 0.7, spread * 0.7, (height - fork) * 0.45), leaves, 0.5, 0.14, salt + 50))
+        shape = (
+            size * rng.uniform(0.8, 1.3),
+            size * rng.uniform(0.8, 1.3),
+            size * rng.uniform(0.6, 0.95),
+        )
+        parts.append(
+            crown(
+                tuple(tip),
+                shape,
+                leaves,
+                rng.uniform(0.4, 0.65),
+                rng.uniform(0.09, 0.15),
+                salt + number,
+            )
+        )
+    parts.append(
+        crown(
+            tuple(middle),
+            (spread * 0.7, spread * 0.7, (height - fork) * 0.45),
+            leaves,
+            0.5,
+            0.14,
+            salt + 50,
+        )
+    )
     return parts
 
 
 def conifer(rng):
     """A fir: a thin trunk and rings of branches that shrink upwards."""
     height, bark, salt = rng.uniform(5, 14), _bark(rng), int(rng.integers(1000))
-    leaves = Material(VEGETATION, tuple(np.array((0.05, 0.085, 0.035)) * rng.uniform(0.8, 1.3)), LEAVES, 0.3)
+    leaves = Material(
+        VEGETATION, tuple(np.array((0.05, 0.085, 0.035)) * rng.uniform(0.8, 1.3)), LEAVES, 0.3
+    )
     width = height * rng.uniform(0.16, 0.24)
     parts = [rod((0, 0, -0.3), (0, 0, height * 0.9), 0.012 * height + 0.05, bark, 0.03)]
     for number, share in enumerate(np.linspace(0.16, 0.95, 6)):
         size = width * (1.08 - share)
-        parts.append(crown((0, 0, height * share), (size, size, height * 0.14), leaves, 0.62, 0.14, salt + number))
+        parts.append(
+            crown(
+                (0, 0, height * share),
+                (size, size, height * 0.14),
+                leaves,
+                0.62,
+                0.14,
+                salt + number,
+            )
+        )
     return parts
 
 
@@ -59,7 +112,16 @@ def bush(rng, grow=1.0):
     parts = []
     for number in range(rng.integers(1, 4)):
         size, high = rng.uniform(0.4, 1.0) * grow, rng.uniform(0.35, 1.0) * grow
-        parts.append(crown((*rng.normal(0, 0.5 * grow, 2), high * 0.8), (size, size * rng.uniform(0.7, 1.2), high), leaves, 0.75, 0.09, salt + number))
+        parts.append(
+            crown(
+                (*rng.normal(0, 0.5 * grow, 2), high * 0.8),
+                (size, size * rng.uniform(0.7, 1.2), high),
+                leaves,
+                0.75,
+                0.09,
+                salt + number,
+            )
+        )
     return parts
 
 
@@ -70,7 +132,16 @@ def hedge(rng, length):
     parts = [box((0, 0, height / 2 - 0.1), (length / 2, depth, height / 2), leaves)]
     for number, x in enumerate(np.arange(-length / 2 + 0.5, length / 2 - 0.3, 1.1)):
         place = (x + rng.uniform(-0.2, 0.2), 0, height * rng.uniform(0.45, 0.6))
-        parts.append(crown(place, (0.75, depth + rng.uniform(0.08, 0.2), height * rng.uniform(0.46, 0.6)), leaves, 0.5, 0.08, salt + number % 40))
+        parts.append(
+            crown(
+                place,
+                (0.75, depth + rng.uniform(0.08, 0.2), height * rng.uniform(0.46, 0.6)),
+                leaves,
+                0.5,
+                0.08,
+                salt + number % 40,
+            )
+        )
     return parts
 
 
@@ -78,7 +149,20 @@ def grove(rng, length, depth):
     """Trees and undergrowth of a piece of wood, length along x, depth along y."""
     parts = []
     for x in np.arange(-length / 2 + 2, length / 2 - 1, rng.uniform(4, 6)):
-        for body in ((conifer(rng) if rng.random() < 0.25 else broadleaf(rng, rng.uniform(0.8, 1.3))), bush(rng, 1.5)):
+        for body in (
+            (conifer(rng) if rng.random() < 0.25 else broadleaf(rng, rng.uniform(0.8, 1.3))),
+            bush(rng, 1.5),
+        ):
             shift = (x + rng.uniform(-1.5, 1.5), rng.uniform(-depth / 2, depth / 2), 0)
-            parts += [type(part)(part.kind, tuple(np.add(part.centre, shift)), part.half, part.material, part.shape, part.rotation) for part in body]
+            parts += [
+                type(part)(
+                    part.kind,
+                    tuple(np.add(part.centre, shift)),
+                    part.half,
+                    part.material,
+                    part.shape,
+                    part.rotation,
+                )
+                for part in body
+            ]
     return parts

@@ -1,6 +1,8 @@
-"""All rays of a sensor against all solids: each part is tried only against the rows and columns of rays that can meet it.
+"""All rays of a sensor against all solids: each part is tried only against the rows and columns of
+rays that can meet it.
 
-Rays lie in a grid, row by row from the top, so that "can meet it" is a rectangle of the grid: bounds of the angles under which the part is seen.
+Rays lie in a grid, row by row from the top, so that "can meet it" is a rectangle of the grid:
+bounds of the angles under which the part is seen.
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,8 @@ import numpy as np
 from cmdfusion_ros.data.synthetic.hits import HIT
 
 SKY, GROUND = -1, -2
-_EDGES = np.array([(a, b) for a in range(8) for b in range(a) if bin(a ^ b).count("1") == 1])  # of a box, in the order of Solids.corners
+# of a box, in the order of Solids.corners
+_EDGES = np.array([(a, b) for a in range(8) for b in range(a) if bin(a ^ b).count("1") == 1])
 _PAIRS = np.array([(a, b) for a in range(8) for b in range(a)])
 _NEAR_PLANE = 0.05  # metres
 
@@ -29,34 +32,52 @@ class Hits:
 
 
 class SpinRays:
-    """Rays of a spinning sensor. Column 0 looks backwards; columns go clockwise as seen from above, as real ones do.
+    """Rays of a spinning sensor. Column 0 looks backwards; columns go clockwise as seen from above,
+    as real ones do.
 
     Args:
         world_from_sensor: (4, 4) in the middle of the turn.
         elevation: (R,) radians, descending.
         columns: number of them.
-        period: seconds a turn takes; column c is fired (c + 0.5) / columns * period - period / 2 after the middle.
+        period: seconds a turn takes; column c is fired (c + 0.5) / columns * period - period / 2
+            after the middle.
         velocity: (3,) m/s of the sensor in the world. yaw_rate: rad/s.
     """
 
-    def __init__(self, world_from_sensor, elevation, columns, period=0.1, velocity=(0.0, 0.0, 0.0), yaw_rate=0.0):
+    def __init__(
+        self,
+        world_from_sensor,
+        elevation,
+        columns,
+        period=0.1,
+        velocity=(0.0, 0.0, 0.0),
+        yaw_rate=0.0,
+    ):
         self.shape = (len(elevation), columns)
         self.origin = world_from_sensor[:3, 3].copy()
-        self.seconds = (((np.arange(columns) + 0.5) / columns - 0.5) * period).astype(np.float64)  # (C,)
+        # (C,)
+        self.seconds = (((np.arange(columns) + 0.5) / columns - 0.5) * period).astype(np.float64)
         self.velocity = np.asarray(velocity, np.float64)
         self._sensor_from_world = world_from_sensor[:3, :3].T
-        self._elevation, self._half_turn, self._yaw_margin = elevation, period / 2, abs(yaw_rate) * period / 2
-        azimuth = np.pi - (np.arange(columns) + 0.5) / columns * 2 * np.pi + yaw_rate * self.seconds  # in the sensor's axes of the middle
+        self._elevation, self._half_turn, self._yaw_margin = (
+            elevation,
+            period / 2,
+            abs(yaw_rate) * period / 2,
+        )
+        # in the sensor's axes of the middle
+        azimuth = np.pi - (np.arange(columns) + 0.5) / columns * 2 * np.pi + yaw_rate * self.seconds
         e, a = np.meshgrid(elevation, azimuth, indexing="ij")
         sensor = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
-        self.directions = np.einsum("ij,jrc->irc", world_from_sensor[:3, :3], sensor).astype(np.float32)
+        self.directions = np.einsum("ij,jrc->irc", world_from_sensor[:3, :3], sensor).astype(
+            np.float32
+        )
 
     def windows(self, solids, reach):
         """Where to try which part.
 
         Yields:
-            (part, least distance, row, end row, column, end column) of every part and rectangle of rays that may meet it within `reach` metres, the
-            nearest part first.
+            (part, least distance, row, end row, column, end column) of every part and rectangle of
+            rays that may meet it within `reach` metres, the nearest part first.
         """
         corners = (solids.corners() - self.origin) @ self._sensor_from_world.T  # (P, 8, 3)
         drift = np.linalg.norm(solids.velocity - self.velocity, axis=1) * self._half_turn
@@ -68,13 +89,21 @@ class SpinRays:
         azimuth = np.arctan2(corners[..., 1], corners[..., 0])
         mean = np.arctan2(corners[..., 1].mean(axis=1), corners[..., 0].mean(axis=1))
         spread = np.angle(np.exp(1j * (azimuth - mean[:, None])))
-        margin = np.arcsin(np.minimum(drift / np.maximum(near, 1e-6), 1.0)) + self._yaw_margin + 1e-3
+        margin = (
+            np.arcsin(np.minimum(drift / np.maximum(near, 1e-6), 1.0)) + self._yaw_margin + 1e-3
+        )
         left, right = mean + spread.max(axis=1) + margin, mean + spread.min(axis=1) - margin
         around = (near < 0.05) | (left - right > 2 * np.pi - 0.2)
         rising = -self._elevation
-        first_row, last_row = np.searchsorted(rising, -upper), np.searchsorted(rising, -lower, side="right")
+        first_row, last_row = (
+            np.searchsorted(rising, -upper),
+            np.searchsorted(rising, -lower, side="right"),
+        )
         step = 2 * np.pi / self.shape[1]
-        first, last = np.floor((np.pi - left) / step - 0.5).astype(int), np.ceil((np.pi - right) / step + 0.5).astype(int)
+        first, last = (
+            np.floor((np.pi - left) / step - 0.5).astype(int),
+            np.ceil((np.pi - right) / step + 0.5).astype(int),
+        )
         columns = self.shape[1]
         for part in _nearest_first((first_row < last_row) & (near < reach), near):
             head = part, float(near[part]), int(first_row[part]), int(last_row[part])
@@ -88,11 +117,16 @@ class SpinRays:
                 yield (*head, 0, int(stop - columns))
 
     def local(self, local_from_world, velocity, rows, columns):
-        """Origins and directions of a rectangle of rays in the coordinates of a part that moves at `velocity`: two triples of arrays."""
+        """Origins and directions of a rectangle of rays in the coordinates of a part that moves
+        at `velocity`: two triples of arrays.
+        """
         linear = local_from_world[:, :3]
         start = linear @ self.origin + local_from_world[:, 3]
         drift = linear @ (self.velocity - velocity)
-        o = [(start[axis] + drift[axis] * self.seconds[columns]).astype(np.float32)[None, :] for axis in range(3)]
+        o = [
+            (start[axis] + drift[axis] * self.seconds[columns]).astype(np.float32)[None, :]
+            for axis in range(3)
+        ]
         return o, _turned(linear, self.directions[:, rows, columns])
 
     def origins(self, rows, columns):
@@ -107,14 +141,19 @@ def _nearest_first(wanted, near):
 
 
 def _distance_from_axis(corners):
-    """(P,) distance in the plane from the origin to the convex hull of (P, 8, 2) corners; 0 inside."""
+    """(P,) distance in the plane from the origin to the convex hull of (P, 8, 2) corners; 0
+    inside.
+    """
     a, b = corners[:, _PAIRS[:, 0]], corners[:, _PAIRS[:, 1]]
     along = b - a
     t = np.clip(-(a * along).sum(axis=2) / np.maximum((along**2).sum(axis=2), 1e-12), 0, 1)
     distance = np.linalg.norm(a + t[..., None] * along, axis=2).min(axis=1)
     angles = np.sort(np.arctan2(corners[..., 1], corners[..., 0]), axis=1)
-    gaps = np.concatenate([np.diff(angles, axis=1), angles[:, :1] + 2 * np.pi - angles[:, -1:]], axis=1)
-    return np.where(gaps.max(axis=1) > np.pi, distance, 0.0)  # an origin inside sees corners in every half plane
+    gaps = np.concatenate(
+        [np.diff(angles, axis=1), angles[:, :1] + 2 * np.pi - angles[:, -1:]], axis=1
+    )
+    # an origin inside sees corners in every half plane
+    return np.where(gaps.max(axis=1) > np.pi, distance, 0.0)
 
 
 class ImageRays:
@@ -122,7 +161,8 @@ class ImageRays:
 
     Args:
         world_from_camera: (4, 4), optical frame (z forward, x right, y down).
-        x, y: (H, W) float, ideal ray (x, y, 1) of each pixel, lens distortion undone; NaN where the lens sees nothing.
+        x, y: (H, W) float, ideal ray (x, y, 1) of each pixel, lens distortion undone; NaN where the
+            lens sees nothing.
     """
 
     def __init__(self, world_from_camera, x, y):
@@ -131,9 +171,17 @@ class ImageRays:
         self._camera_from_world = world_from_camera[:3, :3].T
         rays = np.stack([x, y, np.ones_like(x)])
         rays /= np.sqrt((rays**2).sum(axis=0))
-        self.directions = np.einsum("ij,jrc->irc", world_from_camera[:3, :3], rays).astype(np.float32)
-        self._columns = np.maximum.accumulate(x.max(axis=0)), np.minimum.accumulate(x.min(axis=0)[::-1])[::-1]
-        self._rows = np.maximum.accumulate(y.max(axis=1)), np.minimum.accumulate(y.min(axis=1)[::-1])[::-1]
+        self.directions = np.einsum("ij,jrc->irc", world_from_camera[:3, :3], rays).astype(
+            np.float32
+        )
+        self._columns = (
+            np.maximum.accumulate(x.max(axis=0)),
+            np.minimum.accumulate(x.min(axis=0)[::-1])[::-1],
+        )
+        self._rows = (
+            np.maximum.accumulate(y.max(axis=1)),
+            np.minimum.accumulate(y.min(axis=1)[::-1])[::-1],
+        )
 
     def windows(self, solids, reach):
         """As `SpinRays.windows`."""
@@ -154,7 +202,10 @@ class ImageRays:
             high = np.where(there, seen, -np.inf).max(axis=1) + 1e-3
             bounds += [np.searchsorted(highest, low), np.searchsorted(lowest, high, side="right")]
         near = np.linalg.norm(corners, axis=2).min(axis=1) - np.linalg.norm(solids.size, axis=1)
-        for part in _nearest_first(there.any(axis=1) & (bounds[0] < bounds[1]) & (bounds[2] < bounds[3]) & (near < reach), near):
+        for part in _nearest_first(
+            there.any(axis=1) & (bounds[0] < bounds[1]) & (bounds[2] < bounds[3]) & (near < reach),
+            near,
+        ):
             yield (part, float(near[part]), *(int(bound[part]) for bound in bounds))
 
     def local(self, local_from_world, velocity, rows, columns):
@@ -169,10 +220,12 @@ class ImageRays:
 
 
 class SunRays:
-    """Parallel rays from above: the grid in which shadows are kept. Row r, column c starts at corner + c * cell * right + r * cell * down.
+    """Parallel rays from above: the grid in which shadows are kept. Row r, column c starts at
+    corner + c * cell * right + r * cell * down.
 
     Args:
-        toward_sun: (3,) unit vector. low, high: (2,) bounds of the ground that the grid must cover, world. cell: metres.
+        toward_sun: (3,) unit vector. low, high: (2,) bounds of the ground that the grid must cover,
+            world. cell: metres.
         height: metres above the ground up to which bodies reach.
     """
 
@@ -181,16 +234,36 @@ class SunRays:
         right = np.cross((0.0, 0.0, 1.0), self._back)
         self._right = right / np.linalg.norm(right)
         self._down = -np.cross(self._back, self._right)
-        ground = np.array([(x, y, z) for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (-3.0, height)])
+        ground = np.array(
+            [
+                (x, y, z)
+                for x in (low[0], high[0])
+                for y in (low[1], high[1])
+                for z in (-3.0, height)
+            ]
+        )
         across, along = ground @ self._right, ground @ self._down
         self._start, self._cell = (across.min(), along.min()), cell
         self._top = (ground @ self._back).max() + 1.0
-        self.shape = int(np.ceil((along.max() - along.min()) / cell)), int(np.ceil((across.max() - across.min()) / cell))
+        self.shape = (
+            int(np.ceil((along.max() - along.min()) / cell)),
+            int(np.ceil((across.max() - across.min()) / cell)),
+        )
 
     def cells(self, points):
-        """(N, 3) world -> row, column (N,) int64 clipped into the grid, and distance (N,) that a ray of the sun travels to them."""
-        column = np.clip(np.rint((points @ self._right.astype(points.dtype) - self._start[0]) / self._cell), 0, self.shape[1] - 1).astype(np.int64)
-        row = np.clip(np.rint((points @ self._down.astype(points.dtype) - self._start[1]) / self._cell), 0, self.shape[0] - 1).astype(np.int64)
+        """(N, 3) world -> row, column (N,) int64 clipped into the grid, and distance (N,) that a
+        ray of the sun travels to them.
+        """
+        column = np.clip(
+            np.rint((points @ self._right.astype(points.dtype) - self._start[0]) / self._cell),
+            0,
+            self.shape[1] - 1,
+        ).astype(np.int64)
+        row = np.clip(
+            np.rint((points @ self._down.astype(points.dtype) - self._start[1]) / self._cell),
+            0,
+            self.shape[0] - 1,
+        ).astype(np.int64)
         return row, column, self._top - points @ self._back.astype(points.dtype)
 
     def windows(self, solids, reach):
@@ -199,7 +272,10 @@ class SunRays:
         bounds = []
         for axis, direction in enumerate((self._down, self._right)):
             seen = (corners @ direction - self._start[1 - axis]) / self._cell
-            bounds += [np.floor(seen.min(axis=1)).clip(0, self.shape[axis]).astype(int), np.ceil(seen.max(axis=1) + 1).clip(0, self.shape[axis]).astype(int)]
+            bounds += [
+                np.floor(seen.min(axis=1)).clip(0, self.shape[axis]).astype(int),
+                np.ceil(seen.max(axis=1) + 1).clip(0, self.shape[axis]).astype(int),
+            ]
         for part in np.flatnonzero((bounds[0] < bounds[1]) & (bounds[2] < bounds[3])):
             yield (int(part), 0.0, *(int(bound[part]) for bound in bounds))
 
@@ -209,8 +285,14 @@ class SunRays:
         corner = self._right * self._start[0] + self._down * self._start[1] + self._back * self._top
         start = linear @ corner + local_from_world[:, 3]
         across, along = linear @ self._right * self._cell, linear @ self._down * self._cell
-        c, r = np.arange(columns.start, columns.stop)[None, :], np.arange(rows.start, rows.stop)[:, None]
-        o = [(start[axis] + across[axis] * c + along[axis] * r).astype(np.float32) for axis in range(3)]
+        c, r = (
+            np.arange(columns.start, columns.stop)[None, :],
+            np.arange(rows.start, rows.stop)[:, None],
+        )
+        o = [
+            (start[axis] + across[axis] * c + along[axis] * r).astype(np.float32)
+            for axis in range(3)
+        ]
         d = (linear @ -self._back).astype(np.float32)
         return o, list(d)
 
@@ -218,14 +300,20 @@ class SunRays:
 def _turned(linear, directions):
     """(3, 3) times (3, r, c) -> three (r, c) arrays."""
     linear = linear.astype(np.float32)
-    return [linear[axis, 0] * directions[0] + linear[axis, 1] * directions[1] + linear[axis, 2] * directions[2] for axis in range(3)]
+    return [
+        linear[axis, 0] * directions[0]
+        + linear[axis, 1] * directions[1]
+        + linear[axis, 2] * directions[2]
+        for axis in range(3)
+    ]
 
 
 def cast(rays, solids, reach, ground=None):
     """The first hit of every ray of a grid.
 
     Args:
-        rays: SpinRays, ImageRays or SunRays. solids: Solids. reach: metres. ground: Ground, or None for none.
+        rays: SpinRays, ImageRays or SunRays. solids: Solids. reach: metres. ground: Ground, or None
+            for none.
 
     Returns:
         Hits.
@@ -240,14 +328,18 @@ def cast(rays, solids, reach, ground=None):
 
 
 def shorten(rays, solids, distance):
-    """`distance` (R, C) float32 of the rays of a grid -> the same, shorter where a ray meets one of `solids` before."""
+    """`distance` (R, C) float32 of the rays of a grid -> the same, shorter where a ray meets one
+    of `solids` before.
+    """
     shorter = distance.copy()
     _cast_onto(rays, solids, np.inf, shorter, None)
     return shorter
 
 
 def _cast_onto(rays, solids, reach, distance, index):
-    """Write hits nearer than `distance` into it, and into `index` (None for not) which part it was."""
+    """Write hits nearer than `distance` into it, and into `index` (None for not) which part
+    it was.
+    """
     for part, least, row, end_row, column, end_column in rays.windows(solids, reach):
         rows, columns = slice(row, end_row), slice(column, end_column)
         window = distance[rows, columns]

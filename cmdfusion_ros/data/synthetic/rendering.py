@@ -23,7 +23,8 @@ def write_folders(root, seed, names, num_scans, settings, images=True, workers=1
     """Write sequences in the SemanticKITTI layout to `root`/sequences/<name>.
 
     Args:
-        root: folder. seed: int. names: of the sequences. num_scans: of each. settings: SequenceSettings. images: whether pictures are taken.
+        root: folder. seed: int. names: of the sequences. num_scans: of each. settings:
+            SequenceSettings. images: whether pictures are taken.
         workers: number of processes.
 
     Yields:
@@ -33,7 +34,16 @@ def write_folders(root, seed, names, num_scans, settings, images=True, workers=1
     for name in names:
         folder = Path(root) / "sequences" / name
         starts = range(0, num_scans, _CHUNK)
-        tasks += [(str(folder), (seed, name, num_scans, settings), start, min(start + _CHUNK, num_scans), images) for start in starts]
+        tasks += [
+            (
+                str(folder),
+                (seed, name, num_scans, settings),
+                start,
+                min(start + _CHUNK, num_scans),
+                images,
+            )
+            for start in starts
+        ]
     if workers == 1:
         yield from map(_write_chunk, tasks)
         return
@@ -43,13 +53,18 @@ def write_folders(root, seed, names, num_scans, settings, images=True, workers=1
 
 
 def render_frames(seed, name, num_scans, settings, class_map_name, cameras_of=None, workers=1):
-    """The Frames of a sequence in order, rendered by `workers` processes, a few ahead of what is asked for.
+    """The Frames of a sequence in order, rendered by `workers` processes, a few ahead of what is
+    asked for.
 
     Args:
         seed, name, num_scans, settings: of `Sequence`. class_map_name: of the labels.
-        cameras_of: function of a scan's number -> names of the cameras that take a picture for it; None for all of the rig.
+        cameras_of: function of a scan's number -> names of the cameras that take a picture for it;
+            None for all of the rig.
     """
-    tasks = [((seed, name, num_scans, settings), index, class_map_name, cameras_of and cameras_of(index)) for index in range(num_scans)]
+    tasks = [
+        ((seed, name, num_scans, settings), index, class_map_name, cameras_of and cameras_of(index))
+        for index in range(num_scans)
+    ]
     if workers == 1:
         yield from map(_render_frame, tasks)
         return
@@ -82,7 +97,9 @@ def _render_frame(task):
 
 @contextmanager
 def _processes(workers):
-    """Fresh processes, one thread each: a pool of processes with pools of threads is slower than either."""
+    """Fresh processes, one thread each: a pool of processes with pools of threads is slower than
+    either.
+    """
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.update(dict.fromkeys(before, "1"))
     try:

@@ -1,4 +1,6 @@
-"""A drive through a made-up street as Frames: scans, pictures, labels, poses. Equal seeds give equal bytes, in any order and on any number of processes."""
+"""A drive through a made-up street as Frames: scans, pictures, labels, poses. Equal seeds give
+equal bytes, in any order and on any number of processes.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -25,13 +27,34 @@ class SequenceSettings:
 
     rig: str = setting("kitti", "sensors of the vehicle", choices=RIG_NAMES)
     weather: str = setting("any", "light and sky; any = from the seed", choices=("any", *WEATHERS))
-    image_scale: float = setting(1.0, "size of the images, as a share of the rig's", above=0.0, maximum=2.0)
+    image_scale: float = setting(
+        1.0, "size of the images, as a share of the rig's", above=0.0, maximum=2.0
+    )
     compensated: bool = setting(True, "whether the motion during a scan is taken out of its points")
     clean: bool = setting(False, "exact ranges, no lost returns, no mixed pixels")
-    calibration_error_deg: float = setting(0.0, "how far cameras sway from where their calibration says, slowly", unit="degrees", minimum=0.0, maximum=10.0)
-    calibration_error_m: float = setting(0.0, "the same for their places", unit="m", minimum=0.0, maximum=2.0)
-    time_offset_ms: float = setting(0.0, "how long after its stamp a picture was really taken", unit="ms", minimum=-500.0, maximum=500.0)
-    spacing: int = setting(1, "one scan is taken in so many turns of the LiDAR: few scans of much street", minimum=1, maximum=1000)
+    calibration_error_deg: float = setting(
+        0.0,
+        "how far cameras sway from where their calibration says, slowly",
+        unit="degrees",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    calibration_error_m: float = setting(
+        0.0, "the same for their places", unit="m", minimum=0.0, maximum=2.0
+    )
+    time_offset_ms: float = setting(
+        0.0,
+        "how long after its stamp a picture was really taken",
+        unit="ms",
+        minimum=-500.0,
+        maximum=500.0,
+    )
+    spacing: int = setting(
+        1,
+        "one scan is taken in so many turns of the LiDAR: few scans of much street",
+        minimum=1,
+        maximum=1000,
+    )
     start_ns: int = setting(0, "stamp of the first scan", unit="ns", minimum=0)
     world: WorldSettings = section(WorldSettings)
 
@@ -43,7 +66,8 @@ class Sequence:
     """A drive.
 
     Args:
-        seed: int >= 0. name: of the sequence; other names give other streets for one seed. num_scans: how many scans it has.
+        seed: int >= 0. name: of the sequence; other names give other streets for one seed.
+            num_scans: how many scans it has.
         settings: SequenceSettings.
     """
 
@@ -56,7 +80,11 @@ class Sequence:
         self.period = settings.spacing / self.rig.lidar.rate  # seconds from scan to scan
         rng = self._rng(0)
         self.world = World(rng, num_scans * self.period, settings.world)
-        weather = settings.weather if settings.weather != "any" else str(rng.choice(WEATHERS, p=_WEATHER_SHARES))
+        weather = (
+            settings.weather
+            if settings.weather != "any"
+            else str(rng.choice(WEATHERS, p=_WEATHER_SHARES))
+        )
         self.light = choose_light(rng, weather, float(self.world.street.heading(0.0)))
         self._first_from_world = invert(lidar_pose(self.world, self.rig, 0.0))
 
@@ -80,11 +108,22 @@ class Sequence:
 
     def world_from_lidar(self, index):
         """(4, 4) pose of a scan in the frame of the first scan's LiDAR, as data sets give it."""
-        return np.eye(4) if index == 0 else self._first_from_world @ lidar_pose(self.world, self.rig, self.seconds(index))
+        return (
+            np.eye(4)
+            if index == 0
+            else self._first_from_world @ lidar_pose(self.world, self.rig, self.seconds(index))
+        )
 
     def scan(self, index):
         """The Scan of that number."""
-        return scan(self.world, self.rig, self.seconds(index), self._rng(1, index), self.settings.compensated, self.settings.clean)
+        return scan(
+            self.world,
+            self.rig,
+            self.seconds(index),
+            self._rng(1, index),
+            self.settings.compensated,
+            self.settings.clean,
+        )
 
     def photograph(self, index, camera):
         """The Photograph that camera number `camera` of the rig takes for a scan."""
@@ -92,7 +131,17 @@ class Sequence:
         seconds = self.seconds(index) + spec.late_ns / 1e9 + self.settings.time_offset_ms / 1e3
         stamp = max(self.stamp(index) + spec.late_ns, 0)
         pose = self._true_pose(spec, camera, seconds)
-        return photograph(self.world, self.rig, spec, self.light, self._shadows, seconds, stamp, self._rng(2, index, camera), pose)
+        return photograph(
+            self.world,
+            self.rig,
+            spec,
+            self.light,
+            self._shadows,
+            seconds,
+            stamp,
+            self._rng(2, index, camera),
+            pose,
+        )
 
     def _true_pose(self, spec, camera, seconds):
         """Where the camera really is: around where it should be, swaying within half a minute."""
@@ -107,9 +156,15 @@ class Sequence:
         return rigid(rotation, metres * sway[3:]) @ spec.camera_from_lidar
 
     def frame(self, index, class_map, cameras=None):
-        """A Frame with labels of `class_map`, which must fold SemanticKITTI. `cameras`: names of those that take a picture; None for all."""
+        """A Frame with labels of `class_map`, which must fold SemanticKITTI. `cameras`: names of
+        those that take a picture; None for all.
+        """
         turn = self.scan(index)
-        views = tuple(self.photograph(index, number).view for number, camera in enumerate(self.rig.cameras) if cameras is None or camera.name in cameras)
+        views = tuple(
+            self.photograph(index, number).view
+            for number, camera in enumerate(self.rig.cameras)
+            if cameras is None or camera.name in cameras
+        )
         return Frame(
             points=turn.points,
             intensity=turn.intensity,
@@ -123,7 +178,8 @@ class Sequence:
         )
 
 
-@lru_cache(maxsize=1)  # a world and its shadows take a second or two; a process works on one sequence at a time
+# a world and its shadows take a second or two; a process works on one sequence at a time
+@lru_cache(maxsize=1)
 def open_sequence(seed, name, num_scans, settings):
     """The Sequence of these arguments; the last one is kept."""
     return Sequence(seed, name, num_scans, settings)

@@ -1,4 +1,6 @@
-"""What bodies are made of: unit shapes, each stretched and placed by an affine transform, with a material."""
+"""What bodies are made of: unit shapes, each stretched and placed by an affine transform, with a
+material.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -6,14 +8,37 @@ import numpy as np
 
 # Kinds of unit shape. All fill [-1, 1] on each axis.
 BOX = 0  # a cube
-WEDGE = 1  # a cube whose top is pulled in: shape = (front, rear, sides, 0), the share of the half length by which each upper edge moves inwards
+# a cube whose top is pulled in: shape = (front, rear, sides, 0), the share of the half length by
+# which each upper edge moves inwards
+WEDGE = 1
 BALL = 2
-TUBE = 3  # around z; shape = (radius of the upper end, radius of the hole in its ends, 0, 0); the lower end has radius 1
-CROWN = 4  # leaves in a ball: nested shells with holes; shape = (share of leaves, edge of a clump in metres, salt, 0)
-GRILLE = 5  # a thin cube with holes: shape = (period in metres, share that is solid, height of a rail in metres, 0); period along x
+# around z; shape = (radius of the upper end, radius of the hole in its ends, 0, 0); the lower end
+# has radius 1
+TUBE = 3
+# leaves in a ball: nested shells with holes; shape = (share of leaves, edge of a clump in metres,
+# salt, 0)
+CROWN = 4
+# a thin cube with holes: shape = (period in metres, share that is solid, height of a rail in
+# metres, 0); period along x
+GRILLE = 5
 
 # Looks of a surface, see looks.py.
-PLAIN, FACADE, ROOF, LEAVES, BARK, CAR_BODY, CAR_CABIN, WHEEL, LIVERY, SIGN, BOARDS, CLOTH, GLASS, BLOSSOM = range(14)
+(
+    PLAIN,
+    FACADE,
+    ROOF,
+    LEAVES,
+    BARK,
+    CAR_BODY,
+    CAR_CABIN,
+    WHEEL,
+    LIVERY,
+    SIGN,
+    BOARDS,
+    CLOTH,
+    GLASS,
+    BLOSSOM,
+) = range(14)
 
 
 @dataclass(frozen=True)
@@ -37,7 +62,8 @@ class Material:
 
 @dataclass(frozen=True)
 class Part:
-    """One unit shape of a body, in the body's frame (x forward, y left, z up, origin on the ground).
+    """One unit shape of a body, in the body's frame (x forward, y left, z up, origin on the
+    ground).
 
     Attributes:
         kind, shape: see the constants above. centre, half: (3,) metres. material: Material.
@@ -58,9 +84,11 @@ class Solids:
 
     Attributes:
         kind: (P,) uint8. shape: (P, 4) float32. size: (P, 3) float32, half edges in metres.
-        world_from_local: (P, 3, 4) float64; local coordinates are those of the unit shape. local_from_world: its inverse.
+        world_from_local: (P, 3, 4) float64; local coordinates are those of the unit shape.
+            local_from_world: its inverse.
         velocity: (P, 3) float64, m/s, in the world.
-        raw, instance: (P,) uint16. paint: (P, 3) float32. look: (P,) uint8. reflectance, gloss: (P,) float32.
+        raw, instance: (P,) uint16. paint: (P, 3) float32. look: (P,) uint8. reflectance, gloss:
+            (P,) float32.
     """
 
     kind: np.ndarray
@@ -82,7 +110,10 @@ class Solids:
     def corners(self):
         """(P, 8, 3) float64: the corners of the box around each part, world."""
         unit = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
-        return np.einsum("pij,kj->pki", self.world_from_local[:, :, :3], unit) + self.world_from_local[:, None, :, 3]
+        return (
+            np.einsum("pij,kj->pki", self.world_from_local[:, :, :3], unit)
+            + self.world_from_local[:, None, :, 3]
+        )
 
 
 def place(body, world_from_body, instance=0, velocity=(0.0, 0.0, 0.0)):
@@ -122,14 +153,18 @@ def join(groups):
     """Several Solids -> one."""
     groups = [group for group in groups if len(group)] or groups[:1]
     names = Solids.__dataclass_fields__
-    return Solids(**{name: np.concatenate([getattr(group, name) for group in groups]) for name in names})
+    return Solids(
+        **{name: np.concatenate([getattr(group, name) for group in groups]) for name in names}
+    )
 
 
 def moved(solids, seconds):
     """The Solids after so many seconds of straight motion at their velocities."""
     world_from_local = solids.world_from_local.copy()
     world_from_local[:, :, 3] += solids.velocity * seconds
-    return replace(solids, world_from_local=world_from_local, local_from_world=invert_affine(world_from_local))
+    return replace(
+        solids, world_from_local=world_from_local, local_from_world=invert_affine(world_from_local)
+    )
 
 
 def box(centre, half, material, rotation=None):
@@ -145,7 +180,9 @@ def ball(centre, half, material, rotation=None):
 
 
 def rod(start, end, radius, material, end_radius=None, flat=1.0):
-    """A TUBE from `start` to `end` (3,) metres; `end_radius` None for the same; `flat` squeezes its second axis."""
+    """A TUBE from `start` to `end` (3,) metres; `end_radius` None for the same; `flat` squeezes
+    its second axis.
+    """
     start, end = np.asarray(start, float), np.asarray(end, float)
     along = end - start
     length = np.linalg.norm(along)
@@ -154,13 +191,24 @@ def rod(start, end, radius, material, end_radius=None, flat=1.0):
     side /= np.linalg.norm(side)
     rotation = np.stack([side, np.cross(z, side), z], axis=1)
     taper = 1.0 if end_radius is None else end_radius / radius
-    return Part(TUBE, tuple((start + end) / 2), (radius, radius * flat, length / 2), material, (taper, 0.0, 0.0, 0.0), rotation)
+    return Part(
+        TUBE,
+        tuple((start + end) / 2),
+        (radius, radius * flat, length / 2),
+        material,
+        (taper, 0.0, 0.0, 0.0),
+        rotation,
+    )
 
 
 def disc(centre, radius, half_width, material, hole=0.0):
-    """A wheel: a TUBE whose axis is y. `hole` is the share of the radius that one can look through."""
+    """A wheel: a TUBE whose axis is y. `hole` is the share of the radius that one can look
+    through.
+    """
     rotation = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    return Part(TUBE, centre, (radius, radius, half_width), material, (1.0, hole, 0.0, 0.0), rotation)
+    return Part(
+        TUBE, centre, (radius, radius, half_width), material, (1.0, hole, 0.0, 0.0), rotation
+    )
 
 
 def crown(centre, half, material, leaves=0.5, clump=0.14, salt=0):

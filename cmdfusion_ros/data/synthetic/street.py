@@ -1,4 +1,6 @@
-"""The line of a street and its cross-section: road coordinates (along, across) and the map of zones painted in them."""
+"""The line of a street and its cross-section: road coordinates (along, across) and the map of
+zones painted in them.
+"""
 
 import numpy as np
 
@@ -23,13 +25,21 @@ class Street:
         self._s = np.arange(self.first, self.last + _SAMPLE, _SAMPLE)
         curvature = np.zeros_like(self._s)
         for wave in (90.0, 160.0, 310.0):
-            curvature += rng.uniform(-1, 1) * np.sin(2 * np.pi * self._s / wave + rng.uniform(0, 2 * np.pi))
+            curvature += rng.uniform(-1, 1) * np.sin(
+                2 * np.pi * self._s / wave + rng.uniform(0, 2 * np.pi)
+            )
         curvature *= bend / max(np.abs(curvature).max(), 1e-9)
         heading = np.cumsum(curvature) * _SAMPLE
         self._heading = heading - np.interp(0, self._s, heading)
         self._curvature = curvature
-        place = np.stack([np.cumsum(np.cos(self._heading)), np.cumsum(np.sin(self._heading))], axis=1) * _SAMPLE
-        self._place = place - [np.interp(0, self._s, place[:, 0]), np.interp(0, self._s, place[:, 1])]
+        place = (
+            np.stack([np.cumsum(np.cos(self._heading)), np.cumsum(np.sin(self._heading))], axis=1)
+            * _SAMPLE
+        )
+        self._place = place - [
+            np.interp(0, self._s, place[:, 0]),
+            np.interp(0, self._s, place[:, 1]),
+        ]
         low, high = self._place.min(axis=0) - SIDE, self._place.max(axis=0) + SIDE
         self.low = np.floor(low)
         columns, rows = np.ceil(high - self.low).astype(int) + 1
@@ -46,11 +56,16 @@ class Street:
     def point(self, along, across):
         """(x, y) in the world."""
         heading = self.heading(along)
-        x, y = np.interp(along, self._s, self._place[:, 0]), np.interp(along, self._s, self._place[:, 1])
+        x, y = (
+            np.interp(along, self._s, self._place[:, 0]),
+            np.interp(along, self._s, self._place[:, 1]),
+        )
         return x - across * np.sin(heading), y + across * np.cos(heading)
 
     def pose(self, along, across, yaw=0.0, z=0.0):
-        """world_from_body of a body that stands there, turned by `yaw` radians from the road's direction."""
+        """world_from_body of a body that stands there, turned by `yaw` radians from the road's
+        direction.
+        """
         x, y = self.point(along, across)
         return rigid(yaw_rotation(self.heading(along) + yaw), (x, y, z))
 
@@ -60,7 +75,8 @@ class Street:
         nodes = np.stack([x.reshape(-1), y.reshape(-1)], axis=1)
         coarse = self._place[::16]
         nearest = np.empty(len(nodes), np.int64)
-        for start in range(0, len(nodes), 20000):  # in pieces: the whole table of distances would not fit in the cache
+        # in pieces: the whole table of distances would not fit in the cache
+        for start in range(0, len(nodes), 20000):
             part = nodes[start : start + 20000]
             square = (part[:, :1] - coarse[:, 0]) ** 2 + (part[:, 1:] - coarse[:, 1]) ** 2
             nearest[start : start + 20000] = square.argmin(axis=1) * 16
@@ -75,7 +91,9 @@ class Street:
         return (self._s[nearest] + ahead).reshape(rows, columns), across.reshape(rows, columns)
 
     def bins(self, along, across):
-        """Row and column (N,) of road coordinates in the map of zones; the border's beyond the border."""
+        """Row and column (N,) of road coordinates in the map of zones; the border's beyond the
+        border.
+        """
         rows, columns = self.zone_shape
         row = np.clip((along - self.first) / _ALONG_BIN, 0, rows - 1).astype(np.int32)
         return row, np.clip((across + SIDE) / _ACROSS_BIN, 0, columns - 1).astype(np.int32)

@@ -18,10 +18,13 @@ class Surfaces:
     """One row a hit.
 
     Attributes:
-        points: (N, 3) float32, world. directions: (N, 3) float32, of the rays. distance: (N,) float32, metres.
-        normals: (N, 3) float32, unit, world, facing the ray. cosine: (N,) float32, of the angle between normal and ray, >= 0.
+        points: (N, 3) float32, world. directions: (N, 3) float32, of the rays. distance: (N,)
+            float32, metres.
+        normals: (N, 3) float32, unit, world, facing the ray. cosine: (N,) float32, of the angle
+            between normal and ray, >= 0.
         raw, instance: (N,) uint16. part: (N,) int32, row of the Solids, or GROUND - zone.
-        local, face: (N, 3) float32: place in metres from the part's middle, along its axes; normal along its axes. Zero on the ground.
+        local, face: (N, 3) float32: place in metres from the part's middle, along its axes; normal
+            along its axes. Zero on the ground.
     """
 
     points: np.ndarray
@@ -47,11 +50,17 @@ class Surfaces:
 
     def paint(self, solids):
         """(N, 3) float32 albedo without patterns."""
-        return np.where(self.on_ground[:, None], _ZONE_PAINT[self.zone], solids.paint[np.maximum(self.part, 0)])
+        return np.where(
+            self.on_ground[:, None], _ZONE_PAINT[self.zone], solids.paint[np.maximum(self.part, 0)]
+        )
 
     def reflectance(self, solids):
         """(N,) float32 LiDAR intensity at normal incidence, without patterns."""
-        return np.where(self.on_ground, _ZONE_REFLECTANCE[self.zone], solids.reflectance[np.maximum(self.part, 0)])
+        return np.where(
+            self.on_ground,
+            _ZONE_REFLECTANCE[self.zone],
+            solids.reflectance[np.maximum(self.part, 0)],
+        )
 
 
 def labels_of(part, solids):
@@ -65,7 +74,10 @@ def surfaces_at(rays, hits, solids, ground, rows, columns):
     """The Surfaces of rays (rows, columns: (N,)) that hit something."""
     part, distance = hits.index[rows, columns], hits.distance[rows, columns]
     directions = np.ascontiguousarray(rays.directions[:, rows, columns].T)
-    away = (rays.origins(rows, columns) - rays.origin[:, None]).T.astype(np.float32) + directions * distance[:, None]  # from the grid's own origin
+    # from the grid's own origin
+    away = (rays.origins(rows, columns) - rays.origin[:, None]).T.astype(
+        np.float32
+    ) + directions * distance[:, None]
     points = away + rays.origin.astype(np.float32)
     raw, instance = labels_of(part, solids)
     local, face, normals = np.zeros_like(points), np.zeros_like(points), np.zeros_like(points)
@@ -76,18 +88,28 @@ def surfaces_at(rays, hits, solids, ground, rows, columns):
     body = np.flatnonzero(~on_ground)
     if len(body):
         seconds = rays.seconds[columns[body]] if hasattr(rays, "seconds") else 0.0
-        local[body], face[body], normals[body] = _on_solids(solids, part[body], away[body], rays.origin, seconds)
+        local[body], face[body], normals[body] = _on_solids(
+            solids, part[body], away[body], rays.origin, seconds
+        )
     facing = (normals * directions).sum(axis=1)
     normals = np.where(facing[:, None] > 0, -normals, normals)
-    return Surfaces(points, directions, distance, normals, np.abs(facing), raw, instance, part, local, face)
+    return Surfaces(
+        points, directions, distance, normals, np.abs(facing), raw, instance, part, local, face
+    )
 
 
 def _on_solids(solids, part, away, origin, seconds):
-    """Local metres, local unit normal and world unit normal at places given from `origin`, on parts that have moved for `seconds`."""
+    """Local metres, local unit normal and world unit normal at places given from `origin`, on
+    parts that have moved for `seconds`.
+    """
     linear = solids.local_from_world[:, :, :3]
-    offset = (np.einsum("pij,j->pi", linear, origin) + solids.local_from_world[:, :, 3]).astype(np.float32)
+    offset = (np.einsum("pij,j->pi", linear, origin) + solids.local_from_world[:, :, 3]).astype(
+        np.float32
+    )
     linear = linear.astype(np.float32)
-    shift = solids.velocity[part].astype(np.float32) * np.asarray(seconds, np.float32).reshape(-1, 1)
+    shift = solids.velocity[part].astype(np.float32) * np.asarray(seconds, np.float32).reshape(
+        -1, 1
+    )
     turn = linear[part]
     unit = np.einsum("nij,nj->ni", turn, away - shift) + offset[part]
     normals = local_normals(solids.kind[part], solids.shape[part], unit)

@@ -1,0 +1,1 @@
+"""Files of weights: ours (safetensors), the authors', published ones; nothing is unpickled."""

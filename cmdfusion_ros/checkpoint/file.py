@@ -1,0 +1,203 @@
+"""One file holds a network: a safetensors file with the weights, and in its metadata everything
+needed to build and judge it again.
+
+Nothing is ever unpickled, so a checkpoint from a stranger cannot run code.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from cmdfusion_ros.checkpoint.temperatures import Temperatures
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.config import ModelConfig, settings_from_dict, settings_to_dict
+from cmdfusion_ros.models import build_network
+
+FORMAT_VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint, or one whose parts do not belong together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained network as data.
+
+    Attributes:
+        weights: {name: tensor}, on the CPU.
+        model_config: ModelConfig of the network.
+        class_map: ClassMap whose labels are the network's outputs.
+        card: plain values about the network: trained_on (names of scans), metrics, licence,
+            attribution, ...
+        source: where it was read from, for error messages.
+        temperatures: Temperatures that make its confidence that of `cmdfusion calibrate`; None = as
+            the softmax says.
+    """
+
+    weights: dict
+    model_config: ModelConfig
+    class_map: ClassMap
+    card: dict = field(default_factory=dict)
+    source: str = "checkpoint"
+    temperatures: Temperatures | None = None
+
+    def build_network(self):
+        """The network with these weights, in evaluation mode, on the CPU.
+
+        Raises:
+            CheckpointError: tensors are missing, left over or of the wrong shape for `model_config`
+                and the number of classes.
+        """
+        with torch.device("meta"):  # no memory, no random numbers: every tensor is replaced below
+            network = build_network(self.model_config, self.class_map.num_classes)
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        got = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+        wrong = [
+            ("misses tensors", sorted(set(expected) - set(got))),
+            ("has unknown tensors", sorted(set(got) - set(expected))),
+            (
+                "has wrong shapes",
+                [
+                    f"{name} {got[name]} instead of {expected[name]}"
+                    for name in expected
+                    if name in got and got[name] != expected[name]
+                ],
+            ),
+        ]
+        problems = [f"{what}: {_shortened(names)}" for what, names in wrong if names]
+        if problems:
+            network_name = (
+                f"network {self.model_config.network} with {self.class_map.num_classes} classes "
+                f"({self.class_map.name})"
+            )
+            raise CheckpointError(
+                f"{self.source}: does not fit {network_name}: {'; '.join(problems)}"
+            )
+        network.load_state_dict(
+            {name: tensor.clone() for name, tensor in self.weights.items()}, assign=True
+        )
+        return network.eval()
+
+
+def save_checkpoint(path, network, model_config, class_map, card):
+    """Write a network to one safetensors file; a file already there is replaced only when the new
+    one is complete.
+
+    Args:
+        path: file to write.
+        network: the module that `build_network(model_config, class_map.num_classes)` gave.
+        model_config, class_map: as in Checkpoint.
+        card: plain JSON values.
+    """
+    _write(
+        Path(path),
+        {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()},
+        model_config,
+        class_map,
+        card,
+    )
+
+
+def replace_card(path, card, temperatures=None, out=None):
+    """Give a checkpoint file another card, and other Temperatures where they are given; errors as
+    of `load_checkpoint`.
+
+    The result goes to the file `out` where that is given, and `path` is left as it is.
+    """
+    checkpoint = load_checkpoint(path)
+    _write(
+        Path(out or path),
+        checkpoint.weights,
+        checkpoint.model_config,
+        checkpoint.class_map,
+        card,
+        temperatures or checkpoint.temperatures,
+    )
+
+
+def _write(path, weights, model_config, class_map, card, temperatures=None):
+    metadata = {
+        "format_version": str(FORMAT_VERSION),
+        "model_config": json.dumps(settings_to_dict(model_config)),
+        "class_map": json.dumps(class_map.to_dict()),
+        "card": json.dumps(card, allow_nan=False),
+    }
+    if temperatures is not None:
+        metadata["temperatures"] = json.dumps(temperatures.to_dict())
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    save_file(weights, unfinished, metadata)
+    os.replace(unfinished, path)
+
+
+def is_checkpoint(path):
+    """Whether a file is a safetensors file that says of itself that `save_checkpoint` wrote it;
+    False for any other file.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return "model_config" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
+def load_checkpoint(path):
+    """Read a file that `save_checkpoint` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it is not a safetensors file, not one of ours, of a newer format, or
+            broken.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path}: no such file")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path}: not a complete safetensors file ({error}); .pt, .pth and .ckpt files are "
+            "pickles and are not read"
+        ) from error
+    missing = [
+        key
+        for key in ("format_version", "model_config", "class_map", "card")
+        if key not in metadata
+    ]
+    if missing:
+        raise CheckpointError(
+            f"{path}: a safetensors file, but not a checkpoint of cmdfusion_ros: metadata lacks "
+            f"{', '.join(missing)}"
+        )
+    if metadata["format_version"] != str(FORMAT_VERSION):
+        raise CheckpointError(
+            f"{path}: expected checkpoint format {FORMAT_VERSION}, got "
+            f"{metadata['format_version']}; update cmdfusion_ros"
+        )
+    try:
+        model_config = settings_from_dict(
+            ModelConfig, json.loads(metadata["model_config"]), where="model_config."
+        )
+        class_map = ClassMap.from_dict(json.loads(metadata["class_map"]))
+        card = json.loads(metadata["card"])
+        # newer than some checkpoints
+        temperatures = (
+            Temperatures.from_dict(json.loads(metadata["temperatures"]))
+            if "temperatures" in metadata
+            else None
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: metadata is broken: {error}") from error
+    return Checkpoint(weights, model_config, class_map, card, str(path), temperatures)
+
+
+def _shortened(names):
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

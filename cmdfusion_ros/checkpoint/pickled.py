@@ -1,0 +1,177 @@
+"""Reads the tensors of a file written by torch.save without running anything in it.
+
+Such a file is a pickle, and a pickle may call any function of any module. Here it reaches none:
+names other than those of tensors and ordered dicts become empty stand-ins, so classes that are not
+installed (settings objects, trainer callbacks) do no harm either.
+"""
+
+import collections
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+_DTYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class PickleError(ValueError):
+    """A file that is not what torch.save writes, or is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class PickledTensor:
+    """A tensor that is still in its file."""
+
+    path: Path
+    member: str
+    dtype: torch.dtype
+    offset: int
+    shape: tuple
+    stride: tuple
+
+    def load(self):
+        """Read it. Raises PickleError where the file holds less than it says."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                data = bytearray(archive.read(self.member))
+            storage = (
+                torch.frombuffer(data, dtype=self.dtype)
+                if data
+                else torch.empty(0, dtype=self.dtype)
+            )
+            return storage.as_strided(self.shape, self.stride, self.offset).clone(
+                memory_format=torch.contiguous_format
+            )
+        except (KeyError, RuntimeError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise PickleError(
+                f"{self.path}: a tensor of shape {self.shape} cannot be read ({error}); is the "
+                "file complete?"
+            ) from error
+
+
+def read_pickled(path):
+    """Read a file of torch.save (torch 1.6 or newer).
+
+    Returns:
+        its content, with a PickledTensor for each tensor, and the sorted names of what was replaced
+        by stand-ins.
+
+    Raises:
+        FileNotFoundError: there is no such file. PickleError: it is no such file, or broken.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise PickleError(
+            f"{path}: not a zip file, as torch.save writes them since torch 1.6; is the download "
+            "complete?"
+        )
+    with zipfile.ZipFile(path) as archive:
+        members = [
+            name
+            for name in archive.namelist()
+            if name.endswith("/data.pkl") and name.count("/") == 1
+        ]
+        if len(members) != 1:
+            raise PickleError(
+                f"{path}: a zip file, but not one of torch.save: expected one data.pkl, got "
+                f"{len(members)}"
+            )
+        with archive.open(members[0]) as stream:
+            unpickler = _Unpickler(stream, path, members[0].removesuffix("/data.pkl"))
+            try:
+                content = unpickler.load()
+            except Exception as error:  # a broken or hostile pickle raises anything
+                raise PickleError(
+                    f"{path}: its pickle cannot be read ({type(error).__name__}: {error})"
+                ) from error
+    return content, sorted(unpickler.replaced)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds nothing but what tensors are made of."""
+
+    def __init__(self, stream, path, folder):
+        super().__init__(stream)
+        self._path, self._folder = path, folder
+        self.replaced = set()
+
+    def persistent_load(self, identity):
+        kind, dtype, key, *_ = identity
+        if kind != "storage" or not isinstance(dtype, torch.dtype):
+            raise pickle.UnpicklingError(f"unknown reference {identity!r}")
+        return self._path, f"{self._folder}/data/{key}", dtype
+
+    def find_class(self, module, name):
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if module == "torch._utils" and name in _MAKERS:
+            return _MAKERS[name]
+        if module in ("torch", "torch.storage") and name in _DTYPES:
+            return _DTYPES[name]
+        self.replaced.add(f"{module}.{name}")
+        return type(name.rpartition(".")[2], (_StandIn,), {})
+
+
+class _MakeTensor:
+    """torch._utils._rebuild_tensor_v2. An object without attributes, so that a pickle cannot
+    change what it does.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, storage, offset, shape, stride, *_):
+        path, member, dtype = storage
+        return PickledTensor(path, member, dtype, offset, tuple(shape), tuple(stride))
+
+
+class _MakeParameter:
+    """torch._utils._rebuild_parameter: the tensor itself."""
+
+    __slots__ = ()
+
+    def __call__(self, tensor, *_):
+        return tensor
+
+
+_MAKERS = {"_rebuild_tensor_v2": _MakeTensor(), "_rebuild_parameter": _MakeParameter()}
+
+
+class _StandIn(dict):
+    """In the place of any other class or function: takes everything a pickle may do to it and
+    keeps only the items of a dict.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        return dict.__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+
+    def __setstate__(self, state):
+        pass
+
+    def append(self, item):
+        """A pickled list's item; forgotten."""
+
+    def extend(self, items):
+        """A pickled list's items; forgotten."""
+
+    def add(self, item):
+        """A pickled set's item; forgotten."""
+
+    __hash__ = object.__hash__

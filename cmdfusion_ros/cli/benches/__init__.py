@@ -1,0 +1,1 @@
+"""What `cmdfusion bench` measures."""

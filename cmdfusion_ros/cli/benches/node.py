@@ -1,0 +1,124 @@
+"""What labelling costs in the running node, from message to message and by stage: node, player and
+recorder as three processes over real ROS 2.
+
+Clouds are sent at a steady rate, as a sensor does; one that arrives while two are waiting replaces
+the older. Stages are what the node reports in ~/status: wait (for images), decode, preprocess
+(reading the cloud), inference (voxels, maps, network), postprocess (writing and publishing the
+labels), total (wait for the worker included). "message to message" is wall time from the call that
+publishes a cloud to the arrival of its labels in the other process.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.benches.clouds import clouds_of
+from cmdfusion_ros.cli.runs.live import RunOptions, ros_is_there, run_live
+from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
+from cmdfusion_ros.frame import Frame
+
+STAGES = ("wait", "decode", "preprocess", "inference", "postprocess", "total")
+WARM_UP = 5  # first clouds, which are not counted: caches and the allocator settle
+
+
+def run(args):
+    """Measure each input, print a table, write JSON; returns 0, or 1 where ROS 2 is missing."""
+    if not ros_is_there():
+        print(
+            "the node needs ROS 2 (rclpy), which is not installed; `cmdfusion bench sparse` "
+            "measures the network without it"
+        )
+        return 1
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = [
+            (name, _bag_of(Path(folder) / f"bag{number}", points, args))
+            for number, (name, points) in enumerate(_clouds(args))
+        ]
+        inputs += [(Path(bag).name, Path(bag)) for bag in args.bag]
+        for number, (name, bag) in enumerate(inputs):
+            layout = inspect_bag(bag)
+            record = run_live(
+                layout,
+                RunOptions(rate=1.0, checkpoint=args.checkpoint, backend=args.backend),
+                Path(folder) / f"run{number}",
+            )
+            results.append({"input": name, **figures(record)})
+            print(table(results[-1]), flush=True)
+    if args.json:
+        Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+def _clouds(args):
+    return [] if args.bag and not args.cloud and args.points is None else clouds_of(args, 34_000)
+
+
+def _bag_of(path, points, args):
+    """A bag with the same cloud again and again."""
+    class_map = load_class_map("street")
+    unlabelled = np.full(len(points), 255, np.uint8)
+    intensity = np.zeros(len(points), np.float32)
+    write_frame_bag(
+        path,
+        (
+            Frame(points, intensity, int(i * 1e9 / args.hz), "lidar", labels=unlabelled)
+            for i in range(args.clouds)
+        ),
+        class_map,
+    )
+    return path
+
+
+def figures(record):
+    """Plain values of one RunRecord: clouds sent and labelled, their rate, and [median, 95th
+    percentile] of every stage in ms, without the first clouds.
+    """
+    stamps = sorted(record.returned)[WARM_UP:]
+    latencies = [
+        (record.returned[stamp] - record.sent[stamp]) / 1e6
+        for stamp in stamps
+        if stamp in record.sent
+    ]
+    stages = {
+        stage: [record.stages[stamp][stage] for stamp in stamps if stamp in record.stages]
+        for stage in STAGES
+    }
+    stages["message to message"] = latencies
+    return {
+        "sent": len(record.sent),
+        "labelled": len(record.returned),
+        "dropped": record.dropped,
+        "rate_hz": round(record.rate_hz, 2),
+        "stages_ms": {
+            stage: [round(float(np.percentile(values, q)), 1) for q in (50, 95)]
+            for stage, values in stages.items()
+            if values
+        },
+    }
+
+
+def table(result):
+    """The words for one input."""
+    dropped = (
+        ", ".join(f"{count} {reason}" for reason, count in result["dropped"].items())
+        or "none dropped"
+    )
+    lines = [
+        f"{result['input']}: {result['labelled']} of {result['sent']} clouds labelled at "
+        f"{result['rate_hz']} Hz, {dropped}"
+    ]
+    lines += [
+        f"  {stage:<20}{median:>8.1f} ms, 95 % within {p95:.1f}"
+        for stage, (median, p95) in result["stages_ms"].items()
+    ]
+    if "total" not in result["stages_ms"]:
+        lines.append(
+            "  no stages: our messages are not built, so the node has no ~/status (make test "
+            "builds them)"
+        )
+    return "\n".join(lines)

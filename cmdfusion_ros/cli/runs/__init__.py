@@ -1,0 +1,1 @@
+"""What verbs run: bags through the node or offline, child processes, records, the live line."""

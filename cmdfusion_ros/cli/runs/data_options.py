@@ -1,0 +1,61 @@
+"""The options by which a command is told which labelled scans to read."""
+
+from cmdfusion_ros.data.readers.data_settings import LAYOUTS, DataSettings
+
+
+def add_data_options(parser, what, required):
+    """Add --layout, --dataset, --called, --sequences, --first-scan, --last-scan and --images to
+    a parser; `what` ends "sequences to ...".
+    """
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default="semantic_kitti",
+        help="how its files lie (default: semantic_kitti)",
+    )
+    parser.add_argument(
+        "--dataset", help="whose raw ids the label files hold (default: that of the layout)"
+    )
+    parser.add_argument(
+        "--called",
+        metavar="NAME",
+        help=(
+            "what the set is called in the names of its scans; for made-up streets (default: as "
+            "its dataset)"
+        ),
+    )
+    parser.add_argument(
+        "--sequences",
+        required=required,
+        nargs="+",
+        metavar="NAME",
+        help=f"sequences to {what}; of nuScenes scenes, or val, mini_val",
+    )
+    parser.add_argument(
+        "--first-scan", type=int, default=0, metavar="N", help="lowest scan number (default: 0)"
+    )
+    parser.add_argument(
+        "--last-scan",
+        type=int,
+        default=999999,
+        metavar="N",
+        help="highest scan number (default: all)",
+    )
+    parser.add_argument(
+        "--images",
+        action="store_true",
+        help="give the network the camera images too; also tells points in view from others",
+    )
+
+
+def data_settings(args):
+    """The DataSettings that those options ask for."""
+    chosen = {
+        "sequences": tuple(args.sequences),
+        "first_scan": args.first_scan,
+        "last_scan": args.last_scan,
+        "images": args.images,
+    }
+    return DataSettings(
+        layout=args.layout, dataset=args.dataset or args.layout, called=args.called or "", **chosen
+    )

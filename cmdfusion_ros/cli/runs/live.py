@@ -1,0 +1,264 @@
+"""A bag through the running node: node, recorder and player as three processes over real ROS 2."""
+
+import importlib.util
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmdfusion_ros.cli.runs.processes import (
+    ProcessError,
+    ProcessGroup,
+    find_fastdds_profile,
+    ros_environment,
+)
+from cmdfusion_ros.cli.runs.record import RunRecord
+from cmdfusion_ros.cli.runs.terminal import LiveLine, progress
+from cmdfusion_ros.data.bags.bag_parameters import (
+    node_parameters,
+    write_calibration_files,
+    write_parameter_file,
+)
+
+NODE = "/cmdfusion"
+LABELLED_TOPIC, STATUS_TOPIC = f"{NODE}/points_labeled", f"{NODE}/status"
+_RECORDED = (
+    LABELLED_TOPIC,
+    STATUS_TOPIC,
+    f"{NODE}/markers",
+    f"{NODE}/class_map",
+    "/diagnostics",
+    "/tf",
+    "/tf_static",
+)
+_START_TIMEOUT = 180.0  # seconds; a slow machine imports torch and loads weights in this time
+# seconds of silence after the bag's end until the counts are taken as they are
+_SETTLE_TIMEOUT = 15.0
+# a cloud may take this much longer than measured: player, recorder and DDS want their share of the
+# machine
+_HEADROOM = 1.6
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run over a bag is asked for.
+
+    Attributes:
+        points: PointCloud2 topic, None for the densest. rate: times real time, or "auto". silence:
+            as the player's --silence.
+        checkpoint, device, backend: as the node's model.*.
+    """
+
+    points: str | None = None
+    rate: float | str = "auto"
+    silence: tuple = ()
+    checkpoint: str = ""
+    device: str = "auto"
+    backend: str = "auto"
+
+    @property
+    def model_arguments(self):
+        """For `labelling/offline.py`."""
+        points = ("--points", self.points) if self.points else ()
+        return (
+            "--checkpoint",
+            self.checkpoint,
+            "--device",
+            self.device,
+            "--backend",
+            self.backend,
+            *points,
+        )
+
+    @property
+    def silence_arguments(self):
+        """For player, offline run and picture."""
+        return tuple(word for text in self.silence for word in ("--silence", text))
+
+
+def ros_is_there():
+    """Whether rclpy can be imported, without importing it."""
+    return importlib.util.find_spec("rclpy") is not None
+
+
+def measure_rate(group, layout, options):
+    """(rate, seconds a cloud takes): the largest rate up to 1 at which this machine keeps up
+    with the bag, from labelling its first scans.
+    """
+    group.start(
+        "offline",
+        "cmdfusion_ros.labelling.offline",
+        layout.path,
+        "--measure",
+        4,
+        *options.model_arguments,
+        listen=True,
+    )
+    _, event = group.wait_for(
+        lambda name, event: event["event"] == "measured",
+        _START_TIMEOUT,
+        "labelling the first scans",
+    )
+    group.stop("offline", patience=5.0)
+    seconds = event["seconds"]
+    period = layout.cloud_period_ns / 1e9
+    if not seconds or not period:
+        return 1.0, seconds
+    return max(0.01, min(1.0, int(100 * period / (_HEADROOM * seconds)) / 100)), seconds
+
+
+def run_live(layout, options, out):
+    """Play the bag into the node and record what it says.
+
+    Args:
+        layout: BagLayout. options: RunOptions. out: folder for the labelled bag (`labelled`),
+            parameters and logs.
+
+    Returns:
+        RunRecord.
+
+    Raises:
+        ProcessError: a process failed; its last words are in the text.
+    """
+    out = Path(out)
+    layout.silences(options.silence)  # a wrong name is known before anything starts
+    record = RunRecord(LABELLED_TOPIC, STATUS_TOPIC, layout.num_clouds)
+    logs = out / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    with ProcessGroup(logs, ros_environment()) as group:
+        rate = options.rate
+        if rate == "auto":
+            print("measuring how fast this machine labels a scan ...", flush=True)
+            rate, seconds = measure_rate(group, layout, options)
+            print(
+                f"one scan takes {seconds * 1e3:.0f} ms here: the bag is played at {rate:g} of "
+                "real time",
+                flush=True,
+            )
+        _start_node(group, layout, options, out)
+        _play(group, layout, options, rate, record)
+        _stop_all(group)
+    return record
+
+
+def _start_node(group, layout, options, out):
+    """Start node and recorder, and wait until the recorder hears the node."""
+    calibration_files = None
+    if layout.usable_cameras and importlib.util.find_spec("tf2_msgs") is None:
+        calibration_files = write_calibration_files(out / "logs", layout)
+        print(
+            "tf2_msgs is not installed: the node gets the cameras' places from calibration files, "
+            "not from /tf_static",
+            flush=True,
+        )
+    parameters, remaps = node_parameters(layout, calibration_files)
+    model = {"checkpoint": options.checkpoint, "device": options.device, "backend": options.backend}
+    # A rate that was measured means to lose nothing, so a hiccup of this machine may queue; a given
+    # rate is a robot's: what is too late is dropped.
+    overload = "queue" if options.rate == "auto" else "latest"
+    parameters |= {"use_sim_time": True, "diagnostics.rate": 5.0, "sync.overload": overload} | {
+        f"model.{key}": value for key, value in model.items()
+    }
+    write_parameter_file(out / "node.yaml", parameters)
+    if not find_fastdds_profile():
+        print(
+            "the Fast DDS profile for large clouds was not found: clouds over 0.5 MB may be lost "
+            "on their way",
+            flush=True,
+        )
+    rules = [word for wanted, topic in remaps.items() for word in ("-r", f"{wanted}:={topic}")]
+    ros_arguments = (
+        "--ros-args",
+        "-r",
+        f"__node:={NODE.strip('/')}",
+        "--params-file",
+        out / "node.yaml",
+        *rules,
+    )
+    group.start("node", "cmdfusion_ros.ros.node", *ros_arguments)
+    topics = [word for topic in _RECORDED for word in ("--topic", topic)]
+    group.start("recorder", "cmdfusion_ros.ros.recorder", out / "labelled", *topics, listen=True)
+    print("starting the node ...", flush=True)
+    missing, unconfigured = {LABELLED_TOPIC, "/diagnostics"}, 0
+
+    def is_ready(name, event):
+        nonlocal unconfigured
+        if event["event"] == "subscribed":
+            missing.discard(event["topic"])
+        states = [
+            values.get("state")
+            for part, values in event.get("parts", {}).items()
+            if part.endswith(": pipeline")
+        ]
+        unconfigured += states == ["unconfigured"]
+        # a lifecycle node whose configuration fails stays there, waiting for better parameters
+        if unconfigured > 2:
+            raise ProcessError(
+                f"the node could not be configured; its last words:\n{group.log_tail('node')}"
+            )
+        return not missing
+
+    group.wait_for(is_ready, _START_TIMEOUT, "the node's start")
+
+
+def _play(group, layout, options, rate, record):
+    """Play the bag; return when every cloud is accounted for, or nothing has changed for a
+    while.
+    """
+    inputs = [
+        layout.cloud_topic,
+        *(
+            topic
+            for camera in layout.usable_cameras
+            for topic in (camera.image_topic, camera.info_topic)
+        ),
+    ]
+    waits = [word for topic in inputs for word in ("--wait-for", topic)]
+    words = (
+        layout.path,
+        "--points",
+        layout.cloud_topic,
+        "--rate",
+        rate,
+        "--duration",
+        layout.duration,
+        *waits,
+        *options.silence_arguments,
+    )
+    group.start("player", "cmdfusion_ros.ros.player", *words, listen=True)
+    line, played, changed = LiveLine(), False, time.monotonic()
+    before = None
+    while not (len(record.sent) == layout.num_clouds and record.settled):
+        for name, event in group.take(0.05):
+            if event["event"] == "failed":
+                raise ProcessError(f"the {name} failed: {event['why']}")
+            played |= name == "player" and event["event"] == "done"
+            if event["event"] == "skipped":
+                skipped = ", ".join(
+                    f"{topic} ({msgtype})" for topic, msgtype in event["topics"].items()
+                )
+                line.finish(f"{name}: message types that are not installed, left out: {skipped}")
+            record.take(event)
+            line.show(progress(record))
+        if not group.running("node"):
+            raise ProcessError(
+                f"the node ended before the bag did; its last words:\n{group.log_tail('node')}"
+            )
+        now = len(record.returned), record.count("received"), sum(record.dropped.values()), played
+        if now != before:
+            before, changed = now, time.monotonic()
+        if played and (record.settled or time.monotonic() - changed > _SETTLE_TIMEOUT):
+            break
+    line.finish(progress(record))
+
+
+def _stop_all(group):
+    """End player, recorder (which closes its bag) and node; a node that does not end cleanly is
+    worth a word.
+    """
+    # a player that is done goes by itself
+    for name, patience in (("player", 5.0), ("recorder", 0.0), ("node", 0.0)):
+        code = group.stop(name, patience)
+        if code:
+            print(
+                f"note: the {name} ended with exit code {code}; see {group.log(name)}", flush=True
+            )

@@ -1,0 +1,145 @@
+"""What happened in one run over a bag: when each cloud went out and came back labelled, in which
+mode, and what was dropped. And its summary.
+"""
+
+import math
+
+import numpy as np
+
+MODES = ("FUSED", "PARTIAL", "LIDAR_ONLY")
+
+
+class RunRecord:
+    """Takes the events of player, recorder and node (or of the offline run) and counts.
+
+    Latency is wall time from the call that published a cloud, in the player, to the arrival of the
+    same cloud with labels in the recorder: network, node and both transports. In an offline run it
+    is the time from handing the cloud in to having its labels.
+
+    Args:
+        labelled_topic, status_topic: full names. num_clouds: in the bag.
+    """
+
+    def __init__(self, labelled_topic, status_topic, num_clouds):
+        self.num_clouds = num_clouds
+        self._labelled_topic, self._status_topic = labelled_topic, status_topic
+        # by header stamp: wall ns, wall ns, mode, {stage of ~/status: ms}
+        self.sent, self.returned, self.modes, self.stages = {}, {}, {}, {}
+        # last values of the node's diagnostics of its pipeline and its synchroniser, {key: text}
+        self.values = {}
+
+    def take(self, event):
+        """Take one event in."""
+        kind, topic = event["event"], event.get("topic")
+        if kind == "cloud":
+            self.sent[event["stamp"]] = event["wall"]
+        elif kind == "message" and topic == self._labelled_topic:
+            self.returned[event["stamp"]] = event["wall"]
+            if "mode" in event:
+                self.modes[event["stamp"]] = event["mode"]
+        elif kind == "message" and topic == self._status_topic:
+            self.modes[event["stamp"]] = event["mode"]
+            self.stages[event["stamp"]] = event.get("stages", {})
+        elif kind == "message" and "parts" in event:
+            for name, values in event["parts"].items():
+                if name.endswith((": pipeline", ": sync")):
+                    self.values.update(values)
+        elif kind == "counts":
+            self.values.update(event["counts"])
+
+    def count(self, key):
+        """A count of the node's diagnostics; 0 before the first."""
+        return int(self.values.get(key, 0))
+
+    @property
+    def dropped(self):
+        """{reason: clouds} as the node names them, without those that are 0."""
+        prefix = "dropped."
+        return {
+            key.removeprefix(prefix): int(value)
+            for key, value in sorted(self.values.items())
+            if key.startswith(prefix) and int(value)
+        }
+
+    @property
+    def settled(self):
+        """Whether every cloud that was sent is accounted for, and every labelled one has
+        come back.
+        """
+        done = self.count("labelled") + sum(self.dropped.values())
+        return self.count("received") == len(self.sent) == done and len(
+            self.returned
+        ) == self.count("labelled")
+
+    @property
+    def latencies_ms(self):
+        """(M,) milliseconds of the clouds that came back, in order of stamp."""
+        return np.array(
+            [
+                (self.returned[stamp] - self.sent[stamp]) / 1e6
+                for stamp in sorted(self.returned)
+                if stamp in self.sent
+            ]
+        )
+
+    @property
+    def rate_hz(self):
+        """Labelled clouds a second of wall time; NaN for fewer than two."""
+        walls = sorted(self.returned.values())
+        return (
+            (len(walls) - 1) / ((walls[-1] - walls[0]) / 1e9)
+            if len(walls) > 1 and walls[-1] > walls[0]
+            else math.nan
+        )
+
+    @property
+    def last_mode(self):
+        """Mode of the newest labelled cloud, "" where it is not known."""
+        return self.modes[max(self.modes)] if self.modes else self.values.get("mode_last", "")
+
+    def mode_counts(self):
+        """{FUSED, PARTIAL, LIDAR_ONLY: clouds}: of the labelled clouds, from ~/status. Where our
+        messages are not built there is no ~/status; then of the
+        clouds that the synchroniser released, from /diagnostics, those that were dropped afterwards
+        included.
+        """
+        if self.modes:
+            return {mode: sum(value == mode for value in self.modes.values()) for mode in MODES}
+        return {mode: self.count(f"released.{mode}") for mode in MODES}
+
+    def problems(self):
+        """Sentences about what does not add up; empty where everything does."""
+        found = []
+        accounted = self.count("labelled") + sum(self.dropped.values())
+        if self.count("received") != self.num_clouds:
+            found.append(
+                f"the node received {self.count('received')} of the bag's {self.num_clouds} clouds"
+            )
+        if accounted != self.count("received"):
+            found.append(
+                f"{self.count('received')} clouds received, but {accounted} labelled or dropped "
+                "by name"
+            )
+        if len(self.returned) != self.count("labelled"):
+            found.append(
+                f"{self.count('labelled')} clouds labelled, but {len(self.returned)} recorded"
+            )
+        return found
+
+    def summary(self, miou):
+        """The plain values of summary.json. NaN becomes None."""
+        latencies = self.latencies_ms
+        percentiles = {"p50": 50, "p95": 95, "max": 100}
+        latency = {
+            name: round(float(np.percentile(latencies, share)), 1) if len(latencies) else None
+            for name, share in percentiles.items()
+        }
+        return {
+            "received": self.count("received"),
+            "labelled": self.count("labelled"),
+            "dropped": self.dropped,
+            "modes": self.mode_counts(),
+            "rate_hz": None if math.isnan(self.rate_hz) else round(self.rate_hz, 2),
+            "latency_ms": latency,
+            "miou": None if miou is None or math.isnan(miou) else round(miou, 4),
+        }

@@ -1,0 +1,1 @@
+"""rosbags: streams of CDR, what is in them, Frames to bags."""

@@ -1,0 +1,333 @@
+"""rosbags as streams of CDR: reads rosbag2 (mcap, sqlite3; zstd) and ROS 1 bags, writes rosbag2
+(mcap). Needs `rosbags`, not ROS.
+
+Every message comes out as ROS 2 would have recorded it, so nothing behind this file knows which of
+them a bag was.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
+
+_ROS1_NAMES = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}  # same fields, another name
+# PointField.datatype
+_NUMPY_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+
+
+@cache
+def ros2_types():
+    """The message types of ROS 2 as rosbags knows them; their layouts of clouds, images,
+    calibrations and transforms are the same since Humble.
+    """
+    return get_typestore(Stores.ROS2_KILTED)
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """One recorded message.
+
+    Attributes:
+        topic: its topic.
+        msgtype: its ROS 2 type, "sensor_msgs/msg/PointCloud2".
+        time: int, nanoseconds, when it was recorded (its stamp is in the message, see
+            `cdr.raw_stamp_ns`).
+        data: bytes, CDR with the 4 bytes of encapsulation.
+    """
+
+    topic: str
+    msgtype: str
+    time: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class BagTopic:
+    """What a bag says of one topic: type, number of messages, and whether it was published
+    reliably and latched (transient local).
+    """
+
+    msgtype: str
+    count: int
+    reliable: bool = True
+    latched: bool = False
+
+
+class Bag:
+    """A bag open for reading; use it in a `with`.
+
+    Args:
+        path: rosbag2 folder, .mcap or ROS 1 .bag file.
+        duration: seconds from its start, by recording time, after which the bag is taken to end; 0
+            for all of it. `BagTopic.count` counts all.
+
+    Attributes:
+        path: as given.
+        kind: "ROS 1" or "rosbag2".
+        topics: {topic: BagTopic}.
+        start, end: int, nanoseconds, recording times of the first message and just after the last.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: it is not a bag, or damaged.
+    """
+
+    def __init__(self, path, duration=0.0):
+        self.path, self._duration = Path(path), duration
+        if not self.path.exists():
+            raise FileNotFoundError(
+                f"bag {self.path}: there is nothing; expected a rosbag2 folder, a .mcap or a ROS "
+                "1 .bag file"
+            )
+        self.kind = "ROS 1" if self.path.suffix == ".bag" else "rosbag2"
+        try:
+            self._reader = AnyReader([self.path], default_typestore=ros2_types())
+        except (AnyReaderError, OSError) as error:
+            raise ValueError(
+                f"bag {self.path}: not readable: {error}; expected a rosbag2 folder with its "
+                "metadata.yaml, or a ROS 1 .bag file"
+            ) from error
+
+    def __enter__(self):
+        try:
+            self._reader.open()
+        except (AnyReaderError, OSError, AssertionError) as error:
+            raise ValueError(f"bag {self.path}: not readable: {error}; is it complete?") from error
+        self.topics = {}
+        for connection in self._reader.connections:
+            known = self.topics.get(connection.topic)
+            count = connection.msgcount + (known.count if known else 0)
+            self.topics[connection.topic] = BagTopic(
+                _ros2_name(connection.msgtype), count, *_quality(connection.ext)
+            )
+        self.start, self.end = self._reader.start_time, self._reader.end_time
+        if self._duration:
+            self.end = min(self.end, self.start + round(self._duration * 1e9))
+        self._types = (
+            self._reader.typestore
+            if self._reader.is2
+            else _without_sequence_numbers(self._reader.typestore)
+        )
+        return self
+
+    def __exit__(self, *exception):
+        self._reader.close()
+
+    def messages(self, topics=None, start=None, stop=None):
+        """The messages in order of recording, those of `topics` (None: all) from `start` until
+        before `stop` (nanoseconds; None: the ends).
+        """
+        chosen = [c for c in self._reader.connections if topics is None or c.topic in topics]
+        if not chosen:
+            return
+        convert = None if self._reader.is2 else self._types.ros1_to_cdr
+        stop = self.end if stop is None else min(stop, self.end)
+        for connection, time, raw in self._reader.messages(chosen, start=start, stop=stop):
+            try:
+                data = bytes(convert(raw, connection.msgtype)) if convert else bytes(raw)
+            except SerdeError as error:
+                raise ValueError(
+                    f"bag {self.path}: {connection.topic} at {time} ns: {error}"
+                ) from error
+            yield BagMessage(connection.topic, _ros2_name(connection.msgtype), time, data)
+
+    def deserialize(self, message):
+        """A BagMessage -> an object with the fields of its type. ROS 1 messages get the field
+        names of ROS 2 (k, not K).
+        """
+        types = (
+            ros2_types()
+            if not self._reader.is2 and message.msgtype in ros2_types().fielddefs
+            else self._types
+        )
+        try:
+            return types.deserialize_cdr(message.data, message.msgtype)
+        except (SerdeError, TypesysError) as error:
+            raise ValueError(
+                f"bag {self.path}: {message.topic} at {message.time} ns: not readable as "
+                f"{message.msgtype}: {error}"
+            ) from error
+
+    def definition(self, topic):
+        """(message definition text, type hash) of a topic as recorded, so that a copy needs no
+        knowledge of the type; (None, None) for ROS 1.
+        """
+        connection = next(c for c in self._reader.connections if c.topic == topic)
+        return (
+            (connection.msgdef.data, connection.digest)
+            if self._reader.is2 and connection.digest
+            else (None, None)
+        )
+
+
+def _without_sequence_numbers(types):
+    """The types of a ROS 1 bag with the Header of ROS 2, which has no `seq`: what rosbags needs
+    to convert them.
+    """
+    converted = get_typestore(Stores.EMPTY)
+    ours = {
+        name: ros2_types().fielddefs[name]
+        for name in ("std_msgs/msg/Header", "builtin_interfaces/msg/Time")
+    }
+    converted.register({**types.fielddefs, **ours})
+    return converted
+
+
+def _ros2_name(msgtype):
+    return _ROS1_NAMES.get(msgtype, msgtype)
+
+
+def _quality(ext):
+    """(reliable, latched) of a connection; reliable and not latched where the bag does not say."""
+    if hasattr(ext, "latching"):
+        return True, bool(ext.latching)
+    if not ext.offered_qos_profiles:
+        return True, False
+    profile = ext.offered_qos_profiles[0]
+    return (
+        profile.reliability is not QosReliability.BEST_EFFORT,
+        profile.durability is QosDurability.TRANSIENT_LOCAL,
+    )
+
+
+class BagWriter:
+    """Writes a rosbag2 (mcap); use it in a `with`. Connections are made at the first message of a
+    topic.
+
+    Args:
+        path: folder to make; FileExistsError where it exists, nothing is overwritten.
+        definitions: {"package/msg/Name": text of the .msg file} of the types that are not part of
+            ROS.
+    """
+
+    def __init__(self, path, definitions=None):
+        self.path = Path(path)
+        if self.path.exists():
+            raise FileExistsError(f"bag {self.path}: exists; move it away, or choose another name")
+        self._types = ros2_types()
+        if definitions:
+            self._types = get_typestore(Stores.ROS2_KILTED)  # one of its own, to add to
+            for name, text in definitions.items():
+                self._types.register(get_types_from_msg(text, name))
+        self._writer = Writer(self.path, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._connections = {}
+
+    def __enter__(self):
+        self._writer.open()
+        return self
+
+    def __exit__(self, *exception):
+        self._writer.close()
+
+    def write(self, topic, msgtype, time, data, latched=False, definition=(None, None)):
+        """Append one message: CDR bytes `data` of type `msgtype` recorded at `time` (int, ns).
+
+        `latched` and `definition` (as `Bag.definition` gives it, for types that are neither part of
+        ROS nor in `definitions`) matter at the first message of a topic.
+        """
+        if topic not in self._connections:
+            self._connections[topic] = self._connect(topic, msgtype, latched, definition)
+        self._writer.write(self._connections[topic], time, data)
+
+    def _connect(self, topic, msgtype, latched, definition):
+        text, digest = definition
+        try:
+            return self._writer.add_connection(
+                topic,
+                msgtype,
+                typestore=self._types,
+                msgdef=text,
+                rihs01=digest,
+                offered_qos_profiles=[_profile(latched)],
+            )
+        except (TypesysError, WriterError) as error:
+            raise ValueError(
+                f"bag {self.path}: {topic}: the definition of {msgtype} is not known; give it in "
+                f"`definitions` ({error})"
+            ) from error
+
+    def serialize(self, message, msgtype):
+        """A message object of rosbags -> CDR bytes."""
+        return bytes(self._types.serialize_cdr(message, msgtype))
+
+
+def _profile(latched):
+    never = QosTime(0, 0)
+    durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
+    return Qos(
+        QosHistory.KEEP_LAST,
+        1 if latched else 10,
+        QosReliability.RELIABLE,
+        durability,
+        never,
+        never,
+        QosLiveliness.AUTOMATIC,
+        never,
+        False,
+    )
+
+
+def cloud_columns(message):
+    """The points of a PointCloud2 as a read-only structured array (N,) with one column for each
+    field, without copying.
+
+    For clouds that we know to be sound: our own output, and the first look at a bag. What a node
+    receives goes through `messages/clouds.py`.
+    """
+    order = ">" if message.is_bigendian else "<"
+    fields = [field for field in message.fields if field.count == 1]
+    dtype = np.dtype(
+        {
+            "names": [field.name for field in fields],
+            "formats": [order + _NUMPY_TYPES[field.datatype] for field in fields],
+            "offsets": [field.offset for field in fields],
+            "itemsize": message.point_step,
+        }
+    )
+    rows = np.ndarray(
+        (message.height, message.width),
+        dtype,
+        np.ascontiguousarray(message.data),
+        strides=(message.row_step, message.point_step),
+    )
+    return rows.reshape(-1)
+
+
+def read_labelled_clouds(path, topic):
+    """The clouds that the node or `cmdfusion label` wrote into a bag.
+
+    Yields:
+        (stamp in ns, columns): the header stamp and the columns of the cloud, of which "label"
+        holds raw ids of the class map.
+
+    Raises:
+        ValueError: the bag has no such topic, or its clouds have no labels.
+    """
+    with Bag(path) as bag:
+        if topic not in bag.topics:
+            raise ValueError(
+                f"bag {path}: no topic {topic}; it has {', '.join(sorted(bag.topics)) or 'none'}"
+            )
+        for message in bag.messages([topic]):
+            columns = cloud_columns(bag.deserialize(message))
+            if "label" not in columns.dtype.names:
+                raise ValueError(
+                    f"bag {path}: {topic}: expected a field `label`, got "
+                    f"{', '.join(columns.dtype.names)}"
+                )
+            yield raw_stamp_ns(message.data), columns

@@ -1,0 +1,67 @@
+"""How the clock of a camera lies to the clock of the LiDAR, worked out from the stamps of both."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# of the image period: a camera whose stamps scatter less about their offset is triggered together
+# with the LiDAR
+_LOCKED = 0.1
+# where a camera has too few images to know its period; the node's own default
+_UNKNOWN_TOLERANCE_NS = 50_000_000
+
+
+@dataclass(frozen=True)
+class CameraTiming:
+    """All int ns.
+
+    Attributes:
+        period: median time between images, 0 for fewer than two.
+        offset: image stamp minus cloud stamp when the two belong together.
+        tolerance: how far from that an image may lie.
+        lag: how much later than the cloud such an image was recorded (95th percentile; negative:
+            before it).
+    """
+
+    period: int
+    offset: int
+    tolerance: int
+    lag: int
+
+
+def period_of(stamps):
+    """Median time between stamps (M,), int ns; 0 for fewer than two."""
+    return int(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else 0
+
+
+def camera_timing(images, images_recorded, clouds, clouds_recorded):
+    """CameraTiming of a camera.
+
+    The phase of a camera is the circular mean of its stamps relative to the clouds', because near
+    half a period some nearest images lie before and some after their clouds. In that case (0.45 of
+    a period or more) the earlier image is meant: it is there already when the cloud comes.
+    A camera without a fixed phase runs free: offset 0, any image within half a period.
+
+    Args:
+        images, images_recorded: (I,) int64 ns, header stamps and recording times. clouds,
+            clouds_recorded: (M,) likewise.
+    """
+    period = period_of(images)
+    if not period:
+        return CameraTiming(0, 0, _UNKNOWN_TOLERANCE_NS, 0)
+    # (M,) signed ns
+    nearest = images[np.abs(images[None, :] - clouds[:, None]).argmin(axis=1)] - clouds
+    # clouds from before or after the camera's time tell nothing
+    nearest = nearest[np.abs(nearest) < period]
+    turns = np.exp(2j * np.pi * nearest / period).mean() if len(nearest) else 0.0
+    phase = np.angle(turns) / (2 * np.pi)  # of a period, in (-0.5, 0.5]
+    scatter = np.sqrt(max(-2 * np.log(max(abs(turns), 1e-9)), 0.0)) / (2 * np.pi)
+    if scatter > _LOCKED:
+        offset, tolerance = 0, round(0.55 * period)
+    else:
+        offset = round((phase - 1 if phase > 0.45 else phase) * period)
+        tolerance = round(max(0.2, 4 * scatter) * period)
+    pick = np.abs(images[None, :] - clouds[:, None] - offset).argmin(axis=1)
+    matched = np.abs(images[pick] - clouds - offset) <= tolerance
+    lags = (images_recorded[pick] - clouds_recorded)[matched]
+    return CameraTiming(period, offset, tolerance, int(np.percentile(lags, 95)) if len(lags) else 0)

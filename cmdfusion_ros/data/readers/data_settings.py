@@ -1,0 +1,117 @@
+"""Which labelled scans a command reads: the data sets of a recipe or of the command line, opened
+as one list of Frames.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmdfusion_ros.config import check_settings, setting
+from cmdfusion_ros.data.readers.labelled_bags import LabelledBags
+from cmdfusion_ros.data.readers.nuscenes import NuScenes
+from cmdfusion_ros.data.readers.pandaset import PandaSet
+from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
+
+# by layout
+_READERS = {
+    "semantic_kitti": SemanticKitti,
+    "nuscenes": NuScenes,
+    "pandaset": PandaSet,
+    "bags": LabelledBags,
+}
+LAYOUTS = tuple(_READERS)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Some scans of a data set."""
+
+    layout: str = setting(
+        "semantic_kitti",
+        "how its files lie; own recordings: folders as SemanticKITTI's, or bags with labels "
+        "beside them",
+        choices=LAYOUTS,
+    )
+    root: str = setting(
+        ".",
+        "folder that holds the sequences, relative to the data folder given when training starts",
+    )
+    dataset: str = setting(
+        "semantic_kitti", "whose raw ids the label files hold, as the class map knows it"
+    )
+    sequences: tuple[str, ...] = setting(
+        (),
+        "names of sequence folders; of nuScenes names of scenes, or train, val, mini_train, "
+        "mini_val",
+    )
+    first_scan: int = setting(
+        0,
+        "lowest scan number taken from each sequence; of nuScenes the place of a key frame in its "
+        "scene",
+        minimum=0,
+    )
+    last_scan: int = setting(999999, "highest scan number taken from each sequence", minimum=0)
+
+    images: bool = setting(False, "read the camera images too")
+    called: str = setting(
+        "",
+        "what the set is called in the names of its scans, where not as its dataset; made-up "
+        "streets have SemanticKITTI's ids",
+    )
+    repeat: int = setting(
+        1, "how often each of its scans comes in an epoch", minimum=1, maximum=1000
+    )
+
+    def __post_init__(self):
+        check_settings(self)
+
+    def open(self, data_folder, class_map, poses=False):
+        """The scans as Frames with labels, and with `poses` where asked for; FileNotFoundError
+        or ValueError where there are none.
+        """
+        scans = range(self.first_scan, self.last_scan + 1)
+        options = {
+            "scans": scans,
+            "poses": poses,
+            "images": self.images,
+            "called": self.called or None,
+        }
+        return _READERS[self.layout](
+            Path(data_folder) / self.root, self.sequences, class_map, self.dataset, **options
+        )
+
+
+class Mixture:
+    """The scans of several sets as one list of Frames.
+
+    Args:
+        sets: lists of Frames with `names`. repeats: how often each set comes in it.
+    """
+
+    def __init__(self, sets, repeats):
+        self._sets = tuple(sets)
+        self._items = [
+            (scans, index)
+            for scans, repeat in zip(sets, repeats, strict=True)
+            for _ in range(repeat)
+            for index in range(len(scans))
+        ]
+
+    def __len__(self):
+        return len(self._items)
+
+    def __getitem__(self, index):
+        scans, row = self._items[index]
+        return scans[row]
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
+
+    def neighbours(self, index, offsets):
+        """Other scans of the sequence of scan `index`, see `SemanticKitti.neighbours`."""
+        scans, row = self._items[index]
+        return scans.neighbours(row, offsets)
+
+    @property
+    def names(self):
+        """Names of the scans, each once."""
+        return tuple(name for scans in self._sets for name in scans.names)

@@ -1,0 +1,246 @@
+"""Own recordings: bags with labels beside them (`frame_bag.labels_path`) -> Frames.
+
+Each labelled cloud is a scan; a camera's view is its image nearest in time, at most half a period
+away: that of the camera or of the clouds, whichever is longer.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cmdfusion_ros.data.bags.bag import Bag, cloud_columns
+from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
+from cmdfusion_ros.data.readers.scan_set import NumberedScans
+from cmdfusion_ros.frame import CameraView, Distortion, Frame
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
+
+_INTENSITY_SCALES = (1.0, 255.0, 65535.0)
+_CHANNELS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "mono8": (0, 0, 0)}  # of raw images
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """One bag: its BagLayout, its BagLabels, the recording times of its labelled clouds and of
+    each camera's images, by stamp.
+    """
+
+    layout: object
+    labels: object
+    clouds: dict
+    images: dict
+
+
+class LabelledBags(NumberedScans):
+    """The labelled clouds of some bags as Frames, in order of bag and stamp.
+
+    Args:
+        root: folder that holds the bags.
+        sequences: names of bags (rosbag2 folders, .mcap or .bag files).
+        class_map: ClassMap that folds the raw ids of `dataset`, which must be what the labels say
+            they are.
+        scans: places of clouds in their bag to take, anything with `in`; None = all.
+        labels, poses: poses are not read from bags, so `poses` must be False.
+        images: read the cameras whose calibration and place are known.
+        called: what the set is called in the names of its scans; None for `dataset`.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the bag, what was expected of it and what to do.
+    """
+
+    def __init__(
+        self,
+        root,
+        sequences,
+        class_map,
+        dataset="street",
+        scans=None,
+        labels=True,
+        poses=True,
+        images=False,
+        called=None,
+    ):
+        if poses:
+            raise ValueError(f"{root}: poses are not read from bags; take the view single")
+        self.class_map, self.dataset, self._called = class_map, dataset, called or dataset
+        self._read_labels, self._read_images = labels, images
+        self._recordings = {name: _open(Path(root) / name, dataset, images) for name in sequences}
+        clouds = (
+            (name, stamp, place)
+            for name, recording in self._recordings.items()
+            for place, stamp in enumerate(sorted(recording.clouds))
+        )
+        self._find_items(
+            (item for item in clouds if scans is None or item[2] in scans),
+            f"{root}: bags {list(sequences)} hold no labelled cloud with a place",
+            scans,
+        )
+
+    @staticmethod
+    def _name(bag, stamp, place):
+        return f"{bag}/{stamp}"  # header stamp, ns
+
+    @staticmethod
+    def _number(bag, stamp, place):
+        return place
+
+    def _read(self, index, images):
+        name, stamp, _ = self._items[index]
+        recording = self._recordings[name]
+        with Bag(recording.layout.path) as bag:
+            columns = cloud_columns(
+                _message(bag, recording.layout.cloud_topic, recording.clouds[stamp], stamp)
+            )
+            views = (
+                tuple(
+                    view
+                    for camera in recording.layout.usable_cameras
+                    if (view := _view(bag, recording, camera, stamp))
+                )
+                if images
+                else ()
+            )
+        where = f"bag {recording.layout.path}, cloud {stamp}"
+        raw = recording.labels.raw[stamp]
+        if len(raw) != len(columns):
+            raise ValueError(
+                f"{where}: expected {len(columns)} labels (one a row of the cloud), got "
+                f"{len(raw)}; were rows dropped before labelling?"
+            )
+        points = np.column_stack([columns[axis] for axis in ("x", "y", "z")]).astype(np.float32)
+        usable = np.isfinite(points).all(1) & (points != 0).any(1)
+        labels = (
+            self.class_map.labels_from_raw(raw, self.dataset, where=where)[usable]
+            if self._read_labels
+            else None
+        )
+        intensity = _intensity(columns, where)[usable]
+        return Frame(
+            points[usable],
+            intensity,
+            stamp,
+            recording.layout.cloud_frame,
+            views,
+            labels,
+            name=self.name(index),
+        )
+
+
+def _open(path, dataset, images):
+    labels = read_bag_labels(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such bag")
+    if labels is None:
+        raise FileNotFoundError(
+            f"{path}: no labels beside it; expected {path.name}_labels.npz with one array of raw "
+            "ids a cloud, `stamps_ns` and `dataset`"
+        )
+    if labels.dataset != dataset:
+        raise ValueError(
+            f"{path}: its labels are raw ids of {labels.dataset}, not of {dataset}; set dataset "
+            f"to {labels.dataset}"
+        )
+    layout = inspect_bag(path)
+    clouds, pictures = (
+        {},
+        {camera.image_topic: {} for camera in layout.usable_cameras} if images else {},
+    )
+    with Bag(path) as bag:
+        for message in bag.messages([layout.cloud_topic, *pictures]):
+            table = clouds if message.topic == layout.cloud_topic else pictures[message.topic]
+            table[raw_stamp_ns(message.data)] = message.time
+    missing = sorted(set(labels.raw) - set(clouds))
+    if missing:
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(labels.raw)} labelled clouds are not in "
+            f"{layout.cloud_topic} (stamp {missing[0]}, ...)"
+        )
+    return _Recording(layout, labels, {stamp: clouds[stamp] for stamp in labels.raw}, pictures)
+
+
+def _message(bag, topic, time, stamp):
+    """The message with that header stamp, recorded at `time`: a recorder may write several of a
+    topic at one time.
+    """
+    message, *_ = (
+        message
+        for message in bag.messages([topic], start=time, stop=time + 1)
+        if raw_stamp_ns(message.data) == stamp
+    )
+    return bag.deserialize(message)
+
+
+def _intensity(columns, where):
+    name = next(
+        (name for name in ("intensity", "i", "reflectivity") if name in columns.dtype.names), None
+    )
+    if name is None:
+        return np.zeros(len(columns), np.float32)
+    values = np.nan_to_num(columns[name].astype(np.float32))
+    scale = next((scale for scale in _INTENSITY_SCALES if values.max(initial=0) <= scale), None)
+    if scale is None or values.min(initial=0) < 0:
+        raise ValueError(
+            f"{where}: expected intensity of 0 to 1, 255 or 65535, got {values.min():g} to "
+            f"{values.max():g}"
+        )
+    return values / np.float32(scale)
+
+
+def _view(bag, recording, camera, stamp):
+    """CameraView of the image nearest to `stamp`; None where that is more than half of the
+    longer period, camera's or clouds', away.
+    """
+    table = recording.images[camera.image_topic]
+    nearest = min(table, key=lambda other: abs(other - stamp), default=None)
+    if (
+        nearest is None
+        or abs(nearest - stamp) > max(camera.timing.period, recording.layout.cloud_period_ns) / 2
+    ):
+        return None
+    message = _message(bag, camera.image_topic, table[nearest], nearest)
+    image = _decode(message, camera, recording.layout.path)
+    info = camera.info
+    if (image.shape[1], image.shape[0]) != (info.width, info.height):
+        size = f"{image.shape[1]} x {image.shape[0]}"
+        raise ValueError(
+            f"bag {recording.layout.path}: {camera.image_topic}: expected {info.width} x "
+            f"{info.height} pixels as its CameraInfo says, got {size}"
+        )
+    bent = any(info.d)
+    distortion = (
+        Distortion(info.distortion_model, tuple(float(value) for value in info.d)) if bent else None
+    )
+    return CameraView(
+        camera.name,
+        image,
+        np.array(info.k, np.float64).reshape(3, 3),
+        camera.camera_from_lidar,
+        distortion,
+        nearest,
+    )
+
+
+def _decode(message, camera, path):
+    import cv2  # here: most readers want no images
+
+    if camera.compressed:
+        image = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(
+                f"bag {path}: {camera.image_topic}: an image of format {message.format!r} is not "
+                "readable"
+            )
+        return np.ascontiguousarray(image[:, :, ::-1])
+    if message.encoding not in _CHANNELS:
+        raise ValueError(
+            f"bag {path}: {camera.image_topic}: expected encoding {', '.join(_CHANNELS)}, got "
+            f"{message.encoding}"
+        )
+    channels = 1 if message.encoding == "mono8" else 3
+    rows = np.asarray(message.data, np.uint8).reshape(message.height, message.step)[
+        :, : channels * message.width
+    ]
+    return np.ascontiguousarray(
+        rows.reshape(message.height, message.width, channels)[:, :, _CHANNELS[message.encoding]]
+    )

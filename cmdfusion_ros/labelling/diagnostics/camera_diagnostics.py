@@ -1,0 +1,143 @@
+"""What the node says of one camera on /diagnostics."""
+
+import math
+from dataclasses import dataclass, field
+
+from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window
+
+OK, WARN, ERROR = 0, 1, 2  # DiagnosticStatus levels
+NOBODY = (0, "")  # publishers of a topic that is not subscribed to
+_SETUP_TIME = 5.0  # seconds that a camera may take to get its calibration and transform
+_UNSEEN = 50  # clouds in a row without a visible point before the camera's frame is doubted
+
+
+@dataclass(frozen=True)
+class Part:
+    """One DiagnosticStatus: name, level, message, and key -> value (any plain value)."""
+
+    name: str
+    level: int
+    message: str
+    values: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CameraFacts:
+    """What is known of a camera's place.
+
+    Attributes:
+        calibrated: whether its lens is known. missing: why it cannot be used, "" where it can.
+        frame: its optical frame. size: (width, height) of its calibration, or None.
+        transform_age_s: since its transform was looked up. uncompensated: images for which the
+            motion since the cloud could not be taken out.
+    """
+
+    calibrated: bool
+    missing: str
+    frame: str
+    size: tuple | None
+    transform_age_s: float
+    uncompensated: int
+
+
+class CameraDiagnostics:
+    """What was seen of one camera's images. Not locked: its owner does that."""
+
+    def __init__(self, name):
+        self.name = name
+        self.arrivals = Window()
+        self._decode_errors = 0
+        self._status = ""  # name of the CameraStatus at the last cloud
+        self._reason = ""
+        self._visible_ratio = math.nan
+        self._unseen = 0  # clouds in a row of which no point fell into the image
+        self._uncompensated = (0, -math.inf)  # how many images were, and when that last grew
+
+    def image_unreadable(self, reason):
+        """An image came that was malformed at first sight."""
+        self._decode_errors += 1
+        self._reason = reason
+
+    def take(self, report):
+        """A CameraReport came."""
+        self._status, self._reason = report.status.name, report.reason
+        self._decode_errors += self._status == "DECODE_ERROR"
+        if report.used:
+            self._visible_ratio = report.visible_ratio
+            self._unseen = self._unseen + 1 if self._status == "NO_POINTS" else 0
+
+    def part(self, settings, place, facts, now, started):
+        """The camera's Part.
+
+        Args:
+            settings: NodeSettings. place: CameraFacts. facts: NodeFacts.
+            now, started: seconds of a steady clock, at this moment and when the node was activated.
+        """
+        own = settings.camera_settings[self.name]
+        sync = facts.sync.cameras[self.name] if facts.sync else None
+        if place.uncompensated != self._uncompensated[0]:
+            self._uncompensated = (place.uncompensated, now)
+        topic = own.image_topic + ("/compressed" if own.transport == "compressed" else "")
+        publishers, incompatible = facts.publishers.get(topic, NOBODY)
+        values = {
+            "state": sync.state if sync else facts.state,
+            "reason": self._reason or place.missing or (sync.reason if sync else ""),
+            "topic": topic,
+            "transport": own.transport,
+            "publishers": publishers,
+            "rate_hz": self.arrivals.rate(now),
+            "last_age_s": self.arrivals.age(now),
+            **(_sync_values(sync) if sync else {}),
+            "last_status": self._status,
+            "decode_errors": self._decode_errors,
+            "calibrated": place.calibrated,
+            "size_calibration": place.size or "",
+            "visible_points_ratio": self._visible_ratio,
+            "transform_age_s": place.transform_age_s,
+            "ego_compensated": bool(settings.sync.fixed_frame)
+            and now - self._uncompensated[1] > SPAN,
+            "uncompensated": place.uncompensated,
+            "incompatible_qos": incompatible
+            or facts.publishers.get(own.camera_info_topic, NOBODY)[1],
+        }
+        level, message = self._level(
+            settings.diagnostics.camera_loss_level, values, place, facts, now - started
+        )
+        return Part(f"camera/{self.name}", level, message, values)
+
+    def _level(self, loss_level, values, place, facts, uptime):
+        loss = {"ok": OK, "warn": WARN, "error": ERROR}[loss_level]
+        if facts.state not in ("active", "paused"):
+            return OK, facts.state
+        if values["state"] == "DISABLED":
+            return OK, "disabled"
+        if values["incompatible_qos"]:
+            return ERROR, f"incompatible quality of service: {values['incompatible_qos']}"
+        if self._status == "NO_CALIBRATION" and self._reason and place.calibrated:
+            return ERROR, self._reason  # the size of its images is not that of its calibration
+        if place.missing and uptime > _SETUP_TIME:
+            return ERROR, place.missing
+        if self._status == "DECODE_ERROR":
+            return max(loss, WARN), f"the last image could not be decoded: {self._reason}"
+        if self._unseen >= _UNSEEN:
+            return (
+                WARN,
+                f"no point fell into its last {self._unseen} images; is {place.frame!r} really "
+                "the optical frame (z forward)?",
+            )
+        if values["state"] == "ACTIVE" and not values["reason"]:
+            return OK, "in use"
+        return loss, values["reason"] or values["state"]
+
+
+def _sync_values(sync):
+    """What the synchroniser knows of a camera."""
+    return {
+        "waited_for": sync.waited_for,
+        "matched_ratio": sync.matched_ratio,
+        "offset_mean_ms": sync.offset_mean_ms,
+        "offset_p95_ms": sync.offset_p95_ms,
+        "suggested_time_offset_ms": sync.suggested_time_offset_ms,
+        "suggested_max_wait_ms": sync.suggested_max_wait_ms,
+        **sync.counts,
+    }

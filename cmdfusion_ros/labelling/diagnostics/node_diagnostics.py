@@ -1,0 +1,352 @@
+"""What the node says of itself on /diagnostics: one part each for pipeline, LiDAR, synchroniser,
+model and every camera.
+
+Plain Python: it is told what happened, from any thread, and makes `Part`s; `node.py` turns those
+into diagnostic_msgs.
+"""
+
+import math
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import (
+    ERROR,
+    NOBODY,
+    OK,
+    WARN,
+    CameraDiagnostics,
+    Part,
+)
+from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window, percentile
+
+_SILENCE = 2.0  # seconds without a cloud, or without an output while clouds come, that are an ERROR
+_FAR = 3600.0  # seconds between stamps and clock that no latency explains
+_ERRORS_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What others count, as of the moment of a report.
+
+    Attributes:
+        state: "active", "paused", "inactive" or "unconfigured". wanted: whether anybody wants
+            labels.
+        publishers: {topic: (number of publishers, why some cannot be received or "")}. dropped:
+            {reason: clouds} of synchroniser and worker.
+        sync: SyncReport, None while not active.
+        cameras: {camera: CameraFacts}.
+    """
+
+    state: str
+    wanted: bool
+    publishers: dict
+    dropped: dict
+    sync: object
+    cameras: dict
+
+
+@dataclass(frozen=True)
+class _Result:
+    mode: str
+    processing_ms: float
+    latency_ms: float
+
+
+class NodeDiagnostics:
+    """Counts, windows of the last ten seconds, and the last words of everything that can fail.
+
+    received = labelled + the sum of all dropped + those on their way.
+
+    Args:
+        settings: NodeSettings; replaced when a parameter changes. now: seconds of a steady clock.
+
+    Attributes:
+        model: ModelInfo once the network is open, else None.
+    """
+
+    def __init__(self, settings, now=time.monotonic):
+        self.settings = settings
+        self.model = None
+        self._now = now
+        self._lock = threading.Lock()
+        self._received = self._labelled = self._errors = self._retries = self._gaps = 0
+        self._dropped = Counter()
+        self._errors_in_a_row = self._retries_in_a_row = 0
+        self._last_error = ""
+        self._arrivals = Window()  # of stamps
+        self._results = Window()  # of _Result
+        self._over_since = None  # since when processing takes too long
+        # (when, why) the last output beside the labelled cloud could not be made
+        self._view_failure = (-math.inf, "")
+        self._last_cloud = (0, "", "")  # points, fields, frame
+        self._cameras = {camera: CameraDiagnostics(camera) for camera in settings.cameras}
+        # _idle_at: when no label was expected of us, at the last look
+        self._started = self._idle_at = now()
+
+    # ---- what happened
+
+    def activated(self):
+        """The node was activated: silence is counted from here."""
+        with self._lock:
+            self._started = self._idle_at = self._now()
+            self._arrivals.clear()
+            self._results.clear()
+            self._over_since = None
+
+    def cloud_arrived(self, stamp):
+        """A cloud with this header stamp (ns; None where it has no readable header) came in."""
+        with self._lock:
+            self._received += 1
+            if stamp is None:
+                return
+            period = self._arrivals.period_of_stamps()
+            if period and stamp - self._arrivals.last.value > 1.5e9 * period:
+                self._gaps += 1
+            self._arrivals.add(self._now(), stamp)
+
+    def cloud_unreadable(self, reason):
+        """A cloud that came in is malformed."""
+        with self._lock:
+            self._dropped["malformed"] += 1
+            self._last_error = reason
+
+    def cloud_dropped(self, name):
+        """A cloud that came in is not labelled, for the reason `name`, and nothing is wrong."""
+        with self._lock:
+            self._dropped[name] += 1
+
+    def cloud_failed(self, name, reason):
+        """A cloud was to be labelled and could not be."""
+        with self._lock:
+            self._dropped[name] += 1
+            self._errors += 1
+            self._errors_in_a_row += 1
+            self._last_error = reason
+
+    def cloud_labelled(self, labelled, processing_ms, latency_ms):
+        """A LabelledCloud was published."""
+        with self._lock:
+            now = self._now()
+            self._labelled += 1
+            self._errors_in_a_row = 0
+            self._retries_in_a_row = self._retries_in_a_row + 1 if labelled.retried else 0
+            if labelled.retried:
+                self._retries += 1
+                self._last_error = labelled.retried
+            self._results.add(now, _Result(labelled.mode.name, processing_ms, latency_ms))
+            over = processing_ms > 1e3 * self.settings.diagnostics.max_processing_time
+            self._over_since = (
+                (now if self._over_since is None else self._over_since) if over else None
+            )
+            self._last_cloud = (
+                labelled.cloud.num_points,
+                " ".join(f.name for f in labelled.cloud.fields),
+                labelled.cloud.frame_id,
+            )
+            for report in labelled.cameras:
+                self._cameras[report.name].take(report)
+
+    def add_dropped(self, dropped):
+        """{reason: clouds} of a synchroniser and a worker that end now; their counts go on in
+        the next report.
+        """
+        with self._lock:
+            self._dropped.update(dropped)
+
+    def view_failed(self, reason):
+        """The filtered cloud, markers, an overlay or a saved frame could not be made; the
+        labelled cloud is out.
+        """
+        with self._lock:
+            self._errors += 1
+            self._last_error = reason
+            self._view_failure = (self._now(), reason)
+
+    def image_arrived(self, camera):
+        """An image of `camera` came in."""
+        with self._lock:
+            self._cameras[camera].arrivals.add(self._now(), None)
+
+    def image_unreadable(self, camera, reason):
+        """An image of `camera` came in and is malformed at first sight."""
+        with self._lock:
+            self._cameras[camera].image_unreadable(reason)
+
+    # ---- what it means
+
+    def parts(self, facts):
+        """All Parts for the NodeFacts `facts`, in a fixed order: pipeline, lidar, sync, model,
+        camera/<name>.
+        """
+        with self._lock:
+            now = self._now()
+            self._note_idle(facts, now)
+            cameras = [
+                camera.part(self.settings, facts.cameras[name], facts, now, self._started)
+                for name, camera in self._cameras.items()
+            ]
+            return [
+                self._pipeline(facts, now),
+                self._lidar(facts, now),
+                self._sync(facts),
+                self._model(),
+                *cameras,
+            ]
+
+    def _note_idle(self, facts, now):
+        """While nobody wants labels or no clouds come, no time passes that could be held against
+        us.
+        """
+        coming = self._arrivals and self._arrivals.age(now) <= _SILENCE
+        if facts.state != "active" or not facts.wanted or not coming:
+            self._idle_at = now
+            self._over_since = None
+
+    def _pipeline(self, facts, now):
+        results = self._results.values
+        times = [result.processing_ms for result in results]
+        dropped = Counter(facts.dropped) + self._dropped
+        values = {
+            "state": facts.state,
+            "mode_last": results[-1].mode if results else "",
+            "rate_hz": self._results.rate(now),
+            "received": self._received,
+            "labelled": self._labelled,
+            "dropped": sum(dropped.values()),
+            **{f"dropped.{name}": count for name, count in sorted(dropped.items())},
+            "waiting": self._received - self._labelled - sum(dropped.values()),
+            "processing_time_ms_p50": percentile(times, 50),
+            "processing_time_ms_p95": percentile(times, 95),
+            "processing_time_ms_max": percentile(times, 100),
+            "latency_ms_p95": percentile([result.latency_ms for result in results], 95),
+            "is_processing_time_in_expected_range": self._over_since is None,
+            "consecutive_delay_s": now - self._over_since if self._over_since is not None else 0.0,
+            "errors": self._errors,
+            "last_error": self._last_error,
+        }
+        return Part("pipeline", *self._pipeline_level(facts, now), values)
+
+    def _pipeline_level(self, facts, now):
+        if facts.state != "active":
+            return OK, facts.state
+        if not facts.wanted:
+            return OK, "nobody subscribes: clouds are not labelled"
+        if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
+            return (
+                ERROR,
+                f"{self._errors_in_a_row} clouds in a row could not be labelled: "
+                f"{self._last_error}",
+            )
+        silent = now - max(self._idle_at, self._results.last.at if self._results else self._started)
+        if silent > _SILENCE:
+            return (
+                ERROR,
+                f"clouds arrive but nothing was labelled for {silent:.1f} s: "
+                f"{self._last_error or 'see the counts of dropped clouds'}",
+            )
+        limits = self.settings.diagnostics
+        if self._over_since is not None:
+            delay = now - self._over_since
+            level = ERROR if delay > limits.max_processing_time_duration else WARN
+            return (
+                level,
+                f"processing takes longer than {1e3 * limits.max_processing_time:.0f} ms, for "
+                f"{delay:.1f} s now",
+            )
+        if now - self._view_failure[0] < SPAN:
+            return WARN, f"labelling, but an output could not be made: {self._view_failure[1]}"
+        return (
+            OK,
+            f"labelling, {self._results.last.value.mode}"
+            if self._results
+            else "waiting for the first cloud",
+        )
+
+    def _lidar(self, facts, now):
+        topic, sync = self.settings.points.topic, facts.sync
+        publishers, incompatible = facts.publishers.get(topic, NOBODY)
+        points, fields, frame = self._last_cloud
+        stamp_age = sync.cloud_age_ms / 1e3 if sync else float("nan")
+        values = {
+            "topic": topic,
+            "publishers": publishers,
+            "received": self._received,
+            "rate_hz": self._arrivals.rate(now),
+            "jitter_ms": self._arrivals.jitter_ms(),
+            "period_s": self._arrivals.period_of_stamps(),
+            "last_age_s": self._arrivals.age(now),
+            "stamp_age_s": stamp_age,
+            "points": points,
+            "fields": fields,
+            "frame": frame,
+            "gaps": self._gaps,
+            "malformed": self._dropped["malformed"],
+            "out_of_order": sync.dropped["out_of_order"] if sync else 0,
+            "unstamped": sync.unstamped if sync else 0,
+            "time_jumps": sync.time_jumps if sync else 0,
+            "incompatible_qos": incompatible,
+        }
+        return Part("lidar", *self._lidar_level(facts, now, topic, stamp_age), values)
+
+    def _lidar_level(self, facts, now, topic, stamp_age):
+        publishers, incompatible = facts.publishers.get(topic, NOBODY)
+        if facts.state not in ("active", "paused"):
+            return OK, facts.state
+        if incompatible:
+            return ERROR, f"incompatible quality of service on {topic}: {incompatible}"
+        if not self._received:
+            return (
+                WARN,
+                f"waiting for the first cloud on {topic}, which has {publishers} publishers"
+                + ("" if publishers else "; is the name right?"),
+            )
+        silent = self._arrivals.age(now) if self._arrivals else now - self._started
+        if silent > _SILENCE:
+            return ERROR, f"no cloud for {silent:.1f} s"
+        if abs(stamp_age) > _FAR:
+            return (
+                WARN,
+                f"the clouds' stamps are {stamp_age:.0f} s away from now; is use_sim_time right?",
+            )
+        return OK, "receiving"
+
+    def _sync(self, facts):
+        sync = facts.sync
+        if sync is None:
+            return Part("sync", OK, facts.state)
+        modes = Counter(result.mode for result in self._results.values)
+        values = {
+            **{
+                f"{name.lower()}_ratio": modes[name] / max(1, len(self._results))
+                for name in ("FUSED", "PARTIAL", "LIDAR_ONLY")
+            },
+            **{f"released.{name}": count for name, count in sync.modes.items()},
+            "released": sync.released,
+            "pending": sync.pending,
+            "deadline_hits": sync.deadline_hits,
+            **{f"reason.{name}": count for name, count in sync.reasons.items()},
+            "mean_wait_ms": sync.mean_wait_ms,
+            "p95_wait_ms": sync.p95_wait_ms,
+            "suggested_max_wait_ms": sync.suggested_max_wait_ms,
+            "epoch": sync.epoch,
+        }
+        return Part(
+            "sync", WARN if sync.warnings else OK, "; ".join(sync.warnings) or "pairing", values
+        )
+
+    def _model(self):
+        if self.model is None:
+            return Part("model", OK, "not loaded")
+        values = {**vars(self.model), "retries": self._retries}
+        if self.model.checkpoint == "fake":
+            return Part("model", WARN, "FAKE: no network, the labels mean nothing", values)
+        if max(self._errors_in_a_row, self._retries_in_a_row) >= _ERRORS_IN_A_ROW:
+            return Part("model", ERROR, self._last_error, values)
+        return Part("model", OK, f"{self.model.checkpoint} on {self.model.device}", values)
+
+
+def text_of(value):
+    """A plain value as a diagnostic KeyValue shows it."""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,125 @@
+"""The network of the node: opened from its parameters, checked, warmed up; or a stand-in that
+labels nothing truly.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.frame import CameraView, Frame, Prediction
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What diagnostics say of the network. `checkpoint` names the file, "fake" for the stand-in;
+    `images` says whether it looks at any, and why.
+    """
+
+    checkpoint: str
+    sha256: str
+    device: str
+    backend: str
+    images: str
+    num_parameters: int
+    warmup_ms: float
+
+
+class FakeSegmenter:
+    """Gives every point the first class with confidence 0 and says that every view reached every
+    point.
+
+    For measuring what the node costs without a network, and for tests. Its labels mean nothing.
+    """
+
+    device, backend, num_parameters = "cpu", "fake", 0
+
+    def __init__(self):
+        self.class_map = load_class_map("street")
+
+    def segment(self, frame):
+        num_points = frame.num_points
+        mask = np.uint32((1 << len(frame.views)) - 1)
+        return Prediction(
+            np.zeros(num_points, np.uint8),
+            np.zeros(num_points, np.float32),
+            np.full(num_points, mask, np.uint32),
+        )
+
+
+def open_segmenter(settings):
+    """(Segmenter, ModelInfo) from ModelSettings, warmed up.
+
+    Raises:
+        SettingsError: the file is missing or has another SHA-256. ValueError: it is not a
+            checkpoint that can be read.
+    """
+    if settings.backend == "fake":
+        return FakeSegmenter(), ModelInfo(
+            "fake", "", "cpu", "fake: the labels mean nothing", "not looked at", 0, 0.0
+        )
+    from cmdfusion_ros.inference import (  # torch takes a second to import: not for the fake
+        Segmenter,
+        default_checkpoint_path,
+    )
+
+    try:
+        path = Path(settings.checkpoint or default_checkpoint_path())
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SettingsError(
+            f"model.checkpoint: {error}; give the path of a checkpoint, or model.backend fake to "
+            "run without a network"
+        ) from error
+    if settings.sha256 and settings.sha256.lower() != sha256:
+        raise SettingsError(
+            f"model.sha256: expected {settings.sha256}, {path} has {sha256}; is this the right "
+            "file?"
+        )
+    segmenter = Segmenter(
+        path,
+        device=settings.device,
+        backend=settings.backend,
+        cpu_threads=settings.cpu_threads,
+        images=settings.images,
+    )
+    warmup_ms = _warm_up(segmenter, settings.warmup)
+    chosen = str(segmenter.device), str(segmenter.backend), segmenter.images_reason
+    return segmenter, ModelInfo(path.name, sha256, *chosen, segmenter.num_parameters, warmup_ms)
+
+
+def _warm_up(segmenter, num_scans):
+    """Label `num_scans` scans of a made-up ground plane; milliseconds of the last one. Kernels are
+    built and memory is taken at the first.
+
+    A network that uses images labels each without and then with one, so that no change of mode
+    finds anything unprepared; the last is one with an image.
+    """
+    random = np.random.default_rng(0)
+    points = random.uniform((-40, -40, -2), (40, 40, 1), (20_000, 3)).astype(np.float32)
+    frame = Frame(points, random.uniform(0, 1, len(points)).astype(np.float32))
+    frames = (
+        [frame, replace(frame, views=(_made_up_view(random),))]
+        if segmenter.uses_images
+        else [frame]
+    )
+    last = 0.0
+    for _ in range(num_scans):
+        for one in frames:
+            started = time.monotonic()
+            segmenter.segment(one)
+            last = (time.monotonic() - started) * 1e3
+    return last
+
+
+def _made_up_view(random):
+    """A camera at the LiDAR that looks ahead at noise."""
+    camera_from_lidar = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    intrinsic = np.array([[320.0, 0, 319.5], [0, 320, 179.5], [0, 0, 1]])
+    return CameraView(
+        "warm_up", random.integers(0, 256, (360, 640, 3), np.uint8), intrinsic, camera_from_lidar
+    )

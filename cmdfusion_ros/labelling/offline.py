@@ -1,0 +1,351 @@
+"""The node without ROS: labels a bag with the node's own synchroniser and pipeline, on the bag's
+clock. `python -m cmdfusion_ros.labelling.offline BAG`.
+
+Its own process, because the command line never imports this room. Nothing is dropped for lack of
+time here: each cloud waits for the one before.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+from cmdfusion_ros.data.bags.bag import Bag, BagWriter, ros2_types
+from cmdfusion_ros.data.bags.bag_layout import INFO, inspect_bag
+from cmdfusion_ros.data.bags.bag_parameters import node_parameters
+from cmdfusion_ros.labelling.events import emit
+from cmdfusion_ros.labelling.extrinsics import Extrinsics
+from cmdfusion_ros.labelling.model import open_segmenter
+from cmdfusion_ros.labelling.pipeline import Pipeline
+from cmdfusion_ros.labelling.settings import node_settings
+from cmdfusion_ros.labelling.taxonomy import open_taxonomy
+from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.labelled_clouds import fill_cloud, write_labelled_cloud
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
+from cmdfusion_ros.messages.transforms import TransformBuffer, TransformError
+from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
+
+LABELLED_TOPIC = "/cmdfusion/points_labeled"  # where the node called `cmdfusion` puts them too
+_TICK_NS = 5_000_000
+
+
+class BagClock:
+    """The clock of a bag: the recording time of the message at hand, as ROS time and as steady
+    time.
+    """
+
+    def __init__(self, now):
+        self.now = now
+
+    def now_ros(self):
+        return self.now
+
+    def now_steady(self):
+        return self.now
+
+
+class OfflineNode:
+    """Pairs, labels and hands out the clouds of one bag, in order of stamp.
+
+    Args:
+        bag: open Bag. layout: its BagLayout. settings: NodeSettings for it. segmenter: has
+            `segment` and `class_map`.
+        on_labelled: called with (BagMessage of the cloud, LabelledCloud, Prediction in the
+            published classes).
+    """
+
+    def __init__(self, bag, layout, settings, segmenter, on_labelled):
+        self._bag, self._layout = bag, layout
+        self._buffer = TransformBuffer()
+        self._extrinsics = Extrinsics(self._buffer, settings)
+        self._taxonomy = open_taxonomy(
+            segmenter.class_map, settings.output.taxonomy, settings.output.palette_file
+        )
+        self._pipeline = Pipeline(
+            segmenter, self._extrinsics, settings, lambda message, kind: self._deserialize(message)
+        )
+        self._clock = BagClock(bag.start)
+        self._pairing = CloudAnchoredPairing(settings.pairing(), self._clock, self._label)
+        self._on_labelled = on_labelled
+        self._cameras = {camera.image_topic: camera.name for camera in layout.usable_cameras}
+        self._infos = {camera.info_topic: camera.name for camera in layout.usable_cameras}
+        self._static = [topic for topic in layout.transform_topics if _is_static(bag, topic)]
+        self._moving = [topic for topic in layout.transform_topics if topic not in self._static]
+        self.received = self.labelled = 0
+        self.failed = {}  # {reason: clouds}
+        self._prepare()
+
+    @property
+    def class_map(self):
+        return self._taxonomy.class_map
+
+    def _prepare(self):
+        """What a robot's node knows before the first cloud: calibrations, the first second of /tf,
+        and /tf_static, which holds for the whole bag wherever it
+        was recorded; the player publishes it first too.
+        """
+        for camera in self._layout.usable_cameras:
+            self._extrinsics.take_camera_info(camera.name, camera.info)
+        for message in self._bag.messages(self._static):
+            self._take_transforms(message, static=True)
+        for message in self._bag.messages(self._moving, stop=self._bag.start + 1_000_000_000):
+            self._take_transforms(message, static=False)
+        self._look_for_transforms()
+
+    def _look_for_transforms(self):
+        """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the
+        cloud.
+        """
+        self._incomplete = False
+        for camera in self._cameras.values():
+            why = self._extrinsics.missing_transform(camera, self._layout.cloud_frame)
+            self._incomplete |= bool(why)
+            self._pairing.set_camera_ready(
+                camera, calibrated=self._extrinsics.calibrated(camera), has_transform=not why
+            )
+
+    def run(self, max_clouds=None, silences=None):
+        """Go through the bag, or until `max_clouds` clouds are labelled; `silences` as
+        `BagLayout.silences` gives them.
+        """
+        silences = silences or {}
+        wanted = [self._layout.cloud_topic, *self._cameras, *self._infos, *self._moving]
+        for message in self._bag.messages(wanted):
+            self._let_time_pass(message.time)
+            if message.time < silences.get(message.topic, message.time + 1):
+                self._take(message)
+            if max_clouds and self.labelled >= max_clouds:
+                return
+        self._let_time_pass(self._bag.end + 1_000_000_000)
+
+    def close(self):
+        self._pipeline.close()
+
+    def counts(self):
+        """What the node's diagnostics would say: {received, labelled, dropped.<reason>}."""
+        report = self._pairing.report()
+        dropped = {**report.dropped, **self.failed}
+        return {
+            "received": self.received,
+            "labelled": self.labelled,
+            **{f"dropped.{name}": count for name, count in dropped.items()},
+        }
+
+    def _let_time_pass(self, until):
+        """Tick while a cloud waits, as the node's timer does, so that it leaves at its deadline
+        and not at the next message.
+        """
+        while self._pairing.num_pending and self._clock.now + _TICK_NS < until:
+            self._clock.now += _TICK_NS
+            self._pairing.on_tick()
+        self._clock.now = until
+
+    def _take(self, message):
+        self.received += message.topic == self._layout.cloud_topic
+        if message.topic == self._layout.cloud_topic or message.topic in self._cameras:
+            self._take_stamped(message)
+        elif message.msgtype == INFO:
+            info = self._read(message)
+            if info and self._extrinsics.take_camera_info(self._infos[message.topic], info):
+                self._look_for_transforms()
+        else:
+            self._take_transforms(message, static=False)
+            if self._incomplete:
+                self._look_for_transforms()
+
+    def _take_stamped(self, message):
+        """Hand a cloud or an image to the synchroniser, which wants its stamp alone."""
+        try:
+            stamp = raw_stamp_ns(message.data)
+        except ValueError as error:
+            if message.topic in self._cameras:
+                emit("unreadable", topic=message.topic, why=str(error))
+            else:
+                self._lose("malformed", error)
+            return
+        if message.topic in self._cameras:
+            self._pairing.on_image(self._cameras[message.topic], stamp, message)
+            return
+        emit("cloud", stamp=stamp, wall=time.monotonic_ns())
+        self._pairing.on_cloud(stamp, message)
+
+    def _take_transforms(self, message, static):
+        content = self._read(message)
+        if content:
+            self._buffer.add(content, static)
+
+    def _read(self, message):
+        """A CameraInfo or a TFMessage; None where its bytes are none, which costs that message
+        only.
+        """
+        try:
+            return self._bag.deserialize(message)
+        except ValueError as error:
+            emit("unreadable", topic=message.topic, why=str(error))
+            return None
+
+    def _deserialize(self, message):
+        """A cloud or an image, with the error that the node's own reading has."""
+        try:
+            return self._bag.deserialize(message)
+        except ValueError as error:
+            raise MessageError(str(error)) from error
+
+    def _label(self, paired):
+        try:
+            labelled = self._pipeline(paired)
+        except MessageError as error:
+            self._lose("malformed", error, paired.stamp)
+        except TransformError as error:
+            self._lose("no_transform", error, paired.stamp)
+        except (
+            Exception
+        ) as error:  # whatever a network raises costs this cloud only, as in the node's worker
+            self._lose("model_error", error, paired.stamp)
+        else:
+            self.labelled += 1
+            self._on_labelled(paired.cloud, labelled, self._taxonomy.translate(labelled.prediction))
+
+    def _lose(self, reason, error, stamp=None):
+        self.failed[reason] = self.failed.get(reason, 0) + 1
+        emit("unlabelled", stamp=stamp, why=f"{type(error).__name__}: {error}")
+
+
+def _is_static(bag, topic):
+    return topic.endswith("tf_static") or bag.topics[topic].latched
+
+
+def label_bag(bag, layout, settings, segmenter, out, silences):
+    """Write a bag with the labelled clouds and the transforms of `bag`; emits an event for each
+    cloud, and the counts.
+    """
+    types = ros2_types().types
+    with BagWriter(out) as writer:
+        for message in bag.messages(layout.transform_topics):
+            writer.write(
+                message.topic,
+                message.msgtype,
+                message.time,
+                message.data,
+                latched=_is_static(bag, message.topic),
+            )
+
+        def write(message, labelled, prediction):
+            payload = write_labelled_cloud(
+                labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout
+            )
+            blank = types["sensor_msgs/msg/PointCloud2"](
+                labelled.message.header, 0, 0, [], False, 0, 0, b"", True
+            )
+            cloud = fill_cloud(
+                blank, payload, labelled.message.header, types["sensor_msgs/msg/PointField"]
+            )
+            cloud.data = np.frombuffer(cloud.data, np.uint8)
+            # at the cloud's recording time, as the transforms: a LiDAR's clock need not be the
+            # recorder's
+            writer.write(
+                LABELLED_TOPIC,
+                message.msgtype,
+                message.time,
+                writer.serialize(cloud, message.msgtype),
+            )
+            emit(
+                "message",
+                topic=LABELLED_TOPIC,
+                stamp=labelled.cloud.stamp,
+                wall=time.monotonic_ns(),
+                mode=labelled.mode.name,
+            )
+            emit("counts", counts=node.counts())
+
+        node = OfflineNode(bag, layout, settings, segmenter, write)
+        try:
+            node.run(silences=silences)
+        finally:
+            node.close()
+    emit("counts", counts=node.counts())
+    emit("done", labelled=node.labelled)
+
+
+def measure(bag, layout, settings, segmenter, clouds):
+    """Label the first `clouds` clouds and emit the median seconds a cloud took, without the
+    first, which builds and allocates.
+    """
+    times = []
+
+    def take(_, labelled, prediction):
+        # publishing begins with it
+        write_labelled_cloud(
+            labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout
+        )
+        times.append((time.monotonic_ns() - labelled.released_ns) / 1e9)
+
+    node = OfflineNode(bag, layout, settings, segmenter, take)
+    try:
+        node.run(max_clouds=clouds)
+    finally:
+        node.close()
+    emit("measured", seconds=statistics.median(times[1:] or times) if times else 0.0)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description="label a bag with the node's synchroniser and pipeline, without ROS"
+    )
+    parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--out", help="bag to make (mcap) with the labelled clouds")
+    task.add_argument(
+        "--measure",
+        type=int,
+        metavar="N",
+        help="only label the first N clouds and say how long one takes",
+    )
+    parser.add_argument(
+        "--duration",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="take only the first S seconds (default: all)",
+    )
+    parser.add_argument(
+        "--silence",
+        action="append",
+        default=[],
+        metavar="CAMERA@S",
+        help="drop a camera's messages from S seconds on; all@S for all",
+    )
+    parser.add_argument("--points", help="PointCloud2 topic (default: the densest)")
+    parser.add_argument("--checkpoint", default="", help="network (default: the one shipped)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--backend", default="auto", help="as the node's model.backend")
+    args = parser.parse_args(arguments)
+    try:
+        layout = inspect_bag(args.bag, args.points, args.duration)
+        parameters, _ = node_parameters(layout)
+        settings = node_settings(
+            {
+                **parameters,
+                "model.checkpoint": args.checkpoint,
+                "model.device": args.device,
+                "model.backend": args.backend,
+            }
+        )
+        segmenter, info = open_segmenter(settings.model)
+        emit("loaded", checkpoint=info.checkpoint, device=info.device, backend=info.backend)
+        with Bag(args.bag, args.duration) as bag:
+            if args.measure:
+                measure(bag, layout, settings, segmenter, args.measure)
+            else:
+                label_bag(bag, layout, settings, segmenter, args.out, layout.silences(args.silence))
+    except KeyboardInterrupt:
+        emit("interrupted")
+    except (ValueError, OSError) as error:
+        emit("failed", why=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,312 @@
+"""From a paired cloud to its labels: PairedCloud + calibration + transforms -> Frame -> Prediction.
+No ROS in here.
+
+This is the job of the worker thread. A camera that cannot be used (undecodable image, no transform,
+wrong size) is left out of that one cloud with its reason; a network that fails with images is tried
+again without (R15 of docs/synchroniser.md).
+"""
+
+import dataclasses
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cmdfusion_ros.frame import CameraView, Frame, Prediction
+from cmdfusion_ros.geometry.projection import project_points
+from cmdfusion_ros.geometry.transforms import apply, invert
+from cmdfusion_ros.labelling.extrinsics import UncalibratedError
+from cmdfusion_ros.messages.clouds import Cloud, read_cloud
+from cmdfusion_ros.messages.images import image_decoder
+from cmdfusion_ros.messages.transforms import TransformError
+from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode, mode_of
+
+_VISIBLE_SAMPLE = 4096  # points projected to see whether a camera sees any: 0.2 ms
+_DECODERS = 4  # threads; OpenCV frees the GIL while it decodes
+
+
+@dataclass(frozen=True)
+class CameraReport:
+    """What one camera gave to one cloud.
+
+    Attributes:
+        name: the camera.
+        status: CameraStatus.
+        reason: one sentence where the camera failed; "" otherwise.
+        stamp, offset_ns: of the image used, and its distance from the target time, signed; 0 where
+            none was.
+        num_points: points that received features from this camera.
+        visible_ratio: share of the points that fall into the image, from a sample; NaN where no
+            image was used.
+    """
+
+    name: str
+    status: CameraStatus
+    reason: str = ""
+    stamp: int = 0
+    offset_ns: int = 0
+    num_points: int = 0
+    visible_ratio: float = float("nan")
+
+    @property
+    def used(self):
+        """Whether its image went to the network."""
+        return self.status in (CameraStatus.FUSED, CameraStatus.NO_POINTS)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds of a monotonic clock; `wait` is the synchroniser's."""
+
+    wait: float = 0.0
+    decode: float = 0.0
+    preprocess: float = 0.0
+    inference: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCloud:
+    """One cloud with its labels and how they came about.
+
+    Attributes:
+        message: the PointCloud2 that came in. cloud: what was read from it.
+        rows: (N,) bool, the rows of the cloud that the network saw.
+        frame: the Frame it saw. prediction: of the Frame's points; bit i of its camera_mask is the
+            i-th camera of the parameter `cameras`.
+        mode: Mode. cameras: a CameraReport for each camera, in order.
+        epoch: of the synchroniser, to tell results from before a time jump. released_ns: when the
+            worker took it up, steady clock.
+        retried: why the network was tried again without images; "" normally.
+    """
+
+    message: object = field(repr=False)
+    cloud: Cloud
+    rows: np.ndarray
+    frame: Frame
+    prediction: Prediction
+    mode: Mode
+    cameras: tuple
+    epoch: int
+    released_ns: int
+    timings: Timings
+    retried: str = ""
+
+
+class Pipeline:
+    """The job of the worker. Called with a PairedCloud it returns a LabelledCloud.
+
+    Args:
+        segmenter: has `segment(frame) -> Prediction`.
+        extrinsics: has `geometry(camera) -> CameraGeometry`, `camera_from_lidar(camera, frame_id,
+            cloud_stamp, image_stamp)` and `frame_from_lidar(frame_id, cloud_stamp)`; they raise
+            TransformError or MessageError.
+        settings: NodeSettings.
+        read_message: (payload, "cloud" or "image") -> message; it may raise MessageError.
+
+    Attributes:
+        settings: NodeSettings in force. decoder_name: who decodes images, "own" or "cv_bridge".
+    """
+
+    def __init__(self, segmenter, extrinsics, settings, read_message):
+        self._segmenter = segmenter
+        self._extrinsics = extrinsics
+        self._read_message = read_message
+        self._decode_image, self.decoder_name = image_decoder()
+        # (epoch, scale of the intensity): sticky, one dark scan must not change what the numbers
+        # mean
+        self._guessed_scale = (0, 0.0)
+        self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+        self.settings = settings
+
+    def close(self):
+        """End the decoding threads."""
+        self._pool.shutdown()
+
+    def __call__(self, paired):
+        """PairedCloud -> LabelledCloud.
+
+        Raises:
+            MessageError: the cloud cannot be read. TransformError: there is no transform to
+                `points.frame`. Anything that the network raises twice.
+        """
+        settings = self.settings
+        points = settings.points
+        started_ns = time.monotonic_ns()
+        decoding = {
+            camera: self._pool.submit(self._decode, image.image)
+            for camera, image in paired.images.items()
+        }
+        message = self._read_message(paired.cloud, "cloud")
+        cloud = self._read_cloud(message, points, paired.epoch)
+        rows = cloud.usable & in_range(cloud.points, points.min_range, points.max_range)
+        seen = np.ascontiguousarray(cloud.points[rows])
+        frame_from_lidar = self._extrinsics.frame_from_lidar(cloud.frame_id, paired.stamp)
+        read_ns = time.monotonic_ns()
+        views, reports = self._views(paired, cloud, decoding, seen)
+        decoded_ns = time.monotonic_ns()
+        if frame_from_lidar is not None:
+            seen = apply(frame_from_lidar, seen)
+            views = tuple(_moved(view, invert(frame_from_lidar)) for view in views)
+        frame = Frame(
+            seen,
+            np.ascontiguousarray(cloud.intensity[rows]),
+            paired.stamp,
+            points.frame or cloud.frame_id,
+            views,
+        )
+        prepared_ns = time.monotonic_ns()
+        frame, prediction, retried = self._segment(frame)
+        segmented_ns = time.monotonic_ns()
+        if retried:
+            reports = _unused(reports, retried)
+        prediction, reports = _by_camera(prediction, [view.name for view in frame.views], reports)
+        timings = Timings(
+            wait=paired.wait_ns / 1e6,
+            decode=(decoded_ns - read_ns) / 1e6,
+            preprocess=(read_ns - started_ns + prepared_ns - decoded_ns) / 1e6,
+            inference=(segmented_ns - prepared_ns) / 1e6,
+        )
+        cameras = tuple(reports.values())
+        mode = mode_of(
+            {r.name: CameraStatus.FUSED if r.used else r.status for r in cameras},
+            settings.sync.min_cameras,
+        )
+        return LabelledCloud(
+            message,
+            cloud,
+            rows,
+            frame,
+            prediction,
+            mode,
+            cameras,
+            paired.epoch,
+            started_ns,
+            timings,
+            retried,
+        )
+
+    def _read_cloud(self, message, points, epoch):
+        """PointCloud2 -> Cloud. What the user gives as scale is no guess to keep, and a new time
+        line may be another recording.
+        """
+        least_scale = self._guessed_scale[1] if self._guessed_scale[0] == epoch else 0.0
+        cloud = read_cloud(message, points.intensity_field, points.intensity_scale, least_scale)
+        if not points.intensity_scale:
+            self._guessed_scale = (epoch, cloud.intensity_scale)
+        return cloud
+
+    def _decode(self, payload):
+        return self._decode_image(self._read_message(payload, "image"))
+
+    def _views(self, paired, cloud, decoding, points):
+        """The CameraViews of the images that can be used, and {camera: CameraReport} of every
+        camera.
+        """
+        views, reports = [], {}
+        for camera in self.settings.cameras:
+            chosen = paired.images.get(camera)
+            if chosen is None:
+                reports[camera] = CameraReport(
+                    camera, paired.camera_states.get(camera, CameraStatus.NEVER_SEEN)
+                )
+                continue
+            try:
+                view = self._view(camera, chosen, cloud.frame_id, paired.stamp, decoding[camera])
+            except TransformError as error:
+                reports[camera] = CameraReport(camera, CameraStatus.NO_TRANSFORM, str(error))
+            except UncalibratedError as error:
+                reports[camera] = CameraReport(camera, CameraStatus.NO_CALIBRATION, str(error))
+            except (
+                Exception
+            ) as error:  # any failure to decode costs this camera this cloud, never the cloud (R15)
+                reports[camera] = CameraReport(
+                    camera, CameraStatus.DECODE_ERROR, f"{type(error).__name__}: {error}"
+                )
+            else:
+                ratio = visible_ratio(points, view)
+                status = CameraStatus.NO_POINTS if ratio == 0 else CameraStatus.FUSED
+                reports[camera] = CameraReport(
+                    camera, status, "", chosen.stamp, chosen.offset_ns, 0, ratio
+                )
+                views.append(view)
+        if len(views) < self.settings.sync.min_cameras:
+            return (), _unused(reports, "fewer than sync.min_cameras")
+        return tuple(views), reports
+
+    def _view(self, camera, chosen, frame_id, cloud_stamp, decoding):
+        image = decoding.result()
+        geometry = self._extrinsics.geometry(camera)
+        size = (image.shape[1], image.shape[0])
+        if size != tuple(geometry.image_size):
+            raise UncalibratedError(
+                f"camera {camera}: calibrated for {geometry.image_size}, its images are {size}; "
+                "is this the right CameraInfo?"
+            )
+        transform = self._extrinsics.camera_from_lidar(camera, frame_id, cloud_stamp, chosen.stamp)
+        return CameraView(
+            camera, image, geometry.intrinsic, transform, geometry.distortion, chosen.stamp
+        )
+
+    def _segment(self, frame):
+        """(Frame used, its Prediction, why images were given up or "")."""
+        try:
+            return frame, self._segmenter.segment(frame), ""
+        except Exception as error:
+            if not frame.views:
+                raise
+            alone = dataclasses.replace(frame, views=())
+            return (
+                alone,
+                self._segmenter.segment(alone),
+                f"network failed with images ({type(error).__name__}: {error})",
+            )
+
+
+def in_range(points, min_range, max_range):
+    """(N,) bool: at least `min_range` and at most `max_range` (0 = no limit) metres from the
+    sensor; False for NaN.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        squared = np.einsum("ij,ij->i", points, points)
+        near = squared >= min_range * min_range
+        return near & (squared <= max_range * max_range) if max_range > 0 else near
+
+
+def visible_ratio(points, view):
+    """Share of the points that fall into the image, from at most 4096 of them unless those show
+    none; NaN without points.
+    """
+    if not len(points):
+        return float("nan")
+    sample = points[:: max(1, len(points) // _VISIBLE_SAMPLE)]
+    for some in (sample, points):
+        visible = project_points(
+            some, view.intrinsic, view.camera_from_lidar, view.image_size, view.distortion
+        )[1]
+        if visible.any():
+            return float(visible.mean())
+    return 0.0
+
+
+def _unused(reports, why):
+    """`reports` after the images that were chosen are given up for the reason `why`."""
+    return {
+        name: CameraReport(name, CameraStatus.NO_IMAGE, why) if report.used else report
+        for name, report in reports.items()
+    }
+
+
+def _moved(view, lidar_from_frame):
+    return dataclasses.replace(view, camera_from_lidar=view.camera_from_lidar @ lidar_from_frame)
+
+
+def _by_camera(prediction, view_names, reports):
+    """Turn bits that count views into bits that count cameras, and count the points of each."""
+    order = list(reports)
+    mask = np.zeros_like(prediction.camera_mask)
+    for bit, name in enumerate(view_names):
+        mine = prediction.camera_mask >> np.uint32(bit) & np.uint32(1)
+        mask |= mine << np.uint32(order.index(name))
+        reports = {**reports, name: dataclasses.replace(reports[name], num_points=int(mine.sum()))}
+    return Prediction(prediction.labels, prediction.confidence, mask), reports

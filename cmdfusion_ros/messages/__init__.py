@@ -1,0 +1,3 @@
+"""ROS messages <-> numpy, one codec a message. Works on any object with the right fields;
+no ROS.
+"""

@@ -1,0 +1,243 @@
+"""Where things are: coordinate frames joined by transforms, some fixed, some moving.
+
+`TransformBuffer` holds what /tf and /tf_static said, without ROS. Where tf2_ros is installed the
+node uses that through `Tf2Buffer`, which has the same lookups and raises the same errors.
+"""
+
+import bisect
+import threading
+
+import numpy as np
+
+from cmdfusion_ros.geometry.transforms import interpolate, invert, rigid, rotation_from_quaternion
+from cmdfusion_ros.messages.clouds import stamp_ns
+
+HISTORY_NS = 10_000_000_000  # how long a moving transform is remembered, as tf2 does
+
+
+class TransformError(LookupError):
+    """A transform that is not known. The text names the missing link."""
+
+
+class ExtrapolationError(TransformError):
+    """A transform that is known, but not at the time asked for. The text gives both times."""
+
+
+class _Link:
+    """What is known of one child's parent_from_child: one matrix if fixed, else a history sorted
+    by stamp.
+    """
+
+    def __init__(self, parent, static):
+        self.parent = parent
+        self.static = static
+        self.stamps = []
+        self.matrices = []
+
+    def insert(self, stamp, matrix):
+        # older than all that is kept: time began anew
+        if self.static or (self.stamps and stamp < self.stamps[-1] - HISTORY_NS):
+            self.stamps, self.matrices = [stamp], [matrix]
+            return
+        place = bisect.bisect_left(self.stamps, stamp)
+        if place < len(self.stamps) and self.stamps[place] == stamp:
+            self.matrices[place] = matrix
+            return
+        self.stamps.insert(place, stamp)
+        self.matrices.insert(place, matrix)
+        oldest = bisect.bisect_left(self.stamps, self.stamps[-1] - HISTORY_NS)
+        del self.stamps[:oldest], self.matrices[:oldest]
+
+    def at(self, stamp, child):
+        if self.static:
+            return self.matrices[0]
+        place = bisect.bisect_left(self.stamps, stamp)
+        if place < len(self.stamps) and self.stamps[place] == stamp:
+            return self.matrices[place]
+        if place in (0, len(self.stamps)):
+            raise ExtrapolationError(
+                f"transform {self.parent} <- {child} at {_seconds(stamp)}: known from "
+                f"{_seconds(self.stamps[0])} to {_seconds(self.stamps[-1])}; "
+                "is its publisher late, or is use_sim_time wrong?"
+            )
+        before, after = self.stamps[place - 1], self.stamps[place]
+        return interpolate(
+            self.matrices[place - 1], self.matrices[place], (stamp - before) / (after - before)
+        )
+
+
+class TransformBuffer:
+    """The tree of coordinate frames, fed by `add`. Any thread may call any method; none waits."""
+
+    def __init__(self):
+        self._links = {}  # child -> _Link
+        self._lock = threading.Lock()
+
+    def add(self, message, static):
+        """Take in a tf2_msgs/TFMessage.
+
+        A child that appears under a new parent, or changes from fixed to moving, forgets what it
+        was before. A leading "/" in a name (ROS 1) is dropped. Transforms that are no transforms
+        (zero or NaN quaternion, NaN translation, no name, a frame under itself) are left out.
+
+        Args:
+            message: TFMessage. static: whether it came from /tf_static.
+
+        Returns:
+            tuple of str, one reason for each transform that was left out.
+        """
+        problems = []
+        for item in message.transforms:
+            parent, child = _name(item.header.frame_id), _name(item.child_frame_id)
+            try:
+                matrix = matrix_from_transform(item.transform)
+                if not parent or not child or parent == child:
+                    raise ValueError("expected two different frame names")
+            except ValueError as error:
+                problems.append(f"transform {parent!r} <- {child!r}: {error}")
+                continue
+            with self._lock:
+                link = self._links.get(child)
+                if link is None or link.parent != parent or link.static != static:
+                    link = self._links[child] = _Link(parent, static)
+                link.insert(stamp_ns(item.header.stamp), matrix)
+        return tuple(problems)
+
+    def lookup(self, target, source, stamp=0):
+        """target_from_source (4, 4) float64 at `stamp` ns, interpolated; at the newest time that
+        all moving links share where `stamp` is 0.
+
+        Raises:
+            TransformError: no chain of transforms joins the two.
+            ExtrapolationError: a moving link is not known at that time.
+        """
+        with self._lock:
+            return self._lookup(_name(target), _name(source), stamp)
+
+    def lookup_full(self, target, target_stamp, source, source_stamp, fixed):
+        """target_from_source between two times: from where `source` was at its stamp to where
+        `target` is at its own, seen from the frame `fixed`.
+
+        Raises as `lookup` does.
+        """
+        with self._lock:
+            fixed_from_source = self._lookup(_name(fixed), _name(source), source_stamp)
+            return self._lookup(_name(target), _name(fixed), target_stamp) @ fixed_from_source
+
+    def clear(self):
+        """Forget what moves; for jumps in time. Fixed transforms stay, because a latched
+        publisher will not send them again.
+        """
+        with self._lock:
+            self._links = {child: link for child, link in self._links.items() if link.static}
+
+    def _lookup(self, target, source, stamp):
+        up_source, up_target = self._ancestors(source), self._ancestors(target)
+        shared = next((name for name in up_source if name in set(up_target)), None)
+        if shared is None:
+            raise TransformError(self._why_apart(target, source, up_target, up_source))
+        from_source = up_source[: up_source.index(shared)]
+        from_target = up_target[: up_target.index(shared)]
+        if stamp == 0:
+            moving = [
+                self._links[name].stamps[-1]
+                for name in from_source + from_target
+                if not self._links[name].static
+            ]
+            stamp = min(moving, default=0)
+        return invert(self._chain(from_target, stamp)) @ self._chain(from_source, stamp)
+
+    def _ancestors(self, name):
+        """`name`, its parent, and so on to the root."""
+        names = [name]
+        while names[-1] in self._links:
+            parent = self._links[names[-1]].parent
+            if parent in names:
+                raise TransformError(
+                    f"transform of {name}: the frames {' <- '.join([*names, parent])} go round in "
+                    "a circle; two publishers disagree"
+                )
+            names.append(parent)
+        return names
+
+    def _chain(self, names, stamp):
+        """ancestor_from_first of the links of `names`, in order from the leaf."""
+        matrix = np.eye(4)
+        for name in names:
+            matrix = self._links[name].at(stamp, name) @ matrix
+        return matrix
+
+    def _why_apart(self, target, source, up_target, up_source):
+        known = set(self._links) | {link.parent for link in self._links.values()}
+        missing = [name for name in (target, source) if name not in known]
+        if missing:
+            return (
+                f"transform {target} <- {source}: no transform names {' or '.join(missing)}; "
+                f"known: {', '.join(sorted(known)) or 'none'}"
+            )
+        return (
+            f"transform {target} <- {source}: not joined; {target} hangs under {up_target[-1]}, "
+            f"{source} under {up_source[-1]}, and nothing joins them"
+        )
+
+
+class Tf2Buffer:
+    """The lookups of `TransformBuffer` on a tf2_ros.Buffer, which its own listener feeds.
+
+    Args:
+        buffer: tf2_ros.Buffer. make_time: int ns -> rclpy.time.Time. error:
+            tf2_ros.TransformException.
+    """
+
+    def __init__(self, buffer, make_time, error):
+        self._buffer = buffer
+        self._make_time = make_time
+        self._error = error
+
+    def lookup(self, target, source, stamp=0):
+        """As `TransformBuffer.lookup`."""
+        return self._call(
+            self._buffer.lookup_transform, _name(target), _name(source), self._make_time(stamp)
+        )
+
+    def lookup_full(self, target, target_stamp, source, source_stamp, fixed):
+        """As `TransformBuffer.lookup_full`."""
+        times = self._make_time(target_stamp), self._make_time(source_stamp)
+        return self._call(
+            self._buffer.lookup_transform_full,
+            _name(target),
+            times[0],
+            _name(source),
+            times[1],
+            _name(fixed),
+        )
+
+    def clear(self):
+        """As `TransformBuffer.clear`; tf2 keeps what is fixed too."""
+        self._buffer.clear()
+
+    def _call(self, method, *arguments):
+        try:
+            return matrix_from_transform(method(*arguments).transform)
+        except self._error as error:
+            kind = ExtrapolationError if "Extrapolation" in type(error).__name__ else TransformError
+            raise kind(str(error)) from error
+
+
+def matrix_from_transform(transform):
+    """geometry_msgs/Transform -> (4, 4) float64. Raises ValueError for a zero quaternion, NaN or
+    infinity.
+    """
+    shift, turn = transform.translation, transform.rotation
+    translation = np.array([shift.x, shift.y, shift.z], np.float64)
+    if not np.isfinite(translation).all():
+        raise ValueError(f"translation: expected three finite numbers, got {translation.tolist()}")
+    return rigid(rotation_from_quaternion((turn.x, turn.y, turn.z, turn.w)), translation)
+
+
+def _name(frame_id):
+    return str(frame_id).lstrip("/")
+
+
+def _seconds(stamp):
+    return f"{stamp // 1_000_000_000}.{stamp % 1_000_000_000:09d} s"

@@ -1,0 +1,157 @@
+"""The inference forms of the sparse U-Net and of U2MKD on a CPU: a copy of the network in which
+convolutions, their normalisations, skip connections and ReLUs
+are one pass each over blocks of rows, shared among a few threads (see `sparse.cpu`). Same numbers
+to rounding, no gradient.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from cmdfusion_ros.models.folded.folded_cmdfusion import fold_images
+from cmdfusion_ros.models.folded.folded_pyramid import FoldedEmbedding
+from cmdfusion_ros.models.spv_unet import STRIDES, ConvNormRelu, UnetBlock
+from cmdfusion_ros.sparse.conv import SubmanifoldConv, TransposedConv
+from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, prepare
+from cmdfusion_ros.sparse.tensor import SparseTensor
+from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
+
+
+class FoldedUnet:
+    """Built from a trained SpvUnet or U2mkd, which it does not change; call it with a Batch on the
+    CPU.
+
+    Args:
+        network: a SpvUnet or U2mkd on the CPU.
+        num_threads: threads that share the work.
+    """
+
+    def __init__(self, network, num_threads):
+        self._workers = Workers(num_threads)
+        self._network = _folded(copy.deepcopy(network).eval().requires_grad_(False), self._workers)
+        if hasattr(network, "images"):
+            self._network.images = fold_images(network.images)
+            resnet = self._network.images.backbone
+            for number, layer in enumerate(resnet.layers, start=1):
+                setattr(resnet, f"layer{number}", _ImageByImage(layer, self._workers))
+
+    def __call__(self, batch):
+        """Batch -> Output."""
+        with torch.inference_mode(), one_torch_thread():
+            self._make_maps(batch.maps)
+            return self._network(batch)
+
+    def close(self):
+        """End the threads; the network must not be called any more."""
+        self._workers.close()
+
+    def _make_maps(self, maps):
+        """Every level's maps on one thread, largest level first."""
+
+        def task(number):
+            stride = STRIDES[number]
+            prepare(self._workers, maps.submanifold(stride, 3))
+            if stride != STRIDES[-1]:
+                down = maps.strided(stride, 2, 2)
+                prepare(self._workers, down)
+                prepare(self._workers, down.transposed)
+                maps.coarsen(1, 2 * stride)
+
+        self._workers.run(task, len(STRIDES))
+
+
+def _folded(module, workers):
+    """`module` with its parts exchanged for folded ones, at any depth."""
+    for name, child in module.named_children():
+        if isinstance(child, ConvNormRelu):
+            setattr(module, name, _FoldedLayer(child, workers))
+        elif isinstance(child, UnetBlock):
+            setattr(module, name, _FoldedBlock(child, workers))
+        elif name == "embedding":
+            setattr(module, name, _Embedding(child, workers))
+        elif name != "images":
+            _folded(child, workers)
+    return module
+
+
+class _Embedding(nn.Module):
+    """PointEmbedding."""
+
+    def __init__(self, embedding, workers):
+        super().__init__()
+        self.folded, self.workers = FoldedEmbedding(embedding), workers
+
+    def forward(self, batch):
+        return SparseTensor(
+            self.folded(batch, self.workers), batch.scale(1).voxel_coords, 1, batch.maps
+        )
+
+
+class _FoldedLayer(nn.Module):
+    """ConvNormRelu."""
+
+    def __init__(self, layer, workers):
+        super().__init__()
+        self.folded, self.workers = fold(layer.convolution, layer.norm), workers
+        self.kind = type(layer.convolution)
+
+    def forward(self, x):
+        if self.kind is SubmanifoldConv:
+            kernel_map, stride = x.maps.submanifold(x.stride, 3), x.stride
+        elif self.kind is TransposedConv:
+            kernel_map, stride = x.maps.strided(x.stride // 2, 2, 2).transposed, x.stride // 2
+        else:
+            kernel_map, stride = x.maps.strided(x.stride, 2, 2), 2 * x.stride
+        return SparseTensor(
+            convolve(self.workers, self.folded, x.features, kernel_map, slope=0.0),
+            x.maps.voxel_coords(stride),
+            stride,
+            x.maps,
+        )
+
+
+class _FoldedBlock(nn.Module):
+    """UnetBlock."""
+
+    def __init__(self, block, workers):
+        super().__init__()
+        self.first, self.workers = _FoldedLayer(block.first, workers), workers
+        self.second, self.skip_weight = fold(block.second, block.second_norm), None
+        if not isinstance(block.skip, nn.Identity):
+            linear, norm = block.skip
+            scale, shift = affine_of(norm)
+            self.skip_weight = (linear.weight.detach().T * scale).contiguous()
+            self.second = FoldedConv(self.second.weight, self.second.bias + shift)
+
+    def forward(self, x):
+        kernel_map = x.maps.submanifold(x.stride, 3)
+        return x.with_features(
+            convolve(
+                self.workers,
+                self.second,
+                self.first(x).features,
+                kernel_map,
+                skip=(x.features, self.skip_weight),
+                slope=0.0,
+            )
+        )
+
+
+class _ImageByImage(nn.Module):
+    """A stage of a ResNet, one image a task."""
+
+    def __init__(self, layer, workers):
+        super().__init__()
+        self.layer, self.workers = layer, workers
+
+    def forward(self, images):
+        parts = [None] * len(images)
+
+        def task(number):
+            parts[number] = self.layer(
+                images[number : number + 1].contiguous(memory_format=torch.channels_last)
+            )
+
+        self.workers.run(task, len(parts))
+        return torch.cat(parts)

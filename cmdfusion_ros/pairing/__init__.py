@@ -1,0 +1,1 @@
+"""Which images go with which cloud: the synchroniser, usable alone. No ROS."""

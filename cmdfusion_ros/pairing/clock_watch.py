@@ -1,0 +1,52 @@
+"""Two clocks and what goes wrong with the first: the ROS clock may be absent, stand still (a
+paused bag) or be set back (a bag that begins again).
+"""
+
+
+class ClockWatch:
+    """Reads a clock and remembers how the ROS time moved. All times are int ns.
+
+    Args:
+        clock: has `now_ros()` (0 while there is no ROS time yet) and `now_steady()`.
+    """
+
+    def __init__(self, clock):
+        self._clock = clock
+        self.ros = clock.now_ros()  # at the last reading
+        self.steady = clock.now_steady()
+        self._moved = self.steady  # when the ROS clock was last seen to move
+        self._jump = None  # (ROS time before, after) of the last jump back
+
+    def read(self):
+        """Read both clocks. Returns the ROS time before where it went back since the last
+        reading, else None.
+        """
+        before, self.ros, self.steady = self.ros, self._clock.now_ros(), self._clock.now_steady()
+        if self.ros != before:
+            self._moved = self.steady
+        return before if self.ros < before else None
+
+    def standing_still(self, since):
+        """For how long (steady) the ROS clock has stood still, counted from `since` (steady) at
+        the earliest.
+        """
+        return self.steady - max(since, self._moved)
+
+    def note_jump(self, before):
+        """The ROS time went back from `before` for good."""
+        self._jump = (before, self.ros)
+
+    def is_left_over(self, stamp, horizon):
+        """Whether a message was still under way when the ROS clock jumped back: stamped near the
+        time before, not near the time now.
+
+        `horizon`: how far from the time before, and for how long after the jump at most; long
+        before the clock comes to where it was.
+        """
+        if self._jump is None:
+            return False
+        before, after = self._jump
+        if self.ros > after + min(horizon, (before - after) // 2):
+            self._jump = None
+            return False
+        return abs(stamp - before) < min(abs(stamp - self.ros), horizon)

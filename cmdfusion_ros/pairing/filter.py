@@ -1,0 +1,107 @@
+"""The pairing as a filter among those of `message_filters`: it takes their Subscribers and offers
+their `registerCallback`.
+
+Nothing is imported from there: any object with `registerCallback(callback, *arguments)` will do, so
+it works without ROS too.
+"""
+
+import threading
+from collections import deque
+
+from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
+
+
+def header_stamp(message):
+    """The stamp of a message with a header, int ns."""
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+class PairingFilter:
+    """Pairs the clouds of one filter with the images of others and calls its own callbacks with
+    each PairedCloud.
+
+    Inputs may come on several threads. Callbacks are called with no lock held, one cloud after the
+    other; what a callback raises goes to whoever gave the message, and the next message finds all
+    in order.
+
+    Call `pairing_filter.on_tick` every few milliseconds from a timer; without, a cloud waits for
+    the next message at worst.
+
+    Args:
+        settings: PairingSettings; its cameras are the keys of `images`.
+        clock: see CloudAnchoredPairing.
+        points: filter that gives clouds, e.g. message_filters.Subscriber(node, PointCloud2,
+            "points").
+        images: {camera: filter that gives its images}.
+        on_reset: see CloudAnchoredPairing.
+    """
+
+    def __init__(self, settings, clock, points, images, on_reset=None):
+        if set(images) != set(settings.cameras):
+            raise ValueError(
+                f"images: expected one input for each of {list(settings.cameras)}, got "
+                f"{list(images)}"
+            )
+        self._lock = threading.RLock()
+        self._callbacks = {}
+        self._outbox = deque()
+        self._giving = False
+        self._pairing = CloudAnchoredPairing(settings, clock, self._outbox.append, on_reset)
+        points.registerCallback(self._on_cloud)
+        for camera, source in images.items():
+            source.registerCallback(self._on_image, camera)
+
+    def registerCallback(self, callback, *arguments):  # message_filters' name
+        """Have `callback(paired_cloud, *arguments)` called for each PairedCloud. Returns a
+        number for the connection.
+        """
+        with self._lock:
+            connection = len(self._callbacks)
+            self._callbacks[connection] = (callback, arguments)
+            return connection
+
+    def on_tick(self):
+        """See CloudAnchoredPairing."""
+        self._do(self._pairing.on_tick)
+
+    def set_camera_ready(self, camera, calibrated=True, has_transform=True):
+        """See CloudAnchoredPairing."""
+        self._do(self._pairing.set_camera_ready, camera, calibrated, has_transform)
+
+    def report(self):
+        """SyncReport."""
+        self.on_tick()
+        with self._lock:
+            return self._pairing.report()
+
+    def _on_cloud(self, message):
+        self._do(self._pairing.on_cloud, header_stamp(message), message)
+
+    def _on_image(self, message, camera):
+        self._do(self._pairing.on_image, camera, header_stamp(message), message)
+
+    def _do(self, step, *arguments):
+        """Take one step under the lock and give out, without it, what was released. Only one
+        thread gives at a time, so the order is kept.
+        """
+        with self._lock:
+            step(*arguments)
+            if self._giving:
+                return
+            self._giving = True
+        while paired := self._next():
+            try:
+                for callback, extra in list(self._callbacks.values()):
+                    callback(paired, *extra)
+            except BaseException:
+                with self._lock:
+                    self._giving = False
+                raise
+
+    def _next(self):
+        """The next PairedCloud to give out; None ends the giving, under the lock, so that no
+        cloud can slip in unseen.
+        """
+        with self._lock:
+            self._giving = bool(self._outbox)
+            return self._outbox.popleft() if self._outbox else None

@@ -1,0 +1,479 @@
+"""Which images go with which cloud. The rules R1-R16 are in docs/synchroniser.md.
+
+Every accepted cloud is released exactly once, in order of stamp, no later than max_wait after it
+arrived. Cameras can change its labels, never suppress it or delay it further.
+
+Plain Python without threads, locks or timers: whoever owns a pairing calls it from one thread at a
+time. All times are int ns.
+"""
+
+import math
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass, field
+
+from cmdfusion_ros.config import SettingsError, nearest_name
+from cmdfusion_ros.pairing.camera_stream import CameraState, CameraStream
+from cmdfusion_ros.pairing.clock_watch import ClockWatch
+from cmdfusion_ros.pairing.paired_cloud import (
+    CameraStatus,
+    Mode,
+    PairedCloud,
+    PairedImage,
+    ReleaseReason,
+    mode_of,
+)
+from cmdfusion_ros.pairing.report import CloudTally, camera_sync
+from cmdfusion_ros.pairing.settings import to_ns
+
+_SECOND = 1_000_000_000
+_MIN_STALL = _SECOND // 2  # a /clock slower than 2 Hz counts as standing still
+_LATE_HORIZON = _SECOND  # images later than this belong to no cloud any more
+_MOST_WATCHED = 256  # released clouds: where the ROS clock stands still none of them comes of age
+_REJECTED_IN_A_ROW = 3  # clouds behind the newest, before a standstill counts as a new time line
+_DURATIONS = ("max_wait", "startup_grace", "time_jump_threshold", "clock_skew_limit")
+_STARTING = (CameraState.NEVER_SEEN, CameraState.UNCALIBRATED, CameraState.NO_TRANSFORM)
+
+
+@dataclass(eq=False)
+class _Cloud:
+    """A cloud on its way: waiting, or released and still watched for images that come late."""
+
+    stamp: int
+    payload: object  # None once released
+    start: int  # of the scan
+    arrival: int  # ROS clock
+    arrival_steady: int
+    age: int
+    # cameras; set when it arrives, then it only shrinks, so that the result does not depend on
+    # ticks
+    waits_for: set = field(default_factory=set)
+    in_time: set = field(default_factory=set)  # cameras with an eligible image before the deadline
+    held_by: tuple = ()  # cameras it waited for until the deadline
+    distance: dict = field(default_factory=dict)  # {camera: |image used - target|}
+
+
+class CloudAnchoredPairing:
+    """Pairs clouds with images.
+
+    Tell it of clouds and images as they arrive, call `on_tick` while clouds wait, and say with
+    `set_camera_ready` which cameras can be projected.
+
+    Args:
+        settings: PairingSettings.
+        clock: has `now_ros()` and `now_steady()`, int ns. now_ros is 0 while there is no ROS time
+            yet.
+        release: called with each PairedCloud. It may raise: the cloud counts as released and the
+            error goes to whoever called the pairing.
+        on_reset: called with (epoch, reason) when a new time line begins: drop what was learned
+            from stamps (transforms, markers, results). It must not raise.
+    """
+
+    def __init__(self, settings, clock, release, on_reset=None):
+        self._take(settings)
+        self._clock = ClockWatch(clock)
+        self._release_to = release
+        self._on_reset = on_reset
+        self._streams = {
+            name: CameraStream(name, timing, settings.sync)
+            for name, timing in settings.cameras.items()
+        }
+        self._tally = CloudTally()
+        self.epoch = 0
+        self._start_time_line()
+
+    def _take(self, settings):
+        self.settings = settings
+        self._durations = {name: to_ns(getattr(settings.sync, name)) for name in _DURATIONS}
+        self._shift = settings.target_shift_ns
+
+    def _start_time_line(self):
+        self._pending = []  # _Cloud, in order of stamp
+        self._unjudged = deque(maxlen=_MOST_WATCHED)  # released, deadline not over
+        self._recent = deque(maxlen=_MOST_WATCHED)  # released, within the horizon of late images
+        self._newest = None  # the accepted _Cloud with the greatest stamp
+        self._first = None  # the first accepted _Cloud
+        self._last_released = None  # stamp
+        self._last_accepted_steady = self._clock.steady
+        self._behind = 0  # clouds in a row rejected as out of order
+
+    # ---- what comes in
+
+    def on_cloud(self, stamp, cloud):
+        """Take a cloud. stamp: int ns from its header, 0 for none (it then gets the time of
+        arrival).
+        """
+        now, steady = self._advance()
+        self._tally.counts["received"] += 1
+        if stamp <= 0:
+            self._tally.counts["unstamped"] += 1
+            stamp = now or steady
+        if self._clock.is_left_over(stamp, self._ns("time_jump_threshold")):
+            self._tally.counts["reset"] += 1
+            return
+        if self._newest and stamp < self._newest.stamp - self._ns("time_jump_threshold"):
+            self._jump("cloud stamp jumped back")
+        elif not self._is_in_order(stamp, steady):
+            return
+        self._accept(
+            _Cloud(
+                stamp,
+                cloud,
+                start=stamp + self._shift,
+                arrival=now,
+                arrival_steady=steady,
+                age=now - stamp,
+            )
+        )
+        self._pump()
+
+    def on_image(self, camera, stamp, image):
+        """Take an image of a camera of the settings. stamp: int ns from its header, 0 for none."""
+        stream = self._stream(camera)
+        now, steady = self._advance()
+        stream.tally.count("received")
+        if not stream.enabled:
+            stream.tally.count("disabled")
+            return
+        if stream.dated_by_arrival:
+            stamp = now
+        if stamp <= 0:
+            stream.tally.count("unstamped")
+        elif self._clock.is_left_over(stamp, self._ns("time_jump_threshold")):
+            stream.tally.count("reset")
+        elif skew := self._skew(stream, stamp, now, steady):
+            stream.reject(skew)
+        elif kept := stream.add(stamp, image, now):
+            self._note_image(stream, kept)
+            self._pump()
+
+    def on_tick(self):
+        """Release what is due. Call it every few milliseconds while `num_pending` is not 0;
+        results do not depend on when.
+        """
+        self._advance()
+
+    def on_clock_jump(self):
+        """The ROS clock was set back, however little. A step of more than time_jump_threshold is
+        noticed without; a step forward needs no care.
+        """
+        self._advance(any_step_back=True)
+
+    def reset(self, reason):
+        """Begin anew: pending clouds are dropped (counted reset), images and what they told are
+        forgotten, the epoch goes up. Counters stay.
+        """
+        self._tally.counts["reset"] += len(self._pending)
+        self.epoch += 1
+        for stream in self._streams.values():
+            stream.start_time_line()
+        self._start_time_line()
+        if self._on_reset:
+            self._on_reset(self.epoch, reason)
+
+    def set_camera_ready(self, camera, calibrated, has_transform):
+        """Say whether images of a camera can be projected. Until then they are kept but not
+        paired.
+        """
+        stream = self._stream(camera)
+        self._advance()
+        stream.calibrated, stream.has_transform = calibrated, has_transform
+        self._pump()
+
+    def update_settings(self, settings):
+        """Take over PairingSettings with the same cameras, at once and for pending clouds too."""
+        if list(settings.cameras) != list(self._streams):
+            raise SettingsError(
+                f"cameras: expected {list(self._streams)} as before, got "
+                f"{list(settings.cameras)}; cameras cannot change at run time"
+            )
+        self._advance()
+        moved = settings.target_shift_ns != self._shift
+        self._take(settings)
+        for name, timing in settings.cameras.items():
+            self._streams[name].configure(timing, settings.sync)
+            if moved:
+                self._streams[name].trust()
+        self._pump()
+
+    @property
+    def num_pending(self):
+        """Clouds that wait for images."""
+        return len(self._pending)
+
+    # ---- time
+
+    def _advance(self, any_step_back=False):
+        """Read the clocks and do what became due since the last call, before anything new is
+        looked at. Returns (ROS time, steady time).
+        """
+        before = self._clock.read()
+        if before is not None:
+            self._step_back(before, any_step_back)
+        self._pump()
+        return self._clock.ros, self._clock.steady
+
+    def _step_back(self, before, is_jump):
+        """The ROS clock went back. Where clouds of the new time line came first, the reset has
+        been made already.
+        """
+        now = self._clock.ros
+        if is_jump or now < before - self._ns("time_jump_threshold"):
+            self._clock.note_jump(before)
+            newest = self._newest.stamp if self._newest else before
+            if abs(newest - before) <= abs(newest - now):
+                self._jump("ROS clock jumped back")
+        for cloud in self._pending:
+            cloud.arrival = min(cloud.arrival, now)
+        for stream in self._streams.values():
+            stream.last_arrival = min(stream.last_arrival, now)
+
+    def _ns(self, name):
+        """A duration of the settings `sync.*` in ns."""
+        return self._durations[name]
+
+    def _jump(self, reason):
+        self._tally.counts["time_jumps"] += 1
+        self.reset(reason)
+
+    def _is_in_order(self, stamp, steady):
+        """Whether a cloud may still be released in order (R5); if not, it is counted. Clouds
+        that stay behind for good are a new time line.
+        """
+        if any(cloud.stamp == stamp for cloud in self._pending) or stamp == self._last_released:
+            self._tally.counts["duplicate"] += 1
+            return False
+        if self._last_released is None or stamp > self._last_released:
+            return True
+        self._behind += 1
+        standstill = steady - self._last_accepted_steady > self._ns("time_jump_threshold")
+        if self._behind > _REJECTED_IN_A_ROW and standstill:
+            self._jump("clouds stayed behind the newest")
+            return True
+        self._tally.counts["out_of_order"] += 1
+        return False
+
+    def _skew(self, stream, stamp, now, steady):
+        """How far (ns) an image's stamp is from the time of the clouds where that is too far (R12),
+        else 0.
+        """
+        limit = self._ns("clock_skew_limit")
+        if not limit or not self._newest:
+            return 0
+        start = stamp - stream.offset
+        if abs(self._newest.age) <= limit:  # sensors and host share a clock
+            skew = start - now
+            return skew if abs(skew) > limit and not stream.is_astray(stamp) else 0
+        skew = start - self._newest.start - (steady - self._newest.arrival_steady)
+        return skew if skew > limit else 0
+
+    # ---- pairing
+
+    def _stream(self, camera):
+        if camera not in self._streams:
+            raise ValueError(
+                f"camera {camera!r}: not in the settings{nearest_name(camera, self._streams)}"
+            )
+        return self._streams[camera]
+
+    def _accept(self, cloud):
+        """Let a cloud wait."""
+        self._first = self._first or cloud
+        self._behind, self._last_accepted_steady = 0, cloud.arrival_steady
+        if self._newest is None or cloud.stamp > self._newest.stamp:
+            self._newest = cloud
+        limit = self._ns("clock_skew_limit")
+        for stream in self._streams.values():
+            target = cloud.start + stream.offset
+            if limit:
+                stream.drop_ahead(target, limit)
+            if stream.eligible(target):
+                cloud.in_time.add(stream.name)
+            if stream.worth_waiting or stream.state in _STARTING:
+                cloud.waits_for.add(stream.name)
+        insort(self._pending, cloud, key=lambda waiting: waiting.stamp)
+        while len(self._pending) > self.settings.sync.max_pending_clouds:
+            self._release(ReleaseReason.BACKLOG)
+
+    def _note_image(self, stream, image):
+        """Tell the clouds that this image would serve: the pending ones, and those that have
+        left without it (R9).
+        """
+        if not stream.ready:
+            return
+        for cloud in self._pending:
+            if abs(image.stamp - cloud.start - stream.offset) <= stream.tolerance:
+                cloud.in_time.add(stream.name)
+        for cloud in reversed(self._recent):
+            ahead = image.stamp - cloud.start - stream.offset
+            if ahead > stream.tolerance:
+                break  # and still further ahead of older clouds
+            if -ahead > stream.tolerance:
+                continue
+            if image.arrival < cloud.arrival + self._ns("max_wait"):
+                cloud.in_time.add(stream.name)
+            if abs(ahead) < cloud.distance.get(stream.name, stream.tolerance + 1):
+                cloud.distance[stream.name] = abs(ahead)
+                stream.tally.add_late(image.arrival - cloud.arrival)
+
+    def _pump(self):
+        """Release every cloud whose time is over or that cannot gain by waiting (R4)."""
+        if self._newest:
+            for stream in self._streams.values():
+                stream.refresh(self._clock.ros, self._newest.start + stream.offset)
+        self._judge()
+        while self._pending:
+            first = self._pending[0]
+            unsettled = self._unsettled(first)
+            reason = self._overdue(first) if unsettled else ReleaseReason.SETTLED
+            if reason is None and any(self._overdue(cloud) for cloud in self._pending):
+                # a cloud with an older stamp came later: it must not hold up the others
+                reason = ReleaseReason.BACKLOG
+            if reason is None:
+                return
+            if reason is ReleaseReason.DEADLINE:
+                first.held_by = tuple(
+                    name for name in unsettled if self._streams[name].state is CameraState.ACTIVE
+                )
+            self._release(reason)
+            self._judge()
+
+    def _unsettled(self, cloud):
+        """The cameras that a cloud still waits for (R3)."""
+        starting = self._is_starting()
+        unsettled = []
+        for name in sorted(cloud.waits_for):
+            stream = self._streams[name]
+            if stream.state is CameraState.ACTIVE:
+                waits = not stream.is_settled(cloud.start + stream.offset, self._clock.ros)
+            elif starting and stream.state in _STARTING:
+                waits = True
+            else:
+                cloud.waits_for.remove(name)
+                continue
+            if waits:
+                unsettled.append(name)
+        return unsettled
+
+    def _is_starting(self):
+        """Whether the grace for cameras that are not ready lasts: by both clocks, so that slow
+        and fast bags get it in full, unless one stands still.
+        """
+        grace, arrival = self._ns("startup_grace"), self._first.arrival_steady
+        over = (
+            self._clock.ros - self._first.arrival >= grace
+            or self._clock.standing_still(arrival) >= _MIN_STALL
+        )
+        return self._clock.steady - arrival < grace or not over
+
+    def _overdue(self, cloud):
+        """The ReleaseReason of a cloud whose time is over, else None."""
+        max_wait = self._ns("max_wait")
+        if self._clock.ros - cloud.arrival >= max_wait:
+            return ReleaseReason.DEADLINE
+        if self._clock.standing_still(cloud.arrival_steady) >= max(5 * max_wait, _MIN_STALL):
+            return ReleaseReason.CLOCK_STALLED
+        return None
+
+    def _release(self, reason):
+        """Let the oldest pending cloud go, with what is there."""
+        cloud = self._pending.pop(0)
+        paired = self._pair(cloud, reason)
+        # what is still watched for late images must not keep megabytes of points
+        cloud.payload = None
+        self._tally.add_release(paired)
+        self._last_released = cloud.stamp
+        self._unjudged.append(cloud)
+        self._recent.append(cloud)
+        while self._recent and self._recent[0].arrival < self._clock.ros - _LATE_HORIZON:
+            self._recent.popleft()
+        self._release_to(paired)
+
+    def _pair(self, cloud, reason):
+        """The PairedCloud of a cloud, from the images here now."""
+        images, states = {}, {}
+        for name, stream in self._streams.items():
+            target = cloud.start + stream.offset
+            image = stream.eligible(target) if stream.ready else None
+            states[name] = CameraStatus.FUSED if image else stream.status_without_image
+            if image:
+                images[name] = PairedImage(image.stamp, image.payload, image.stamp - target)
+                cloud.distance[name] = abs(image.stamp - target)
+                stream.tally.add_match(image.stamp - target, image.arrival - cloud.arrival)
+            elif stream.enabled:
+                stream.tally.add_miss(stream.has_evicted(target))
+        mode = mode_of(states, self.settings.sync.min_cameras)
+        if mode is Mode.LIDAR_ONLY:
+            states = {
+                name: CameraStatus.NO_IMAGE if name in images else state
+                for name, state in states.items()
+            }
+            images = {}
+        stalled = reason is ReleaseReason.CLOCK_STALLED
+        wait = (
+            self._clock.steady - cloud.arrival_steady
+            if stalled
+            else self._clock.ros - cloud.arrival
+        )
+        return PairedCloud(
+            stamp=cloud.stamp,
+            cloud=cloud.payload,
+            images=images,
+            camera_states=states,
+            mode=mode,
+            epoch=self.epoch,
+            sequence=self._tally.counts["released"],
+            wait_ns=wait,
+            reason=reason,
+            age_ns=cloud.age,
+        )
+
+    def _judge(self):
+        """Let the cameras learn from the clouds whose deadline is over."""
+        max_wait = self._ns("max_wait")
+        while self._unjudged and self._clock.ros >= self._unjudged[0].arrival + max_wait:
+            cloud = self._unjudged.popleft()
+            for name, stream in self._streams.items():
+                if stream.ready:
+                    stream.judge(
+                        name in cloud.in_time,
+                        name in cloud.held_by,
+                        cloud.arrival,
+                        cloud.arrival + max_wait,
+                    )
+                if not stream.worth_waiting:
+                    for waiting in self._pending:
+                        waiting.waits_for.discard(name)
+                stream.note_offset(cloud.start)
+
+    # ---- what it knows
+
+    def report(self):
+        """SyncReport: counters since the start, statistics of the last clouds, warnings. Does
+        what is due first, as `on_tick`.
+        """
+        self._advance()
+        cameras = {
+            name: camera_sync(stream, self._clock.ros) for name, stream in self._streams.items()
+        }
+        return self._tally.report(
+            self.epoch,
+            len(self._pending),
+            self._newest.age if self._newest else math.nan,
+            tuple(self._warnings()),
+            cameras,
+        )
+
+    def _warnings(self):
+        if self._first is None:
+            return
+        if self._clock.standing_still(self._first.arrival_steady) >= _MIN_STALL:
+            yield (
+                "the ROS clock stands still; is the bag paused, or is use_sim_time true without "
+                "anybody publishing /clock?"
+            )
+        elif abs(self._newest.age) > (self._ns("clock_skew_limit") or _SECOND):
+            yield (
+                f"cloud stamps are {-self._newest.age / 1e9:+.3f} s away from the ROS clock; is "
+                "use_sim_time right?"
+            )

@@ -1,0 +1,254 @@
+"""What the synchroniser counts, and what that tells a person: the numbers behind the
+diagnostics. Nothing is dropped without a name in here.
+"""
+
+import math
+from collections import Counter, deque
+from dataclasses import dataclass
+
+from cmdfusion_ros.pairing.paired_cloud import Mode, ReleaseReason
+
+_RECENT = 256  # samples kept of each quantity: 25 s at 10 Hz
+_ENOUGH = 20  # samples before anything is suggested
+LATENESS_BINS_MS = (5, 10, 20, 40, 80, 160, 320, 640)  # upper edges; one more bin holds the rest
+
+
+class Samples:
+    """The last 256 values of a quantity."""
+
+    def __init__(self):
+        self.values = deque(maxlen=_RECENT)
+
+    def add(self, value):
+        self.values.append(value)
+
+    def __len__(self):
+        return len(self.values)
+
+    @property
+    def mean(self):
+        """NaN where there are none."""
+        return math.fsum(self.values) / len(self.values) if self.values else math.nan
+
+    def quantile(self, share):
+        """The smallest value that `share` of the values do not exceed; NaN where there are none."""
+        ordered = sorted(self.values)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+class CloudTally:
+    """What happened to the clouds. Kept over resets."""
+
+    def __init__(self):
+        # received, released, unstamped, time_jumps, and the reasons for dropping: out_of_order,
+        # duplicate, reset
+        self.counts = Counter()
+        self._modes = Counter()
+        self._reasons = Counter()
+        self._waits = Samples()
+
+    def add_release(self, paired):
+        """A PairedCloud that goes out."""
+        self.counts["released"] += 1
+        self._modes[paired.mode] += 1
+        self._reasons[paired.reason] += 1
+        self._waits.add(paired.wait_ns)
+
+    def report(self, epoch, num_pending, age_ns, warnings, cameras):
+        """SyncReport; `age_ns` of the newest cloud, `cameras` {name: CameraSync}."""
+        waits = [
+            camera.suggested_max_wait_ms for camera in cameras.values() if camera.state == "ACTIVE"
+        ]
+        return SyncReport(
+            epoch=epoch,
+            time_jumps=self.counts["time_jumps"],
+            received=self.counts["received"],
+            released=self.counts["released"],
+            pending=num_pending,
+            dropped={name: self.counts[name] for name in ("out_of_order", "duplicate", "reset")},
+            unstamped=self.counts["unstamped"],
+            modes={mode.name: self._modes[mode] for mode in Mode},
+            reasons={reason.value: self._reasons[reason] for reason in ReleaseReason},
+            mean_wait_ms=self._waits.mean / 1e6,
+            p95_wait_ms=self._waits.quantile(0.95) / 1e6,
+            suggested_max_wait_ms=max((wait for wait in waits if wait == wait), default=math.nan),
+            cloud_age_ms=age_ns / 1e6,
+            warnings=warnings,
+            cameras=cameras,
+        )
+
+
+class CameraTally:
+    """What happened to the images of one camera, and how they lay to the clouds. Kept over
+    resets.
+    """
+
+    def __init__(self):
+        # received, disabled, unstamped, clock_skew, duplicate, reordered, late, reset,
+        # evicted_too_early, time_jumps, matched
+        self.counts = Counter()
+        self.lateness = [0] * (len(LATENESS_BINS_MS) + 1)
+        self.needed_wait = Samples()  # ns, from arrival of a cloud to arrival of its image
+        self.distance = Samples()  # ns, image used minus target, signed
+        self.raw_offset = Samples()  # ns, nearest image minus start of the scan, used or not
+        self.matched = Samples()  # 1 or 0, for each cloud released while the camera was enabled
+
+    def count(self, event):
+        self.counts[event] += 1
+
+    def add_match(self, distance_ns, lateness_ns):
+        """An image that went with a cloud, that many ns from its target; it came `lateness_ns`
+        after the cloud, or before it (negative).
+        """
+        self.count("matched")
+        self.matched.add(1)
+        self.distance.add(distance_ns)
+        self.needed_wait.add(max(0, lateness_ns))
+
+    def add_miss(self, evicted):
+        """A cloud went without an image of this camera; `evicted` where one may have left the
+        ring too early.
+        """
+        self.matched.add(0)
+        if evicted:
+            self.count("evicted_too_early")
+
+    def add_late(self, lateness_ns):
+        """An image that came `lateness_ns` after a cloud that had left without it."""
+        self.count("late")
+        self.needed_wait.add(lateness_ns)
+        self.lateness[sum(lateness_ns / 1e6 > edge for edge in LATENESS_BINS_MS)] += 1
+
+    def suggested_time_offset(self, period):
+        """Median offset (ns) where the camera keeps step with the LiDAR, NaN where it runs
+        freely or too little is known.
+        """
+        spread = self.raw_offset.quantile(0.95) - self.raw_offset.quantile(0.05)
+        if len(self.raw_offset) < _ENOUGH or period is None or not spread < period / 4:
+            return math.nan
+        return self.raw_offset.quantile(0.5)
+
+    @property
+    def suggested_max_wait(self):
+        """The wait (ns) that 95 % of the images would have come in; NaN where too little is
+        known.
+        """
+        return self.needed_wait.quantile(0.95) if len(self.needed_wait) >= _ENOUGH else math.nan
+
+
+@dataclass(frozen=True)
+class CameraSync:
+    """The state of one camera, as of the moment of the report. NaN where nothing is known.
+
+    Attributes:
+        state: name of its CameraState. reason: a sentence for a person; "" where all is well.
+        waited_for: whether clouds wait for it.
+        counts: {event: number since the start}: received, matched, late, reordered, time_jumps, and
+            the images not kept: disabled, unstamped, clock_skew, duplicate (the newer one replaced
+            the older), reset (left over from before a time jump). evicted_too_early counts clouds
+            whose images had left the ring.
+        lateness: number of late images in the bins of LATENESS_BINS_MS.
+        matched_ratio: of the last 256 clouds.
+        offset_mean_ms, offset_p95_ms: image used minus target: signed mean, 95th percentile of the
+            size.
+        suggested_time_offset_ms: for the parameter time_offset. suggested_max_wait_ms: the wait
+            that 95 % of its images come in.
+        period_ms: shortest time between its last images. last_age_ms: ROS time since its last
+            image.
+    """
+
+    state: str
+    reason: str
+    waited_for: bool
+    counts: dict
+    lateness: tuple
+    matched_ratio: float
+    offset_mean_ms: float
+    offset_p95_ms: float
+    suggested_time_offset_ms: float
+    suggested_max_wait_ms: float
+    period_ms: float
+    last_age_ms: float
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """All that the synchroniser knows about itself. received = released + pending + the sum of
+    `dropped`.
+
+    Attributes:
+        epoch: number of resets. time_jumps: those of them that a time jump caused. received,
+            released, pending: clouds.
+        dropped: {"out_of_order", "duplicate", "reset": clouds}.
+        unstamped: clouds without a stamp, which got the time of arrival.
+        modes: {"FUSED", "PARTIAL", "LIDAR_ONLY": released clouds}. reasons: {"settled", "deadline",
+            "backlog", "clock_stalled": released clouds}.
+        mean_wait_ms, p95_wait_ms: of the last 256 clouds.
+        suggested_max_wait_ms: the wait that 95 % of the images of every camera that sends come in,
+            for sync.max_wait; NaN where too little is known.
+        cloud_age_ms: ROS time of arrival minus stamp of the newest cloud.
+        warnings: sentences for a person.
+        cameras: {camera: CameraSync}, in the order of the settings.
+    """
+
+    epoch: int
+    time_jumps: int
+    received: int
+    released: int
+    pending: int
+    dropped: dict
+    unstamped: int
+    modes: dict
+    reasons: dict
+    mean_wait_ms: float
+    p95_wait_ms: float
+    suggested_max_wait_ms: float
+    cloud_age_ms: float
+    warnings: tuple
+    cameras: dict
+
+    @property
+    def deadline_hits(self):
+        """Clouds held to their deadline."""
+        return self.reasons["deadline"] + self.reasons["clock_stalled"]
+
+
+def camera_sync(stream, now):
+    """CameraSync of a CameraStream at ROS time `now`."""
+    tally = stream.tally
+    distances = sorted(abs(d) for d in tally.distance.values)
+    p95 = distances[math.ceil(0.95 * len(distances)) - 1] / 1e6 if distances else math.nan
+    return CameraSync(
+        state=stream.state.name,
+        reason=_reason(stream, now),
+        waited_for=stream.state.name == "ACTIVE" and stream.worth_waiting,
+        counts=dict(tally.counts),
+        lateness=tuple(tally.lateness),
+        matched_ratio=tally.matched.mean,
+        offset_mean_ms=tally.distance.mean / 1e6,
+        offset_p95_ms=p95,
+        suggested_time_offset_ms=tally.suggested_time_offset(stream.period) / 1e6,
+        suggested_max_wait_ms=tally.suggested_max_wait / 1e6,
+        period_ms=stream.period / 1e6 if stream.period else math.nan,
+        last_age_ms=(now - stream.last_arrival) / 1e6 if stream.seen else math.nan,
+    )
+
+
+def _reason(stream, now):
+    """Why a camera does not serve, in one sentence; "" where it does."""
+    if stream.skew:
+        return (
+            f"its stamps are {stream.skew / 1e9:+.3f} s from the clouds' time; synchronise its "
+            "clock"
+        )
+    if stream.tally.counts["unstamped"] and not stream.seen:
+        return "its images have no stamp; set stamp_source to arrival"
+    if stream.offline:
+        return f"no image for {(now - stream.last_arrival) / 1e9:.1f} s"
+    if not stream.ready or not stream.seen:
+        return stream.state.value
+    return (
+        ""
+        if stream.worth_waiting
+        else "its images come too late or not at all; see suggested_max_wait_ms"
+    )

@@ -1,0 +1,50 @@
+"""benchmarks/world.py times what it says and counts the classes."""
+
+import importlib.util
+import re
+
+import pytest
+from builders.paths import REPOSITORY
+
+from cmdfusion_ros.data.synthetic import lidar
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    path = REPOSITORY / "benchmarks" / "world.py"
+    spec = importlib.util.spec_from_file_location("world_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_it_says_what_a_scan_and_a_picture_cost_and_leaves_the_functions_as_they_were(
+    benchmark, capsys
+):
+    cast = lidar.cast
+    assert benchmark.main(["speed", "--rigs", "demo", "--scans", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "demo: 32 beams" in printed and "6 pictures of 352x198" in printed
+    scan = float(re.search(r"a scan ([\d.]+) s", printed)[1])
+    stages = dict(re.findall(r"(\w+) ([\d.]+)", re.search("of a scan: (.*)", printed)[1]))
+    assert 0 < float(stages["cast"]) <= scan + 0.01 and set(stages) == {
+        "cast",
+        "surfaces_at",
+        "paint_surfaces",
+        "solids",
+    }
+    assert lidar.cast is cast
+
+
+def test_frequencies_stand_beside_the_real_ones(benchmark, capsys):
+    assert benchmark.main(["frequencies", "--streets", "1"]) == 0
+    rows = {
+        name: (float(ours), float(theirs))
+        for name, ours, theirs in re.findall(
+            r"^(\S+) +([\d.]+) % +([\d.]+) %", capsys.readouterr().out, re.MULTILINE
+        )
+    }
+    assert len(rows) == 19 and sum(ours for ours, _ in rows.values()) == pytest.approx(
+        100, abs=0.05
+    )
+    assert rows["vegetation"][1] == pytest.approx(32.83, abs=0.01)

@@ -1,0 +1,284 @@
+"""What is published of a labelled cloud, what is filtered, what is saved. No ROS."""
+
+import dataclasses
+import json
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.frame import CameraView, Frame, Prediction
+from cmdfusion_ros.geometry.transforms import rigid
+from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import WARN, CameraFacts
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts
+from cmdfusion_ros.labelling.job import Labelling, Released, save_frame
+from cmdfusion_ros.labelling.pipeline import CameraReport, LabelledCloud, Timings
+from cmdfusion_ros.labelling.settings import node_settings
+from cmdfusion_ros.labelling.taxonomy import open_taxonomy
+from cmdfusion_ros.messages.clouds import MessageError, read_cloud
+from cmdfusion_ros.messages.transforms import TransformError
+from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
+from cmdfusion_ros.ros.interfaces import COSTS, Interfaces, load_interfaces
+from cmdfusion_ros.ros.outputs import CloudOutputs, RateLimit
+
+STREET = load_class_map("street")
+ROAD, CAR = STREET.label("road"), STREET.label("car")
+# the fourth is no return
+POINTS = np.array([[1, 0, 0], [5, 0, 0], [5, 5, 0], [0, 0, 0], [50, 0, 0]], np.float32)
+NOTHING = Interfaces({}, {})
+
+
+@pytest.fixture
+def labelled(messages):
+    """Four points with labels road, car, car, road and rising confidence; the camera `front` was
+    used.
+    """
+    cloud = read_cloud(messages.cloud(POINTS))
+    rows = cloud.usable
+    view = CameraView(
+        "front",
+        np.zeros((4, 6, 3), np.uint8),
+        np.diag([40.0, 40, 1]),
+        messages.camera_from_lidar,
+        None,
+        77,
+    )
+    frame = Frame(
+        cloud.points[rows].copy(), cloud.intensity[rows].copy(), cloud.stamp, "lidar", (view,)
+    )
+    prediction = Prediction(
+        np.array([ROAD, CAR, CAR, ROAD], np.uint8),
+        np.float32([0.2, 0.4, 0.6, 0.8]),
+        np.uint32([0, 1, 1, 0]),
+    )
+    report = CameraReport("front", CameraStatus.FUSED, "", 77, 1000, 2, 0.5)
+    return LabelledCloud(
+        messages.cloud(POINTS),
+        cloud,
+        rows,
+        frame,
+        prediction,
+        Mode.FUSED,
+        (report,),
+        0,
+        0,
+        Timings(),
+    )
+
+
+class Place:
+    """Extrinsics: the base is 1 m behind the LiDAR."""
+
+    def transform(self, target, source):
+        assert (target, source) == ("base", "lidar")
+        return rigid(np.eye(3), (1.0, 0.0, 0.0))
+
+
+def outputs(**values):
+    settings = node_settings({name.replace("__", "."): value for name, value in values.items()})
+    return CloudOutputs(None, NOTHING, settings, open_taxonomy(STREET), "x", Place())
+
+
+def test_all_points_are_kept_by_default_but_rows_that_are_no_points(labelled):
+    np.testing.assert_array_equal(
+        outputs().kept(labelled, labelled.prediction), [True, True, True, False, True]
+    )
+
+
+def test_classes_and_unsure_points_are_left_out(labelled):
+    keep = outputs(filter__classes=["car"]).kept(labelled, labelled.prediction)
+    np.testing.assert_array_equal(keep, [True, False, False, False, True])
+    keep = outputs(filter__min_confidence=0.5).kept(labelled, labelled.prediction)
+    np.testing.assert_array_equal(keep, [False, False, True, False, True])
+
+
+def test_the_ego_box_is_left_out_in_its_own_frame(labelled):
+    box = [-2.0, -2, -2, 2, 2, 2]
+    np.testing.assert_array_equal(
+        outputs(filter__ego_box=box).kept(labelled, labelled.prediction),
+        [False, True, True, False, True],
+    )
+    # x = 5 in the LiDAR frame
+    in_base = outputs(filter__ego_box=[5.5, -1.0, -1, 6.5, 1, 1], filter__ego_frame="base")
+    np.testing.assert_array_equal(
+        in_base.kept(labelled, labelled.prediction), [True, False, True, False, True]
+    )
+
+
+def test_the_id_of_unlabelled_points_is_the_class_map_s_or_the_user_s():
+    assert (
+        outputs().ignore_id == STREET.ignore_raw
+        and outputs(output__unlabeled_id=255).ignore_id == 255
+    )
+
+
+def test_a_saved_frame_holds_inputs_and_outputs(labelled, tmp_path):
+    path = tmp_path / "deep" / "frame.npz"
+    save_frame(path, labelled, labelled.prediction, STREET, node_settings({"cameras": ["front"]}))
+    with np.load(path) as saved:
+        np.testing.assert_array_equal(saved["points"], POINTS)
+        np.testing.assert_array_equal(saved["labels"], labelled.prediction.labels)
+        assert saved["class_names"][saved["labels"]].tolist() == ["road", "car", "car", "road"]
+        assert (
+            saved["front.image"].shape == (4, 6, 3)
+            and saved["front.stamp"] == 77
+            and saved["mode"] == "FUSED"
+        )
+        facts = json.loads(str(saved["facts"]))
+    assert facts["cameras"] == [["front", "FUSED", "", 1000, 2]] and facts["fields"][0] == [
+        "x",
+        0,
+        7,
+        1,
+    ]
+    assert (
+        facts["settings"]["sync"]["max_wait"] == 0.06
+        and facts["settings"]["camera_settings"]["front"]["enabled"] is True
+    )
+
+
+class Publisher:
+    """Somebody listens to it; remembers what was published."""
+
+    def __init__(self):
+        self.published = []
+        self.publish = self.published.append
+
+    def get_subscription_count(self):
+        return 1
+
+
+class NowhereBase:
+    """Extrinsics that know no transform."""
+
+    def transform(self, target, source):
+        raise TransformError(f"no transform from {source} to {target}")
+
+
+def test_a_filtered_cloud_that_cannot_be_made_costs_nothing_else(labelled):
+    """~/points_labeled is out by then: the cloud counts as labelled, and status and views go out
+    too.
+    """
+    diagnostics, shown = NodeDiagnostics(node_settings({"cameras": ["front"]})), []
+    settings = node_settings(
+        {"filter.ego_box": [0.0, 0, 0, 1, 1, 1], "filter.ego_frame": "base_lnk"}
+    )
+    interfaces = Interfaces({"PointCloud2": SimpleNamespace, "PointField": SimpleNamespace}, {})
+    outputs = CloudOutputs(None, NOTHING, settings, open_taxonomy(STREET), "x", NowhereBase())
+    outputs._interfaces, outputs._publishers = (
+        interfaces,
+        {"~/points_labeled": Publisher(), "~/points_filtered": Publisher()},
+    )
+    outputs.publish_status = lambda *values: shown.append("status")
+    views = SimpleNamespace(publish=lambda *values: shown.append("views"))
+    lines = []
+    log = SimpleNamespace(error=lambda text, **options: lines.append(text))
+    pipeline = SimpleNamespace(settings=settings)
+    labelling = Labelling(
+        pipeline, open_taxonomy(STREET), outputs, views, diagnostics, lambda: 2 * 10**9, log
+    )
+    diagnostics.cloud_arrived(10**9)
+    labelling.publish(
+        Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns()), labelled
+    )
+    assert len(outputs._publishers["~/points_labeled"].published) == 1 and shown == [
+        "status",
+        "views",
+    ]
+    facts = NodeFacts(
+        "active", True, {}, {}, None, {"front": CameraFacts(True, "", "", None, 0.0, 0)}
+    )
+    pipeline_part = diagnostics.parts(facts)[0]
+    assert (
+        pipeline_part.values["labelled"] == 1
+        and pipeline_part.values["dropped"] == 0
+        and pipeline_part.values["errors"] == 1
+    )
+    assert (
+        pipeline_part.level == WARN
+        and "base_lnk" in pipeline_part.message
+        and "base_lnk" in lines[0]
+    )
+
+
+def test_the_latency_of_a_cloud_without_stamp_counts_from_its_arrival(labelled):
+    latencies = []
+    outputs = SimpleNamespace(
+        publish_labelled=lambda *values: None,
+        publish_filtered=lambda *values: None,
+        publish_status=lambda *v: latencies.append(v[-1]),
+    )
+    unstamped = dataclasses.replace(labelled, cloud=dataclasses.replace(labelled.cloud, stamp=0))
+    views, pipeline = (
+        SimpleNamespace(publish=lambda *values: None),
+        SimpleNamespace(settings=node_settings({})),
+    )
+    labelling = Labelling(
+        pipeline,
+        open_taxonomy(STREET),
+        outputs,
+        views,
+        Counting(),
+        lambda: 1_700_000_000_250_000_000,
+        None,
+    )
+    labelling.publish(
+        Released(SimpleNamespace(stamp=1_700_000_000_000_000_000, epoch=0), 0), unstamped
+    )
+    assert latencies == [pytest.approx(250.0)]
+
+
+class Counting:
+    """NodeDiagnostics that only remembers."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        return lambda *values: self.calls.append((name, *values))
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (MessageError("cut off"), ("cloud_unreadable", "cut off")),
+        (TransformError("no base"), ("cloud_failed", "no_transform", "no base")),
+        (
+            RuntimeError("out of memory"),
+            ("cloud_failed", "model_error", "RuntimeError: out of memory"),
+        ),
+    ],
+)
+def test_a_failed_cloud_is_counted_by_its_reason(error, counted):
+    diagnostics = Counting()
+    log = SimpleNamespace(error=lambda text, **options: None)
+    Labelling(None, None, None, None, diagnostics, None, log).failed(None, error)
+    assert diagnostics.calls == [counted]
+
+
+def test_a_rate_limit_lets_pass_what_is_due(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("cmdfusion_ros.ros.outputs.time.monotonic", lambda: now[0])
+    limit = RateLimit()
+    passed = []
+    for _ in range(10):
+        passed.append(limit.passes(2.0))
+        now[0] += 0.2
+    assert passed == [True, False, False, True, False, False, True, False, False, True]
+    assert not RateLimit().passes(0.0)
+
+
+def test_a_missing_package_is_named_with_its_cost_and_others_still_load(monkeypatch):
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    import sys
+
+    for module in ("vision_msgs", "vision_msgs.msg", "std_srvs", "std_srvs.srv"):
+        monkeypatch.setitem(sys.modules, module, None)
+    interfaces = load_interfaces()
+    assert not interfaces.has("Trigger") and interfaces.has("PointCloud2")
+    complaints = " ".join(interfaces.complaints())
+    assert COSTS["std_srvs"] in complaints and COSTS["vision_msgs"] in complaints
+    with pytest.raises(AttributeError, match="Trigger is not installed"):
+        interfaces.Trigger  # noqa: B018

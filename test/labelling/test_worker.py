@@ -1,0 +1,270 @@
+"""The worker: overload, age, epochs, errors, stopping. Threads are met at events, never by
+sleeping. Test 19 of the synchroniser's list is here.
+"""
+
+import threading
+from dataclasses import dataclass
+
+import pytest
+
+from cmdfusion_ros.labelling.worker import Worker
+from cmdfusion_ros.pairing.settings import SyncSettings
+
+PATIENCE = 20.0  # seconds: how long a test waits for what must happen at once
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """As much of a PairedCloud as the worker looks at."""
+
+    stamp: int
+    epoch: int = 0
+
+
+class Gate:
+    """A job that lets the test see when it begins and say when it ends."""
+
+    def __init__(self):
+        self.entered = threading.Semaphore(0)
+        self.leave = threading.Semaphore(0)
+
+    def __call__(self, paired):
+        self.entered.release()
+        assert self.leave.acquire(timeout=PATIENCE)
+        return paired.stamp * 10
+
+
+class Outcome:
+    """What a worker delivered, and its errors."""
+
+    def __init__(self):
+        self.results, self.errors = [], []
+
+    def deliver(self, paired, result):
+        self.results.append((paired.stamp, result))
+
+    def on_error(self, paired, error):
+        self.errors.append((paired.stamp, str(error)))
+
+
+def make_worker(job, outcome, now_ros=lambda: 0, **sync):
+    worker = Worker(job, outcome.deliver, outcome.on_error, SyncSettings(**sync), now_ros)
+    worker.start()
+    return worker
+
+
+def held_worker(**sync):
+    """A worker that is busy with cloud 0."""
+    gate, outcome = Gate(), Outcome()
+    worker = make_worker(gate, outcome, **sync)
+    worker.offer(Cloud(0))
+    assert gate.entered.acquire(timeout=PATIENCE)
+    return worker, gate, outcome
+
+
+def assert_conserved(report):
+    assert report.offered == report.done + report.waiting + report.running + sum(
+        report.dropped.values()
+    )
+
+
+def test_results_are_delivered_in_order():
+    outcome = Outcome()
+    worker = make_worker(lambda paired: paired.stamp + 1, outcome, overload="queue")
+    for stamp in range(50):
+        worker.offer(Cloud(stamp))
+    assert worker.stop(finish=True)
+    assert outcome.results == [(stamp, stamp + 1) for stamp in range(50)]
+    assert worker.report().done == 50
+
+
+def test_18_while_busy_the_newest_cloud_is_kept_and_the_others_are_counted():
+    worker, gate, outcome = held_worker(overload="latest")
+    for stamp in range(1, 11):
+        worker.offer(Cloud(stamp))
+    report = worker.report()
+    assert (report.waiting, report.running, report.dropped["busy"]) == (1, 1, 9)
+    assert_conserved(report)
+    gate.leave.release(2)
+    assert worker.stop(finish=True)
+    assert [stamp for stamp, _ in outcome.results] == [0, 10]
+    assert_conserved(worker.report())
+
+
+def test_with_queue_nothing_is_dropped_and_a_full_inbox_blocks():
+    worker, gate, outcome = held_worker(overload="queue")
+    for stamp in range(1, 257):
+        worker.offer(Cloud(stamp))
+    offered = threading.Event()
+
+    def offer_one_more():
+        worker.offer(Cloud(257))
+        offered.set()
+
+    thread = threading.Thread(target=offer_one_more)
+    thread.start()
+    assert not offered.is_set() and worker.report().dropped["busy"] == 0
+    gate.leave.release(300)
+    assert offered.wait(PATIENCE)
+    assert worker.stop(finish=True)
+    thread.join(PATIENCE)
+    assert [stamp for stamp, _ in outcome.results] == list(range(258))
+
+
+def test_stopping_frees_a_blocked_offer():
+    worker, gate, _ = held_worker(overload="queue")
+    for stamp in range(1, 257):
+        worker.offer(Cloud(stamp))
+    thread = threading.Thread(target=worker.offer, args=(Cloud(257),))
+    thread.start()
+    gate.leave.release()
+    assert worker.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    report = worker.report()
+    assert report.done == 1 and report.dropped["stopped"] == 257
+    assert_conserved(report)
+
+
+def test_clouds_too_old_when_their_turn_comes_are_stale():
+    now = [0]
+    outcome = Outcome()
+    worker = make_worker(
+        lambda paired: "labels",
+        outcome,
+        now_ros=lambda: now[0],
+        max_cloud_age=0.5,
+        overload="queue",
+    )
+    now[0] = 1_000_000_000
+    worker.offer(Cloud(400_000_000))
+    worker.offer(Cloud(600_000_000))
+    assert worker.stop(finish=True)
+    assert outcome.results == [(600_000_000, "labels")] and worker.report().dropped["stale"] == 1
+
+
+def test_the_age_limit_may_change_at_run_time():
+    outcome = Outcome()
+    worker = make_worker(lambda paired: "labels", outcome, now_ros=lambda: 10**10)
+    worker.update_settings(SyncSettings(max_cloud_age=1.0))
+    worker.offer(Cloud(1))
+    assert worker.stop(finish=True)
+    assert worker.report().dropped["stale"] == 1
+
+
+def test_results_and_clouds_of_an_older_epoch_are_discarded():
+    worker, gate, outcome = held_worker(overload="queue")
+    worker.offer(Cloud(1, epoch=0))
+    worker.start_epoch(1)
+    worker.offer(Cloud(2, epoch=0))
+    worker.offer(Cloud(3, epoch=1))
+    gate.leave.release(2)
+    assert worker.stop(finish=True)
+    assert outcome.results == [(3, 30)]
+    report = worker.report()
+    assert report.dropped["reset"] == 3
+    assert_conserved(report)
+
+
+def test_19_after_an_exception_in_the_job_the_next_cloud_is_fine():
+    outcome = Outcome()
+
+    def job(paired):
+        if paired.stamp == 1:
+            raise RuntimeError("out of memory")
+        return "labels"
+
+    worker = make_worker(job, outcome, overload="queue")
+    for stamp in range(3):
+        worker.offer(Cloud(stamp))
+    assert worker.stop(finish=True)
+    assert outcome.results == [(0, "labels"), (2, "labels")]
+    assert outcome.errors == [(1, "out of memory")]
+    assert worker.report().dropped["failed"] == 1
+
+
+def test_19_exceptions_in_deliver_and_in_on_error_do_not_end_the_thread(capsys):
+    delivered = []
+
+    def deliver(paired, result):
+        delivered.append(paired.stamp)
+        if paired.stamp == 0:
+            raise ValueError("publisher broke")
+
+    def on_error(paired, error):
+        raise KeyError("logger broke")
+
+    worker = Worker(
+        lambda paired: None, deliver, on_error, SyncSettings(overload="queue"), lambda: 0
+    )
+    worker.start()
+    worker.offer(Cloud(0))
+    worker.offer(Cloud(1))
+    assert worker.stop(finish=True)
+    assert delivered == [0, 1] and worker.report().dropped["failed"] == 1
+    assert "logger broke" in capsys.readouterr().err
+
+
+def test_19_no_lock_is_held_while_callbacks_run():
+    """Each of them may look at the worker or offer to it."""
+    worker = None
+    seen, failed = [], threading.Event()
+
+    def job(paired):
+        seen.append(worker.report().running)
+        if paired.stamp == 1:
+            raise RuntimeError("broke")
+
+    def deliver(paired, result):
+        worker.offer(Cloud(paired.stamp + 1))
+
+    def on_error(paired, error):
+        seen.append(worker.report().running)
+        failed.set()
+
+    worker = Worker(job, deliver, on_error, SyncSettings(overload="queue"), lambda: 0)
+    worker.start()
+    worker.offer(Cloud(0))
+    assert failed.wait(PATIENCE) and worker.stop()
+    assert seen == [1, 1, 1]
+
+
+def test_stopping_drops_what_waits_by_name_and_is_harmless_twice():
+    worker, gate, outcome = held_worker()
+    worker.offer(Cloud(1))
+    gate.leave.release()
+    assert worker.stop() and worker.stop()
+    worker.offer(Cloud(2))
+    assert worker.report().dropped["stopped"] == 2 and [stamp for stamp, _ in outcome.results] == [
+        0
+    ]
+
+
+def test_a_job_that_hangs_is_reported_by_stop():
+    worker, gate, _ = held_worker()
+    assert not worker.stop(timeout_s=0.01)
+    gate.leave.release()
+    assert worker.stop()
+
+
+def test_a_worker_that_never_started_can_be_stopped():
+    assert Worker(print, print, print, SyncSettings(), lambda: 0).stop()
+
+
+@pytest.mark.parametrize("overload", ["latest", "queue"])
+def test_under_fire_from_several_threads_every_cloud_is_accounted_for(overload):
+    outcome = Outcome()
+    worker = make_worker(lambda paired: None, outcome, overload=overload)
+    threads = [
+        threading.Thread(target=lambda: [worker.offer(Cloud(stamp)) for stamp in range(200)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert worker.stop(finish=True)
+    report = worker.report()
+    assert report.offered == 800 and report.waiting == report.running == 0
+    assert_conserved(report)
+    assert report.done == len(outcome.results) and (overload == "latest" or report.done == 800)
