@@ -250,10 +250,8 @@ def test_the_aggregator_sorts_every_diagnostic_of_the_node():
     groups = load_yaml(CONFIG / "diagnostics_aggregator.yaml")["/**"]["ros__parameters"][
         "cmdfusion"
     ]["analyzers"].values()
-    source = "".join(
-        path.read_text()
-        for path in (CONFIG.parent / "cmdfusion_ros" / "ros").glob("*diagnostics.py")
-    )
+    diagnostics = CONFIG.parent / "cmdfusion_ros" / "labelling" / "diagnostics"
+    source = "".join(path.read_text() for path in diagnostics.glob("*diagnostics.py"))
     parts = {re.sub(r"{.*}", "front", name) for name in re.findall(r'Part\(f?"([^"]+)"', source)}
     assert parts == {"pipeline", "lidar", "sync", "model", "camera/front"}
     for part in parts:

@@ -9,7 +9,7 @@ import pytest
 from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.labelling.model import FakeSegmenter, open_segmenter
-from cmdfusion_ros.labelling.settings import ModelSettings
+from cmdfusion_ros.labelling.sections import ModelSettings
 
 torch = pytest.importorskip("torch")
 

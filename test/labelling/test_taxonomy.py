@@ -8,7 +8,8 @@ import pytest
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
-from cmdfusion_ros.labelling.settings import FilterSettings, NodeSettings, OutputSettings
+from cmdfusion_ros.labelling.sections import FilterSettings, OutputSettings
+from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.labelling.taxonomy import Taxonomy, open_taxonomy
 
 

@@ -1,0 +1,207 @@
+"""The groups of the node's parameters, one dataclass each: name, default, unit, bounds.
+
+A group is called a section (`output.layout` is in the section `output`). `settings.py` puts them
+together. Each camera named in `cameras` has a section of its own (`front.tolerance`).
+"""
+
+from dataclasses import dataclass
+
+from cmdfusion_ros.config import SettingsError, setting
+from cmdfusion_ros.pairing.settings import CameraTiming, ScanTiming
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which network labels the points, and where it runs."""
+
+    checkpoint: str = setting(
+        "", "safetensors file of the network; empty = the weights shipped with the package"
+    )
+    sha256: str = setting("", "SHA-256 that the checkpoint file must have; empty = not checked")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    backend: str = setting(
+        "auto",
+        "sparse convolution backend (see cmdfusion doctor), or fake: every point gets the first "
+        "class, for measuring overhead",
+    )
+    images: str = setting(
+        "auto",
+        "whether the network looks at images; auto = unless its card says that they make its "
+        "labels worse",
+        choices=("auto", "on", "off"),
+    )
+    warmup: int = setting(
+        2,
+        "scans labelled before activation completes, so that the first real one is as fast as the "
+        "rest",
+        minimum=0,
+        maximum=20,
+    )
+    cpu_threads: int = setting(
+        0,
+        "threads of the network on a CPU; 0 = as many as torch takes by itself",
+        minimum=0,
+        maximum=256,
+    )
+
+
+@dataclass(frozen=True)
+class PointsSettings(ScanTiming):
+    """The cloud: where it comes from, how it is read, which moment its stamp means."""
+
+    topic: str = setting("points", "PointCloud2 input")
+    intensity_field: str = setting(
+        "auto", "name of the intensity field; auto = intensity, i or reflectivity; none = zeros"
+    )
+    intensity_scale: float = setting(
+        0.0, "intensity is divided by this; 0 = by datatype and range", minimum=0.0
+    )
+    min_range: float = setting(
+        0.5, "nearer points stay unlabelled: the vehicle itself", "m", minimum=0.0
+    )
+    max_range: float = setting(
+        0.0, "farther points stay unlabelled; 0 = no limit", "m", minimum=0.0
+    )
+    frame: str = setting(
+        "", "coordinate frame the network sees the points in; empty = the frame of the cloud"
+    )
+
+
+@dataclass(frozen=True)
+class TransformSettings:
+    """How long to wait for a transform and how often to look for a changed one."""
+
+    timeout: float = setting(
+        0.0, "how long the worker waits for a transform", "s", minimum=0.0, maximum=0.2
+    )
+    refresh_period: float = setting(
+        5.0,
+        "how often a cached extrinsic is looked up again; 0 = only when /tf_static speaks",
+        "s",
+        minimum=0.0,
+        maximum=3600.0,
+    )
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What the labelled cloud looks like."""
+
+    layout: str = setting(
+        "full", "fields of ~/points_labeled", choices=("full", "minimal", "append", "autoware")
+    )
+    confidence_threshold: float = setting(
+        0.0, "points with less confidence stay unlabelled", minimum=0.0, maximum=1.0
+    )
+    unlabeled_id: int = setting(
+        -1,
+        "label of an unlabelled point; -1 = the ignore id of the class map",
+        minimum=-1,
+        maximum=65535,
+    )
+    taxonomy: str = setting(
+        "model", "class map of the published labels; model = the one the network was trained on"
+    )
+    palette_file: str = setting(
+        "", "YAML {class name: [red, green, blue]} over the colours of the class map"
+    )
+    always_publish: bool = setting(False, "label clouds even while nobody subscribes")
+
+    def __post_init__(self):
+        if self.layout == "autoware" and self.unlabeled_id > 255:
+            raise SettingsError(
+                "output.unlabeled_id: expected at most 255 with output.layout autoware (class_id "
+                f"is UINT8), got {self.unlabeled_id}"
+            )
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """Which points ~/points_filtered leaves out."""
+
+    classes: tuple[str, ...] = setting((), "names of the classes to leave out")
+    min_confidence: float = setting(
+        0.0, "points with less confidence are left out", minimum=0.0, maximum=1.0
+    )
+    ego_box: tuple[float, ...] = setting(
+        (0.0,) * 6,
+        "box to leave out: min x, min y, min z, max x, max y, max z; all zero = none",
+        "m",
+    )
+    ego_frame: str = setting("", "coordinate frame of ego_box; empty = the frame of the cloud")
+
+    def __post_init__(self):
+        if len(self.ego_box) != 6 or any(
+            low > high for low, high in zip(self.ego_box[:3], self.ego_box[3:], strict=True)
+        ):
+            raise SettingsError(
+                "filter.ego_box: expected six numbers (min x, min y, min z, max x, max y, max "
+                f"z), got {self.ego_box}"
+            )
+
+
+@dataclass(frozen=True)
+class MarkersSettings:
+    """~/markers."""
+
+    rate: float = setting(
+        2.0, "most marker messages a second; 0 = off", "Hz", minimum=0.0, maximum=100.0
+    )
+
+
+@dataclass(frozen=True)
+class OverlaySettings:
+    """~/overlay/<camera>."""
+
+    rate: float = setting(
+        5.0, "most overlay images a second and camera; 0 = off", "Hz", minimum=0.0, maximum=100.0
+    )
+
+
+@dataclass(frozen=True)
+class DiagnosticsSettings:
+    """/diagnostics."""
+
+    rate: float = setting(1.0, "diagnostic messages a second", "Hz", above=0.0, maximum=10.0)
+    max_processing_time: float = setting(
+        0.1, "a longer time from release to publishing is a WARN", "s", above=0.0, maximum=60.0
+    )
+    max_processing_time_duration: float = setting(
+        1.0,
+        "being over max_processing_time for longer is an ERROR",
+        "s",
+        minimum=0.0,
+        maximum=3600.0,
+    )
+    camera_loss_level: str = setting(
+        "warn", "level of a camera that stopped sending", choices=("ok", "warn", "error")
+    )
+
+
+@dataclass(frozen=True)
+class CameraSettings(CameraTiming):
+    """One camera: its topics, its lens, its time. `{camera}` in a default stands for the camera's
+    name.
+    """
+
+    image_topic: str = setting(
+        "{camera}/image_raw", "image topic, without the /compressed of the transport"
+    )
+    camera_info_topic: str = setting("{camera}/camera_info", "CameraInfo topic")
+    camera_info_durability: str = setting(
+        "volatile",
+        "transient_local for drivers that send CameraInfo once",
+        choices=("volatile", "transient_local"),
+    )
+    transport: str = setting(
+        "raw",
+        "raw = Image, compressed = CompressedImage on <image_topic>/compressed",
+        choices=("raw", "compressed"),
+    )
+    calibration_file: str = setting(
+        "", "camera_calibration YAML used in place of CameraInfo; may hold the extrinsic too"
+    )
+    rectified: bool = setting(
+        False, "the images are rectified: use the projection matrix P and no distortion"
+    )
+    frame: str = setting("", "optical frame of the camera; empty = the frame_id of its CameraInfo")
