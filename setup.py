@@ -71,7 +71,13 @@ setup(
     ext_modules=[NATIVE],
     # makes an editable install a plain path entry, which pkgutil.extend_path in __init__.py can see
     package_dir={"": "."},
-    package_data={"cmdfusion_ros": ["class_maps/*.yaml", "weights/*.safetensors"]},
+    package_data={
+        "cmdfusion_ros": [
+            "class_maps/*.yaml",
+            "image_teachers/class_lists/*.yaml",
+            "weights/*.safetensors",
+        ]
+    },
     data_files=[
         (f"share/cmdfusion_ros/{folder}", sorted(str(file) for file in folder.glob("*.*")))
         for folder in SHARED
@@ -88,6 +94,8 @@ setup(
     ],
     extras_require={
         "pandaset": ["pandas>=2"],  # PandaSet as distributed is tables of pandas
+        "onnx": ["onnxruntime>=1.17"],  # 2D teachers in .onnx files
+        "tflite": ["ai-edge-litert>=1.2"],  # 2D teachers in .tflite files
         "test": [
             "pandas>=2",
             "pytest>=8",
@@ -95,6 +103,8 @@ setup(
             "hypothesis>=6.90",
             "torchmetrics>=1.4",
             "ruff==0.17.5",
+            "onnx>=1.15",
+            "onnxruntime>=1.17",
         ],
         "ros": [requirement + ON_WHEELS for requirement in ROS],
         "ros-build": [requirement + ON_WHEELS for requirement in ROS_BUILD],

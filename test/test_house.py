@@ -54,6 +54,7 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "messages": CELLAR | {"pictures"},
     "data": CELLAR | {"messages"},
     "inference": FIRST,
+    "image_teachers": CELLAR,
     "pairing": {"config", "frame"},
     "evaluation": SECOND,
     "training": SECOND | {"evaluation"},
@@ -64,8 +65,8 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "__main__": {"cli"},
 }
 NO_TORCH = {
-    "frame", "class_map", "config", "geometry", "messages", "data", "instances", "pictures",
-    "pairing",
+    "frame", "class_map", "config", "geometry", "image_teachers", "messages", "data",
+    "instances", "pictures", "pairing",
 }  # fmt: skip
 EXEMPT_FROM_CV_BRIDGE = {"messages/images.py"}  # tries cv_bridge, where it is, on a message
 
