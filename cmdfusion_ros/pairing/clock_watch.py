@@ -2,6 +2,8 @@
 paused bag) or be set back (a bag that begins again).
 """
 
+MIN_STALL = 500_000_000  # ns: a /clock slower than 2 Hz counts as standing still
+
 
 class ClockWatch:
     """Reads a clock and remembers how the ROS time moved. All times are int ns.
@@ -31,6 +33,34 @@ class ClockWatch:
         the earliest.
         """
         return self.steady - max(since, self._moved)
+
+    def has_passed(self, duration, ros, steady):
+        """Whether `duration` is over by both clocks since they read `ros` and `steady`; by the
+        second alone where the first stands still.
+        """
+        stalled = self.standing_still(steady) >= MIN_STALL
+        return self.steady - steady >= duration and (self.ros - ros >= duration or stalled)
+
+    def warnings(self, first, newest, limit):
+        """What a user should know of the clocks.
+
+        Args:
+            first, newest: WaitingClouds of this time line, or both None.
+            limit: ns that the stamps of clouds may be away from the ROS clock.
+        """
+        if first is None:
+            return ()
+        if self.standing_still(first.arrival_steady) >= MIN_STALL:
+            return (
+                "the ROS clock stands still; is the bag paused, or is use_sim_time true without "
+                "anybody publishing /clock?",
+            )
+        if abs(newest.age) > limit:
+            return (
+                f"cloud stamps are {-newest.age / 1e9:+.3f} s away from the ROS clock; is "
+                "use_sim_time right?",
+            )
+        return ()
 
     def note_jump(self, before):
         """The ROS time went back from `before` for good."""

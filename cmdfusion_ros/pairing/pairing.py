@@ -8,13 +8,11 @@ time. All times are int ns.
 """
 
 import math
-from bisect import insort
-from collections import deque
-from dataclasses import dataclass, field
 
 from cmdfusion_ros.config import SettingsError, nearest_name
 from cmdfusion_ros.pairing.camera_stream import CameraState, CameraStream
-from cmdfusion_ros.pairing.clock_watch import ClockWatch
+from cmdfusion_ros.pairing.clock_watch import MIN_STALL, ClockWatch
+from cmdfusion_ros.pairing.cloud_queue import CloudQueue, Place, WaitingCloud
 from cmdfusion_ros.pairing.paired_cloud import (
     CameraStatus,
     Mode,
@@ -27,30 +25,8 @@ from cmdfusion_ros.pairing.report import CloudTally, camera_sync
 from cmdfusion_ros.pairing.settings import to_ns
 
 _SECOND = 1_000_000_000
-_MIN_STALL = _SECOND // 2  # a /clock slower than 2 Hz counts as standing still
-_LATE_HORIZON = _SECOND  # images later than this belong to no cloud any more
-_MOST_WATCHED = 256  # released clouds: where the ROS clock stands still none of them comes of age
-_REJECTED_IN_A_ROW = 3  # clouds behind the newest, before a standstill counts as a new time line
 _DURATIONS = ("max_wait", "startup_grace", "time_jump_threshold", "clock_skew_limit")
 _STARTING = (CameraState.NEVER_SEEN, CameraState.UNCALIBRATED, CameraState.NO_TRANSFORM)
-
-
-@dataclass(eq=False)
-class _Cloud:
-    """A cloud on its way: waiting, or released and still watched for images that come late."""
-
-    stamp: int
-    payload: object  # None once released
-    start: int  # of the scan
-    arrival: int  # ROS clock
-    arrival_steady: int
-    age: int
-    # cameras; set when it arrives, then it only shrinks, so that the result does not depend on
-    # ticks
-    waits_for: set = field(default_factory=set)
-    in_time: set = field(default_factory=set)  # cameras with an eligible image before the deadline
-    held_by: tuple = ()  # cameras it waited for until the deadline
-    distance: dict = field(default_factory=dict)  # {camera: |image used - target|}
 
 
 class CloudAnchoredPairing:
@@ -80,22 +56,12 @@ class CloudAnchoredPairing:
         }
         self._tally = CloudTally()
         self.epoch = 0
-        self._start_time_line()
+        self._clouds = CloudQueue(self._clock.steady)
 
     def _take(self, settings):
         self.settings = settings
         self._durations = {name: to_ns(getattr(settings.sync, name)) for name in _DURATIONS}
         self._shift = settings.target_shift_ns
-
-    def _start_time_line(self):
-        self._pending = []  # _Cloud, in order of stamp
-        self._unjudged = deque(maxlen=_MOST_WATCHED)  # released, deadline not over
-        self._recent = deque(maxlen=_MOST_WATCHED)  # released, within the horizon of late images
-        self._newest = None  # the accepted _Cloud with the greatest stamp
-        self._first = None  # the first accepted _Cloud
-        self._last_released = None  # stamp
-        self._last_accepted_steady = self._clock.steady
-        self._behind = 0  # clouds in a row rejected as out of order
 
     # ---- what comes in
 
@@ -111,20 +77,14 @@ class CloudAnchoredPairing:
         if self._clock.is_left_over(stamp, self._ns("time_jump_threshold")):
             self._tally.counts["reset"] += 1
             return
-        if self._newest and stamp < self._newest.stamp - self._ns("time_jump_threshold"):
-            self._jump("cloud stamp jumped back")
-        elif not self._is_in_order(stamp, steady):
+        place = self._clouds.place_of(stamp, steady, self._ns("time_jump_threshold"))
+        if place in (Place.DUPLICATE, Place.OUT_OF_ORDER):
+            self._tally.counts[place.value] += 1
             return
-        self._accept(
-            _Cloud(
-                stamp,
-                cloud,
-                start=stamp + self._shift,
-                arrival=now,
-                arrival_steady=steady,
-                age=now - stamp,
-            )
-        )
+        if place is not Place.IN_ORDER:
+            self._jump(place.value)
+        start = stamp + self._shift
+        self._accept(WaitingCloud(stamp, cloud, start, now, steady, age=now - stamp))
         self._pump()
 
     def on_image(self, camera, stamp, image):
@@ -163,11 +123,11 @@ class CloudAnchoredPairing:
         """Begin anew: pending clouds are dropped (counted reset), images and what they told are
         forgotten, the epoch goes up. Counters stay.
         """
-        self._tally.counts["reset"] += len(self._pending)
+        self._tally.counts["reset"] += len(self._clouds.pending)
         self.epoch += 1
         for stream in self._streams.values():
             stream.start_time_line()
-        self._start_time_line()
+        self._clouds = CloudQueue(self._clock.steady)
         if self._on_reset:
             self._on_reset(self.epoch, reason)
 
@@ -199,7 +159,7 @@ class CloudAnchoredPairing:
     @property
     def num_pending(self):
         """Clouds that wait for images."""
-        return len(self._pending)
+        return len(self._clouds.pending)
 
     # ---- time
 
@@ -220,10 +180,10 @@ class CloudAnchoredPairing:
         now = self._clock.ros
         if is_jump or now < before - self._ns("time_jump_threshold"):
             self._clock.note_jump(before)
-            newest = self._newest.stamp if self._newest else before
+            newest = self._clouds.newest.stamp if self._clouds.newest else before
             if abs(newest - before) <= abs(newest - now):
                 self._jump("ROS clock jumped back")
-        for cloud in self._pending:
+        for cloud in self._clouds.pending:
             cloud.arrival = min(cloud.arrival, now)
         for stream in self._streams.values():
             stream.last_arrival = min(stream.last_arrival, now)
@@ -236,35 +196,18 @@ class CloudAnchoredPairing:
         self._tally.counts["time_jumps"] += 1
         self.reset(reason)
 
-    def _is_in_order(self, stamp, steady):
-        """Whether a cloud may still be released in order (R5); if not, it is counted. Clouds
-        that stay behind for good are a new time line.
-        """
-        if any(cloud.stamp == stamp for cloud in self._pending) or stamp == self._last_released:
-            self._tally.counts["duplicate"] += 1
-            return False
-        if self._last_released is None or stamp > self._last_released:
-            return True
-        self._behind += 1
-        standstill = steady - self._last_accepted_steady > self._ns("time_jump_threshold")
-        if self._behind > _REJECTED_IN_A_ROW and standstill:
-            self._jump("clouds stayed behind the newest")
-            return True
-        self._tally.counts["out_of_order"] += 1
-        return False
-
     def _skew(self, stream, stamp, now, steady):
         """How far (ns) an image's stamp is from the time of the clouds where that is too far (R12),
         else 0.
         """
         limit = self._ns("clock_skew_limit")
-        if not limit or not self._newest:
+        if not limit or not self._clouds.newest:
             return 0
         start = stamp - stream.offset
-        if abs(self._newest.age) <= limit:  # sensors and host share a clock
+        if abs(self._clouds.newest.age) <= limit:  # sensors and host share a clock
             skew = start - now
             return skew if abs(skew) > limit and not stream.is_astray(stamp) else 0
-        skew = start - self._newest.start - (steady - self._newest.arrival_steady)
+        skew = start - self._clouds.newest.start - (steady - self._clouds.newest.arrival_steady)
         return skew if skew > limit else 0
 
     # ---- pairing
@@ -277,11 +220,7 @@ class CloudAnchoredPairing:
         return self._streams[camera]
 
     def _accept(self, cloud):
-        """Let a cloud wait."""
-        self._first = self._first or cloud
-        self._behind, self._last_accepted_steady = 0, cloud.arrival_steady
-        if self._newest is None or cloud.stamp > self._newest.stamp:
-            self._newest = cloud
+        """Let a cloud wait for the images that it can get."""
         limit = self._ns("clock_skew_limit")
         for stream in self._streams.values():
             target = cloud.start + stream.offset
@@ -291,8 +230,8 @@ class CloudAnchoredPairing:
                 cloud.in_time.add(stream.name)
             if stream.worth_waiting or stream.state in _STARTING:
                 cloud.waits_for.add(stream.name)
-        insort(self._pending, cloud, key=lambda waiting: waiting.stamp)
-        while len(self._pending) > self.settings.sync.max_pending_clouds:
+        self._clouds.add(cloud)
+        while len(self._clouds.pending) > self.settings.sync.max_pending_clouds:
             self._release(ReleaseReason.BACKLOG)
 
     def _note_image(self, stream, image):
@@ -301,10 +240,10 @@ class CloudAnchoredPairing:
         """
         if not stream.ready:
             return
-        for cloud in self._pending:
+        for cloud in self._clouds.pending:
             if abs(image.stamp - cloud.start - stream.offset) <= stream.tolerance:
                 cloud.in_time.add(stream.name)
-        for cloud in reversed(self._recent):
+        for cloud in reversed(self._clouds.recent):
             ahead = image.stamp - cloud.start - stream.offset
             if ahead > stream.tolerance:
                 break  # and still further ahead of older clouds
@@ -318,15 +257,15 @@ class CloudAnchoredPairing:
 
     def _pump(self):
         """Release every cloud whose time is over or that cannot gain by waiting (R4)."""
-        if self._newest:
+        if self._clouds.newest:
             for stream in self._streams.values():
-                stream.refresh(self._clock.ros, self._newest.start + stream.offset)
+                stream.refresh(self._clock.ros, self._clouds.newest.start + stream.offset)
         self._judge()
-        while self._pending:
-            first = self._pending[0]
+        while self._clouds.pending:
+            first = self._clouds.pending[0]
             unsettled = self._unsettled(first)
             reason = self._overdue(first) if unsettled else ReleaseReason.SETTLED
-            if reason is None and any(self._overdue(cloud) for cloud in self._pending):
+            if reason is None and any(self._overdue(cloud) for cloud in self._clouds.pending):
                 # a cloud with an older stamp came later: it must not hold up the others
                 reason = ReleaseReason.BACKLOG
             if reason is None:
@@ -359,34 +298,27 @@ class CloudAnchoredPairing:
         """Whether the grace for cameras that are not ready lasts: by both clocks, so that slow
         and fast bags get it in full, unless one stands still.
         """
-        grace, arrival = self._ns("startup_grace"), self._first.arrival_steady
-        over = (
-            self._clock.ros - self._first.arrival >= grace
-            or self._clock.standing_still(arrival) >= _MIN_STALL
+        first = self._clouds.first
+        return not self._clock.has_passed(
+            self._ns("startup_grace"), first.arrival, first.arrival_steady
         )
-        return self._clock.steady - arrival < grace or not over
 
     def _overdue(self, cloud):
         """The ReleaseReason of a cloud whose time is over, else None."""
         max_wait = self._ns("max_wait")
         if self._clock.ros - cloud.arrival >= max_wait:
             return ReleaseReason.DEADLINE
-        if self._clock.standing_still(cloud.arrival_steady) >= max(5 * max_wait, _MIN_STALL):
+        if self._clock.standing_still(cloud.arrival_steady) >= max(5 * max_wait, MIN_STALL):
             return ReleaseReason.CLOCK_STALLED
         return None
 
     def _release(self, reason):
         """Let the oldest pending cloud go, with what is there."""
-        cloud = self._pending.pop(0)
+        cloud = self._clouds.release(self._clock.ros)
         paired = self._pair(cloud, reason)
         # what is still watched for late images must not keep megabytes of points
         cloud.payload = None
         self._tally.add_release(paired)
-        self._last_released = cloud.stamp
-        self._unjudged.append(cloud)
-        self._recent.append(cloud)
-        while self._recent and self._recent[0].arrival < self._clock.ros - _LATE_HORIZON:
-            self._recent.popleft()
         self._release_to(paired)
 
     def _pair(self, cloud, reason):
@@ -431,8 +363,7 @@ class CloudAnchoredPairing:
     def _judge(self):
         """Let the cameras learn from the clouds whose deadline is over."""
         max_wait = self._ns("max_wait")
-        while self._unjudged and self._clock.ros >= self._unjudged[0].arrival + max_wait:
-            cloud = self._unjudged.popleft()
+        for cloud in self._clouds.come_of_age(self._clock.ros, max_wait):
             for name, stream in self._streams.items():
                 if stream.ready:
                     stream.judge(
@@ -442,7 +373,7 @@ class CloudAnchoredPairing:
                         cloud.arrival + max_wait,
                     )
                 if not stream.worth_waiting:
-                    for waiting in self._pending:
+                    for waiting in self._clouds.pending:
                         waiting.waits_for.discard(name)
                 stream.note_offset(cloud.start)
 
@@ -456,24 +387,12 @@ class CloudAnchoredPairing:
         cameras = {
             name: camera_sync(stream, self._clock.ros) for name, stream in self._streams.items()
         }
+        newest = self._clouds.newest
+        skew_limit = self._ns("clock_skew_limit") or _SECOND
         return self._tally.report(
             self.epoch,
-            len(self._pending),
-            self._newest.age if self._newest else math.nan,
-            tuple(self._warnings()),
+            len(self._clouds.pending),
+            newest.age if newest else math.nan,
+            self._clock.warnings(self._clouds.first, newest, skew_limit),
             cameras,
         )
-
-    def _warnings(self):
-        if self._first is None:
-            return
-        if self._clock.standing_still(self._first.arrival_steady) >= _MIN_STALL:
-            yield (
-                "the ROS clock stands still; is the bag paused, or is use_sim_time true without "
-                "anybody publishing /clock?"
-            )
-        elif abs(self._newest.age) > (self._ns("clock_skew_limit") or _SECOND):
-            yield (
-                f"cloud stamps are {-self._newest.age / 1e9:+.3f} s away from the ROS clock; is "
-                "use_sim_time right?"
-            )

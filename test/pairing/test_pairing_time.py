@@ -153,7 +153,7 @@ def test_10_without_a_clock_ten_minutes_of_clouds_leave_no_trace_in_memory():
         pairing.on_image("front", BEGIN + clock.steady, b"")
         pairing.on_cloud(BEGIN + clock.steady, Payload())
     assert len(kept) == 6000 - pairing.num_pending and not any(payload() for payload in kept)
-    assert max(len(pairing._recent), len(pairing._unjudged)) <= 256
+    assert max(len(pairing._clouds.recent), len(pairing._clouds._unjudged)) <= 256
 
 
 @pytest.mark.parametrize("slowness", [20, 100])
