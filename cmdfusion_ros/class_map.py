@@ -7,7 +7,7 @@ every raw id of that dataset to a class or to nothing. The maps themselves are d
 
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -177,12 +177,10 @@ class ClassMap:
 @cache
 def load_class_map(name):
     """The shipped class map called `name`; ValueError with the known names otherwise."""
-    folder = resources.files("cmdfusion_ros") / "class_maps"
-    known = sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".yaml")
-    )
+    # Beside this file, wherever the package's name is found first: a colcon workspace with our
+    # messages comes before it on the path, and has the name but no maps.
+    folder = Path(__file__).with_name("class_maps")
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
         raise ValueError(f"class map: expected one of {', '.join(known)}, got {name!r}")
     return ClassMap.from_dict(yaml.safe_load((folder / f"{name}.yaml").read_text()))

@@ -7,16 +7,16 @@ from pathlib import Path
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.runs.live import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.runs.offline import run_offline
-from cmdfusion_ros.cli.runs.processes import ProcessError, ProcessGroup
+from cmdfusion_ros.cli.runs.processes import ProcessError
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.data.bags.bag import read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels, write_frame_bag
 from cmdfusion_ros.data.synthetic.demo_drive import DEMO_SCANS, demo_frames
 from cmdfusion_ros.data.synthetic.rendering import available_cores
+from cmdfusion_ros.labelling.snapshot import draw_snapshot
 
 _STREET_SCANS, _STREET_LABELS, _JPEG_QUALITY = DEMO_SCANS, "street", 90
-_PICTURE_TIMEOUT = 120.0  # seconds
 
 
 def add_parser(subparsers):
@@ -113,7 +113,7 @@ def run(args):
             else "ROS 2 (rclpy) is not installed: labelling the bag offline, without the node",
             flush=True,
         )
-        record = run_offline(layout, options, out / "labelled", out / "logs")
+        record = run_offline(layout, options, out / "labelled")
     else:
         try:
             record = run_live(layout, options, out)
@@ -210,40 +210,18 @@ def draw(layout, options, record, summary, class_map, out):
     middle = len(stamps) // 2
     stamp = stamps[middle]
     mode = record.modes.get(stamp, "")  # without ~/status it is not known of one cloud
-    class_map_file = out / "logs" / "class_map.json"
-    class_map_file.write_text(json.dumps(class_map.to_dict()))
     title = f"{layout.path.name}   scan {middle + 1} of {len(stamps)}   "
-    title = (title + mode.replace("_", " ")).strip()
-    words = (
-        "--title",
-        title,
-        "--subtitle",
-        headline(summary),
-        "--class-map",
-        class_map_file,
-        "--out",
+    draw_snapshot(
         out / "picture.png",
+        layout,
+        out / "labelled",
+        LABELLED_TOPIC,
+        stamp,
+        class_map,
+        layout.silences(options.silence),
+        (title + mode.replace("_", " ")).strip(),
+        headline(summary),
     )
-    points = ("--points", options.points) if options.points else ()
-    with ProcessGroup(out / "logs", None) as group:
-        group.start(
-            "picture",
-            "cmdfusion_ros.labelling.snapshot",
-            layout.path,
-            "--labelled",
-            out / "labelled",
-            "--topic",
-            LABELLED_TOPIC,
-            "--stamp",
-            stamp,
-            *words,
-            *points,
-            *options.silence_arguments,
-            listen=True,
-        )
-        group.wait_for(
-            lambda name, event: event["event"] == "done", _PICTURE_TIMEOUT, "drawing the picture"
-        )
 
 
 def headline(summary):

@@ -2,7 +2,6 @@
 pipeline.
 """
 
-import tempfile
 from pathlib import Path
 
 from cmdfusion_ros.cli.demo import add_run_arguments, headline, run_options, score
@@ -32,8 +31,7 @@ def run(args):
     options = run_options(args)
     layout = inspect_bag(args.bag, options.points)
     print(layout.table(), flush=True)
-    with tempfile.TemporaryDirectory() as logs:
-        record = run_offline(layout, options, args.out, logs)
+    record = run_offline(layout, options, args.out)
     print(
         headline(
             record.summary(

@@ -1,20 +1,19 @@
 """The node without ROS: labels a bag with the node's own synchroniser and pipeline, on the bag's
-clock. `python -m cmdfusion_ros.labelling.offline BAG`.
+clock.
 
-Its own process, because the command line never imports this room. Nothing is dropped for lack of
-time here: each cloud waits for the one before.
+Nothing is dropped for lack of time here: each cloud waits for the one before. What happens is told
+to a function `tell(event)` as plain dicts, with the keys that the processes of a live run use
+(`cli/runs/record.py` counts both).
 """
 
-import argparse
 import statistics
 import time
 
 import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter, ros2_types
-from cmdfusion_ros.data.bags.bag_layout import INFO, inspect_bag
+from cmdfusion_ros.data.bags.bag_layout import INFO
 from cmdfusion_ros.data.bags.bag_parameters import node_parameters
-from cmdfusion_ros.labelling.events import emit
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.model import open_segmenter
 from cmdfusion_ros.labelling.pipeline import Pipeline
@@ -53,9 +52,12 @@ class OfflineNode:
             `segment` and `class_map`.
         on_labelled: called with (BagMessage of the cloud, LabelledCloud, Prediction in the
             published classes).
+        tell: called with an event, a dict with its kind under "event", for each cloud that is
+            handed in or lost and each message that cannot be read.
     """
 
-    def __init__(self, bag, layout, settings, segmenter, on_labelled):
+    def __init__(self, bag, layout, settings, segmenter, on_labelled, tell):
+        self._tell = tell
         self._bag, self._layout = bag, layout
         self._buffer = TransformBuffer()
         self._extrinsics = Extrinsics(self._buffer, settings)
@@ -160,14 +162,14 @@ class OfflineNode:
             stamp = raw_stamp_ns(message.data)
         except ValueError as error:
             if message.topic in self._cameras:
-                emit("unreadable", topic=message.topic, why=str(error))
+                self._tell({"event": "unreadable", "topic": message.topic, "why": str(error)})
             else:
                 self._lose("malformed", error)
             return
         if message.topic in self._cameras:
             self._pairing.on_image(self._cameras[message.topic], stamp, message)
             return
-        emit("cloud", stamp=stamp, wall=time.monotonic_ns())
+        self._tell({"event": "cloud", "stamp": stamp, "wall": time.monotonic_ns()})
         self._pairing.on_cloud(stamp, message)
 
     def _take_transforms(self, message, static):
@@ -182,7 +184,7 @@ class OfflineNode:
         try:
             return self._bag.deserialize(message)
         except ValueError as error:
-            emit("unreadable", topic=message.topic, why=str(error))
+            self._tell({"event": "unreadable", "topic": message.topic, "why": str(error)})
             return None
 
     def _deserialize(self, message):
@@ -209,143 +211,98 @@ class OfflineNode:
 
     def _lose(self, reason, error, stamp=None):
         self.failed[reason] = self.failed.get(reason, 0) + 1
-        emit("unlabelled", stamp=stamp, why=f"{type(error).__name__}: {error}")
+        why = f"{type(error).__name__}: {error}"
+        self._tell({"event": "unlabelled", "stamp": stamp, "reason": reason, "why": why})
 
 
 def _is_static(bag, topic):
     return topic.endswith("tf_static") or bag.topics[topic].latched
 
 
-def label_bag(bag, layout, settings, segmenter, out, silences):
-    """Write a bag with the labelled clouds and the transforms of `bag`; emits an event for each
-    cloud, and the counts.
+def offline_settings(layout, **model):
+    """NodeSettings for a bag: its topics, cameras and clocks, and `model.*` as given.
+
+    Args:
+        layout: BagLayout. model: checkpoint, device, backend, ... as the node's parameters.
+
+    Raises:
+        SettingsError: a value that the node would refuse.
+    """
+    parameters, _ = node_parameters(layout)
+    return node_settings({**parameters, **{f"model.{key}": value for key, value in model.items()}})
+
+
+def label_bag(layout, settings, out, silences, tell):
+    """Write a bag with the labelled clouds and the transforms of a bag.
+
+    Args:
+        layout: BagLayout. settings: NodeSettings for it. out: bag to make (mcap).
+        silences: {topic: recording time}, see `BagLayout.silences`.
+        tell: called with the events of `OfflineNode`, one "message" a labelled cloud, and "counts".
+
+    Returns:
+        ClassMap of the labels.
+
+    Raises:
+        FileExistsError: `out` exists. ValueError: bag or network cannot be read.
     """
     types = ros2_types().types
-    with BagWriter(out) as writer:
+    segmenter, _ = open_segmenter(settings.model)
+    with Bag(layout.path, layout.duration) as bag, BagWriter(out) as writer:
         for message in bag.messages(layout.transform_topics):
-            writer.write(
-                message.topic,
-                message.msgtype,
-                message.time,
-                message.data,
-                latched=_is_static(bag, message.topic),
-            )
+            latched = _is_static(bag, message.topic)
+            writer.write(message.topic, message.msgtype, message.time, message.data, latched)
 
         def write(message, labelled, prediction):
             payload = write_labelled_cloud(
                 labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout
             )
-            blank = types["sensor_msgs/msg/PointCloud2"](
-                labelled.message.header, 0, 0, [], False, 0, 0, b"", True
-            )
-            cloud = fill_cloud(
-                blank, payload, labelled.message.header, types["sensor_msgs/msg/PointField"]
-            )
+            header = labelled.message.header
+            blank = types["sensor_msgs/msg/PointCloud2"](header, 0, 0, [], False, 0, 0, b"", True)
+            cloud = fill_cloud(blank, payload, header, types["sensor_msgs/msg/PointField"])
             cloud.data = np.frombuffer(cloud.data, np.uint8)
-            # at the cloud's recording time, as the transforms: a LiDAR's clock need not be the
-            # recorder's
-            writer.write(
-                LABELLED_TOPIC,
-                message.msgtype,
-                message.time,
-                writer.serialize(cloud, message.msgtype),
+            # At the cloud's recording time, as the transforms: a LiDAR's clock need not be the
+            # recorder's.
+            data = writer.serialize(cloud, message.msgtype)
+            writer.write(LABELLED_TOPIC, message.msgtype, message.time, data)
+            tell(
+                {
+                    "event": "message",
+                    "topic": LABELLED_TOPIC,
+                    "stamp": labelled.cloud.stamp,
+                    "wall": time.monotonic_ns(),
+                    "mode": labelled.mode.name,
+                }
             )
-            emit(
-                "message",
-                topic=LABELLED_TOPIC,
-                stamp=labelled.cloud.stamp,
-                wall=time.monotonic_ns(),
-                mode=labelled.mode.name,
-            )
-            emit("counts", counts=node.counts())
+            tell({"event": "counts", "counts": node.counts()})
 
-        node = OfflineNode(bag, layout, settings, segmenter, write)
+        node = OfflineNode(bag, layout, settings, segmenter, write, tell)
         try:
             node.run(silences=silences)
         finally:
             node.close()
-    emit("counts", counts=node.counts())
-    emit("done", labelled=node.labelled)
+    tell({"event": "counts", "counts": node.counts()})
+    return node.class_map
 
 
-def measure(bag, layout, settings, segmenter, clouds):
-    """Label the first `clouds` clouds and emit the median seconds a cloud took, without the
-    first, which builds and allocates.
+def seconds_of_a_cloud(layout, settings, clouds):
+    """Label the first `clouds` clouds of a bag: the median seconds that one took, without the
+    first, which builds and allocates; 0 where none could be labelled.
     """
     times = []
+    segmenter, _ = open_segmenter(settings.model)
 
     def take(_, labelled, prediction):
         # publishing begins with it
         write_labelled_cloud(
             labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout
         )
-        times.append((time.monotonic_ns() - labelled.released_ns) / 1e9)
+        times.append((time.monotonic_ns() - labelled.taken_up_ns) / 1e9)
 
-    node = OfflineNode(bag, layout, settings, segmenter, take)
-    try:
-        node.run(max_clouds=clouds)
-    finally:
-        node.close()
-    emit("measured", seconds=statistics.median(times[1:] or times) if times else 0.0)
-
-
-def main(arguments=None):
-    parser = argparse.ArgumentParser(
-        description="label a bag with the node's synchroniser and pipeline, without ROS"
-    )
-    parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
-    task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--out", help="bag to make (mcap) with the labelled clouds")
-    task.add_argument(
-        "--measure",
-        type=int,
-        metavar="N",
-        help="only label the first N clouds and say how long one takes",
-    )
-    parser.add_argument(
-        "--duration",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="take only the first S seconds (default: all)",
-    )
-    parser.add_argument(
-        "--silence",
-        action="append",
-        default=[],
-        metavar="CAMERA@S",
-        help="drop a camera's messages from S seconds on; all@S for all",
-    )
-    parser.add_argument("--points", help="PointCloud2 topic (default: the densest)")
-    parser.add_argument("--checkpoint", default="", help="network (default: the one shipped)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--backend", default="auto", help="as the node's model.backend")
-    args = parser.parse_args(arguments)
-    try:
-        layout = inspect_bag(args.bag, args.points, args.duration)
-        parameters, _ = node_parameters(layout)
-        settings = node_settings(
-            {
-                **parameters,
-                "model.checkpoint": args.checkpoint,
-                "model.device": args.device,
-                "model.backend": args.backend,
-            }
-        )
-        segmenter, info = open_segmenter(settings.model)
-        emit("loaded", checkpoint=info.checkpoint, device=info.device, backend=info.backend)
-        with Bag(args.bag, args.duration) as bag:
-            if args.measure:
-                measure(bag, layout, settings, segmenter, args.measure)
-            else:
-                label_bag(bag, layout, settings, segmenter, args.out, layout.silences(args.silence))
-    except KeyboardInterrupt:
-        emit("interrupted")
-    except (ValueError, OSError) as error:
-        emit("failed", why=str(error))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    with Bag(layout.path, layout.duration) as bag:
+        node = OfflineNode(bag, layout, settings, segmenter, take, lambda event: None)
+        try:
+            node.run(max_clouds=clouds)
+        finally:
+            node.close()
+    return statistics.median(times[1:] or times) if times else 0.0

@@ -75,8 +75,8 @@ class LabelledCloud:
         frame: the Frame it saw. prediction: of the Frame's points; bit i of its camera_mask is the
             i-th camera of the parameter `cameras`.
         mode: Mode. cameras: a CameraReport for each camera, in order.
-        epoch: of the synchroniser, to tell results from before a time jump. released_ns: when the
-            worker took it up, steady clock.
+        epoch: of the synchroniser, to tell results from before a time jump.
+        taken_up_ns: when the worker took it up, steady clock.
         retried: why the network was tried again without images; "" normally.
     """
 
@@ -88,7 +88,7 @@ class LabelledCloud:
     mode: Mode
     cameras: tuple
     epoch: int
-    released_ns: int
+    taken_up_ns: int
     timings: Timings
     retried: str = ""
 

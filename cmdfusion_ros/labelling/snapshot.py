@@ -1,17 +1,9 @@
-"""Draws one labelled cloud of a run with the images that belong to it: `python -m
-cmdfusion_ros.labelling.snapshot`. Its own process, without rclpy.
-"""
-
-import argparse
-import json
+"""Draws one labelled cloud of a run with the images that belong to it."""
 
 import numpy as np
 
-from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
-from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView
-from cmdfusion_ros.labelling.events import emit
 from cmdfusion_ros.messages.camera_info import read_camera_info
 from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.images import decode_image
@@ -70,59 +62,32 @@ def _nearest_image(bag, camera, stamp, delay, silent_from):
         return None
     try:
         return decode_image(bag.deserialize(best))
-    except MessageError as error:
-        emit("undecodable", camera=camera.name, why=str(error))
+    except MessageError:  # the run has said so already; here it is a camera without an image
         return None
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description="draw one labelled cloud")
-    parser.add_argument("bag", help="the bag that was labelled")
-    parser.add_argument("--labelled", required=True, help="the bag with the labels")
-    parser.add_argument("--topic", required=True, help="topic of the labelled clouds in it")
-    parser.add_argument(
-        "--stamp", type=int, required=True, help="header stamp of the cloud to draw, ns"
-    )
-    parser.add_argument(
-        "--class-map", required=True, help="JSON file with the class map of the labels"
-    )
-    parser.add_argument("--points", help="PointCloud2 topic of the bag (default: the densest)")
-    parser.add_argument("--silence", action="append", default=[], help="as the player's")
-    parser.add_argument("--title", default="")
-    parser.add_argument("--subtitle", default="")
-    parser.add_argument("--out", required=True, help="PNG to write")
-    args = parser.parse_args(arguments)
-    try:
-        with open(args.class_map) as file:
-            class_map = ClassMap.from_dict(json.load(file))
-        layout = inspect_bag(args.bag, args.points)
-        columns = next(
-            (
-                columns
-                for stamp, columns in read_labelled_clouds(args.labelled, args.topic)
-                if stamp == args.stamp
-            ),
-            None,
-        )
-        if columns is None:
-            raise ValueError(
-                f"bag {args.labelled}: no cloud with stamp {args.stamp} on {args.topic}"
-            )
-        points = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float32)
-        labels = labels_from_published(columns["label"], class_map)
-        finite = np.isfinite(points).all(axis=1) & points.any(axis=1)
-        points, labels = points[finite], labels[finite]
-        with Bag(args.bag) as bag:
-            pictures = camera_pictures(
-                bag, layout, args.stamp, points, labels, class_map, layout.silences(args.silence)
-            )
-        save_scan_picture(args.out, points, labels, class_map, pictures, args.title, args.subtitle)
-        emit("done", picture=args.out)
-    except (ValueError, OSError) as error:
-        emit("failed", why=str(error))
-        return 1
-    return 0
+def draw_snapshot(path, layout, labelled, topic, stamp, class_map, silences, title, subtitle):
+    """Draw one labelled cloud, from above and in the images of its cameras.
 
+    Args:
+        path: PNG to write.
+        layout: BagLayout of the bag that was labelled. labelled, topic: bag and topic that hold the
+            labels. stamp: header stamp of the cloud, ns.
+        class_map: ClassMap of the published labels.
+        silences: {topic: recording time}, see `BagLayout.silences`.
+        title, subtitle: words above the picture.
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+    Raises:
+        ValueError: no labelled cloud has that stamp, or a bag cannot be read.
+    """
+    clouds = read_labelled_clouds(labelled, topic)
+    columns = next((columns for at, columns in clouds if at == stamp), None)
+    if columns is None:
+        raise ValueError(f"bag {labelled}: no cloud with stamp {stamp} on {topic}")
+    points = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float32)
+    labels = labels_from_published(columns["label"], class_map)
+    finite = np.isfinite(points).all(axis=1) & points.any(axis=1)
+    points, labels = points[finite], labels[finite]
+    with Bag(layout.path) as bag:
+        pictures = camera_pictures(bag, layout, stamp, points, labels, class_map, silences)
+    save_scan_picture(path, points, labels, class_map, pictures, title, subtitle)

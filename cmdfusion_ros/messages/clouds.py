@@ -1,5 +1,5 @@
-"""PointCloud2 -> numpy, and the stamps of messages. The way back is in `labelled_cloud.py`, images
-in `images.py`, CameraInfo in `calibration.py`.
+"""PointCloud2 -> numpy: what the node receives, what bags hold, what training reads. The way back
+is in `labelled_clouds.py`.
 
 Nothing here imports ROS: every function takes any object with the fields of the message, from rclpy
 or from rosbags. A message that cannot be read raises MessageError and nothing else, whatever its
@@ -117,10 +117,7 @@ def read_cloud(message, intensity_field="auto", intensity_scale=0.0, least_scale
         MessageError: truncated or surplus data, wrong steps, missing or doubled fields, wrong
             types, offsets beyond the step.
     """
-    fields = tuple(
-        Field(str(f.name), int(f.offset), int(f.datatype), int(f.count) or 1)
-        for f in message.fields
-    )
+    fields = _fields_of(message)
     grid = _check_grid(message, fields)
     _check_fields(fields, grid.point_step)
     order = ">" if message.is_bigendian else "<"
@@ -151,6 +148,34 @@ def read_cloud(message, intensity_field="auto", intensity_scale=0.0, least_scale
     )
 
 
+def read_columns(message):
+    """All fields of a PointCloud2 as a read-only structured array (N,), one column a field of
+    count 1; a view unless rows are padded.
+
+    For clouds whose further fields matter, as labels; x, y, z and intensity as the network takes
+    them come from `read_cloud`.
+
+    Raises:
+        MessageError: as `read_cloud` does.
+    """
+    fields = _fields_of(message)
+    grid = _check_grid(message, fields)
+    _check_fields(fields, grid.point_step)
+    order = ">" if message.is_bigendian else "<"
+    single = [item for item in fields if item.count == 1 and item.datatype in DTYPES]
+    layout = {
+        "names": [item.name for item in single],
+        "formats": [order + DTYPES[item.datatype] for item in single],
+        "offsets": [item.offset for item in single],
+        "itemsize": grid.point_step,
+    }
+    try:
+        dtype = np.dtype(layout)
+    except ValueError as error:  # two fields of one name
+        raise MessageError(f"cloud fields: {error}; is this the LiDAR's topic?") from error
+    return grid.rows(dtype)
+
+
 @dataclass(frozen=True)
 class _Grid:
     """The bytes of a cloud and the steps through them, checked against each other."""
@@ -160,6 +185,13 @@ class _Grid:
     width: int
     point_step: int
     row_step: int
+
+    def rows(self, dtype):
+        """(N,) of a structured dtype as wide as a point."""
+        if not self.height * self.width:
+            return np.zeros(0, dtype)
+        shape, strides = (self.height, self.width), (self.row_step, self.point_step)
+        return np.ndarray(shape, dtype, self.flat, 0, strides).reshape(-1)
 
     def values(self, offset, dtype, columns=None):
         """(N,) or (N, columns) values that start `offset` bytes into each point: a view unless
@@ -173,6 +205,13 @@ class _Grid:
         strides = (self.row_step, self.point_step, dtype.itemsize)[: len(shape)]
         values = np.ndarray(shape, dtype, self.flat, offset, strides)
         return values.reshape(-1, *inner).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _fields_of(message):
+    return tuple(
+        Field(str(f.name), int(f.offset), int(f.datatype), int(f.count) or 1)
+        for f in message.fields
+    )
 
 
 def _check_grid(message, fields):

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 
 from cmdfusion_ros.geometry.transforms import interpolate, invert, rigid, rotation_from_quaternion
-from cmdfusion_ros.messages.clouds import stamp_ns
+from cmdfusion_ros.messages.clouds import MessageError, stamp_ns
 
 HISTORY_NS = 10_000_000_000  # how long a moving transform is remembered, as tf2 does
 
@@ -66,6 +66,23 @@ class _Link:
         )
 
 
+def read_transform(message):
+    """geometry_msgs/TransformStamped -> (parent, child, parent_from_child (4, 4) float64); a
+    leading "/" of a name (ROS 1) is dropped.
+
+    Raises:
+        MessageError: a quaternion of zeros or NaN, NaN translation, no name, a frame under itself.
+    """
+    parent, child = _name(message.header.frame_id), _name(message.child_frame_id)
+    try:
+        matrix = matrix_from_transform(message.transform)
+        if not parent or not child or parent == child:
+            raise ValueError("expected two different frame names")
+    except ValueError as error:
+        raise MessageError(f"transform {parent!r} <- {child!r}: {error}") from error
+    return parent, child, matrix
+
+
 class TransformBuffer:
     """The tree of coordinate frames, fed by `add`. Any thread may call any method; none waits."""
 
@@ -88,13 +105,10 @@ class TransformBuffer:
         """
         problems = []
         for item in message.transforms:
-            parent, child = _name(item.header.frame_id), _name(item.child_frame_id)
             try:
-                matrix = matrix_from_transform(item.transform)
-                if not parent or not child or parent == child:
-                    raise ValueError("expected two different frame names")
-            except ValueError as error:
-                problems.append(f"transform {parent!r} <- {child!r}: {error}")
+                parent, child, matrix = read_transform(item)
+            except MessageError as error:
+                problems.append(str(error))
                 continue
             with self._lock:
                 link = self._links.get(child)

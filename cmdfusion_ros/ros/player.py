@@ -8,8 +8,10 @@ names in the bag, so any type that is installed can be played.
 
 import argparse
 import importlib
+import json
 import signal
 import struct
+import sys
 import time
 
 import rclpy
@@ -18,7 +20,6 @@ from rclpy.signals import SignalHandlerOptions
 
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import TRANSFORMS, inspect_bag
-from cmdfusion_ros.labelling.events import emit
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
 # seconds of recorded time; a synchroniser that waits 60 ms needs a clock much finer than that
@@ -28,6 +29,15 @@ _CLOCK_PERIODS = (0.005, 0.05)
 # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and
 # nothing tells when
 SETTLE = 1.0
+
+
+def emit(event, **values):
+    """Tell the command line what happens: one JSON object a line on standard output, with its kind
+    under "event". Plain values only; stamps and wall times are int nanoseconds (wall: the monotonic
+    clock, which all processes of a machine share).
+    """
+    sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+    sys.stdout.flush()
 
 
 def _stamp_of(message):

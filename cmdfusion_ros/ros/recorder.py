@@ -19,9 +19,8 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 
 from cmdfusion_ros.data.bags.bag import BagWriter
-from cmdfusion_ros.labelling.events import emit
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
-from cmdfusion_ros.ros.player import message_class
+from cmdfusion_ros.ros.player import emit, message_class
 
 OWN_PACKAGE = "cmdfusion_ros"
 

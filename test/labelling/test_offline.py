@@ -2,21 +2,29 @@
 cameras.
 """
 
-import json
-
 import numpy as np
 import pytest
 
+from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter, read_labelled_clouds
+from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.labelling import offline
 from cmdfusion_ros.labelling.model import open_segmenter
-from cmdfusion_ros.labelling.offline import LABELLED_TOPIC
+from cmdfusion_ros.labelling.offline import (
+    LABELLED_TOPIC,
+    label_bag,
+    offline_settings,
+    seconds_of_a_cloud,
+)
 
 
-def run(capsys, *arguments):
-    """(exit code, events) of the offline process, called in this one."""
-    code = offline.main([str(argument) for argument in arguments])
-    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+def run(bag, out, silence=(), points=None, **model):
+    """The events of labelling a bag, with the stand-in for a network unless told otherwise."""
+    events = []
+    layout = inspect_bag(bag, points)
+    settings = offline_settings(layout, **{"backend": "fake", **model})
+    label_bag(layout, settings, out, layout.silences(silence), events.append)
+    return events
 
 
 def modes_of(events):
@@ -27,9 +35,9 @@ def counts_of(events):
     return [event["counts"] for event in events if event["event"] == "counts"][-1]
 
 
-def test_every_cloud_is_labelled_in_order_with_both_cameras(small_bag, tmp_path, capsys):
-    code, events = run(capsys, small_bag, "--out", tmp_path / "out", "--backend", "fake")
-    assert code == 0 and modes_of(events) == ["FUSED"] * 8
+def test_every_cloud_is_labelled_in_order_with_both_cameras(small_bag, tmp_path):
+    events = run(small_bag, tmp_path / "out")
+    assert modes_of(events) == ["FUSED"] * 8
     counts = counts_of(events)
     assert counts["received"] == counts["labelled"] == 8 and not any(
         value for key, value in counts.items() if key.startswith("dropped")
@@ -38,10 +46,8 @@ def test_every_cloud_is_labelled_in_order_with_both_cameras(small_bag, tmp_path,
     assert stamps == [1_700_000_000_000_000_000 + index * 100_000_000 for index in range(8)]
 
 
-def test_the_labelled_bag_holds_the_points_as_they_came_and_the_transforms(
-    small_bag, tmp_path, capsys
-):
-    run(capsys, small_bag, "--out", tmp_path / "out", "--backend", "fake")
+def test_the_labelled_bag_holds_the_points_as_they_came_and_the_transforms(small_bag, tmp_path):
+    run(small_bag, tmp_path / "out")
     _, columns = next(read_labelled_clouds(tmp_path / "out", LABELLED_TOPIC))
     assert (
         columns.dtype.names
@@ -53,24 +59,18 @@ def test_the_labelled_bag_holds_the_points_as_they_came_and_the_transforms(
         assert bag.topics["/tf_static"].latched and bag.topics[LABELLED_TOPIC].count == 8
 
 
-def test_a_silent_camera_costs_no_cloud_only_its_own_share(small_bag, tmp_path, capsys):
-    _, events = run(
-        capsys, small_bag, "--out", tmp_path / "one", "--backend", "fake", "--silence", "front@0.35"
-    )
+def test_a_silent_camera_costs_no_cloud_only_its_own_share(small_bag, tmp_path):
+    events = run(small_bag, tmp_path / "one", ["front@0.35"])
     assert counts_of(events)["labelled"] == 8
     modes = modes_of(events)
     assert modes == ["FUSED"] * modes.index("PARTIAL") + ["PARTIAL"] * (
         8 - modes.index("PARTIAL")
     ) and modes.index("PARTIAL") in (3, 4)
-    _, events = run(
-        capsys, small_bag, "--out", tmp_path / "all", "--backend", "fake", "--silence", "all@0.35"
-    )
+    events = run(small_bag, tmp_path / "all", ["all@0.35"])
     assert counts_of(events)["labelled"] == 8 and modes_of(events)[-4:] == ["LIDAR_ONLY"] * 4
 
 
-def test_a_cloud_that_cannot_be_read_is_counted_and_the_others_are_labelled(
-    small_bag, tmp_path, capsys
-):
+def test_a_cloud_that_cannot_be_read_is_counted_and_the_others_are_labelled(small_bag, tmp_path):
     with Bag(small_bag) as bag, BagWriter(tmp_path / "damaged") as writer:
         for number, message in enumerate(bag.messages()):
             late_cloud = message.topic == "/lidar/points" and number > 15
@@ -83,40 +83,37 @@ def test_a_cloud_that_cannot_be_read_is_counted_and_the_others_are_labelled(
                 data,
                 latched=message.topic == "/tf_static",
             )
-    code, events = run(capsys, tmp_path / "damaged", "--out", tmp_path / "out", "--backend", "fake")
+    events = run(tmp_path / "damaged", tmp_path / "out")
     counts = counts_of(events)
     assert (
-        code == 0
-        and counts["received"] == 8 == counts["labelled"] + counts["dropped.malformed"]
+        counts["received"] == 8 == counts["labelled"] + counts["dropped.malformed"]
         and counts["dropped.malformed"] > 0
     )
     assert any(event["event"] == "unlabelled" and "'x'" in event["why"] for event in events)
 
 
-def test_measuring_labels_a_few_clouds_and_writes_nothing(small_bag, capsys):
-    code, events = run(capsys, small_bag, "--measure", 3, "--backend", "fake")
-    assert code == 0 and events[-1]["event"] == "measured" and 0 < events[-1]["seconds"] < 10
-    assert np.isfinite(events[-1]["seconds"])
+def test_measuring_labels_a_few_clouds_and_writes_nothing(small_bag):
+    layout = inspect_bag(small_bag)
+    before = sorted(small_bag.parent.iterdir())
+    assert 0 < seconds_of_a_cloud(layout, offline_settings(layout, backend="fake"), 3) < 10
+    assert sorted(small_bag.parent.iterdir()) == before
 
 
 @pytest.mark.parametrize(
-    "arguments, why",
+    "out, options, error, why",
     [
-        (["--out", "{tmp}/out", "--points", "/nope"], "no PointCloud2 on /nope"),
-        (["--out", "{tmp}", "--backend", "fake"], "exists; move it away"),
-        (
-            ["--out", "{tmp}/out", "--backend", "fake", "--silence", "rear@1"],
-            "expected CAMERA@SECONDS",
-        ),
-        (["--out", "{tmp}/out", "--checkpoint", "{tmp}/no.safetensors"], "model.checkpoint"),
+        ("out", {"points": "/nope"}, ValueError, "no PointCloud2 on /nope"),
+        (".", {}, FileExistsError, "exists; move it away"),
+        ("out", {"silence": ["rear@1"]}, ValueError, "expected CAMERA@SECONDS"),
+        ("out", {"checkpoint": "no.safetensors", "backend": "cpu"}, SettingsError, "model.check"),
     ],
 )
-def test_what_cannot_be_done_is_said_as_an_event(small_bag, tmp_path, capsys, arguments, why):
-    code, events = run(capsys, small_bag, *(word.format(tmp=tmp_path) for word in arguments))
-    assert code == 1 and events[-1]["event"] == "failed" and why in events[-1]["why"]
+def test_what_cannot_be_done_is_said(small_bag, tmp_path, out, options, error, why):
+    with pytest.raises(error, match=why):
+        run(small_bag, tmp_path / out, **options)
 
 
-def test_the_published_confidence_is_the_calibrated_one(small_bag, tmp_path, capsys):
+def test_the_published_confidence_is_the_calibrated_one(small_bag, tmp_path):
     from cmdfusion_ros.checkpoint.file import replace_card, save_checkpoint
     from cmdfusion_ros.checkpoint.temperatures import Temperatures
     from cmdfusion_ros.class_map import load_class_map
@@ -132,17 +129,8 @@ def test_the_published_confidence_is_the_calibrated_one(small_bag, tmp_path, cap
     replace_card(plain, {}, Temperatures((10.0, 20.0), (4.0, 0.5)), out=calibrated)
     published = []
     for path in (plain, calibrated):
-        code, _ = run(
-            capsys,
-            small_bag,
-            "--out",
-            tmp_path / path.stem,
-            "--checkpoint",
-            path,
-            "--device",
-            "cpu",
-        )
-        assert code == 0
+        model = {"checkpoint": str(path), "device": "cpu", "backend": "auto"}
+        run(small_bag, tmp_path / path.stem, **model)
         published.append(next(read_labelled_clouds(tmp_path / path.stem, LABELLED_TOPIC))[1])
     before, after = published
     distance = np.hypot(before["x"], before["y"])
@@ -166,22 +154,16 @@ def rewritten(bag, path, change):
     return path
 
 
-def test_static_transforms_hold_for_the_whole_bag_wherever_they_were_recorded(
-    small_bag, tmp_path, capsys
-):
+def test_static_transforms_hold_for_the_whole_bag_wherever_they_were_recorded(small_bag, tmp_path):
     def late(messages):
         static = next(message for message in messages if message[0] == "/tf_static")
         moving = ["/tf", static[1], static[2] + 1_100_000_000, other_transform(static[3])]
         static[2] += 1_200_000_000
         return [*messages, moving]
 
-    _, events = run(
-        capsys,
+    events = run(
         rewritten(small_bag, tmp_path / "late", late),
-        "--out",
         tmp_path / "out",
-        "--backend",
-        "fake",
     )
     assert modes_of(events) == ["FUSED"] * 8
 
@@ -197,7 +179,7 @@ def other_transform(data):
     )
 
 
-def test_cameras_join_when_the_transforms_come_that_tf_repeats(small_bag, tmp_path, capsys):
+def test_cameras_join_when_the_transforms_come_that_tf_repeats(small_bag, tmp_path):
     def moving(messages):
         static = next(message for message in messages if message[0] == "/tf_static")
         start = static[2]
@@ -216,13 +198,9 @@ def test_cameras_join_when_the_transforms_come_that_tf_repeats(small_bag, tmp_pa
             ),
         ]
 
-    _, events = run(
-        capsys,
+    events = run(
         rewritten(small_bag, tmp_path / "moving", moving),
-        "--out",
         tmp_path / "out",
-        "--backend",
-        "fake",
     )
     modes = modes_of(events)
     assert (
@@ -234,34 +212,23 @@ def test_cameras_join_when_the_transforms_come_that_tf_repeats(small_bag, tmp_pa
 
 
 @pytest.mark.parametrize("num_bytes", [3, 400], ids=["too short for a stamp", "half of it"])
-def test_messages_that_are_cut_off_cost_themselves_only(small_bag, tmp_path, capsys, num_bytes):
+def test_messages_that_are_cut_off_cost_themselves_only(small_bag, tmp_path, num_bytes):
     def cut(messages):
         for topic in {topic for topic, *_ in messages} - {"/tf_static"}:
             fourth = [message for message in messages if message[0] == topic][3]
             fourth[3] = fourth[3][:num_bytes]
         return [*messages, ["/tf", "tf2_msgs/msg/TFMessage", messages[0][2], b"\0\1\0"]]
 
-    code, events = run(
-        capsys,
+    events = run(
         rewritten(small_bag, tmp_path / "cut", cut),
-        "--out",
         tmp_path / "out",
-        "--backend",
-        "fake",
     )
     counts = counts_of(events)
-    assert (
-        code == 0
-        and counts["received"] == 8
-        and counts["labelled"] == 7
-        and counts["dropped.malformed"] == 1
-    )
+    assert counts["received"] == 8 and counts["labelled"] == 7 and counts["dropped.malformed"] == 1
     assert any(event["event"] == "unreadable" and event["topic"] == "/tf" for event in events)
 
 
-def test_a_network_that_fails_on_one_cloud_costs_that_cloud_only(
-    small_bag, tmp_path, capsys, monkeypatch
-):
+def test_a_network_that_fails_on_one_cloud_costs_that_cloud_only(small_bag, tmp_path, monkeypatch):
     def failing(settings):
         segmenter, info = open_segmenter(settings)
         calls, works = [], segmenter.segment
@@ -276,27 +243,23 @@ def test_a_network_that_fails_on_one_cloud_costs_that_cloud_only(
         return segmenter, info
 
     monkeypatch.setattr(offline, "open_segmenter", failing)
-    code, events = run(capsys, small_bag, "--out", tmp_path / "out", "--backend", "fake")
+    events = run(small_bag, tmp_path / "out")
     counts = counts_of(events)
-    assert code == 0 and counts["labelled"] == 7 and counts["dropped.model_error"] == 1
+    assert counts["labelled"] == 7 and counts["dropped.model_error"] == 1
     assert any(
         event["event"] == "unlabelled" and "out of memory" in event["why"] for event in events
     )
 
 
 def test_labelled_clouds_are_recorded_beside_the_transforms_whatever_clock_the_lidar_has(
-    small_bag, tmp_path, capsys
+    small_bag, tmp_path
 ):
     def later(messages):
         return [[topic, kind, time + 10**15, data] for topic, kind, time, data in messages]
 
     run(
-        capsys,
         rewritten(small_bag, tmp_path / "later", later),
-        "--out",
         tmp_path / "out",
-        "--backend",
-        "fake",
     )
     with Bag(tmp_path / "later") as bag, Bag(tmp_path / "out") as labelled:
         recorded = [message.time for message in labelled.messages([LABELLED_TOPIC])]

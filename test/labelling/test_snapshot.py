@@ -1,7 +1,5 @@
 """One labelled cloud of a run is drawn with the images that belong to it."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -10,49 +8,35 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.frame import IGNORE_LABEL
-from cmdfusion_ros.labelling import offline, snapshot
+from cmdfusion_ros.labelling import snapshot
+from cmdfusion_ros.labelling.offline import LABELLED_TOPIC, label_bag, offline_settings
 
 STAMP = 1_700_000_000_000_000_000
 
 
 @pytest.fixture
-def labelled(small_bag, tmp_path, capsys):
-    assert (
-        offline.main([str(small_bag), "--out", str(tmp_path / "labelled"), "--backend", "fake"])
-        == 0
-    )
-    (tmp_path / "classes.json").write_text(json.dumps(load_class_map("street").to_dict()))
-    capsys.readouterr()
-    return tmp_path
+def draw(small_bag, tmp_path):
+    """draw(stamp) -> the picture of that cloud."""
+    layout = inspect_bag(small_bag)
+    settings = offline_settings(layout, backend="fake")
+    class_map = label_bag(layout, settings, tmp_path / "labelled", {}, lambda event: None)
+
+    def make(stamp):
+        path, labelled = tmp_path / "picture.png", tmp_path / "labelled"
+        words = (LABELLED_TOPIC, stamp, class_map, {}, "a title", "")
+        snapshot.draw_snapshot(path, layout, labelled, *words)
+        return cv2.imread(str(path))
+
+    return make
 
 
-def draw(small_bag, folder, stamp):
-    words = [
-        "--labelled",
-        folder / "labelled",
-        "--topic",
-        offline.LABELLED_TOPIC,
-        "--stamp",
-        stamp,
-        "--class-map",
-        folder / "classes.json",
-    ]
-    return snapshot.main(
-        [
-            str(word)
-            for word in [small_bag, *words, "--out", folder / "picture.png", "--title", "a title"]
-        ]
-    )
+def test_the_picture_of_a_labelled_cloud_is_written(draw):
+    assert draw(STAMP + 300_000_000).shape == (1080, 1920, 3)
 
 
-def test_the_picture_of_a_labelled_cloud_is_written(small_bag, labelled):
-    assert draw(small_bag, labelled, STAMP + 300_000_000) == 0
-    assert cv2.imread(str(labelled / "picture.png")).shape == (1080, 1920, 3)
-
-
-def test_a_stamp_that_is_not_there_is_said(small_bag, labelled, capsys):
-    assert draw(small_bag, labelled, 5) == 1
-    assert "no cloud with stamp 5" in json.loads(capsys.readouterr().out)["why"]
+def test_a_stamp_that_is_not_there_is_said(draw):
+    with pytest.raises(ValueError, match="no cloud with stamp 5"):
+        draw(5)
 
 
 def test_a_camera_without_an_image_for_the_cloud_says_so(small_bag):

@@ -18,6 +18,7 @@ from cmdfusion_ros.data.bags.bag_parameters import (
     write_calibration_files,
     write_parameter_file,
 )
+from cmdfusion_ros.labelling.offline import offline_settings, seconds_of_a_cloud
 
 NODE = "/cmdfusion"
 LABELLED_TOPIC, STATUS_TOPIC = f"{NODE}/points_labeled", f"{NODE}/status"
@@ -56,22 +57,13 @@ class RunOptions:
     backend: str = "auto"
 
     @property
-    def model_arguments(self):
-        """For `labelling/offline.py`."""
-        points = ("--points", self.points) if self.points else ()
-        return (
-            "--checkpoint",
-            self.checkpoint,
-            "--device",
-            self.device,
-            "--backend",
-            self.backend,
-            *points,
-        )
+    def model(self):
+        """{name: value} of the node's parameters model.*."""
+        return {"checkpoint": self.checkpoint, "device": self.device, "backend": self.backend}
 
     @property
     def silence_arguments(self):
-        """For player, offline run and picture."""
+        """For the player."""
         return tuple(word for text in self.silence for word in ("--silence", text))
 
 
@@ -80,26 +72,11 @@ def ros_is_there():
     return importlib.util.find_spec("rclpy") is not None
 
 
-def measure_rate(group, layout, options):
+def measure_rate(layout, options):
     """(rate, seconds a cloud takes): the largest rate up to 1 at which this machine keeps up
     with the bag, from labelling its first scans.
     """
-    group.start(
-        "offline",
-        "cmdfusion_ros.labelling.offline",
-        layout.path,
-        "--measure",
-        4,
-        *options.model_arguments,
-        listen=True,
-    )
-    _, event = group.wait_for(
-        lambda name, event: event["event"] == "measured",
-        _START_TIMEOUT,
-        "labelling the first scans",
-    )
-    group.stop("offline", patience=5.0)
-    seconds = event["seconds"]
+    seconds = seconds_of_a_cloud(layout, offline_settings(layout, **options.model), clouds=4)
     period = layout.cloud_period_ns / 1e9
     if not seconds or not period:
         return 1.0, seconds
@@ -128,7 +105,7 @@ def run_live(layout, options, out):
         rate = options.rate
         if rate == "auto":
             print("measuring how fast this machine labels a scan ...", flush=True)
-            rate, seconds = measure_rate(group, layout, options)
+            rate, seconds = measure_rate(layout, options)
             print(
                 f"one scan takes {seconds * 1e3:.0f} ms here: the bag is played at {rate:g} of "
                 "real time",
@@ -151,12 +128,11 @@ def _start_node(group, layout, options, out):
             flush=True,
         )
     parameters, remaps = node_parameters(layout, calibration_files)
-    model = {"checkpoint": options.checkpoint, "device": options.device, "backend": options.backend}
     # A rate that was measured means to lose nothing, so a hiccup of this machine may queue; a given
     # rate is a robot's: what is too late is dropped.
     overload = "queue" if options.rate == "auto" else "latest"
     parameters |= {"use_sim_time": True, "diagnostics.rate": 5.0, "sync.overload": overload} | {
-        f"model.{key}": value for key, value in model.items()
+        f"model.{key}": value for key, value in options.model.items()
     }
     write_parameter_file(out / "node.yaml", parameters)
     if not find_fastdds_profile():

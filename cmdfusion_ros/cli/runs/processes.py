@@ -33,7 +33,7 @@ def find_fastdds_profile():
         sys.prefix,
     ]
     places = [
-        Path(__file__).resolve().parents[2] / name,
+        Path(__file__).resolve().parents[3] / name,
         *(Path(prefix) / "share" / "cmdfusion_ros" / name for prefix in prefixes),
     ]
     return next((place for place in places if place.is_file()), None)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import (
     Qos,
@@ -23,11 +22,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
+from cmdfusion_ros.messages.clouds import read_columns
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
 _ROS1_NAMES = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}  # same fields, another name
-# PointField.datatype
-_NUMPY_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 
 
 @cache
@@ -46,7 +44,7 @@ class BagMessage:
         topic: its topic.
         msgtype: its ROS 2 type, "sensor_msgs/msg/PointCloud2".
         time: int, nanoseconds, when it was recorded (its stamp is in the message, see
-            `cdr.raw_stamp_ns`).
+            `messages.stamps.raw_stamp_ns`).
         data: bytes, CDR with the 4 bytes of encapsulation.
     """
 
@@ -282,32 +280,6 @@ def _profile(latched):
     )
 
 
-def cloud_columns(message):
-    """The points of a PointCloud2 as a read-only structured array (N,) with one column for each
-    field, without copying.
-
-    For clouds that we know to be sound: our own output, and the first look at a bag. What a node
-    receives goes through `messages/clouds.py`.
-    """
-    order = ">" if message.is_bigendian else "<"
-    fields = [field for field in message.fields if field.count == 1]
-    dtype = np.dtype(
-        {
-            "names": [field.name for field in fields],
-            "formats": [order + _NUMPY_TYPES[field.datatype] for field in fields],
-            "offsets": [field.offset for field in fields],
-            "itemsize": message.point_step,
-        }
-    )
-    rows = np.ndarray(
-        (message.height, message.width),
-        dtype,
-        np.ascontiguousarray(message.data),
-        strides=(message.row_step, message.point_step),
-    )
-    return rows.reshape(-1)
-
-
 def read_labelled_clouds(path, topic):
     """The clouds that the node or `cmdfusion label` wrote into a bag.
 
@@ -324,7 +296,7 @@ def read_labelled_clouds(path, topic):
                 f"bag {path}: no topic {topic}; it has {', '.join(sorted(bag.topics)) or 'none'}"
             )
         for message in bag.messages([topic]):
-            columns = cloud_columns(bag.deserialize(message))
+            columns = read_columns(bag.deserialize(message))
             if "label" not in columns.dtype.names:
                 raise ValueError(
                     f"bag {path}: {topic}: expected a field `label`, got "

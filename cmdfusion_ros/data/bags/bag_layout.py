@@ -10,8 +10,10 @@ import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.camera_timing import CameraTiming, camera_timing, period_of
-from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quaternion
+from cmdfusion_ros.geometry.transforms import invert
+from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
+from cmdfusion_ros.messages.transforms import read_transform
 
 CLOUD, IMAGE, COMPRESSED = (
     "sensor_msgs/msg/PointCloud2",
@@ -179,15 +181,13 @@ class _Survey:
 
     def _add_transforms(self, message):
         for item in self.bag.deserialize(message).transforms:
-            q, t = item.transform.rotation, item.transform.translation
-            edge = (item.header.frame_id.lstrip("/"), item.child_frame_id.lstrip("/"))
             try:
-                transform = rigid(rotation_from_quaternion((q.x, q.y, q.z, q.w)), (t.x, t.y, t.z))
-            except ValueError as error:
-                self._left_out.setdefault(
-                    f"{message.topic}: transforms {edge[0]} -> {edge[1]} that are none", []
-                ).append(error)
+                *edge, transform = read_transform(item)
+            except MessageError as error:
+                what = f"{message.topic}: transforms that are none"
+                self._left_out.setdefault(what, []).append(error)
                 continue
+            edge = tuple(edge)
             if message.topic.endswith("tf_static") or self.bag.topics[message.topic].latched:
                 self.static[edge] = transform
             else:

@@ -7,17 +7,15 @@ away: that of the camera or of the clouds, whichever is longer.
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from cmdfusion_ros.data.bags.bag import Bag, cloud_columns
+from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 from cmdfusion_ros.data.readers.scan_set import NumberedScans
-from cmdfusion_ros.frame import CameraView, Distortion, Frame
+from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.messages.camera_info import read_camera_info
+from cmdfusion_ros.messages.clouds import MessageError, read_cloud
+from cmdfusion_ros.messages.images import decode_image
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
-
-_INTENSITY_SCALES = (1.0, 255.0, 65535.0)
-_CHANNELS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "mono8": (0, 0, 0)}  # of raw images
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ class LabelledBags(NumberedScans):
         name, stamp, _ = self._items[index]
         recording = self._recordings[name]
         with Bag(recording.layout.path) as bag:
-            columns = cloud_columns(
-                _message(bag, recording.layout.cloud_topic, recording.clouds[stamp], stamp)
-            )
+            cloud = _read_cloud(bag, recording, stamp)
             views = (
                 tuple(
                     view
@@ -103,22 +99,19 @@ class LabelledBags(NumberedScans):
             )
         where = f"bag {recording.layout.path}, cloud {stamp}"
         raw = recording.labels.raw[stamp]
-        if len(raw) != len(columns):
+        if len(raw) != cloud.num_points:
             raise ValueError(
-                f"{where}: expected {len(columns)} labels (one a row of the cloud), got "
+                f"{where}: expected {cloud.num_points} labels (one a row of the cloud), got "
                 f"{len(raw)}; were rows dropped before labelling?"
             )
-        points = np.column_stack([columns[axis] for axis in ("x", "y", "z")]).astype(np.float32)
-        usable = np.isfinite(points).all(1) & (points != 0).any(1)
         labels = (
-            self.class_map.labels_from_raw(raw, self.dataset, where=where)[usable]
+            self.class_map.labels_from_raw(raw, self.dataset, where=where)[cloud.usable]
             if self._read_labels
             else None
         )
-        intensity = _intensity(columns, where)[usable]
         return Frame(
-            points[usable],
-            intensity,
+            cloud.points[cloud.usable],
+            cloud.intensity[cloud.usable],
             stamp,
             recording.layout.cloud_frame,
             views,
@@ -159,6 +152,19 @@ def _open(path, dataset, images):
     return _Recording(layout, labels, {stamp: clouds[stamp] for stamp in labels.raw}, pictures)
 
 
+def _read_cloud(bag, recording, stamp):
+    """The cloud with that stamp, read as the node reads it. The scale of its intensity is at least
+    that of the first cloud: one dark scan must not change what the numbers mean.
+    """
+    topic, times = recording.layout.cloud_topic, recording.clouds
+    try:
+        first = min(times)
+        scale = read_cloud(_message(bag, topic, times[first], first)).intensity_scale
+        return read_cloud(_message(bag, topic, times[stamp], stamp), least_scale=scale)
+    except MessageError as error:
+        raise ValueError(f"bag {recording.layout.path}, cloud {stamp}: {error}") from error
+
+
 def _message(bag, topic, time, stamp):
     """The message with that header stamp, recorded at `time`: a recorder may write several of a
     topic at one time.
@@ -169,22 +175,6 @@ def _message(bag, topic, time, stamp):
         if raw_stamp_ns(message.data) == stamp
     )
     return bag.deserialize(message)
-
-
-def _intensity(columns, where):
-    name = next(
-        (name for name in ("intensity", "i", "reflectivity") if name in columns.dtype.names), None
-    )
-    if name is None:
-        return np.zeros(len(columns), np.float32)
-    values = np.nan_to_num(columns[name].astype(np.float32))
-    scale = next((scale for scale in _INTENSITY_SCALES if values.max(initial=0) <= scale), None)
-    if scale is None or values.min(initial=0) < 0:
-        raise ValueError(
-            f"{where}: expected intensity of 0 to 1, 255 or 65535, got {values.min():g} to "
-            f"{values.max():g}"
-        )
-    return values / np.float32(scale)
 
 
 def _view(bag, recording, camera, stamp):
@@ -199,48 +189,15 @@ def _view(bag, recording, camera, stamp):
     ):
         return None
     message = _message(bag, camera.image_topic, table[nearest], nearest)
-    image = _decode(message, camera, recording.layout.path)
-    info = camera.info
-    if (image.shape[1], image.shape[0]) != (info.width, info.height):
-        size = f"{image.shape[1]} x {image.shape[0]}"
+    where = f"bag {recording.layout.path}: {camera.image_topic} at {nearest} ns"
+    try:
+        image = decode_image(message)
+        intrinsic, distortion, size = read_camera_info(camera.info)
+    except MessageError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if (image.shape[1], image.shape[0]) != size:
         raise ValueError(
-            f"bag {recording.layout.path}: {camera.image_topic}: expected {info.width} x "
-            f"{info.height} pixels as its CameraInfo says, got {size}"
+            f"{where}: expected {size[0]} x {size[1]} pixels as its CameraInfo says, got "
+            f"{image.shape[1]} x {image.shape[0]}"
         )
-    bent = any(info.d)
-    distortion = (
-        Distortion(info.distortion_model, tuple(float(value) for value in info.d)) if bent else None
-    )
-    return CameraView(
-        camera.name,
-        image,
-        np.array(info.k, np.float64).reshape(3, 3),
-        camera.camera_from_lidar,
-        distortion,
-        nearest,
-    )
-
-
-def _decode(message, camera, path):
-    import cv2  # here: most readers want no images
-
-    if camera.compressed:
-        image = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(
-                f"bag {path}: {camera.image_topic}: an image of format {message.format!r} is not "
-                "readable"
-            )
-        return np.ascontiguousarray(image[:, :, ::-1])
-    if message.encoding not in _CHANNELS:
-        raise ValueError(
-            f"bag {path}: {camera.image_topic}: expected encoding {', '.join(_CHANNELS)}, got "
-            f"{message.encoding}"
-        )
-    channels = 1 if message.encoding == "mono8" else 3
-    rows = np.asarray(message.data, np.uint8).reshape(message.height, message.step)[
-        :, : channels * message.width
-    ]
-    return np.ascontiguousarray(
-        rows.reshape(message.height, message.width, channels)[:, :, _CHANNELS[message.encoding]]
-    )
+    return CameraView(camera.name, image, intrinsic, camera.camera_from_lidar, distortion, nearest)

@@ -17,10 +17,10 @@ from rosbags.typesys import Stores, get_typestore
 from cmdfusion_ros.data.bags.bag import (
     Bag,
     BagWriter,
-    cloud_columns,
     read_labelled_clouds,
     ros2_types,
 )
+from cmdfusion_ros.messages.clouds import read_columns
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
 STRING, CLOUD, INFO = (
@@ -149,7 +149,7 @@ def test_a_ros1_bag_comes_out_as_ros2_messages(tmp_path):
         assert (
             raw_stamp_ns(by_topic["/cloud"].data) == raw_stamp_ns(by_topic["/info"].data) == STAMP
         )
-        assert cloud_columns(bag.deserialize(by_topic["/cloud"]))["x"].tolist() == [0, 1, 2]
+        assert read_columns(bag.deserialize(by_topic["/cloud"]))["x"].tolist() == [0, 1, 2]
         # what a ROS 2 publisher would send
         assert ros2_types().deserialize_cdr(by_topic["/info"].data, INFO).width == 3
 
@@ -245,7 +245,7 @@ def test_cloud_columns_honour_padding_organisation_and_byte_order(big_endian):
     message = cloud(
         ros2_types(), columns, point_step=12, height=2, row_step=40, big_endian=big_endian
     )
-    read = cloud_columns(message)
+    read = read_columns(message)
     assert (
         read["x"].tolist() == columns["x"].tolist()
         and read["label"].tolist() == columns["label"].tolist()

@@ -259,7 +259,7 @@ def test_transforms_that_are_none_are_left_out_with_a_note(tmp_path):
         note
         for note in layout.notes
         if note.startswith(
-            "/tf: transforms map -> odom that are none: 3 left out; the first: quaternion"
+            "/tf: transforms that are none: 3 left out; the first: transform 'map' <- 'odom': "
         )
     ]
 

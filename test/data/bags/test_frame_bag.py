@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.data.bags.bag import Bag, cloud_columns
+from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import labels_path, read_bag_labels, write_frame_bag
 from cmdfusion_ros.frame import CameraView, Distortion, Frame
 from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
+from cmdfusion_ros.messages.clouds import read_columns
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
 START = 1_650_000_000_000_000_000
@@ -65,7 +66,7 @@ def test_points_images_lenses_and_places_come_back(tmp_path):
     )
     assert front.timing.offset == pytest.approx(-20 * MS, abs=10)
     with Bag(tmp_path / "drive") as bag:
-        columns = cloud_columns(bag.deserialize(next(bag.messages([layout.cloud_topic]))))
+        columns = read_columns(bag.deserialize(next(bag.messages([layout.cloud_topic]))))
         picture = bag.deserialize(next(bag.messages([front.image_topic])))
         poses = [bag.deserialize(message).transforms[0] for message in bag.messages(["/tf"])]
     assert np.array_equal(np.stack([columns[name] for name in "xyz"], axis=1), frames[0].points)

@@ -6,16 +6,22 @@ import shutil
 
 import numpy as np
 import pytest
+from builders.messages import make_paired
 from builders.paths import DATA
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter
 from cmdfusion_ros.data.bags.frame_bag import labels_path, write_frame_bag
 from cmdfusion_ros.data.readers.labelled_bags import LabelledBags
-from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.geometry.transforms import rigid
+from cmdfusion_ros.labelling.extrinsics import Extrinsics
+from cmdfusion_ros.labelling.pipeline import Pipeline
+from cmdfusion_ros.labelling.settings import node_settings
+from cmdfusion_ros.messages.transforms import TransformBuffer
 
 STREET = load_class_map("street")
+START = 1_700_000_000_000_000_000
 
 
 def reader(bag, **options):
@@ -144,3 +150,52 @@ def test_a_real_recording_reads_with_its_six_cameras():
         and frame.num_points > 90_000
         and (frame.labels == STREET.label("car")).sum() > 1000
     )
+
+
+class _Seen:
+    """A Segmenter that keeps the frame that the node would show its network."""
+
+    def segment(self, frame):
+        self.frame = frame
+        return Prediction(
+            np.zeros(frame.num_points, np.uint8),
+            np.ones(frame.num_points, np.float32),
+            np.zeros(frame.num_points, np.uint32),
+        )
+
+
+def test_training_and_the_node_read_the_same_numbers_from_one_message(tmp_path):
+    """Floats up to 255 with a few at 400, zero and NaN rows, a padded organised big cloud."""
+    rng = np.random.default_rng(3)
+    points = rng.uniform(-30, 30, (1000, 3)).astype(np.float32)
+    frame = Frame(points, np.zeros(1000, np.float32), START, "lidar", (), np.zeros(1000, np.uint8))
+    write_frame_bag(tmp_path / "plain", [frame], STREET)
+    values = np.column_stack([points, rng.uniform(0, 255, 1000)]).astype("<f4")
+    values[:3, 3], values[5, :3], values[6, 0] = 400, 0, np.nan
+    with Bag(tmp_path / "plain") as bag, BagWriter(tmp_path / "odd") as writer:
+        for message in bag.messages():
+            data = message.data
+            if message.topic == "/lidar/points":
+                cloud = bag.deserialize(message)
+                rows = np.zeros((10, 1616), np.uint8)  # 100 points of 16 bytes and padding
+                rows[:, :1600] = values.reshape(10, 400).view(np.uint8)
+                cloud.height, cloud.width, cloud.row_step = 10, 100, 1616
+                cloud.data = rows.reshape(-1)
+                data = writer.serialize(cloud, message.msgtype)
+            writer.write(message.topic, message.msgtype, message.time, data)
+    shutil.copy(labels_path(tmp_path / "plain"), labels_path(tmp_path / "odd"))
+
+    settings, network = node_settings({}), _Seen()
+    pipeline = Pipeline(
+        network, Extrinsics(TransformBuffer(), settings), settings, lambda payload, kind: payload
+    )
+    with Bag(tmp_path / "odd") as bag:
+        message = bag.deserialize(next(bag.messages(["/lidar/points"])))
+        labelled = pipeline(make_paired(message, stamp=START))
+    pipeline.close()
+    trained = reader(tmp_path / "odd")[0]
+    keep = np.linalg.norm(trained.points, axis=1) >= settings.points.min_range
+    assert labelled.cloud.intensity_scale == 255.0 and trained.num_points == 998
+    np.testing.assert_array_equal(network.frame.points, trained.points[keep])
+    np.testing.assert_array_equal(network.frame.intensity, trained.intensity[keep])
+    assert trained.intensity[:3].tolist() == [1.0] * 3
