@@ -50,7 +50,8 @@ SHARED = [Path("config"), Path("config/train"), Path("config/world"), Path("laun
 # compiler for them the package installs all the same.
 NATIVE = Extension(
     "cmdfusion_ros.sparse._native",
-    ["cmdfusion_ros/sparse/native.cpp"],
+    ["cmdfusion_ros/sparse/native.cpp", "cmdfusion_ros/sparse/native_training.cpp"],
+    depends=["cmdfusion_ros/sparse/native.h"],
     language="c++",
     extra_compile_args=["-std=c++14", "-O3", "-ffp-contract=fast"],
     optional=True,

@@ -124,7 +124,7 @@ def measure(config, num_points, num_cameras, device, threads, rounds):
             for head in (output, *output.auxiliary)
         ]
         terms = [
-            segmentation_loss(head.logits, batch.labels, mask)
+            segmentation_loss(head.row_logits, head.point_to_row, batch.labels, mask)
             for head, mask in zip((output, *output.auxiliary), masks, strict=True)
         ]
         optimizer.zero_grad(set_to_none=True)

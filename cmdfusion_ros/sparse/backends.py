@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from cmdfusion_ros.sparse import native
+from cmdfusion_ros.sparse.compiled import CompiledConvolution
 from cmdfusion_ros.sparse.conv import (
     SparseConvolution,
     StridedConv,
@@ -19,6 +20,7 @@ from cmdfusion_ros.sparse.tensor import KernelMaps
 # own for it.
 BACKENDS = {
     "torch": "plain torch, any device, trains: the reference",
+    "compiled": "compiled kernels, CPU, trains",
     "cpu": "blocks of rows on threads of our own, CPU, inference only",
     "triton": "fused kernels, CUDA, trains",
     "torchsparse": "torchsparse 2.0 or 2.1 where it is installed, CUDA, trains",
@@ -49,11 +51,12 @@ def choose_backend(name, device, training=False):
     """
     if name == "auto":
         if device.type == "cpu":
-            return (
-                Choice("torch", "the one that trains on a CPU")
-                if training
-                else Choice("cpu", f"the fastest on a CPU, {_kernels()}")
-            )
+            if not training:
+                return Choice("cpu", f"the fastest on a CPU, {_kernels()}")
+            problem = problem_with("compiled", device, training)
+            if problem is None:
+                return Choice("compiled", f"the fastest that trains on a CPU, {_kernels()}")
+            return Choice("torch", f"compiled is not taken: {problem}")
         problems = []
         for candidate in ON_CUDA:
             problem = problem_with(candidate, device, training)
@@ -80,6 +83,10 @@ def problem_with(name, device, training=False):
         if device.type != "cpu":
             return f"the device is {device}"
         return "it has no gradients" if training else None
+    if name == "compiled":
+        if device.type != "cpu":
+            return f"the device is {device}"
+        return None if native.kernels() else f"there are no compiled kernels ({native.why_not()})"
     if name in ON_CUDA:
         return "it needs CUDA" if device.type != "cuda" else _failed_check(name, device)
     return None
@@ -104,9 +111,11 @@ def _kernels():
 
 @functools.cache
 def autograd_function(backend):
-    """The function (features, weight, kernel_map) of a backend that trains: "torch", "triton" or
-    "torchsparse".
+    """The function (features, weight, kernel_map) of a backend that trains: "torch", "compiled",
+    "triton" or "torchsparse".
     """
+    if backend == "compiled":
+        return CompiledConvolution
     if backend == "triton":  # triton and torchsparse are not on every machine
         from cmdfusion_ros.sparse.triton_backend import TritonConvolution
 
@@ -157,8 +166,8 @@ def _failed_check(name, device):
 
 
 def use_backend(network, name):
-    """Let every sparse convolution in a network run on "torch", "triton" or "torchsparse";
-    returns the network.
+    """Let every sparse convolution in a network run on "torch", "compiled", "triton" or
+    "torchsparse"; returns the network.
     """
     for module in network.modules():
         if isinstance(module, (SubmanifoldConv, StridedConv, TransposedConv)):

@@ -1,6 +1,5 @@
-"""The compiled kernels of `native.cpp`, where installing found a C++ compiler. Without them
-everything works, on torch and
-numpy alone, at about half the speed.
+"""The compiled kernels of `native*.cpp`, where installing found a C++ compiler. Without them
+everything works, on torch and numpy alone, at about half the speed.
 
 They are called through ctypes, which lets other Python threads run meanwhile. They keep no state,
 so any number of threads may call them.
@@ -10,16 +9,19 @@ import ctypes
 import functools
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from cmdfusion_ros.sparse.neighbours import X_STEP, Y_STEP, join_with_mirrors
+from cmdfusion_ros.sparse.workers import Workers
 
-VERSION = 1  # of what native.cpp expects to be given
+VERSION = 2  # of what native*.cpp expect to be given
 INSTRUCTION_SETS = ("plain", "AVX2", "AVX-512")
 # output rows that stay in the second-level cache while all offsets are added to them
 BLOCK_ROWS = 1024
+COPIED_PAIRS = 128  # CHUNK of native_training.cpp
 COLUMN_STEPS = np.array([Y_STEP, X_STEP - Y_STEP, X_STEP, X_STEP + Y_STEP], np.int64)
 
 _off = 0  # how many `switched_off` are open
@@ -59,6 +61,30 @@ class _Layer(ctypes.Structure):
     ]
 
 
+class _Gradient(ctypes.Structure):
+    """`Gradient` of native_training.cpp."""
+
+    _fields_ = [
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("features", "grad_output", "in_rows", "out_rows", "cuts", "grad_weight")
+        ),
+        *((name, ctypes.c_int64) for name in ("offsets", "blocks", "in_channels", "out_channels")),
+    ]
+
+
+class _Lovasz(ctypes.Structure):
+    """`Lovasz` of native_training.cpp."""
+
+    _fields_ = [
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("probabilities", "labels", "counts", "gradient", "keys")
+        ),
+        *((name, ctypes.c_int64) for name in ("rows", "classes")),
+    ]
+
+
 class Kernels:
     """The functions of one loaded library.
 
@@ -88,6 +114,16 @@ class Kernels:
             *[ctypes.c_void_p] * 3,
         ]
         library.cmdfusion_group.restype = None
+        library.cmdfusion_weight_gradient.argtypes = [
+            ctypes.POINTER(_Gradient),
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+            ctypes.c_int,
+        ]
+        library.cmdfusion_weight_gradient.restype = None
+        library.cmdfusion_lovasz.argtypes = [ctypes.POINTER(_Lovasz)]
+        library.cmdfusion_lovasz.restype = ctypes.c_double
         self.instruction_set = INSTRUCTION_SETS[library.cmdfusion_best()]
 
     def convolve(self, workers, conv, features, kernel_map, skip, slope, instruction_set=None):
@@ -141,6 +177,74 @@ class Kernels:
 
         workers.run(task, chunks)
         return out
+
+    def weight_gradient(
+        self,
+        workers: Workers,
+        features: torch.Tensor,
+        grad_output: torch.Tensor,
+        kernel_map: Any,  # a KernelMap; `tensor` imports this file
+        instruction_set: str | None = None,
+    ) -> torch.Tensor:
+        """(V_in, C_in), (V_out, C_out) float32 -> (K, C_in, C_out): for each offset the sum of
+        features[i].T @ grad_output[o] over its pairs. Every offset is summed by one thread, in
+        the order of the pairs, so results are the same whatever the number of threads.
+        """
+        features, grad_output = features.contiguous(), grad_output.contiguous()
+        num_offsets, channels = len(kernel_map.counts), (features.shape[1], grad_output.shape[1])
+        grad_weight, cuts = torch.zeros(num_offsets, *channels), prepare(kernel_map)
+        arguments = _Gradient(
+            features=features.data_ptr(),
+            grad_output=grad_output.data_ptr(),
+            in_rows=kernel_map.in_rows.data_ptr(),
+            out_rows=kernel_map.out_rows.data_ptr(),
+            cuts=cuts.ctypes.data,
+            grad_weight=grad_weight.data_ptr(),
+            offsets=num_offsets,
+            blocks=len(cuts) - 1,
+            in_channels=channels[0],
+            out_channels=channels[1],
+        )
+        number = INSTRUCTION_SETS.index(instruction_set or self.instruction_set)
+        # One thread takes all at once: all offsets of a block while its rows are in the cache.
+        parts = num_offsets if workers.num_threads > 1 else 1
+
+        def task(i):
+            scratch = torch.empty(COPIED_PAIRS * sum(channels))
+            first, last = num_offsets * i // parts, num_offsets * (i + 1) // parts
+            self._library.cmdfusion_weight_gradient(
+                ctypes.byref(arguments), first, last, scratch.data_ptr(), number
+            )
+
+        workers.run(task, parts)
+        return grad_weight
+
+    def lovasz(
+        self, probabilities: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor
+    ) -> tuple[float, torch.Tensor]:
+        """`training.losses.lovasz_softmax` and its gradient for the probabilities.
+
+        Args:
+            probabilities: (M, C) float32, 0..1. labels: (M,) int64, 0..C-1. counts: (M,) float32.
+
+        Returns:
+            the loss, and (M, C) float32.
+        """
+        probabilities, labels, counts = (
+            each.contiguous() for each in (probabilities, labels, counts)
+        )
+        gradient = torch.zeros_like(probabilities)
+        keys = torch.empty(2 * len(labels), dtype=torch.int64)
+        arguments = _Lovasz(
+            probabilities=probabilities.data_ptr(),
+            labels=labels.data_ptr(),
+            counts=counts.data_ptr(),
+            gradient=gradient.data_ptr(),
+            keys=keys.data_ptr(),
+            rows=probabilities.shape[0],
+            classes=probabilities.shape[1],
+        )
+        return self._library.cmdfusion_lovasz(ctypes.byref(arguments)), gradient
 
     def submanifold_pairs(self, keys):
         """`neighbours.submanifold_pairs`, by walking through the keys with one finger a column: no

@@ -277,8 +277,9 @@ class Distiller(nn.Module):
                 is_added = torch.from_numpy(_stack(frame.origin < 0 for frame in frames)).to(
                     self.device
                 )
+                mask = is_added & (seen.labels != IGNORE_LABEL)
                 label_loss = segmentation_loss(
-                    theirs.logits, seen.labels, is_added & (seen.labels != IGNORE_LABEL)
+                    theirs.row_logits, theirs.point_to_row, seen.labels, mask
                 )[0]
         return TeacherAnswer.of(theirs, seen), label_loss
 

@@ -105,7 +105,9 @@ def _on_labels(head, batch, class_weights):
     mask = batch.labels != IGNORE_LABEL
     if head.answered is not None:
         mask = mask & head.answered
-    return segmentation_loss(head.logits.float(), batch.labels, mask, class_weights)
+    return segmentation_loss(
+        head.row_logits.float(), head.point_to_row, batch.labels, mask, class_weights
+    )
 
 
 def mean_row(rows):

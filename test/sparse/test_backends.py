@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cmdfusion_ros.sparse import backends
+from cmdfusion_ros.sparse import backends, native
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.conv import StridedConv, SubmanifoldConv
 from cmdfusion_ros.sparse.tensor import SparseTensor
@@ -18,9 +18,15 @@ def small_box():
     ).int()
 
 
-def test_auto_takes_the_fast_path_on_a_cpu_and_the_reference_to_train_there():
+def test_auto_takes_the_fast_path_on_a_cpu_and_to_train_there_what_is_built():
     assert choose_backend("auto", CPU).name == "cpu"
-    assert choose_backend("auto", CPU, training=True).name == "torch"
+    built = "torch" if native.kernels() is None else "compiled"
+    assert choose_backend("auto", CPU, training=True).name == built
+    with native.switched_off():
+        assert choose_backend("auto", CPU, training=True) == (
+            "torch",
+            "compiled is not taken: there are no compiled kernels (switched off)",
+        )
 
 
 def test_auto_takes_the_first_on_cuda_whose_check_passes_and_says_why_the_others_are_not_taken(
@@ -59,7 +65,8 @@ def test_every_backend_is_described_with_why_it_cannot_run():
 @pytest.mark.parametrize(
     ("name", "device", "training", "message"),
     [
-        ("fast", CPU, False, "expected one of auto, torch, cpu, triton, torchsparse, got 'fast'"),
+        ("fast", CPU, False, "expected one of auto, torch, compiled, cpu, triton, torchsparse"),
+        ("compiled", CUDA, True, "'compiled' asked for, but the device is cuda; use auto or torch"),
         ("cpu", CUDA, False, "'cpu' asked for, but the device is cuda; use auto or torch"),
         ("cpu", CPU, True, "'cpu' asked for, but it has no gradients"),
         ("triton", CPU, False, "'triton' asked for, but it needs CUDA"),

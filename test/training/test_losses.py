@@ -1,16 +1,24 @@
 """Losses against their definitions: Lovasz equals the Jaccard loss on hard predictions, masked
-points do not matter, gradients point the right way.
+points do not matter, gradients point the right way, rows weigh as their points do.
 """
 
 import numpy as np
 import pytest
 import torch
 
+from cmdfusion_ros.sparse import native
+from cmdfusion_ros.training import losses
 from cmdfusion_ros.training.losses import (
     class_weights_from_counts,
+    count_labels,
     lovasz_softmax,
     segmentation_loss,
 )
+
+KINDS = [  # (dtype, tolerance): float64 takes plain torch, float32 the compiled kernel if built
+    (torch.float64, 1e-9),
+    (torch.float32, 1e-5),
+]
 
 
 def slow_lovasz(probabilities, labels):
@@ -38,14 +46,71 @@ def random_case(num_points=60, num_classes=5, seed=0):
     return logits, labels
 
 
+def lovasz_of_points(probabilities, labels):
+    """`lovasz_softmax` where every row is one point."""
+    return lovasz_softmax(probabilities, labels, torch.ones(len(labels)))
+
+
+def losses_of_points(logits, labels, mask, class_weights=None):
+    """`segmentation_loss` where every row is one point."""
+    return segmentation_loss(logits, torch.arange(len(labels)), labels, mask, class_weights)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), KINDS)
 @pytest.mark.parametrize("seed", range(5))
-def test_lovasz_is_its_definition(seed):
+def test_lovasz_is_its_definition(seed, dtype, tolerance):
     logits, labels = random_case(seed=seed)
     labels[labels == 3] = 2  # a class that is absent is not averaged in
-    probabilities = logits.softmax(dim=1)
-    assert lovasz_softmax(probabilities, labels).item() == pytest.approx(
-        slow_lovasz(probabilities.numpy(), labels.numpy()), abs=1e-9
+    probabilities = logits.to(dtype).softmax(dim=1)
+    assert lovasz_of_points(probabilities, labels).item() == pytest.approx(
+        slow_lovasz(probabilities.numpy(), labels.numpy()), abs=tolerance
     )
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_weigh_as_their_points_do_in_value_and_gradient(seed, dtype, tolerance):
+    """Against the losses as they are defined on points, in float64: cross-entropy of torch, Lovasz
+    in plain torch over every point.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    num_rows, num_points, num_classes = 300, 2000, 7
+    row_logits = (3 * torch.randn(num_rows, num_classes, generator=generator)).to(dtype)
+    row_logits = row_logits.requires_grad_()
+    point_to_row = torch.randint(0, num_rows, (num_points,), generator=generator)
+    labels = (point_to_row + (torch.rand(num_points, generator=generator) < 0.2)) % 5  # some mixed
+    mask = torch.rand(num_points, generator=generator) < 0.8
+    weights = torch.randint(1, 9, (num_classes,), generator=generator) / 8  # exact in float32
+    ours = segmentation_loss(row_logits, point_to_row, labels, mask, weights)
+    logits = row_logits.double()[point_to_row[mask]]
+    expected = (
+        torch.nn.functional.cross_entropy(logits, labels[mask], weights.double()),
+        losses._lovasz(logits.softmax(1), labels[mask], torch.ones(int(mask.sum()))),
+    )
+    for one, other in zip(ours, expected, strict=True):
+        assert one.item() == pytest.approx(other.item(), abs=tolerance)
+        mine, theirs = (torch.autograd.grad(x, row_logits, retain_graph=True) for x in (one, other))
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance)
+
+
+@pytest.mark.skipif(native.kernels() is None, reason=f"no compiled kernels: {native.why_not()}")
+def test_the_compiled_lovasz_is_that_of_torch_with_sure_and_equal_answers_among_the_rows():
+    generator = torch.Generator().manual_seed(0)
+    logits = 20 * torch.randn(20_000, 12, generator=generator)  # many probabilities of 0 and 1
+    logits[:500] = 0  # equal errors
+    labels = torch.randint(0, 9, (20_000,), generator=generator)
+    counts = torch.randint(1, 40, (20_000,), generator=generator).float()
+    ours = lovasz_softmax(logits.softmax(1), labels, counts)
+    with native.switched_off():
+        expected = lovasz_softmax(logits.softmax(1), labels, counts)
+    assert ours.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_labels_are_counted_by_row():
+    point_to_row = torch.tensor([0, 0, 2, 2, 2, 1])
+    labels = torch.tensor([3, 3, 1, 0, 1, 255])
+    found = count_labels(point_to_row, labels, labels != 255, 4)
+    assert [each.tolist() for each in found] == [[0, 2, 2], [3, 0, 1], [2.0, 1.0, 2.0]]
 
 
 def test_lovasz_of_hard_predictions_is_one_minus_the_mean_iou():
@@ -56,22 +121,22 @@ def test_lovasz_of_hard_predictions_is_one_minus_the_mean_iou():
         ((labels == c) & (predicted == c)).sum() / ((labels == c) | (predicted == c)).sum()
         for c in range(5)
     ]
-    assert lovasz_softmax(hard, labels).item() == pytest.approx(1 - np.mean(ious))
+    assert lovasz_of_points(hard, labels).item() == pytest.approx(1 - np.mean(ious))
 
 
 def test_lovasz_is_zero_when_all_is_right_and_one_when_all_is_wrong():
     labels = torch.tensor([0, 1, 1, 2])
     right = torch.nn.functional.one_hot(labels, 3).float()
-    assert lovasz_softmax(right, labels) == 0
-    assert lovasz_softmax(right.roll(1, dims=1), labels) == 1
+    assert lovasz_of_points(right, labels) == 0
+    assert lovasz_of_points(right.roll(1, dims=1), labels) == 1
 
 
 def test_the_order_of_points_does_not_matter():
     logits, labels = random_case()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
-    losses = segmentation_loss(logits, labels, labels >= 0)
-    shuffled_losses = segmentation_loss(logits[order], labels[order], labels >= 0)
-    for loss, shuffled in zip(losses, shuffled_losses, strict=True):
+    ours = losses_of_points(logits, labels, labels >= 0)
+    shuffled_losses = losses_of_points(logits[order], labels[order], labels >= 0)
+    for loss, shuffled in zip(ours, shuffled_losses, strict=True):
         assert loss.item() == pytest.approx(shuffled.item())
 
 
@@ -81,27 +146,27 @@ def test_masked_points_change_neither_loss_nor_gradient():
     outcomes = []
     for fill_logit, fill_label in ((5.0, 255), (-3.0, 1)):
         changed = torch.where(mask[:, None], logits, fill_logit).requires_grad_()
-        losses = segmentation_loss(changed, torch.where(mask, labels, fill_label), mask)
-        sum(losses).backward()
+        ours = losses_of_points(changed, torch.where(mask, labels, fill_label), mask)
+        sum(ours).backward()
         assert not changed.grad[~mask].any() and changed.grad[mask].any()
-        outcomes.append((losses[0].item(), losses[1].item(), changed.grad[mask]))
+        outcomes.append((ours[0].item(), ours[1].item(), changed.grad[mask]))
     assert outcomes[0][:2] == outcomes[1][:2]
     torch.testing.assert_close(outcomes[0][2], outcomes[1][2])
 
 
 def test_nothing_labelled_gives_zero_loss_and_zero_gradient():
     logits = torch.randn(4, 3, requires_grad=True)
-    losses = segmentation_loss(logits, torch.full((4,), 255), torch.zeros(4, dtype=torch.bool))
-    sum(losses).backward()
-    assert losses[0] == 0 and losses[1] == 0 and not logits.grad.any()
+    ours = losses_of_points(logits, torch.full((4,), 255), torch.zeros(4, dtype=torch.bool))
+    sum(ours).backward()
+    assert ours[0] == 0 and ours[1] == 0 and not logits.grad.any()
 
 
 def test_a_step_along_the_gradient_lowers_the_loss():
     logits, labels = random_case(num_points=300)
     logits.requires_grad_()
-    before = sum(segmentation_loss(logits, labels, labels >= 0))
+    before = sum(losses_of_points(logits, labels, labels >= 0))
     (gradient,) = torch.autograd.grad(before, logits)
-    after = sum(segmentation_loss(logits - 1.0 * gradient, labels, labels >= 0))
+    after = sum(losses_of_points(logits - 1.0 * gradient, labels, labels >= 0))
     assert after < before
 
 
@@ -109,7 +174,7 @@ def test_cross_entropy_is_weighted_by_class():
     logits = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
     labels = torch.tensor([0, 1])
     easy, hard = np.log1p(np.exp(-2)), np.log1p(np.exp(2))
-    cross_entropy, _ = segmentation_loss(logits, labels, labels >= 0, torch.tensor([1.0, 3.0]))
+    cross_entropy, _ = losses_of_points(logits, labels, labels >= 0, torch.tensor([1.0, 3.0]))
     assert cross_entropy.item() == pytest.approx((easy + 3 * hard) / 4, rel=1e-6)
 
 
