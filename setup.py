@@ -97,6 +97,7 @@ setup(
         "pandaset": ["pandas>=2"],  # PandaSet as distributed is tables of pandas
         "onnx": ["onnxruntime>=1.17"],  # 2D teachers in .onnx files
         "tflite": ["ai-edge-litert>=1.2"],  # 2D teachers in .tflite files
+        "odometry": ["kiss-icp>=1.2"],  # poses from the clouds, where a drive has none
         "test": [
             "pandas>=2",
             "pytest>=8",

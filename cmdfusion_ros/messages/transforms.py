@@ -28,15 +28,16 @@ class _Link:
     by stamp.
     """
 
-    def __init__(self, parent, static):
+    def __init__(self, parent, static, history_ns):
         self.parent = parent
         self.static = static
+        self._history_ns = history_ns
         self.stamps = []
         self.matrices = []
 
     def insert(self, stamp, matrix):
         # older than all that is kept: time began anew
-        if self.static or (self.stamps and stamp < self.stamps[-1] - HISTORY_NS):
+        if self.static or (self.stamps and stamp < self.stamps[-1] - self._history_ns):
             self.stamps, self.matrices = [stamp], [matrix]
             return
         place = bisect.bisect_left(self.stamps, stamp)
@@ -45,7 +46,7 @@ class _Link:
             return
         self.stamps.insert(place, stamp)
         self.matrices.insert(place, matrix)
-        oldest = bisect.bisect_left(self.stamps, self.stamps[-1] - HISTORY_NS)
+        oldest = bisect.bisect_left(self.stamps, self.stamps[-1] - self._history_ns)
         del self.stamps[:oldest], self.matrices[:oldest]
 
     def at(self, stamp, child):
@@ -84,9 +85,14 @@ def read_transform(message):
 
 
 class TransformBuffer:
-    """The tree of coordinate frames, fed by `add`. Any thread may call any method; none waits."""
+    """The tree of coordinate frames, fed by `add`. Any thread may call any method; none waits.
 
-    def __init__(self):
+    Args:
+        history_ns: how long a moving transform is remembered.
+    """
+
+    def __init__(self, history_ns: int = HISTORY_NS):
+        self._history_ns = history_ns
         self._links = {}  # child -> _Link
         self._lock = threading.Lock()
 
@@ -113,7 +119,7 @@ class TransformBuffer:
             with self._lock:
                 link = self._links.get(child)
                 if link is None or link.parent != parent or link.static != static:
-                    link = self._links[child] = _Link(parent, static)
+                    link = self._links[child] = _Link(parent, static, self._history_ns)
                 link.insert(stamp_ns(item.header.stamp), matrix)
         return tuple(problems)
 
@@ -137,6 +143,11 @@ class TransformBuffer:
         with self._lock:
             fixed_from_source = self._lookup(_name(fixed), _name(source), source_stamp)
             return self._lookup(_name(target), _name(fixed), target_stamp) @ fixed_from_source
+
+    def ancestors(self, frame_id: str) -> list[str]:
+        """`frame_id`, the frame above it, and so on to the root; TransformError for a circle."""
+        with self._lock:
+            return self._ancestors(_name(frame_id))
 
     def clear(self):
         """Forget what moves; for jumps in time. Fixed transforms stay, because a latched
