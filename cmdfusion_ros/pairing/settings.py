@@ -160,10 +160,6 @@ class PairingSettings:
                 f"{self.sync.min_cameras}"
             )
 
-    def with_sync(self, **changes):
-        """A copy with other values of `sync.*`."""
-        return dataclasses.replace(self, sync=dataclasses.replace(self.sync, **changes))
-
     def with_camera(self, name, **changes):
         """A copy with other values for one camera, e.g. `with_camera("front", enabled=False)`."""
         if name not in self.cameras:

@@ -46,11 +46,6 @@ class KernelMap:
         return make_bags(self.out_rows, self.num_out)
 
     @cached_property
-    def by_input(self):
-        """`Bags` that sum one row a pair into one row an input voxel."""
-        return make_bags(self.in_rows, self.num_in)
-
-    @cached_property
     def transposed(self):
         """The same pairs with input and output exchanged; its `transposed` is this map again."""
         other = KernelMap(

@@ -4,6 +4,7 @@ and how long it waits.
 7-10 and 12-15 (time and stamps) are in test_pairing_time.py, 19 (exceptions) in test_worker.py.
 """
 
+import dataclasses
 import math
 import tracemalloc
 
@@ -136,10 +137,12 @@ def test_11_a_camera_that_never_makes_it_stops_costing_time():
     it in again.
     """
     sensors = stream(None, 80) + stream("late", 80, latency=230)
-    longer = Action(
-        5 * SECOND,
-        lambda pairing: pairing.update_settings(pairing.settings.with_sync(max_wait=0.25)),
-    )
+
+    def wait_longer(pairing):
+        sync = dataclasses.replace(pairing.settings.sync, max_wait=0.25)
+        pairing.update_settings(dataclasses.replace(pairing.settings, sync=sync))
+
+    longer = Action(5 * SECOND, wait_longer)
     played = play(settings("late", max_pending_clouds=4), sensors + [longer])
     assert waits(played)[14:46] == [0.0] * 32
     assert modes(played)[60:] == [Mode.FUSED] * 20

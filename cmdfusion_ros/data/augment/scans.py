@@ -165,11 +165,6 @@ class AugmentSettings:
         if self.fill_chance and not self.fill:
             raise SettingsError("fill_chance: expected classes of flat ground in fill, got none")
 
-    @property
-    def mixes(self):
-        """Whether scans are mixed with others."""
-        return bool(self.laser_mix or self.polar_mix or self.instances)
-
 
 def augment(frame, settings, rng, class_map, another=None):
     """A random change of a labelled `frame` as `settings` say, drawn from the numpy Generator
