@@ -21,7 +21,6 @@ LONGER = {  # to be split; never to be added to
     "cmdfusion_ros/data/augment/scans.py": 418,
     "cmdfusion_ros/data/bags/bag_layout.py": 441,
     "cmdfusion_ros/data/synthetic/world.py": 544,
-    "cmdfusion_ros/ros/node.py": 447,
     "cmdfusion_ros/training/ablation.py": 443,
     "cmdfusion_ros/training/trainer.py": 466,
     "test/data/bags/test_bag_layout.py": 557,

@@ -1,16 +1,14 @@
 """The ROS 2 node `cmdfusion`: clouds and images in, labelled clouds out.
 
 Threads: the executor's takes messages and asks the synchroniser; the worker's labels and publishes;
-a few decode images. None waits for another. What happens to a cloud is in `pipeline.py` and
-`labelling.py`; here is the node's life.
+a few decode images. None waits for another. What happens to a cloud is in `labelling/pipeline.py`
+and `labelling/job.py`; here is the node's life.
 """
 
 import functools
-import os
 import time
 import traceback
 from collections import Counter
-from pathlib import Path
 
 import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold
@@ -18,13 +16,12 @@ from rclpy.duration import Duration
 from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.parameter import Parameter
 from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 
 from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import CameraFacts
-from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts, text_of
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.job import Labelling, Released
 from cmdfusion_ros.labelling.model import open_segmenter
@@ -33,16 +30,15 @@ from cmdfusion_ros.labelling.taxonomy import open_taxonomy
 from cmdfusion_ros.labelling.worker import Worker
 from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
+from cmdfusion_ros.ros.diagnostics_output import DiagnosticsOutput
 from cmdfusion_ros.ros.inputs import Inputs
 from cmdfusion_ros.ros.interfaces import load_interfaces
 from cmdfusion_ros.ros.outputs import CloudOutputs
 from cmdfusion_ros.ros.parameters import NodeParameters
-from cmdfusion_ros.ros.qos import advertise
+from cmdfusion_ros.ros.services import Services
 from cmdfusion_ros.ros.transform_source import open_transform_source
 from cmdfusion_ros.ros.visuals import ViewOutputs
 
-_LOOK = 0.1  # seconds between looks at the levels of the diagnostics
-_AT_ONCE = 0.2  # seconds between two reports at least, however often a level changes
 _SPIN = 0.5  # seconds after which a spin that nothing woke looks whether it is time to end
 
 
@@ -91,18 +87,24 @@ class CmdfusionNode(LifecycleNode):
             self.get_logger().warning(line)
         self.diagnostics = NodeDiagnostics(self.settings)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics_publisher = advertise(
-            self, self.interfaces.DiagnosticArray, "/diagnostics"
-        )
-        self._reported = (-1e9, ())  # (time, levels) of the last report
         self._topic_facts = {}
-        self.create_timer(_LOOK, self._look_at_diagnostics, clock=self._steady)
-        self._create_services()
+        DiagnosticsOutput(self, self.interfaces)
+        Services(self, self.interfaces)
 
     @property
     def settings(self):
         """NodeSettings in force."""
         return self.parameters.settings
+
+    @property
+    def labelling(self):
+        """Labelling; None while the node is not configured."""
+        return self._labelling
+
+    @property
+    def pairing(self):
+        """CloudAnchoredPairing; None while the node is not active."""
+        return self._pairing
 
     # ---- the clock of the synchroniser
 
@@ -276,95 +278,17 @@ class CmdfusionNode(LifecycleNode):
     def _warn(self, line):
         self.get_logger().warning(line, throttle_duration_sec=5.0)
 
-    # ---- services
-
-    def _create_services(self):
-        interfaces = self.interfaces
-        if interfaces.has("Trigger"):
-            self.create_service(interfaces.SetBool, "~/enable", self._on_enable)
-            self.create_service(interfaces.Trigger, "~/reset", self._on_reset_request)
-            self.create_service(interfaces.Trigger, "~/save_frame", self._on_save_frame)
-        if interfaces.has("SetCamera"):
-            self.create_service(interfaces.SetCamera, "~/set_camera", self._on_set_camera)
-
-    def _on_enable(self, request, response):
-        if self._labelling is None:
-            response.success, response.message = False, "not configured"
-            return response
-        self._labelling.paused = not request.data
-        response.success, response.message = (
-            True,
-            "labelling" if request.data else "paused: the network stays loaded",
-        )
-        return response
-
-    def _on_reset_request(self, request, response):
-        response.success = self._pairing is not None
-        response.message = "reset" if response.success else "not active"
-        if response.success:
-            self._pairing.reset("asked for by ~/reset")
-        return response
-
-    def _on_save_frame(self, request, response):
-        response.success = self._inputs is not None
-        response.message = "not active"
-        if response.success:
-            folder = Path(os.environ.get("ROS_HOME", Path.home() / ".ros"))
-            self._labelling.save_to = (
-                folder / f"cmdfusion_frame_{time.strftime('%Y%m%dT%H%M%S')}.npz"
-            )
-            response.message = f"the next cloud goes to {self._labelling.save_to}"
-        return response
-
-    def _on_set_camera(self, request, response):
-        cameras = [request.name] if request.name else list(self.settings.cameras)
-        unknown = [camera for camera in cameras if camera not in self.settings.cameras]
-        if unknown:
-            response.success, response.message = (
-                False,
-                f"no camera {unknown[0]!r}; known: {', '.join(self.settings.cameras) or 'none'}",
-            )
-            return response
-        results = self.set_parameters(
-            [Parameter(f"{camera}.enabled", value=request.enable) for camera in cameras]
-        )
-        response.success = all(result.successful for result in results)
-        done = f"{'using' if request.enable else 'ignoring'} {', '.join(cameras)}"
-        response.message = "; ".join(result.reason for result in results if result.reason) or done
-        return response
-
     # ---- diagnostics
 
-    def _look_at_diagnostics(self):
-        """Publish /diagnostics at its rate, and at once where a level changed."""
-        now = time.monotonic()
-        is_due = now - self._reported[0] >= 1 / self.settings.diagnostics.rate - _LOOK / 2
-        if is_due and self._inputs:
-            # asks the ROS graph for every topic: not at each look
+    def look_at_topics(self):
+        """Ask the ROS graph who publishes what the node listens to: too slow for each look at the
+        diagnostics.
+        """
+        if self._inputs:
             self._topic_facts = self._inputs.publishers()
-        parts = self.diagnostics.parts(self._facts())
-        levels = tuple(part.level for part in parts)
-        if is_due or (levels != self._reported[1] and now - self._reported[0] >= _AT_ONCE):
-            self._reported = (now, levels)
-            self._publish_diagnostics(parts)
 
-    def _publish_diagnostics(self, parts):
-        message = self.interfaces.DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        hardware = self.diagnostics.model.device if self.diagnostics.model else ""
-        for part in parts:
-            status = self.interfaces.DiagnosticStatus(
-                name=f"{self.get_name()}: {part.name}", message=part.message, hardware_id=hardware
-            )
-            status.level = bytes([part.level])
-            status.values = [
-                self.interfaces.KeyValue(key=key, value=text_of(value))
-                for key, value in part.values.items()
-            ]
-            message.status.append(status)
-        self._diagnostics_publisher.publish(message)
-
-    def _facts(self):
+    def facts(self):
+        """NodeFacts: what the diagnostics are told of the node as it is now."""
         active = self._inputs is not None
         state = "active" if active else "inactive" if self._labelling else "unconfigured"
         if active and self._labelling.paused:

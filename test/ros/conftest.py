@@ -131,7 +131,7 @@ class Bench:
         """{name: {key: value}} of the diagnostics as of now, with "level" and "message"."""
         found = {
             part.name: {**part.values, "level": part.level, "message": part.message}
-            for part in self.node.diagnostics.parts(self.node._facts())
+            for part in self.node.diagnostics.parts(self.node.facts())
         }
         return found
 
