@@ -22,7 +22,6 @@ LONGER = {  # to be split; never to be added to
     "cmdfusion_ros/data/bags/bag_layout.py": 441,
     "cmdfusion_ros/data/synthetic/world.py": 544,
     "cmdfusion_ros/training/ablation.py": 443,
-    "cmdfusion_ros/training/trainer.py": 466,
     "test/data/bags/test_bag_layout.py": 557,
     "test/data/synthetic/test_sequence.py": 448,
     "test/messages/test_clouds.py": 476,

@@ -1,4 +1,14 @@
-"""Which scans a network has seen, directly or through the networks that it learnt from."""
+"""Which scans a network has seen, directly or through the networks that it learnt from, and what
+of them must not be validated on.
+"""
+
+# what a card keeps of the networks it learnt from
+_OF_OTHERS = ("name", "trained_on", "steps", "licence", "attribution", "started_from", "teachers")
+
+
+def kept_of(card):
+    """What another network's card keeps of this one: a dict."""
+    return {name: card[name] for name in _OF_OTHERS if name in card}
 
 
 def scans_seen(card):
@@ -17,3 +27,31 @@ def scans_calibrated_on(card):
     change no label, so these are not among `scans_seen`.
     """
     return set(card.get("calibration", {}).get("scans", ()))
+
+
+def refuse_overlap(scans, validation_scans):
+    """ValueError where a scan is both trained and validated on; `validation_scans` may be None."""
+    shared = (
+        sorted(set(scans.names) & set(validation_scans.names))
+        if validation_scans is not None
+        else []
+    )
+    if shared:
+        raise ValueError(
+            f"recipe: {len(shared)} scans are both trained on and validated on ({shared[0]}, "
+            "...); move first_scan or last_scan"
+        )
+
+
+def refuse_that_saw(validation_scans, card, what):
+    """ValueError where the network of a card, `what` to the user, has seen a validation scan."""
+    shared = (
+        sorted(scans_seen(card) & set(validation_scans.names))
+        if validation_scans is not None
+        else []
+    )
+    if shared:
+        raise ValueError(
+            f"{what} {card.get('name')} was trained on {len(shared)} of the validation scans "
+            f"({shared[0]}, ...); take another"
+        )

@@ -17,26 +17,25 @@ import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from cmdfusion_ros.checkpoint.file import is_checkpoint, load_checkpoint, save_checkpoint
-from cmdfusion_ros.checkpoint.published import load_published_resnet
+from cmdfusion_ros.checkpoint.file import load_checkpoint, save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import save_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.evaluation.metrics import score
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
-from cmdfusion_ros.models.resnet import ResNet
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 from cmdfusion_ros.training.curves import draw_curves
 from cmdfusion_ros.training.losses import class_weights_from_counts
 from cmdfusion_ros.training.objective import Objective, mean_row
-from cmdfusion_ros.training.provenance import scans_seen
+from cmdfusion_ros.training.provenance import kept_of, refuse_overlap, refuse_that_saw
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.replicas import Processes
 from cmdfusion_ros.training.run_log import RunLog
 from cmdfusion_ros.training.samples import Samples, shown
 from cmdfusion_ros.training.schedule import learning_rate_at
+from cmdfusion_ros.training.starting_weights import start_from, start_images_from
 
 # network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and
 # plain values
@@ -46,8 +45,6 @@ LOG = "log.jsonl"
 CURVES = "curves.png"
 RECIPE = "recipe.yaml"
 _PARTS_AHEAD = 3  # that reading threads have in work
-# what a card keeps of the networks it learnt from
-_OF_OTHERS = ("name", "trained_on", "steps", "licence", "attribution", "started_from", "teachers")
 
 
 class Trainer:
@@ -83,7 +80,7 @@ class Trainer:
             if recipe.validation.sequences
             else None
         )
-        _refuse_overlap(self.scans, self.validation_scans)
+        refuse_overlap(self.scans, self.validation_scans)
         self.processes = Processes.from_environment(self.device)
         if recipe.parts % self.processes.size:
             raise ValueError(
@@ -96,19 +93,17 @@ class Trainer:
         network = build_network(recipe.model, self.class_map.num_classes).to(self.device)
         self.started_from = None  # what the checkpoint that training started from says of itself
         if recipe.image_weights and not resume:
-            self.started_from = _start_images_from(
-                Path(data_folder) / recipe.image_weights, network
-            )
+            self.started_from = start_images_from(Path(data_folder) / recipe.image_weights, network)
         if recipe.start_from and not resume:
-            self.started_from = _start_from(Path(data_folder) / recipe.start_from, network, recipe)
+            self.started_from = start_from(Path(data_folder) / recipe.start_from, network, recipe)
         self.network = use_backend(network, choose_backend("auto", self.device, training=True).name)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.grid = grid_of(recipe.model)
         self.objective = Objective(recipe, data_folder, self.class_map, self.grid, self.device)
         for card in self.objective.teachers:
-            _refuse_that_saw(self.validation_scans, card, "distill: the teacher")
+            refuse_that_saw(self.validation_scans, card, "distill: the teacher")
         if self.started_from is not None:
-            _refuse_that_saw(
+            refuse_that_saw(
                 self.validation_scans, self.started_from, "recipe: the network to start from,"
             )
         self.samples = Samples(self.scans, recipe, self.class_map, workers)
@@ -303,10 +298,7 @@ class Trainer:
         if self.started_from is not None:
             card["started_from"] = self.started_from
         if self.objective.teachers:
-            card["teachers"] = [
-                {key: teacher[key] for key in _OF_OTHERS if key in teacher}
-                for teacher in self.objective.teachers
-            ]
+            card["teachers"] = [kept_of(teacher) for teacher in self.objective.teachers]
         if self.validation is not None:
             card["validation"] = {"scans": list(self.validation_scans.names), **self.validation}
         return card
@@ -353,71 +345,6 @@ class Trainer:
         self.counts = np.array(state["counts"], np.int64)
 
 
-def _start_from(path, network, recipe):
-    """Give `network` the weights of a checkpoint. Returns what its card says of its training."""
-    checkpoint = load_checkpoint(path)
-    if checkpoint.model_config != recipe.model or checkpoint.class_map.name != recipe.class_map:
-        ours, theirs = (
-            f"{model} for {name}"
-            for model, name in (
-                (recipe.model, recipe.class_map),
-                (checkpoint.model_config, checkpoint.class_map.name),
-            )
-        )
-        raise ValueError(
-            f"start_from: {path}: holds {theirs}, the recipe asks for {ours}; change model or "
-            "class_map of the recipe"
-        )
-    network.load_state_dict(checkpoint.weights)
-    return {name: checkpoint.card[name] for name in _OF_OTHERS if name in checkpoint.card}
-
-
-def _start_images_from(path, network):
-    """Give the image encoder of a network the weights of a published ResNet, or of another
-    network's image encoder: the ResNet, and the decoder where it has
-    the same shape. Returns what that network's card says of its training; None for published
-    weights.
-
-    Raises:
-        ValueError: the network has no ResNet, or one of another shape.
-    """
-    resnets = [module for module in network.modules() if isinstance(module, ResNet)]
-    if not resnets:
-        raise ValueError("image_weights: the network looks at no images; leave it out")
-    if is_checkpoint(path):
-        checkpoint = load_checkpoint(path)
-        encoder = {
-            name.removeprefix("images."): tensor
-            for name, tensor in checkpoint.weights.items()
-            if name.startswith("images.")
-        }
-        published = {
-            name.removeprefix("backbone."): tensor
-            for name, tensor in encoder.items()
-            if name.startswith("backbone.")
-        }
-        if _shapes(encoder) == _shapes(network.images.state_dict()):
-            network.images.load_state_dict(encoder)
-    else:
-        checkpoint, published = None, load_published_resnet(path).state_dict()
-    for resnet in resnets:
-        if _shapes(published) != _shapes(resnet.state_dict()):
-            raise ValueError(
-                f"image_weights: {path}: a ResNet of another depth or width than the network's; "
-                "change model.image_depth or model.image_width"
-            )
-        resnet.load_state_dict(published)
-    return (
-        None
-        if checkpoint is None
-        else {name: checkpoint.card[name] for name in _OF_OTHERS if name in checkpoint.card}
-    )
-
-
-def _shapes(weights):
-    return {name: tensor.shape for name, tensor in weights.items()}
-
-
 def _make_optimizer(recipe, parameters):
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
@@ -430,32 +357,6 @@ def _make_optimizer(recipe, parameters):
     return torch.optim.AdamW(
         parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
     )
-
-
-def _refuse_overlap(scans, validation_scans):
-    shared = (
-        sorted(set(scans.names) & set(validation_scans.names))
-        if validation_scans is not None
-        else []
-    )
-    if shared:
-        raise ValueError(
-            f"recipe: {len(shared)} scans are both trained on and validated on ({shared[0]}, "
-            "...); move first_scan or last_scan"
-        )
-
-
-def _refuse_that_saw(validation_scans, card, what):
-    shared = (
-        sorted(scans_seen(card) & set(validation_scans.names))
-        if validation_scans is not None
-        else []
-    )
-    if shared:
-        raise ValueError(
-            f"{what} {card.get('name')} was trained on {len(shared)} of the validation scans "
-            f"({shared[0]}, ...); take another"
-        )
 
 
 def count_labels(scans, num_classes):
