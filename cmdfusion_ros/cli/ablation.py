@@ -14,8 +14,9 @@ from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.synthetic.rendering import available_cores, write_folders
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
-from cmdfusion_ros.training.ablation import SCORES, Ablation, do_run, folder_of, summary
+from cmdfusion_ros.training.ablation import SCORES, Ablation, do_run, folder_of
 from cmdfusion_ros.training.ablation_pictures import draw_ablation, markdown_table
+from cmdfusion_ros.training.ablation_summary import summary
 
 _MADE = ".made"  # in a made-up street's folder: what it was made with
 

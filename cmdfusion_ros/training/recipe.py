@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
+from cmdfusion_ros.data.augment.random_changes import AugmentSettings
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
-from cmdfusion_ros.data.augment.scans import AugmentSettings
 from cmdfusion_ros.data.readers.data_settings import DataSettings, Mixture
 from cmdfusion_ros.training.distillation import DistillSettings
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmdfusion_ros.data.augment.mix import select
-from cmdfusion_ros.data.augment.scans import change_scene, change_view
+from cmdfusion_ros.data.augment.random_changes import change_scene, change_view
 from cmdfusion_ros.frame import Frame
 
 

@@ -19,10 +19,10 @@ from cmdfusion_ros.training.ablation import (
     Ablation,
     do_run,
     folder_of,
-    summary,
     with_branches_swapped,
 )
 from cmdfusion_ros.training.ablation_pictures import markdown_table
+from cmdfusion_ros.training.ablation_summary import summary
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.trainer import LOG, NETWORK, Trainer
 

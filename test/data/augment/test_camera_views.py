@@ -16,7 +16,7 @@ from cmdfusion_ros.data.augment.camera_views import (
     random_crop,
     shuffle_parts,
 )
-from cmdfusion_ros.data.augment.scans import AugmentSettings, augment
+from cmdfusion_ros.data.augment.random_changes import AugmentSettings, augment
 from cmdfusion_ros.frame import CameraView, Distortion, Frame
 from cmdfusion_ros.geometry.projection import project_points
 

@@ -9,9 +9,9 @@ import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import SettingsError, settings_from_dict
+from cmdfusion_ros.data.augment.mix import select
+from cmdfusion_ros.data.augment.random_changes import AugmentSettings, augment
 from cmdfusion_ros.data.augment.scans import (
-    AugmentSettings,
-    augment,
     change_intensity,
     crop_sector,
     drop_points,
@@ -21,7 +21,6 @@ from cmdfusion_ros.data.augment.scans import (
     paste_turned,
     rotate,
     scale,
-    select,
     shift,
     thin_beams,
     without_intensity,

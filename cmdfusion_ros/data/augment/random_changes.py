@@ -1,0 +1,282 @@
+"""How training scans are changed at random: the settings, and the changes that they ask for."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cmdfusion_ros.config import SettingsError, check_settings, setting
+from cmdfusion_ros.data.augment import camera_views, mix
+from cmdfusion_ros.data.augment.scans import (
+    change_intensity,
+    crop_sector,
+    drop_points,
+    fill_ground,
+    flip,
+    jitter,
+    paste_turned,
+    rotate,
+    scale,
+    shift,
+    thin_beams,
+    without_intensity,
+)
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How much a training scan is changed; every default is no change."""
+
+    paste: tuple[str, ...] = setting(
+        (), "classes whose points are also put at other azimuths, for those seen too seldom"
+    )
+    paste_copies: int = setting(2, "how many turned copies of them", minimum=1, maximum=16)
+    fill: tuple[str, ...] = setting(
+        (),
+        "classes of flat ground to fill between the rings, as sensors with dense rings near the "
+        "vehicle see it",
+    )
+    fill_chance: float = setting(
+        0.0, "chance to fill the ground of a scan", minimum=0.0, maximum=1.0
+    )
+    fill_factor: float = setting(
+        1.0, "add up to this many points for every ground point", above=0.0, maximum=20.0
+    )
+    laser_mix: float = setting(
+        0.0,
+        "chance that every second band of elevations comes from another scan (LaserMix)",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    polar_mix: float = setting(
+        0.0,
+        "chance that half of the azimuths come from another scan (PolarMix)",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    instances: int = setting(
+        0, "put up to this many whole things of another scan onto the ground", minimum=0, maximum=50
+    )
+    instance_classes: tuple[str, ...] = setting(
+        (), "classes of those things; their scans must have instance ids"
+    )
+    ground: tuple[str, ...] = setting(("road", "sidewalk"), "classes that they may stand on")
+    sector: float = setting(
+        360.0,
+        "keep a random sector of the scan this wide; makes a step cheaper",
+        "degrees",
+        minimum=1.0,
+        maximum=360.0,
+    )
+    yaw: float = setting(
+        0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0
+    )
+    flip: float = setting(0.0, "chance to mirror x, and again y", minimum=0.0, maximum=1.0)
+    scale: float = setting(0.0, "grow or shrink by up to this fraction", minimum=0.0, maximum=0.5)
+    shift: float = setting(
+        0.0, "standard deviation of a shift along x and y", "m", minimum=0.0, maximum=100.0
+    )
+    shift_z: tuple[float, float] = setting(
+        (0.0, 0.0),
+        "lowest and highest shift along z; stands for other sensor heights",
+        "m",
+        minimum=-5.0,
+        maximum=5.0,
+    )
+    jitter: float = setting(
+        0.0,
+        "standard deviation of noise on every coordinate of every point",
+        "m",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    point_dropout: float = setting(
+        0.0, "drop up to this fraction of the points", minimum=0.0, maximum=0.99
+    )
+    thin_chance: float = setting(
+        0.0, "chance to take away whole beams, as a sensor with fewer has", minimum=0.0, maximum=1.0
+    )
+    intensity_dropout: float = setting(
+        0.0, "chance that a scan has no intensity (zeros)", minimum=0.0, maximum=1.0
+    )
+    intensity_gain: float = setting(
+        1.0, "multiply intensity by up to this, or divide by it", minimum=1.0, maximum=100.0
+    )
+    intensity_gamma: float = setting(
+        1.0,
+        "raise intensity to a power of up to this, or down to its inverse",
+        minimum=1.0,
+        maximum=10.0,
+    )
+    camera_dropout: float = setting(
+        0.0, "chance that a camera is missing", minimum=0.0, maximum=1.0
+    )
+    camera_blackout: float = setting(
+        0.0,
+        "chance that all cameras are missing, which dropping each of several hardly ever gives",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    camera_turn: float = setting(
+        0.0,
+        "standard deviation of an error in how a camera is turned, about each axis",
+        "degrees",
+        minimum=0.0,
+        maximum=30.0,
+    )
+    camera_shift: float = setting(
+        0.0,
+        "standard deviation of an error in where a camera is, along each axis",
+        "m",
+        minimum=0.0,
+        maximum=10.0,
+    )
+    image_crop: float = setting(
+        0.0, "cut away up to this fraction of each side of an image", minimum=0.0, maximum=0.9
+    )
+    image_mirror: float = setting(0.0, "chance to mirror an image", minimum=0.0, maximum=1.0)
+    image_gain: float = setting(
+        1.0,
+        "multiply red, green, blue and contrast by up to this, or divide by it, each for itself",
+        minimum=1.0,
+        maximum=10.0,
+    )
+    image_gamma: float = setting(
+        1.0,
+        "raise the brightness of an image to a power of up to this, or down to its inverse",
+        minimum=1.0,
+        maximum=10.0,
+    )
+    image_blank: float = setting(
+        0.0,
+        "chance that an image says nothing: one grey, black to white, as of a covered or dazzled "
+        "lens",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    image_shuffle: float = setting(
+        0.0,
+        "chance that the parts of an image change places, so that it says what is elsewhere",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+    def __post_init__(self):
+        check_settings(self)
+        if self.shift_z[0] > self.shift_z[1]:
+            raise SettingsError(f"shift_z: expected lowest first, got {self.shift_z}")
+        if self.instances and not self.instance_classes:
+            raise SettingsError(
+                "instances: expected classes of the things in instance_classes, got none"
+            )
+        if self.fill_chance and not self.fill:
+            raise SettingsError("fill_chance: expected classes of flat ground in fill, got none")
+
+
+def augment(frame, settings, rng, class_map, another=None):
+    """A random change of a labelled `frame` as `settings` say, drawn from the numpy Generator
+    `rng`: `change_scene`, then `change_view`.
+
+    The same generator state gives the same change.
+    """
+    return change_view(change_scene(frame, settings, rng, class_map, another), settings, rng)
+
+
+def change_scene(frame, settings, rng, class_map, another=None):
+    """What adds points: mixing, pasting, filling; while the sensor is still at the origin and the
+    pose still holds.
+
+    Args:
+        another: function that gives another labelled Frame of the same class map; called only where
+            one is mixed in.
+    """
+
+    def labels(names):
+        return [class_map.label(name) for name in names]
+
+    if settings.laser_mix and rng.random() < settings.laser_mix:
+        frame = mix.laser_mix(frame, another(), int(rng.integers(3, 7)), rng)
+    if settings.polar_mix and rng.random() < settings.polar_mix:
+        frame = mix.polar_mix(frame, another(), rng.uniform(-np.pi, np.pi), np.pi)
+    if settings.instances:
+        frame = mix.paste_instances(
+            frame,
+            another(),
+            labels(settings.instance_classes),
+            labels(settings.ground),
+            settings.instances,
+            rng,
+        )
+    if settings.paste:
+        frame = paste_turned(
+            frame, labels(settings.paste), rng.uniform(-np.pi, np.pi, settings.paste_copies)
+        )
+    if settings.fill and rng.random() < settings.fill_chance:
+        frame = fill_ground(
+            frame, labels(settings.fill), rng.uniform(0.0, settings.fill_factor), rng
+        )
+    return frame
+
+
+def change_view(frame, settings, rng):
+    """What leaves points out, moves them or changes what the sensors say of them; adds none."""
+    if settings.sector < 360.0:
+        frame = crop_sector(frame, rng.uniform(-np.pi, np.pi), np.radians(settings.sector))
+    if settings.thin_chance and rng.random() < settings.thin_chance:
+        period = np.radians(rng.uniform(0.4, 1.6))
+        frame = thin_beams(frame, period, keep=rng.uniform(0.3, 0.7), phase=rng.random())
+    if settings.point_dropout:
+        frame = drop_points(frame, rng.uniform(0.0, settings.point_dropout), rng)
+    if settings.jitter:
+        frame = jitter(frame, settings.jitter, rng)
+    if settings.flip:
+        for axis in (0, 1):
+            if rng.random() < settings.flip:
+                frame = flip(frame, axis)
+    if settings.scale:
+        frame = scale(frame, rng.uniform(1 - settings.scale, 1 + settings.scale))
+    if settings.yaw:
+        frame = rotate(frame, np.radians(rng.uniform(-settings.yaw, settings.yaw)))
+    offset = np.array([*rng.normal(0.0, settings.shift, 2), rng.uniform(*settings.shift_z)])
+    frame = shift(frame, offset)
+    frame = _augment_intensity(frame, settings, rng)
+    if not frame.views:
+        return frame
+    if settings.camera_blackout and rng.random() < settings.camera_blackout:
+        return replace(frame, views=())
+    views = camera_views.drop_views(frame.views, settings.camera_dropout, rng)
+    # a camera that sees none of what is left costs time and teaches nothing
+    if settings.sector < 360.0:
+        measured = frame.points if frame.measured_points is None else frame.measured_points
+        views = tuple(view for view in views if camera_views.sees_any(view, measured))
+    return replace(frame, views=tuple(_augment_view(view, settings, rng) for view in views))
+
+
+def _augment_intensity(frame, settings, rng):
+    if settings.intensity_dropout and rng.random() < settings.intensity_dropout:
+        return without_intensity(frame)
+    gain = settings.intensity_gain ** rng.uniform(-1.0, 1.0)
+    gamma = settings.intensity_gamma ** rng.uniform(-1.0, 1.0)
+    return change_intensity(frame, gain, gamma)
+
+
+def _augment_view(view, settings, rng):
+    if settings.camera_turn or settings.camera_shift:
+        turn, shift_by = (
+            rng.normal(0.0, np.radians(settings.camera_turn), 3),
+            rng.normal(0.0, settings.camera_shift, 3),
+        )
+        view = camera_views.misplace(view, turn, shift_by)
+    if settings.image_crop:
+        view = camera_views.random_crop(view, settings.image_crop, rng)
+    if rng.random() < settings.image_mirror:
+        view = camera_views.mirror(view)
+    if settings.image_gain > 1.0:
+        gains = settings.image_gain ** rng.uniform(-1.0, 1.0, 4)
+        view = camera_views.change_colours(view, gains[:3], gains[3])
+    if settings.image_gamma > 1.0:
+        view = camera_views.change_brightness(view, settings.image_gamma ** rng.uniform(-1.0, 1.0))
+    if settings.image_shuffle and rng.random() < settings.image_shuffle:
+        view = camera_views.shuffle_parts(view, rng)
+    if settings.image_blank and rng.random() < settings.image_blank:
+        view = camera_views.blank(view, int(rng.integers(0, 256)))
+    return view
