@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag
-from cmdfusion_ros.data.bags.camera_timing import CameraTiming, camera_timing, period_of
-from cmdfusion_ros.geometry.transforms import invert
-from cmdfusion_ros.messages.clouds import MessageError
-from cmdfusion_ros.messages.stamps import raw_stamp_ns
-from cmdfusion_ros.messages.transforms import read_transform
-
-CLOUD, IMAGE, COMPRESSED = (
-    "sensor_msgs/msg/PointCloud2",
-    "sensor_msgs/msg/Image",
-    "sensor_msgs/msg/CompressedImage",
+from cmdfusion_ros.data.bags.bag_survey import (
+    CLOUD,
+    COMPRESSED,
+    IMAGE,
+    INFO,
+    TRANSFORMS,
+    BagSurvey,
+    chain,
 )
-INFO, TRANSFORMS = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
+from cmdfusion_ros.data.bags.camera_timing import CameraTiming, camera_timing, period_of
+
 # Last parts of image topics that name the picture, not the camera.
 _PICTURE_WORDS = frozenset(
     (
@@ -144,76 +143,6 @@ class BagLayout:
         return "\n".join(lines + [f"note     {note}" for note in self.notes])
 
 
-class _Survey:
-    """First message and (recording time, stamp) of every message of each topic, and all transforms,
-    from one pass over the head of a bag. What cannot be
-    read is left out, with a note.
-    """
-
-    def __init__(self, bag, seconds):
-        wanted = {
-            topic
-            for topic, info in bag.topics.items()
-            if info.msgtype in (CLOUD, IMAGE, COMPRESSED, INFO, TRANSFORMS)
-        }
-        self.bag = bag
-        self.first = {}
-        self._times = {topic: [] for topic in wanted}
-        self.transforms = {}  # {(parent, child): [parent_from_child, ...]} of dynamic topics
-        self.static = {}  # {(parent, child): parent_from_child}
-        self._left_out = {}  # {what: [why, of each]}
-        for message in bag.messages(wanted, stop=bag.start + round(seconds * 1e9)):
-            try:
-                self._take(message)
-            except ValueError as error:
-                self._left_out.setdefault(
-                    f"{message.topic}: messages that cannot be read", []
-                ).append(error)
-
-    def _take(self, message):
-        if message.msgtype == TRANSFORMS:
-            self._add_transforms(message)
-            return
-        times = message.time, raw_stamp_ns(message.data)
-        if message.topic not in self.first:
-            self.first[message.topic] = self.bag.deserialize(message)
-        self._times[message.topic].append(times)
-
-    def _add_transforms(self, message):
-        for item in self.bag.deserialize(message).transforms:
-            try:
-                *edge, transform = read_transform(item)
-            except MessageError as error:
-                what = f"{message.topic}: transforms that are none"
-                self._left_out.setdefault(what, []).append(error)
-                continue
-            edge = tuple(edge)
-            if message.topic.endswith("tf_static") or self.bag.topics[message.topic].latched:
-                self.static[edge] = transform
-            else:
-                self.transforms.setdefault(edge, []).append(transform)
-
-    @property
-    def notes(self):
-        """One for each kind of thing that was left out."""
-        return [
-            f"{what}: {len(errors)} left out; the first: {errors[0]}"
-            for what, errors in self._left_out.items()
-        ]
-
-    def topics(self, *msgtypes):
-        """Topics of these types that have a message, sorted."""
-        return sorted(topic for topic in self.first if self.bag.topics[topic].msgtype in msgtypes)
-
-    def recorded(self, topic):
-        """(M,) int64 recording times, ns."""
-        return np.array([time for time, _ in self._times[topic]], np.int64)
-
-    def stamps(self, topic):
-        """(M,) int64 header stamps, ns."""
-        return np.array([stamp for _, stamp in self._times[topic]], np.int64)
-
-
 def inspect_bag(path, cloud_topic=None, duration=0.0, seconds=60.0):
     """Find the cloud, the cameras, their extrinsics and time offsets in a bag.
 
@@ -231,11 +160,11 @@ def inspect_bag(path, cloud_topic=None, duration=0.0, seconds=60.0):
         ValueError: the bag has no PointCloud2, or none on `cloud_topic`.
     """
     with Bag(path, duration) as bag:
-        survey = _Survey(bag, seconds)
+        survey = BagSurvey(bag, seconds)
         cloud_topic, notes = _choose_cloud(survey, cloud_topic)
         cloud = survey.first[cloud_topic]
         frame = cloud.header.frame_id.lstrip("/")
-        edges, moving_notes = _static_edges(survey)
+        edges, moving_notes = survey.static_links()
         cameras = tuple(
             _read_camera(survey, name, topic, cloud_topic, frame, edges)
             for name, topic in _camera_topics(survey, notes).items()
@@ -355,7 +284,7 @@ def _read_camera(survey, name, topic, cloud_topic, cloud_frame, edges):
     frame = image.header.frame_id.lstrip("/")
     info_topic = _info_topic(survey, topic, frame)
     info = survey.first.get(info_topic)
-    camera_from_lidar = _chain(edges, frame, cloud_frame)
+    camera_from_lidar = chain(edges, frame, cloud_frame)
     timing = camera_timing(
         survey.stamps(topic),
         survey.recorded(topic),
@@ -402,40 +331,3 @@ def _info_topic(survey, image_topic, frame):
         if frame and survey.first[topic].header.frame_id.lstrip("/") == frame
     ]
     return same_frame[0] if same_frame else None
-
-
-def _static_edges(survey):
-    """All links that hold still: /tf_static, and what /tf repeats without change (ROS 1 bags
-    have their static transforms there).
-    """
-    edges, notes = dict(survey.static), []
-    for edge, transforms in survey.transforms.items():
-        if (
-            edge not in edges
-            and len(transforms) > 1
-            and np.abs(np.array(transforms) - transforms[0]).max() < 1e-6
-        ):
-            edges[edge] = transforms[0]
-            notes.append(
-                f"{edge[0]} -> {edge[1]} was taken from /tf as static: it does not change in "
-                f"{len(transforms)} messages"
-            )
-    return edges, notes
-
-
-def _chain(edges, target, source):
-    """target_from_source through the links, either way along each; None where the frames are not
-    connected.
-    """
-    found, front = {source: np.eye(4)}, [source]
-    while front and target not in found:
-        frame = front.pop(0)
-        for (parent, child), parent_from_child in edges.items():
-            for here, there, step in (
-                (child, parent, parent_from_child),
-                (parent, child, invert(parent_from_child)),
-            ):
-                if here == frame and there not in found:
-                    found[there] = step @ found[frame]
-                    front.append(there)
-    return found.get(target)

@@ -4,144 +4,31 @@ and what is missing is said.
 
 import numpy as np
 import pytest
-import yaml
+from builders.bag_messages import (
+    CLOUD,
+    COMPRESSED,
+    IMAGE,
+    INFO,
+    MS,
+    OPTICAL_FROM_LIDAR,
+    START,
+    TRANSFORMS,
+    camera,
+    clouds,
+    header,
+    image,
+    make,
+    place,
+    static,
+    transform,
+    write,
+)
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.typesys import Stores, get_typestore
 
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter, ros2_types
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
-from cmdfusion_ros.data.bags.bag_parameters import (
-    node_parameters,
-    write_calibration_files,
-    write_parameter_file,
-)
-from cmdfusion_ros.geometry.transforms import invert, quaternion_from_rotation, rigid, yaw_rotation
-
-MS = 1_000_000
-START = 1_700_000_000_000 * MS
-CLOUD, IMAGE, COMPRESSED = (
-    "sensor_msgs/msg/PointCloud2",
-    "sensor_msgs/msg/Image",
-    "sensor_msgs/msg/CompressedImage",
-)
-INFO, TRANSFORMS = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
-OPTICAL_FROM_LIDAR = invert(
-    rigid(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), (0.2, 0.0, -0.3))
-)
-
-
-def make(name, *values):
-    return ros2_types().types[name](*values)
-
-
-def header(stamp, frame_id):
-    return make(
-        "std_msgs/msg/Header", make("builtin_interfaces/msg/Time", *divmod(stamp, 10**9)), frame_id
-    )
-
-
-def cloud(stamp, points=4, frame_id="lidar"):
-    fields = [
-        make("sensor_msgs/msg/PointField", name, 4 * index, 7, 1)
-        for index, name in enumerate("xyz")
-    ]
-    return make(
-        CLOUD,
-        header(stamp, frame_id),
-        1,
-        points,
-        fields,
-        False,
-        12,
-        12 * points,
-        np.zeros(12 * points, np.uint8),
-        True,
-    )
-
-
-def image(stamp, frame_id, encoding="rgb8"):
-    return make(IMAGE, header(stamp, frame_id), 2, 2, encoding, 0, 6, np.zeros(12, np.uint8))
-
-
-def info(stamp, frame_id, focal=100.0, binning=0):
-    region = make("sensor_msgs/msg/RegionOfInterest", 0, 0, 0, 0, False)
-    k = np.array([focal, 0, 1, 0, focal, 1, 0, 0, 1])
-    return make(
-        INFO,
-        header(stamp, frame_id),
-        2,
-        2,
-        "plumb_bob",
-        np.zeros(5),
-        k,
-        np.eye(3).reshape(-1),
-        np.zeros(12),
-        binning,
-        0,
-        region,
-    )
-
-
-def transform(parent, child, parent_from_child, stamp=START):
-    turn = make(
-        "geometry_msgs/msg/Quaternion",
-        *map(float, quaternion_from_rotation(parent_from_child[:3, :3])),
-    )
-    shift = make("geometry_msgs/msg/Vector3", *map(float, parent_from_child[:3, 3]))
-    return make(
-        "geometry_msgs/msg/TransformStamped",
-        header(stamp, parent),
-        child,
-        make("geometry_msgs/msg/Transform", shift, turn),
-    )
-
-
-def write(path, messages):
-    """messages: (topic, type, recording time, message)."""
-    with BagWriter(path) as writer:
-        for topic, msgtype, time, message in sorted(messages, key=lambda item: item[2]):
-            writer.write(
-                topic,
-                msgtype,
-                time,
-                writer.serialize(message, msgtype),
-                latched=topic == "/tf_static",
-            )
-    return path
-
-
-def static(*links):
-    return [("/tf_static", TRANSFORMS, START, make(TRANSFORMS, list(links)))]
-
-
-def clouds(count=10, period=100 * MS, topic="/lidar/points", **more):
-    return [
-        (topic, CLOUD, START + index * period + 30 * MS, cloud(START + index * period, **more))
-        for index in range(count)
-    ]
-
-
-def camera(
-    name, offset, count=10, period=100 * MS, late=40 * MS, topic="image_raw", jitter=None, **more
-):
-    """Images and CameraInfo of /name/..., stamped `offset` from the clouds, recorded `late`
-    after their stamps.
-    """
-    frame = f"{name}_optical"
-    messages = []
-    for index in range(count):
-        stamp = START + index * period + offset + (int(jitter[index]) if jitter is not None else 0)
-        messages.append((f"/{name}/{topic}", IMAGE, stamp + late, image(stamp, frame)))
-        messages.append(
-            (f"/{name}/camera_info", INFO, stamp + late - MS, info(stamp, frame, **more))
-        )
-    return messages
-
-
-def place(*names):
-    return static(
-        *(transform("lidar", f"{name}_optical", invert(OPTICAL_FROM_LIDAR)) for name in names)
-    )
+from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
 
 
 def test_a_camera_gets_its_calibration_extrinsic_offset_and_lag(tmp_path):
@@ -481,65 +368,6 @@ def test_silences_name_topics_and_recording_times(tmp_path):
             ValueError, match="expected CAMERA@SECONDS with one of front, left or all"
         ):
             layout.silences([wrong])
-
-
-def test_node_parameters_say_topics_clocks_and_how_long_to_wait(tmp_path):
-    messages = (
-        clouds()
-        + camera("front", -20 * MS)
-        + camera("left", 30 * MS, late=90 * MS)
-        + place("front", "left", "up")
-    )
-    for index in range(10):
-        stamp = START + index * 100 * MS
-        messages.append(
-            (
-                "/up/compressed_image",
-                COMPRESSED,
-                stamp + 40 * MS,
-                make(COMPRESSED, header(stamp, "up_optical"), "jpeg", np.zeros(3, np.uint8)),
-            )
-        )
-        messages.append(("/up/camera_info", INFO, stamp + 39 * MS, info(stamp, "up_optical")))
-    layout = inspect_bag(write(tmp_path / "bag", messages))
-    parameters, remaps = node_parameters(layout)
-    assert parameters["points.topic"] == "/lidar/points" and parameters["cameras"] == [
-        "front",
-        "left",
-        "up",
-    ]
-    assert (
-        parameters["front.time_offset"] == -0.02
-        and parameters["left.time_offset"] == 0.03
-        and parameters["front.transport"] == "raw"
-    )
-    # left comes 90 ms after the cloud, and 10 ms to spare
-    assert parameters["sync.max_wait"] == pytest.approx(0.1, abs=1e-3)
-    assert parameters["up.transport"] == "compressed" and "front.calibration_file" not in parameters
-    assert remaps == {"/up/compressed_image/compressed": "/up/compressed_image"}
-    write_parameter_file(tmp_path / "node.yaml", parameters)
-    assert yaml.safe_load((tmp_path / "node.yaml").read_text()) == {
-        "/**": {"ros__parameters": parameters}
-    }
-
-
-def test_calibration_files_hold_lens_and_place_and_refuse_what_they_cannot_say(tmp_path):
-    layout = inspect_bag(write(tmp_path / "bag", clouds() + camera("front", 0) + place("front")))
-    paths = write_calibration_files(tmp_path, layout)
-    values = yaml.safe_load(paths["front"].read_text())
-    assert values["camera_matrix"]["data"][0] == 100 and (
-        values["image_width"],
-        values["image_height"],
-    ) == (2, 2)
-    np.testing.assert_allclose(
-        np.reshape(values["camera_from_lidar"]["data"], (4, 4)), OPTICAL_FROM_LIDAR, atol=1e-12
-    )
-    assert node_parameters(layout, paths)[0]["front.calibration_file"] == str(paths["front"])
-    binned = inspect_bag(
-        write(tmp_path / "binned", clouds() + camera("front", 0, binning=2) + place("front"))
-    )
-    with pytest.raises(ValueError, match="front: its CameraInfo has binning"):
-        write_calibration_files(tmp_path, binned)
 
 
 def test_a_bag_can_be_taken_to_end_early(tmp_path):

@@ -1,0 +1,128 @@
+"""One pass over the head of a bag: what each topic holds, when, and which transforms hold still."""
+
+import numpy as np
+
+from cmdfusion_ros.data.bags.bag import Bag
+from cmdfusion_ros.geometry.transforms import invert
+from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
+from cmdfusion_ros.messages.transforms import read_transform
+
+CLOUD, IMAGE, COMPRESSED = (
+    "sensor_msgs/msg/PointCloud2",
+    "sensor_msgs/msg/Image",
+    "sensor_msgs/msg/CompressedImage",
+)
+INFO, TRANSFORMS = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
+
+
+class BagSurvey:
+    """First message and (recording time, stamp) of every message of each topic, and all transforms,
+    from one pass over the head of a bag. What cannot be read is left out, with a note.
+
+    Args:
+        bag: the open bag.
+        seconds: how much of its head is looked at.
+    """
+
+    def __init__(self, bag: Bag, seconds: float):
+        wanted = {
+            topic
+            for topic, info in bag.topics.items()
+            if info.msgtype in (CLOUD, IMAGE, COMPRESSED, INFO, TRANSFORMS)
+        }
+        self.bag = bag
+        self.first = {}
+        self._times = {topic: [] for topic in wanted}
+        self.transforms = {}  # {(parent, child): [parent_from_child, ...]} of dynamic topics
+        self.static = {}  # {(parent, child): parent_from_child}
+        self._left_out = {}  # {what: [why, of each]}
+        for message in bag.messages(wanted, stop=bag.start + round(seconds * 1e9)):
+            try:
+                self._take(message)
+            except ValueError as error:
+                self._left_out.setdefault(
+                    f"{message.topic}: messages that cannot be read", []
+                ).append(error)
+
+    def _take(self, message):
+        if message.msgtype == TRANSFORMS:
+            self._add_transforms(message)
+            return
+        times = message.time, raw_stamp_ns(message.data)
+        if message.topic not in self.first:
+            self.first[message.topic] = self.bag.deserialize(message)
+        self._times[message.topic].append(times)
+
+    def _add_transforms(self, message):
+        for item in self.bag.deserialize(message).transforms:
+            try:
+                *edge, transform = read_transform(item)
+            except MessageError as error:
+                what = f"{message.topic}: transforms that are none"
+                self._left_out.setdefault(what, []).append(error)
+                continue
+            edge = tuple(edge)
+            if message.topic.endswith("tf_static") or self.bag.topics[message.topic].latched:
+                self.static[edge] = transform
+            else:
+                self.transforms.setdefault(edge, []).append(transform)
+
+    @property
+    def notes(self) -> list[str]:
+        """One for each kind of thing that was left out."""
+        return [
+            f"{what}: {len(errors)} left out; the first: {errors[0]}"
+            for what, errors in self._left_out.items()
+        ]
+
+    def topics(self, *msgtypes: str) -> list[str]:
+        """Topics of these types that have a message, sorted."""
+        return sorted(topic for topic in self.first if self.bag.topics[topic].msgtype in msgtypes)
+
+    def recorded(self, topic: str) -> np.ndarray:
+        """(M,) int64 recording times, ns."""
+        return np.array([time for time, _ in self._times[topic]], np.int64)
+
+    def stamps(self, topic: str) -> np.ndarray:
+        """(M,) int64 header stamps, ns."""
+        return np.array([stamp for _, stamp in self._times[topic]], np.int64)
+
+    def static_links(self) -> tuple[dict[tuple[str, str], np.ndarray], list[str]]:
+        """All links that hold still: /tf_static, and what /tf repeats without change (ROS 1 bags
+        have their static transforms there).
+
+        Returns:
+            {(parent, child): parent_from_child (4, 4)}, and notes on what was taken from /tf.
+        """
+        edges, notes = dict(self.static), []
+        for edge, transforms in self.transforms.items():
+            if (
+                edge not in edges
+                and len(transforms) > 1
+                and np.abs(np.array(transforms) - transforms[0]).max() < 1e-6
+            ):
+                edges[edge] = transforms[0]
+                notes.append(
+                    f"{edge[0]} -> {edge[1]} was taken from /tf as static: it does not change in "
+                    f"{len(transforms)} messages"
+                )
+        return edges, notes
+
+
+def chain(edges: dict[tuple[str, str], np.ndarray], target: str, source: str) -> np.ndarray | None:
+    """target_from_source (4, 4) through the links, either way along each; None where the frames
+    are not connected.
+    """
+    found, front = {source: np.eye(4)}, [source]
+    while front and target not in found:
+        frame = front.pop(0)
+        for (parent, child), parent_from_child in edges.items():
+            for here, there, step in (
+                (child, parent, parent_from_child),
+                (parent, child, invert(parent_from_child)),
+            ):
+                if here == frame and there not in found:
+                    found[there] = step @ found[frame]
+                    front.append(there)
+    return found.get(target)
