@@ -6,6 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from builders.small_trainings import SHAPE, recipe
+
+from cmdfusion_ros.models.resnet import ResNet
+from cmdfusion_ros.training.trainer import NETWORK, Trainer
 
 ROAD, PERSON, BUILDING = 40, 30, 50  # raw ids of SemanticKITTI
 PROJECTION = "32 0 32 0 0 32 16 0 0 0 1 0"
@@ -64,3 +68,16 @@ def street_data(tmp_path_factory):
     )
     (folder / "times.txt").write_text("".join(f"{0.1 * scan}\n" for scan in range(6)))
     return root
+
+
+@pytest.fixture(scope="session")
+def teachers(street_data, tmp_path_factory):
+    """A data folder that also holds teachers: image.safetensors, unet.safetensors, resnet.pth."""
+    out = tmp_path_factory.mktemp("teachers")
+    for network in ("image", "spv_unet"):
+        shape = {**SHAPE, "network": network, "strides": [1, 2, 4, 8, 16]}
+        Trainer(recipe(model=shape, steps=4), street_data, out / network).run(progress=False)
+        (street_data / f"{network}.safetensors").write_bytes((out / network / NETWORK).read_bytes())
+    torch.manual_seed(0)
+    torch.save(ResNet(18).state_dict(), street_data / "resnet.pth")
+    return street_data

@@ -6,53 +6,17 @@ import copy
 
 import pytest
 import torch
+from builders.small_trainings import make_trainer, recipe
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.config import SettingsError, settings_from_dict
-from cmdfusion_ros.models.resnet import ResNet
 from cmdfusion_ros.training.distillation import MAX_DRY_STEPS, DistillSettings
-from cmdfusion_ros.training.provenance import scans_seen
-from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.teachers import TeacherAnswer
 from cmdfusion_ros.training.trainer import NETWORK, Trainer
 
-SHAPE = {"channels": 8, "voxel_size": 0.5, "strides": [1, 2, 4], "image_size": [64, 32]}
 FUSED = {"kind": "instance_fused", "previous": 2, "classes": ["person"]}
 SWEEPS = {"kind": "multi_sweep", "previous": 1, "following": 1}
-
-
-def recipe(network="cmdfusion", distill=(), **changes):
-    values = {
-        "model": {**SHAPE, "network": network},
-        "train": {
-            "root": "kitti",
-            "sequences": ["01"],
-            "first_scan": 2,
-            "last_scan": 4,
-            "images": True,
-        },
-        "augment": {"yaw": 180.0, "flip": 0.5, "point_dropout": 0.1},
-        "distill": list(distill),
-        "steps": 4,
-        "batch_size": 2,
-        "learning_rate": 0.01,
-        "save_every": 100,
-    }
-    return settings_from_dict(Recipe, {**values, **changes})
-
-
-@pytest.fixture(scope="module")
-def teachers(street_data, tmp_path_factory):
-    """A data folder that also holds teachers: image.safetensors, unet.safetensors, resnet.pth."""
-    out = tmp_path_factory.mktemp("teachers")
-    for network in ("image", "spv_unet"):
-        shape = {**SHAPE, "network": network, "strides": [1, 2, 4, 8, 16]}
-        Trainer(recipe(model=shape, steps=4), street_data, out / network).run(progress=False)
-        (street_data / f"{network}.safetensors").write_bytes((out / network / NETWORK).read_bytes())
-    torch.manual_seed(0)
-    torch.save(ResNet(18).state_dict(), street_data / "resnet.pth")
-    return street_data
 
 
 UNET = {"network": "spv_unet", "channels": 8, "voxel_size": 0.5, "image_size": [64, 32]}
@@ -124,13 +88,6 @@ CASES = {  # what is distilled -> (network, settings)
         },
     ),
 }
-
-
-def make_trainer(data, out, network, distill, **changes):
-    shape = {**SHAPE, "network": network}
-    if network in ("spv_unet", "u2mkd"):
-        shape["strides"] = [1, 2, 4, 8, 16]
-    return Trainer(recipe(model=shape, distill=distill, **changes), data, out)
 
 
 @pytest.mark.parametrize("network, settings", CASES.values(), ids=CASES)
@@ -421,48 +378,3 @@ def test_recipes_that_cannot_be_are_named():
         recipe(network="image", validation={"root": "kitti", "sequences": ["01"]})
     with pytest.raises(SettingsError, match="validation.repeat: every scan is scored once"):
         recipe(validation={"root": "kitti", "sequences": ["01"], "repeat": 2})
-
-
-def test_an_image_encoder_starts_from_published_weights(teachers, tmp_path):
-    trainer = make_trainer(teachers, tmp_path / "run", "flagship", [], image_weights="resnet.pth")
-    published = torch.load(teachers / "resnet.pth", weights_only=True)
-    assert torch.equal(trainer.network.images.backbone.conv1.weight, published["conv1.weight"])
-    with pytest.raises(ValueError, match="looks at no images"):
-        make_trainer(teachers, tmp_path / "other", "spv_pyramid", [], image_weights="resnet.pth")
-    with pytest.raises(ValueError, match="another depth or width"):
-        Trainer(
-            recipe(
-                model={**SHAPE, "network": "flagship", "image_depth": 34},
-                image_weights="resnet.pth",
-            ),
-            teachers,
-            tmp_path / "other",
-        )
-
-
-def test_an_image_encoder_starts_from_another_network_and_the_card_says_so(teachers, tmp_path):
-    trainer = make_trainer(
-        teachers, tmp_path / "run", "flagship", [], image_weights="image.safetensors"
-    )
-    weights = load_checkpoint(teachers / "image.safetensors").weights
-    ours = {
-        f"images.{name}": tensor for name, tensor in trainer.network.images.state_dict().items()
-    }
-    assert set(ours) == {name for name in weights if name.startswith("images.")}
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in ours.items())
-    assert scans_seen(trainer.card()) == set(trainer.scans.names) | scans_seen(
-        load_checkpoint(teachers / "image.safetensors").card
-    )
-    assert trainer.card()["started_from"]["trained_on"]
-    # its decoder is four times as wide: the ResNet alone
-    wider = make_trainer(
-        teachers, tmp_path / "wider", "u2mkd", [], image_weights="image.safetensors"
-    )
-    assert torch.equal(
-        wider.network.images.backbone.conv1.weight, weights["images.backbone.conv1.weight"]
-    )
-    with pytest.raises(ValueError, match="another depth or width"):
-        narrow = {**SHAPE, "network": "flagship", "image_width": 16}
-        Trainer(
-            recipe(model=narrow, image_weights="image.safetensors"), teachers, tmp_path / "narrow"
-        )
