@@ -44,7 +44,8 @@ ROS_BUILD = [
 ]
 
 # colcon installs them to the same place
-SHARED = [Path("config"), Path("config/train"), Path("config/world"), Path("launch")]
+CONFIG = Path("config")
+SHARED = [CONFIG, *sorted(path for path in CONFIG.rglob("*") if path.is_dir()), Path("launch")]
 
 # The compiled kernels of sparse convolution, which sparse/native.py loads by itself. Without a
 # compiler for them the package installs all the same.

@@ -2,14 +2,11 @@
 the voxels of every scale.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from cmdfusion_ros.frame import Frame
-from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.sparse.tensor import KernelMaps
 from cmdfusion_ros.sparse.voxelise import voxelise
 
@@ -61,7 +58,7 @@ class Batch:
     views: tuple = ()
     measured_points: tuple = ()
 
-    def scale(self, stride: int) -> Scale:
+    def scale(self, stride):
         """The Scale with this stride; ValueError with the known ones otherwise."""
         for scale in self.scales:
             if scale.stride == stride:
@@ -72,9 +69,7 @@ class Batch:
         )
 
 
-def make_batch(
-    frames: Sequence[Frame], grid: VoxelGrid, device: str | torch.device = "cpu"
-) -> Batch:
+def make_batch(frames, grid, device="cpu"):
     """Stack Frames and put their points into the voxels of a grid.
 
     Args:

@@ -9,26 +9,13 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import yaml
 
-SettingsT = typing.TypeVar("SettingsT")
 
-
-def setting(
-    default: Any,
-    description: str,
-    unit: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[Any, ...] | None = None,
-    above: float | None = None,
-) -> Any:
+def setting(default, description, unit="", minimum=None, maximum=None, choices=None, above=None):
     """A dataclass field with what a person must know of it.
 
     Args:
@@ -50,7 +37,7 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
-def section(kind: type) -> Any:
+def section(kind):
     """A dataclass field that is itself a settings class, with that class's defaults."""
     return field(default_factory=kind)
 
@@ -59,7 +46,7 @@ class SettingsError(ValueError):
     """A setting that is unknown, doubled, of the wrong type or out of bounds."""
 
 
-def check_settings(settings: Any, where: str = "") -> None:
+def check_settings(settings, where=""):
     """Raise SettingsError for the first field of `settings` that breaks its own declaration.
     Call it from __post_init__.
     """
@@ -72,7 +59,7 @@ def check_settings(settings: Any, where: str = "") -> None:
         check_value(name, value, hints[item.name], item.metadata)
 
 
-def check_value(name: str, value: object, kind: Any, metadata: Mapping[str, Any]) -> None:
+def check_value(name, value, kind, metadata):
     """Raise SettingsError unless `value` has the type `kind` and keeps the bounds and choices of
     `metadata` (see `setting`).
     """
@@ -124,7 +111,7 @@ def _kind_name(kind):
     return getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
 
 
-def settings_from_dict(kind: type[SettingsT], values: Any, where: str = "") -> SettingsT:
+def settings_from_dict(kind, values, where=""):
     """A settings object of class `kind` from plain values (as YAML or JSON gives them).
 
     Lists become tuples; missing keys take their defaults.
@@ -161,7 +148,7 @@ def _settings_of_each(kind):
     return item if typing.get_origin(kind) is tuple and dataclasses.is_dataclass(item) else None
 
 
-def settings_to_dict(settings: Any, only_changed: bool = False) -> dict[str, Any]:
+def settings_to_dict(settings, only_changed=False):
     """Plain values of a settings object (tuples become lists); with `only_changed`, without
     those that equal the default.
     """
@@ -182,7 +169,7 @@ def settings_to_dict(settings: Any, only_changed: bool = False) -> dict[str, Any
     return values
 
 
-def nearest_name(name: str, known: Iterable[str]) -> str:
+def nearest_name(name, known):
     """ "; did you mean x?" where a known name is near, else the list of known ones: the tail of
     an error message.
     """
@@ -204,7 +191,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_yaml(path: str | Path) -> Any:
+def load_yaml(path):
     """The content of a YAML file as plain values; a doubled key is a SettingsError that names
     file and line.
     """
@@ -215,12 +202,12 @@ def load_yaml(path: str | Path) -> Any:
             raise SettingsError(f"{path}: not readable as YAML: {error}") from error
 
 
-def load_settings(kind: type[SettingsT], path: str | Path) -> SettingsT:
+def load_settings(kind, path):
     """A settings object of class `kind` from a YAML file."""
     return settings_from_dict(kind, load_yaml(path), where=f"{path}: ")
 
 
-def save_settings(settings: Any, path: str | Path) -> None:
+def save_settings(settings, path):
     """Write the settings that differ from their defaults as YAML, so that `load_settings` gives
     an equal object.
     """
@@ -281,7 +268,7 @@ class ModelConfig:
         choices=("full", "learned"),
     )
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         check_settings(self)
         if (
             len(self.strides) < 2

@@ -6,14 +6,13 @@ import threading
 import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint
-from cmdfusion_ros.frame import Frame, Prediction
+from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.folded.folded_cmdfusion import FoldedCmdFusion, FoldedFlagship
 from cmdfusion_ros.models.folded.folded_pyramid import FoldedSpvPyramid
@@ -30,7 +29,7 @@ _INFERENCE_FORMS = {  # on a CPU
 }
 
 
-def default_checkpoint_path() -> Path:
+def default_checkpoint_path():
     """The weights that ship with the package; FileNotFoundError where they are not installed."""
     path = Path(__file__).with_name("weights") / "flagship_nano.safetensors"
     if not path.is_file():
@@ -72,14 +71,7 @@ class Segmenter:
         CheckpointError, FileNotFoundError: see `load_checkpoint`.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint | str | Path,
-        device: str = "auto",
-        backend: str = "auto",
-        cpu_threads: int = 0,
-        images: str = "on",
-    ):
+    def __init__(self, checkpoint, device="auto", backend="auto", cpu_threads=0, images="on"):
         if images not in ("on", "off", "auto"):
             raise ValueError(f"images: expected on, off or auto, got {images!r}")
         if not isinstance(checkpoint, Checkpoint):
@@ -113,7 +105,7 @@ class Segmenter:
             self._network = use_backend(network.to(self.device), self.backend)
             self._torch_threads = cpu_threads
 
-    def segment(self, frame: Frame) -> Prediction:
+    def segment(self, frame):
         """Frame -> Prediction, in the frame's order of points. A frame without points gives an
         empty Prediction.
 
@@ -122,7 +114,7 @@ class Segmenter:
         """
         return self._segment(frame, with_raw=False)[0]
 
-    def segment_with_raw(self, frame: Frame) -> tuple[Prediction, np.ndarray]:
+    def segment_with_raw(self, frame):
         """(Prediction, (N,) float32 confidence before the temperatures), for whoever measures what
         they do.
         """
@@ -146,7 +138,7 @@ class Segmenter:
                 confidence = (1 / self._tempered(below, output, frame).exp_().sum(1)).cpu().numpy()
         return Prediction(labels, confidence, _camera_mask(output, frame)), raw
 
-    def probabilities(self, frame: Frame, calibrated: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def probabilities(self, frame, calibrated=True):
         """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask).
 
         Whoever averages over several answers takes those that are not `calibrated` and applies the
@@ -176,7 +168,7 @@ class Segmenter:
         return self._network(make_batch([frame], self._grid, self.device))
 
 
-def images_help(card: dict[str, Any]) -> tuple[bool, str]:
+def images_help(card):
     """(helps, reason): whether a checkpoint's card gives no reason to look away from images. It
     gives one where its kept evaluation
     (`cmdfusion evaluate --images --keep`) has a lower mean IoU with all cameras than with none,

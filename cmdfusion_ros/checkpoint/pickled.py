@@ -10,7 +10,6 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -43,7 +42,7 @@ class PickledTensor:
     shape: tuple
     stride: tuple
 
-    def load(self) -> torch.Tensor:
+    def load(self):
         """Read it. Raises PickleError where the file holds less than it says."""
         try:
             with zipfile.ZipFile(self.path) as archive:
@@ -63,7 +62,7 @@ class PickledTensor:
             ) from error
 
 
-def read_pickled(path: str | Path) -> tuple[Any, list[str]]:
+def read_pickled(path):
     """Read a file of torch.save (torch 1.6 or newer).
 
     Returns:

@@ -6,9 +6,7 @@ so on distance. Dividing all logits of a point by one number changes how sure it
 class is first.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +33,7 @@ class Temperatures:
     distances: tuple
     values: tuple
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         if not self.distances or len(self.distances) != len(self.values):
             raise ValueError(
                 f"temperatures: expected one at each distance, got {len(self.values)} at "
@@ -59,25 +57,25 @@ class Temperatures:
                 f"{self.values}; fit them again"
             )
 
-    def inverse_at(self, points: np.ndarray) -> np.ndarray:
+    def inverse_at(self, points):
         """(N,) float32, 1 / temperature at (N, 3) points in metres, LiDAR frame."""
         # np.hypot is three times as slow
         distance = np.sqrt(points[:, 0] * points[:, 0] + points[:, 1] * points[:, 1])
         return np.interp(distance, self.distances, 1 / np.array(self.values)).astype(np.float32)
 
-    def applied_to(self, probabilities: np.ndarray, points: np.ndarray) -> np.ndarray:
+    def applied_to(self, probabilities, points):
         """(N, C) float32: the probabilities that the logits behind `probabilities` (N, C) have
         at the temperatures of (N, 3) points. Rows sum to 1.
         """
         powers = probabilities ** self.inverse_at(points)[:, None]
         return powers / powers.sum(1, keepdims=True)
 
-    def to_dict(self) -> dict[str, list[float]]:
+    def to_dict(self):
         """Plain values, of which `from_dict` makes an equal object."""
         return {"distances": list(self.distances), "values": list(self.values)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Temperatures":
+    def from_dict(cls, values):
         """Temperatures of what `to_dict` gave.
 
         Raises:

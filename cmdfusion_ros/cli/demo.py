@@ -134,7 +134,7 @@ def _made_up_bag(out):
         remove_bag(bag)
         print(
             f"no bag given: making up a street of {_STREET_SCANS} scans with six cameras; this "
-            "takes minutes, once",
+            "takes a minute, once",
             flush=True,
         )
         progress = ScanProgress(_STREET_SCANS)
@@ -259,4 +259,11 @@ def report(record, summary, out):
     problems = record.problems()
     for problem in problems:
         print(f"NOT AS IT SHOULD BE: {problem}")
+    if not problems:
+        print(
+            f"\nNow look at {out / 'picture.png'}. Then, after `source .venv/setup.bash`:\n"
+            "  cmdfusion demo YOUR_BAG                 the same with a recording of yours\n"
+            "  cmdfusion label YOUR_BAG --out LABELLED the labels alone, without ROS\n"
+            "  cmdfusion doctor                        what is installed and chosen, and why"
+        )
     return 1 if problems else 0

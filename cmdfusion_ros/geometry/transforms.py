@@ -3,10 +3,9 @@ coordinates in b, and chains read `c_from_b @ b_from_a`.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 
-def rigid(rotation: ArrayLike, translation: ArrayLike) -> np.ndarray:
+def rigid(rotation, translation):
     """(3, 3) rotation and (3,) translation in metres -> (4, 4) float64."""
     transform = np.eye(4)
     transform[:3, :3] = rotation
@@ -14,19 +13,19 @@ def rigid(rotation: ArrayLike, translation: ArrayLike) -> np.ndarray:
     return transform
 
 
-def invert(b_from_a: np.ndarray) -> np.ndarray:
+def invert(b_from_a):
     """`a_from_b`, by transposing the rotation: exact where a general inverse is not."""
     rotation = b_from_a[:3, :3]
     return rigid(rotation.T, -rotation.T @ b_from_a[:3, 3])
 
 
-def apply(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
+def apply(b_from_a, points):
     """Take (N, 3) points in a to b; keeps the dtype of `points`, computes in float64."""
     moved = points.astype(np.float64) @ b_from_a[:3, :3].T + b_from_a[:3, 3]
     return moved.astype(points.dtype)
 
 
-def rotation_from_quaternion(quaternion: ArrayLike) -> np.ndarray:
+def rotation_from_quaternion(quaternion):
     """(x, y, z, w), as ROS orders it -> (3, 3). Normalises first; raises ValueError for a zero
     or non-finite quaternion, which drivers do send.
     """
@@ -47,7 +46,7 @@ def rotation_from_quaternion(quaternion: ArrayLike) -> np.ndarray:
     )
 
 
-def quaternion_from_rotation(rotation: np.ndarray) -> np.ndarray:
+def quaternion_from_rotation(rotation):
     """(3, 3) -> (x, y, z, w) with w >= 0. Takes the largest of the four from the diagonal
     (Shepperd), so it is stable near half turns.
     """
@@ -73,7 +72,7 @@ def quaternion_from_rotation(rotation: np.ndarray) -> np.ndarray:
     return quaternion if quaternion[3] >= 0 else -quaternion
 
 
-def interpolate(first: np.ndarray, second: np.ndarray, fraction: float) -> np.ndarray:
+def interpolate(first, second, fraction):
     """Between two rigid transforms: straight line in translation, shortest arc in rotation.
     `fraction` 0 gives `first`, 1 gives `second`.
     """
@@ -92,7 +91,7 @@ def interpolate(first: np.ndarray, second: np.ndarray, fraction: float) -> np.nd
     return rigid(rotation_from_quaternion(quaternion), translation)
 
 
-def yaw_rotation(angle: float) -> np.ndarray:
+def yaw_rotation(angle):
     """(3, 3) rotation by `angle` radians about z."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])

@@ -10,9 +10,10 @@ import torch
 from cmdfusion_ros.sparse import device_maps, native, neighbours, voxelise
 
 
-@dataclass(frozen=True, eq=False)
 class KernelMap:
     """Pairs of voxels that meet under each offset of a kernel (see `neighbours` for the numbering).
+
+    A backend may keep with it what it works out of the pairs (`derived`), so it is no frozen value.
 
     Attributes:
         in_rows, out_rows: (P,) int32, grouped by offset.
@@ -21,15 +22,19 @@ class KernelMap:
         centre: number of the offset that pairs every voxel with itself in order, or None.
     """
 
-    in_rows: torch.Tensor
-    out_rows: torch.Tensor
-    counts: tuple
-    num_in: int
-    num_out: int
-    centre: int | None = None
-
-    def __post_init__(self):
-        self.__dict__["_derived"] = {}
+    def __init__(
+        self,
+        in_rows: torch.Tensor,
+        out_rows: torch.Tensor,
+        counts: tuple[int, ...],
+        num_in: int,
+        num_out: int,
+        centre: int | None = None,
+    ) -> None:
+        self.in_rows, self.out_rows, self.counts = in_rows, out_rows, counts
+        self.num_in, self.num_out, self.centre = num_in, num_out, centre
+        self._derived = {}
+        self._transposed = None
 
     def derived(self, name, make):
         """What a backend works out from the pairs, made by `make()` when this name is first asked
@@ -45,15 +50,18 @@ class KernelMap:
         """`Bags` that sum one row a pair into one row an output voxel."""
         return make_bags(self.out_rows, self.num_out)
 
-    @cached_property
+    @property
     def transposed(self):
-        """The same pairs with input and output exchanged; its `transposed` is this map again."""
-        other = KernelMap(
-            self.out_rows, self.in_rows, self.counts, self.num_out, self.num_in, self.centre
-        )
-        # fills the cached property, so that bags are shared both ways
-        other.__dict__["transposed"] = self
-        return other
+        """The same pairs with input and output exchanged; its `transposed` is this map again, so
+        that bags are shared both ways.
+        """
+        if self._transposed is None:
+            other = KernelMap(
+                self.out_rows, self.in_rows, self.counts, self.num_out, self.num_in, self.centre
+            )
+            other._transposed = self
+            self._transposed = other
+        return self._transposed
 
 
 @dataclass(frozen=True)

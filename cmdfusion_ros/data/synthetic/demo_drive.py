@@ -1,4 +1,4 @@
-"""The drive of the demo: twenty seconds through a made-up street with six cameras, some of which
+"""The drive of the demo: five seconds through a made-up street with six cameras, some of which
 die and come back.
 """
 
@@ -6,23 +6,23 @@ from cmdfusion_ros.data.synthetic.rendering import render_frames
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
 from cmdfusion_ros.data.synthetic.world import WorldSettings
 
-DEMO_SCANS = 200
+DEMO_SCANS = 50  # rendered before they are played, and nobody should wait long for a first picture
 _RATE = 10.0  # scans a second of the rig
 _SEED, _NAME = 2, "demo"
 _START_NS = 1_700_000_000_000_000_000
 _OUTAGES = {  # camera: (from, to) in seconds after the start
-    "front": ((12.0, 16.0),),
-    "front_left": ((5.0, 9.0), (12.0, 16.0)),
-    "front_right": ((12.0, 16.0),),
-    "left": ((12.0, 16.0),),
-    "right": ((7.0, 16.0),),
-    "back": ((12.0, 20.0),),
+    "front": ((3.0, 4.0),),
+    "front_left": ((1.2, 2.2), (3.0, 4.0)),
+    "front_right": ((3.0, 4.0),),
+    "left": ((3.0, 4.0),),
+    "right": ((1.7, 4.0),),
+    "back": ((3.0, 5.0),),
 }
 
 
 def demo_frames(class_map_name, workers, num_scans=DEMO_SCANS):
     """Yields the Frames of the drive in order; a frame lacks the views of the cameras that are dead
-    then. Between 12 and 16 s all are.
+    then. Between 3 and 4 s all are.
 
     Args:
         class_map_name: of the labels. workers: number of processes. num_scans: how many from the

@@ -141,14 +141,6 @@ def test_cameras_of_the_demo_die_and_come_back(monkeypatch):
 
     monkeypatch.setattr(demo_drive, "render_frames", seen)
     numbers = demo_frames("street", 1)
-    assert len(numbers) == 200
-    assert (
-        numbers[0],
-        numbers[49],
-        numbers[50],
-        numbers[80],
-        numbers[119],
-        numbers[120],
-        numbers[159],
-        numbers[160],
-    ) == (6, 6, 5, 4, 5, 0, 0, 5)
+    assert len(numbers) == 50
+    some = [numbers[index] for index in (0, 11, 12, 20, 29, 30, 39, 40)]
+    assert some == [6, 6, 5, 4, 5, 0, 0, 5]
