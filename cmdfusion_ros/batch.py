@@ -2,11 +2,14 @@
 the voxels of every scale.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.sparse.tensor import KernelMaps
 from cmdfusion_ros.sparse.voxelise import voxelise
 
@@ -58,7 +61,7 @@ class Batch:
     views: tuple = ()
     measured_points: tuple = ()
 
-    def scale(self, stride):
+    def scale(self, stride: int) -> Scale:
         """The Scale with this stride; ValueError with the known ones otherwise."""
         for scale in self.scales:
             if scale.stride == stride:
@@ -69,7 +72,9 @@ class Batch:
         )
 
 
-def make_batch(frames, grid, device="cpu"):
+def make_batch(
+    frames: Sequence[Frame], grid: VoxelGrid, device: str | torch.device = "cpu"
+) -> Batch:
     """Stack Frames and put their points into the voxels of a grid.
 
     Args:

@@ -5,9 +5,11 @@ every raw id of that dataset to a class or to nothing. The maps themselves are d
 `class_maps/*.yaml`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -45,7 +47,7 @@ class ClassMap:
     ignore_raw: int = 0
     folds: dict = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < len(self.classes) < IGNORE_LABEL:
             raise ValueError(
                 f"class map {self.name}: expected 1 to {IGNORE_LABEL - 1} classes, got "
@@ -68,24 +70,24 @@ class ClassMap:
                     )
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.classes)
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         return tuple(info.name for info in self.classes)
 
     @property
-    def colors(self):
+    def colors(self) -> np.ndarray:
         """(C, 3) uint8, RGB, row = label."""
         return np.array([info.color for info in self.classes], np.uint8)
 
     @property
-    def thing_labels(self):
+    def thing_labels(self) -> tuple[int, ...]:
         """Labels of the countable classes, ascending."""
         return tuple(label for label, info in enumerate(self.classes) if info.thing)
 
-    def label(self, name):
+    def label(self, name: str) -> int:
         """The label of the class called `name`; ValueError with the known names otherwise."""
         if name not in self.names:
             raise ValueError(
@@ -93,7 +95,7 @@ class ClassMap:
             )
         return self.names.index(name)
 
-    def labels_from_raw(self, raw, dataset, where=""):
+    def labels_from_raw(self, raw: np.ndarray, dataset: str, where: str = "") -> np.ndarray:
         """(N,) raw ids of `dataset`, of any integer dtype -> (N,) uint8 labels.
 
         Raises:
@@ -128,7 +130,7 @@ class ClassMap:
             )
         return labels.astype(np.uint8)
 
-    def raw_from_labels(self, labels):
+    def raw_from_labels(self, labels: np.ndarray) -> np.ndarray:
         """(N,) labels -> (N,) uint16 raw ids of this map (what is published and written);
         IGNORE_LABEL -> `ignore_raw`.
         """
@@ -136,13 +138,13 @@ class ClassMap:
         table[: self.num_classes] = [info.raw for info in self.classes]
         return table[labels]
 
-    def colors_from_labels(self, labels):
+    def colors_from_labels(self, labels: np.ndarray) -> np.ndarray:
         """(N,) labels -> (N, 3) uint8 RGB; IGNORE_LABEL is mid-grey."""
         table = np.full((256, 3), 90, np.uint8)
         table[: self.num_classes] = self.colors
         return table[labels]
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, as `from_dict` takes them: what a checkpoint carries."""
         classes = [
             {"name": c.name, "raw": c.raw, "color": list(c.color), "thing": c.thing}
@@ -156,7 +158,7 @@ class ClassMap:
         }
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> "ClassMap":
         """The inverse of `to_dict`; also takes the result of reading a JSON file, whose keys are
         strings.
         """
@@ -175,7 +177,7 @@ class ClassMap:
 
 
 @cache
-def load_class_map(name):
+def load_class_map(name: str) -> "ClassMap":
     """The shipped class map called `name`; ValueError with the known names otherwise."""
     # Beside this file, wherever the package's name is found first: a colcon workspace with our
     # messages comes before it on the path, and has the name but no maps.

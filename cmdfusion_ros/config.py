@@ -9,13 +9,26 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import yaml
 
+SettingsT = typing.TypeVar("SettingsT")
 
-def setting(default, description, unit="", minimum=None, maximum=None, choices=None, above=None):
+
+def setting(
+    default: Any,
+    description: str,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+    above: float | None = None,
+) -> Any:
     """A dataclass field with what a person must know of it.
 
     Args:
@@ -37,7 +50,7 @@ def setting(default, description, unit="", minimum=None, maximum=None, choices=N
     return field(default=default, metadata=metadata)
 
 
-def section(kind):
+def section(kind: type) -> Any:
     """A dataclass field that is itself a settings class, with that class's defaults."""
     return field(default_factory=kind)
 
@@ -46,7 +59,7 @@ class SettingsError(ValueError):
     """A setting that is unknown, doubled, of the wrong type or out of bounds."""
 
 
-def check_settings(settings, where=""):
+def check_settings(settings: Any, where: str = "") -> None:
     """Raise SettingsError for the first field of `settings` that breaks its own declaration.
     Call it from __post_init__.
     """
@@ -59,7 +72,7 @@ def check_settings(settings, where=""):
         check_value(name, value, hints[item.name], item.metadata)
 
 
-def check_value(name, value, kind, metadata):
+def check_value(name: str, value: object, kind: Any, metadata: Mapping[str, Any]) -> None:
     """Raise SettingsError unless `value` has the type `kind` and keeps the bounds and choices of
     `metadata` (see `setting`).
     """
@@ -111,7 +124,7 @@ def _kind_name(kind):
     return getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
 
 
-def settings_from_dict(kind, values, where=""):
+def settings_from_dict(kind: type[SettingsT], values: Any, where: str = "") -> SettingsT:
     """A settings object of class `kind` from plain values (as YAML or JSON gives them).
 
     Lists become tuples; missing keys take their defaults.
@@ -148,7 +161,7 @@ def _settings_of_each(kind):
     return item if typing.get_origin(kind) is tuple and dataclasses.is_dataclass(item) else None
 
 
-def settings_to_dict(settings, only_changed=False):
+def settings_to_dict(settings: Any, only_changed: bool = False) -> dict[str, Any]:
     """Plain values of a settings object (tuples become lists); with `only_changed`, without
     those that equal the default.
     """
@@ -169,7 +182,7 @@ def settings_to_dict(settings, only_changed=False):
     return values
 
 
-def nearest_name(name, known):
+def nearest_name(name: str, known: Iterable[str]) -> str:
     """ "; did you mean x?" where a known name is near, else the list of known ones: the tail of
     an error message.
     """
@@ -191,7 +204,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_yaml(path):
+def load_yaml(path: str | Path) -> Any:
     """The content of a YAML file as plain values; a doubled key is a SettingsError that names
     file and line.
     """
@@ -202,12 +215,12 @@ def load_yaml(path):
             raise SettingsError(f"{path}: not readable as YAML: {error}") from error
 
 
-def load_settings(kind, path):
+def load_settings(kind: type[SettingsT], path: str | Path) -> SettingsT:
     """A settings object of class `kind` from a YAML file."""
     return settings_from_dict(kind, load_yaml(path), where=f"{path}: ")
 
 
-def save_settings(settings, path):
+def save_settings(settings: Any, path: str | Path) -> None:
     """Write the settings that differ from their defaults as YAML, so that `load_settings` gives
     an equal object.
     """
@@ -268,7 +281,7 @@ class ModelConfig:
         choices=("full", "learned"),
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
         if (
             len(self.strides) < 2

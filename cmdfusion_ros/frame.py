@@ -7,13 +7,16 @@ afterwards.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 IGNORE_LABEL = 255  # the label of a point without a class: never trained, never scored
 
 
-def require_array(name, array, shape, dtype, advice=""):
+def require_array(
+    name: str, array: object, shape: tuple[int | None, ...], dtype: Any, advice: str = ""
+) -> None:
     """Raise ValueError unless `array` is a numpy array of `dtype` and `shape` (None in `shape`
     matches any length).
     """
@@ -38,7 +41,7 @@ def _then(advice):
     return f"; {advice}" if advice else ""
 
 
-def require_rigid(name, transform):
+def require_rigid(name: str, transform: object) -> None:
     """Raise ValueError unless `transform` is a (4, 4) float64 rigid transform (rotation part
     orthonormal, determinant +1).
     """
@@ -69,7 +72,7 @@ class Distortion:
 
     MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.model not in self.MODELS:
             raise ValueError(
                 f"distortion: expected one of {', '.join(self.MODELS)}, got {self.model!r}"
@@ -108,7 +111,7 @@ class CameraView:
     stamp: int = 0
     is_spoilt: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         where = f"camera {self.name}"
         require_array(f"{where}: image", self.image, (None, None, 3), np.uint8, "give RGB, 8 bits")
         require_array(f"{where}: intrinsic", self.intrinsic, (3, 3), np.float64)
@@ -124,7 +127,7 @@ class CameraView:
         require_rigid(f"{where}: camera_from_lidar", self.camera_from_lidar)
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
 
@@ -164,7 +167,7 @@ class Frame:
     origin: np.ndarray | None = None
     name: str = field(default="", compare=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         where = f"frame {self.name}: " if self.name else ""
         require_array(
             f"{where}points",
@@ -202,7 +205,7 @@ class Frame:
             raise ValueError(f"{where}views: expected one view a camera, got {names}")
 
     @property
-    def num_points(self):
+    def num_points(self) -> int:
         return len(self.points)
 
 
@@ -221,7 +224,7 @@ class Prediction:
     confidence: np.ndarray
     camera_mask: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         num_points = len(self.labels)
         require_array("labels", self.labels, (num_points,), np.uint8)
         require_array("confidence", self.confidence, (num_points,), np.float32)

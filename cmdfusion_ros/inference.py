@@ -6,13 +6,14 @@ import threading
 import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint
-from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.frame import Frame, Prediction
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.folded.folded_cmdfusion import FoldedCmdFusion, FoldedFlagship
 from cmdfusion_ros.models.folded.folded_pyramid import FoldedSpvPyramid
@@ -29,7 +30,7 @@ _INFERENCE_FORMS = {  # on a CPU
 }
 
 
-def default_checkpoint_path():
+def default_checkpoint_path() -> Path:
     """The weights that ship with the package; FileNotFoundError where they are not installed."""
     path = Path(__file__).with_name("weights") / "flagship_nano.safetensors"
     if not path.is_file():
@@ -71,7 +72,14 @@ class Segmenter:
         CheckpointError, FileNotFoundError: see `load_checkpoint`.
     """
 
-    def __init__(self, checkpoint, device="auto", backend="auto", cpu_threads=0, images="on"):
+    def __init__(
+        self,
+        checkpoint: Checkpoint | str | Path,
+        device: str = "auto",
+        backend: str = "auto",
+        cpu_threads: int = 0,
+        images: str = "on",
+    ):
         if images not in ("on", "off", "auto"):
             raise ValueError(f"images: expected on, off or auto, got {images!r}")
         if not isinstance(checkpoint, Checkpoint):
@@ -105,7 +113,7 @@ class Segmenter:
             self._network = use_backend(network.to(self.device), self.backend)
             self._torch_threads = cpu_threads
 
-    def segment(self, frame):
+    def segment(self, frame: Frame) -> Prediction:
         """Frame -> Prediction, in the frame's order of points. A frame without points gives an
         empty Prediction.
 
@@ -114,7 +122,7 @@ class Segmenter:
         """
         return self._segment(frame, with_raw=False)[0]
 
-    def segment_with_raw(self, frame):
+    def segment_with_raw(self, frame: Frame) -> tuple[Prediction, np.ndarray]:
         """(Prediction, (N,) float32 confidence before the temperatures), for whoever measures what
         they do.
         """
@@ -138,7 +146,7 @@ class Segmenter:
                 confidence = (1 / self._tempered(below, output, frame).exp_().sum(1)).cpu().numpy()
         return Prediction(labels, confidence, _camera_mask(output, frame)), raw
 
-    def probabilities(self, frame, calibrated=True):
+    def probabilities(self, frame: Frame, calibrated: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask).
 
         Whoever averages over several answers takes those that are not `calibrated` and applies the
@@ -168,7 +176,7 @@ class Segmenter:
         return self._network(make_batch([frame], self._grid, self.device))
 
 
-def images_help(card):
+def images_help(card: dict[str, Any]) -> tuple[bool, str]:
     """(helps, reason): whether a checkpoint's card gives no reason to look away from images. It
     gives one where its kept evaluation
     (`cmdfusion evaluate --images --keep`) has a lower mean IoU with all cameras than with none,

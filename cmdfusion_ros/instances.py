@@ -5,6 +5,7 @@ look at; it is no detector: two cars that touch are one box, and a car seen from
 as what was seen of it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,9 @@ class Box:
     num_points: int
 
 
-def find_instances(points, labels, thing_labels):
+def find_instances(
+    points: np.ndarray, labels: np.ndarray, thing_labels: Iterable[int]
+) -> list[Box]:
     """Put a box around every group of points of one thing class.
 
     Args:

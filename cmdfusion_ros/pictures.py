@@ -2,12 +2,15 @@
 them. numpy and OpenCV draw, matplotlib lays out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.frame import IGNORE_LABEL, CameraView
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.transforms import invert, rigid
 
@@ -26,7 +29,9 @@ class CameraPicture:
     caption: str = ""
 
 
-def draw_points(image, pixels, depth, colors, radius=2):
+def draw_points(
+    image: np.ndarray, pixels: np.ndarray, depth: np.ndarray, colors: np.ndarray, radius: int = 2
+) -> np.ndarray:
     """Draw points as discs into a copy of an image, the nearest on top.
 
     Args:
@@ -56,7 +61,13 @@ def draw_points(image, pixels, depth, colors, radius=2):
     return drawn
 
 
-def draw_labels(view, points, labels, class_map, radius=None):
+def draw_labels(
+    view: CameraView,
+    points: np.ndarray,
+    labels: np.ndarray,
+    class_map: ClassMap,
+    radius: int | None = None,
+) -> np.ndarray:
     """A CameraView's image, dimmed, with the labelled points it sees.
 
     Args:
@@ -81,7 +92,7 @@ def draw_labels(view, points, labels, class_map, radius=None):
     ), int(visible.sum())
 
 
-def bird_eye(points, colors, reach, size=1100):
+def bird_eye(points: np.ndarray, colors: np.ndarray, reach: float, size: int = 1100) -> np.ndarray:
     """Bird's-eye view: x (forward) up, y (left) to the left, the LiDAR in the middle, the highest
     points on top.
 
@@ -100,7 +111,9 @@ def bird_eye(points, colors, reach, size=1100):
     return draw_points(canvas, pixels[near], -points[near, 2], colors[near], radius=1)
 
 
-def chase_view(points, colors, size=(960, 875)):
+def chase_view(
+    points: np.ndarray, colors: np.ndarray, size: tuple[int, int] = (960, 875)
+) -> np.ndarray:
     """The scan as seen from 12 m behind and 9 m above the LiDAR, looking ahead and down:
     (height, width, 3) uint8 RGB for `size` (width, height).
     """
@@ -127,7 +140,15 @@ def chase_view(points, colors, size=(960, 875)):
     )
 
 
-def save_scan_picture(path, points, labels, class_map, cameras=(), title="", subtitle=""):
+def save_scan_picture(
+    path: str | Path,
+    points: np.ndarray,
+    labels: np.ndarray,
+    class_map: ClassMap,
+    cameras: Sequence[tuple[str, np.ndarray]] = (),
+    title: str = "",
+    subtitle: str = "",
+) -> None:
     """Write one picture (PNG, 1920 x 1080) of a labelled scan: bird's-eye view at the left, the
     cameras at the right, the legend below.
 
@@ -158,7 +179,7 @@ def _hex(color):
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def view_reach(points):
+def view_reach(points: np.ndarray) -> float:
     """Metres to show around the LiDAR: what holds 9 of 10 points, in whole tens, 20 to 80."""
     if not len(points):
         return 20.0

@@ -8,10 +8,12 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from cmdfusion_ros.checkpoint.temperatures import Temperatures
 from cmdfusion_ros.class_map import ClassMap
@@ -47,7 +49,7 @@ class Checkpoint:
     source: str = "checkpoint"
     temperatures: Temperatures | None = None
 
-    def build_network(self):
+    def build_network(self) -> nn.Module:
         """The network with these weights, in evaluation mode, on the CPU.
 
         Raises:
@@ -85,7 +87,13 @@ class Checkpoint:
         return network.eval()
 
 
-def save_checkpoint(path, network, model_config, class_map, card):
+def save_checkpoint(
+    path: str | Path,
+    network: nn.Module,
+    model_config: ModelConfig,
+    class_map: ClassMap,
+    card: dict[str, Any],
+) -> None:
     """Write a network to one safetensors file; a file already there is replaced only when the new
     one is complete.
 
@@ -104,7 +112,12 @@ def save_checkpoint(path, network, model_config, class_map, card):
     )
 
 
-def replace_card(path, card, temperatures=None, out=None):
+def replace_card(
+    path: str | Path,
+    card: dict[str, Any],
+    temperatures: Temperatures | None = None,
+    out: str | Path | None = None,
+) -> None:
     """Give a checkpoint file another card, and other Temperatures where they are given; errors as
     of `load_checkpoint`.
 
@@ -135,7 +148,7 @@ def _write(path, weights, model_config, class_map, card, temperatures=None):
     os.replace(unfinished, path)
 
 
-def is_checkpoint(path):
+def is_checkpoint(path: str | Path) -> bool:
     """Whether a file is a safetensors file that says of itself that `save_checkpoint` wrote it;
     False for any other file.
     """
@@ -146,7 +159,7 @@ def is_checkpoint(path):
         return False
 
 
-def load_checkpoint(path):
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file that `save_checkpoint` wrote.
 
     Raises:

@@ -98,7 +98,7 @@ class Imported:
     notes: tuple
 
 
-def import_official(path):
+def import_official(path: str | Path) -> Imported:
     """Read an official checkpoint; number of classes, width and scales are found from its tensors.
 
     Raises:

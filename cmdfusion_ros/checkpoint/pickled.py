@@ -10,6 +10,7 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,7 +43,7 @@ class PickledTensor:
     shape: tuple
     stride: tuple
 
-    def load(self):
+    def load(self) -> torch.Tensor:
         """Read it. Raises PickleError where the file holds less than it says."""
         try:
             with zipfile.ZipFile(self.path) as archive:
@@ -62,7 +63,7 @@ class PickledTensor:
             ) from error
 
 
-def read_pickled(path):
+def read_pickled(path: str | Path) -> tuple[Any, list[str]]:
     """Read a file of torch.save (torch 1.6 or newer).
 
     Returns:

@@ -16,7 +16,7 @@ _WRAPPINGS = ("state_dict", "model")  # keys under which training programs put t
 _PREFIXES = ("module.", "backbone.")  # what they put before the names
 
 
-def load_published_resnet(path, stem_stride=2):
+def load_published_resnet(path: str | Path, stem_stride: int = 2) -> ResNet:
     """A ResNet with the weights of a file; its depth is found from the tensors. What is not of the
     ResNet (`fc`, decoders) is left out.
 

@@ -6,7 +6,9 @@ so on distance. Dividing all logits of a point by one number changes how sure it
 class is first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,7 @@ class Temperatures:
     distances: tuple
     values: tuple
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.distances or len(self.distances) != len(self.values):
             raise ValueError(
                 f"temperatures: expected one at each distance, got {len(self.values)} at "
@@ -57,25 +59,25 @@ class Temperatures:
                 f"{self.values}; fit them again"
             )
 
-    def inverse_at(self, points):
+    def inverse_at(self, points: np.ndarray) -> np.ndarray:
         """(N,) float32, 1 / temperature at (N, 3) points in metres, LiDAR frame."""
         # np.hypot is three times as slow
         distance = np.sqrt(points[:, 0] * points[:, 0] + points[:, 1] * points[:, 1])
         return np.interp(distance, self.distances, 1 / np.array(self.values)).astype(np.float32)
 
-    def applied_to(self, probabilities, points):
+    def applied_to(self, probabilities: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(N, C) float32: the probabilities that the logits behind `probabilities` (N, C) have
         at the temperatures of (N, 3) points. Rows sum to 1.
         """
         powers = probabilities ** self.inverse_at(points)[:, None]
         return powers / powers.sum(1, keepdims=True)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, list[float]]:
         """Plain values, of which `from_dict` makes an equal object."""
         return {"distances": list(self.distances), "values": list(self.values)}
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> "Temperatures":
         """Temperatures of what `to_dict` gave.
 
         Raises:

@@ -4,11 +4,19 @@ are never warped.
 
 import numpy as np
 
+from cmdfusion_ros.frame import Distortion
+
 # metres; nearer points blow up the division by depth and are behind the lens anyway
 MIN_DEPTH = 0.1
 
 
-def project_points(points, intrinsic, camera_from_lidar, image_size, distortion=None):
+def project_points(
+    points: np.ndarray,
+    intrinsic: np.ndarray,
+    camera_from_lidar: np.ndarray,
+    image_size: tuple[int, int],
+    distortion: Distortion | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Project LiDAR points into an image.
 
     A point is visible when it is in front of the camera, its pixel is inside the image, and the
@@ -45,7 +53,9 @@ def project_points(points, intrinsic, camera_from_lidar, image_size, distortion=
     return pixels, visible
 
 
-def distort(x, y, distortion):
+def distort(
+    x: np.ndarray, y: np.ndarray, distortion: Distortion
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Bend ideal rays (x, y) = (X/Z, Y/Z) by a lens model (OpenCV's formulas, which ROS uses).
 
     Returns:

@@ -3,9 +3,10 @@ coordinates in b, and chains read `c_from_b @ b_from_a`.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def rigid(rotation, translation):
+def rigid(rotation: ArrayLike, translation: ArrayLike) -> np.ndarray:
     """(3, 3) rotation and (3,) translation in metres -> (4, 4) float64."""
     transform = np.eye(4)
     transform[:3, :3] = rotation
@@ -13,19 +14,19 @@ def rigid(rotation, translation):
     return transform
 
 
-def invert(b_from_a):
+def invert(b_from_a: np.ndarray) -> np.ndarray:
     """`a_from_b`, by transposing the rotation: exact where a general inverse is not."""
     rotation = b_from_a[:3, :3]
     return rigid(rotation.T, -rotation.T @ b_from_a[:3, 3])
 
 
-def apply(b_from_a, points):
+def apply(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Take (N, 3) points in a to b; keeps the dtype of `points`, computes in float64."""
     moved = points.astype(np.float64) @ b_from_a[:3, :3].T + b_from_a[:3, 3]
     return moved.astype(points.dtype)
 
 
-def rotation_from_quaternion(quaternion):
+def rotation_from_quaternion(quaternion: ArrayLike) -> np.ndarray:
     """(x, y, z, w), as ROS orders it -> (3, 3). Normalises first; raises ValueError for a zero
     or non-finite quaternion, which drivers do send.
     """
@@ -46,7 +47,7 @@ def rotation_from_quaternion(quaternion):
     )
 
 
-def quaternion_from_rotation(rotation):
+def quaternion_from_rotation(rotation: np.ndarray) -> np.ndarray:
     """(3, 3) -> (x, y, z, w) with w >= 0. Takes the largest of the four from the diagonal
     (Shepperd), so it is stable near half turns.
     """
@@ -72,7 +73,7 @@ def quaternion_from_rotation(rotation):
     return quaternion if quaternion[3] >= 0 else -quaternion
 
 
-def interpolate(first, second, fraction):
+def interpolate(first: np.ndarray, second: np.ndarray, fraction: float) -> np.ndarray:
     """Between two rigid transforms: straight line in translation, shortest arc in rotation.
     `fraction` 0 gives `first`, 1 gives `second`.
     """
@@ -91,7 +92,7 @@ def interpolate(first, second, fraction):
     return rigid(rotation_from_quaternion(quaternion), translation)
 
 
-def yaw_rotation(angle):
+def yaw_rotation(angle: float) -> np.ndarray:
     """(3, 3) rotation by `angle` radians about z."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])

@@ -23,22 +23,22 @@ class UVTransform:
     size: tuple
 
     @classmethod
-    def resize(cls, size, new_size):
+    def resize(cls, size: tuple[int, int], new_size: tuple[int, int]) -> "UVTransform":
         """From an image of `size` to one of `new_size`; both cover the same field of view."""
         scale = (new_size[0] / size[0], new_size[1] / size[1])
         return cls(scale, (0.5 * scale[0] - 0.5, 0.5 * scale[1] - 0.5), tuple(new_size))
 
     @classmethod
-    def crop(cls, left, top, size):
+    def crop(cls, left: int, top: int, size: tuple[int, int]) -> "UVTransform":
         """The part of an image of this `size` whose first pixel is (left, top)."""
         return cls((1.0, 1.0), (-float(left), -float(top)), tuple(size))
 
     @classmethod
-    def mirror(cls, size):
+    def mirror(cls, size: tuple[int, int]) -> "UVTransform":
         """Left and right exchanged."""
         return cls((-1.0, 1.0), (size[0] - 1.0, 0.0), tuple(size))
 
-    def then(self, after):
+    def then(self, after: "UVTransform") -> "UVTransform":
         """This one first, `after` second."""
         scale = tuple(b * a for a, b in zip(self.scale, after.scale, strict=True))
         offset = tuple(
@@ -46,7 +46,7 @@ class UVTransform:
         )
         return UVTransform(scale, offset, after.size)
 
-    def apply(self, pixels):
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
         """(N, 2) pixels of the old image -> (N, 2) float32 of the new one, which may lie outside
         it. NaN stays NaN.
         """
@@ -54,7 +54,7 @@ class UVTransform:
             pixels * np.array(self.scale, np.float32) + np.array(self.offset, np.float32)
         ).astype(np.float32)
 
-    def of_intrinsic(self, intrinsic):
+    def of_intrinsic(self, intrinsic: np.ndarray) -> np.ndarray:
         """(3, 3) intrinsic of the old image -> that of the new one; its focal length along u is
         negative where mirrored.
         """
@@ -65,7 +65,7 @@ class UVTransform:
             @ intrinsic
         )
 
-    def normalise(self, pixels):
+    def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """(N, 2) pixels of the new image -> (N, 2) in [-1, 1) from its left (top) edge to its
         right (bottom) edge, for maps of any size.
         """

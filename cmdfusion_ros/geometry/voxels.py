@@ -22,7 +22,7 @@ class VoxelGrid:
     voxel_size: float
     strides: tuple
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.voxel_size > 0:
             raise ValueError(f"voxel_size: expected more than 0 m, got {self.voxel_size}")
         if (

@@ -4,14 +4,15 @@ clouds wait for it. Rules R2, R3, R8, R10-R13.
 All times are int ns. `now` is the ROS clock.
 """
 
+import math
 from bisect import bisect_left
 from collections import deque
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus
-from cmdfusion_ros.pairing.report import CameraTally
-from cmdfusion_ros.pairing.settings import to_ns
+from cmdfusion_ros.pairing.report import CameraSync, CameraTally
+from cmdfusion_ros.pairing.settings import CameraTiming, SyncSettings, to_ns
 
 _MINUTE = 60_000_000_000
 # in a minute: from then on the newest image says nothing about those still to come (R10)
@@ -55,7 +56,7 @@ class CameraStream:
     `clear` for a new time line.
     """
 
-    def __init__(self, name, timing, sync):
+    def __init__(self, name: str, timing: CameraTiming, sync: SyncSettings):
         self.name = name
         self.tally = CameraTally()
         self.calibrated = False
@@ -64,7 +65,7 @@ class CameraStream:
         self.configure(timing, sync)
         self.clear()
 
-    def configure(self, timing, sync):
+    def configure(self, timing: CameraTiming, sync: SyncSettings) -> None:
         """Take over changed settings (CameraTiming, SyncSettings). A camera known to be late
         gets another chance where they could make it come in time.
         """
@@ -89,7 +90,7 @@ class CameraStream:
             self._terms = terms
             self.trust()
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget all images and what they told, as if the camera had never been seen."""
         self._stamps = []
         self._images = []
@@ -104,14 +105,14 @@ class CameraStream:
         self._reorderings = deque(maxlen=64)  # (arrival, how far behind)
         self.trust()
 
-    def trust(self):
+    def trust(self) -> None:
         """Let clouds wait for this camera until it shows that this is in vain."""
         self.worth_waiting = True
         self._hits = 0
         self._vain_since = None
         self._vain_waits = 0
 
-    def start_time_line(self):
+    def start_time_line(self) -> None:
         """The clouds begin a new time line: keep the images only where this camera was
         there first.
         """
@@ -122,7 +123,7 @@ class CameraStream:
         if images:
             self.seen, self.last_arrival = True, images[-1].arrival
 
-    def add(self, stamp, payload, now):
+    def add(self, stamp: int, payload: Any, now: int) -> StampedImage | None:
         """Keep an image. Returns its StampedImage, or None where it is none that a cloud could
         use now (far behind the others, or known already).
         """
@@ -134,7 +135,7 @@ class CameraStream:
             self._astray.clear()
         return self._insert_live(image)
 
-    def is_astray(self, stamp):
+    def is_astray(self, stamp: int) -> bool:
         """Whether a stamp is so far behind the newest image that it belongs to another time
         line, or to none.
         """
@@ -184,19 +185,19 @@ class CameraStream:
             del self._stamps[0], self._images[0]
         return True
 
-    def reject(self, skew):
+    def reject(self, skew: int) -> None:
         """Count an image whose stamp is `skew` away from the clouds' time (R12)."""
         self.skew = skew
         self.tally.count("clock_skew")
 
-    def drop_ahead(self, expected, limit):
+    def drop_ahead(self, expected: int, limit: int) -> None:
         """Reject the images stamped more than `limit` after `expected`."""
         while self._stamps and self._stamps[-1] - expected > limit:
             self.reject(self._stamps.pop() - expected)
             self._images.pop()
             self.seen = bool(self._stamps)
 
-    def nearest(self, target):
+    def nearest(self, target: int) -> StampedImage | None:
         """The StampedImage nearest to `target`, the older of two equally near ones; None without
         images.
         """
@@ -204,23 +205,23 @@ class CameraStream:
         around = self._images[max(0, place - 1) : place + 1]
         return min(around, key=lambda image: abs(image.stamp - target), default=None)
 
-    def eligible(self, target):
+    def eligible(self, target: int) -> StampedImage | None:
         """The nearest image where it is within tolerance (inclusive), else None (R2)."""
         image = self.nearest(target)
         return image if image and abs(image.stamp - target) <= self.tolerance else None
 
     @property
-    def period(self):
+    def period(self) -> int | None:
         """Shortest time between the last images, or None where too few are known. The shortest:
         a dropped image must not make it longer.
         """
         return min(self._intervals) if len(self._intervals) >= _MIN_INTERVALS else None
 
-    def has_evicted(self, target):
+    def has_evicted(self, target: int) -> bool:
         """Whether images near `target` may have left the full ring already."""
         return len(self._stamps) == self._capacity and self._stamps[0] > target
 
-    def disorder(self, now):
+    def disorder(self, now: int) -> int:
         """How far behind the newest an image may still come; 0 for a camera whose images arrive
         in order (R10).
         """
@@ -229,7 +230,7 @@ class CameraStream:
         sizes = [size for arrival, size in self._reorderings if now - arrival <= _MINUTE]
         return max(sizes) if len(sizes) >= _REORDERINGS else 0
 
-    def is_settled(self, target, now):
+    def is_settled(self, target: int, now: int) -> bool:
         """Whether no image still to come can be nearer to `target` than those here (R3)."""
         if not self._stamps:
             return False
@@ -242,7 +243,7 @@ class CameraStream:
             target - newest, self.tolerance
         )
 
-    def refresh(self, now, target):
+    def refresh(self, now: int, target: int) -> None:
         """Notice that the camera went silent (R13). `target` is its target time for the newest
         cloud.
 
@@ -256,7 +257,7 @@ class CameraStream:
         if now - self.last_arrival > silence and behind:
             self.offline, self.worth_waiting = True, False
 
-    def judge(self, in_time, held_up, arrival, deadline):
+    def judge(self, in_time: bool, held_up: bool, arrival: int, deadline: int) -> None:
         """Learn from one cloud whose time is over: did an eligible image come before its deadline,
         and did the cloud wait for this camera until then?
 
@@ -279,7 +280,7 @@ class CameraStream:
             ):
                 self.worth_waiting = False
 
-    def note_offset(self, start):
+    def note_offset(self, start: int) -> None:
         """Note how far from the start of a scan its nearest image lay, where that is certain: a
         still nearer one would be here or is not due yet.
         """
@@ -293,12 +294,12 @@ class CameraStream:
             self.tally.raw_offset.add(image.stamp - start)
 
     @property
-    def ready(self):
+    def ready(self) -> bool:
         """Whether its images can be used at all."""
         return self.enabled and self.calibrated and self.has_transform
 
     @property
-    def state(self):
+    def state(self) -> CameraState:
         """CameraState."""
         if not self.enabled:
             return CameraState.DISABLED
@@ -311,8 +312,49 @@ class CameraStream:
         return CameraState.OFFLINE if self.offline else CameraState.ACTIVE
 
     @property
-    def status_without_image(self):
+    def status_without_image(self) -> CameraStatus:
         """CameraStatus of a cloud for which this camera has no eligible image."""
         if self.skew and self.enabled:
             return CameraStatus.CLOCK_SKEW
         return _STATUS_WITHOUT_IMAGE[self.state]
+
+
+def camera_sync(stream: CameraStream, now: int) -> CameraSync:
+    """CameraSync of a CameraStream at ROS time `now`."""
+    tally = stream.tally
+    distances = sorted(abs(d) for d in tally.distance.values)
+    p95 = distances[math.ceil(0.95 * len(distances)) - 1] / 1e6 if distances else math.nan
+    return CameraSync(
+        state=stream.state.name,
+        reason=_reason(stream, now),
+        waited_for=stream.state.name == "ACTIVE" and stream.worth_waiting,
+        counts=dict(tally.counts),
+        lateness=tuple(tally.lateness),
+        matched_ratio=tally.matched.mean,
+        offset_mean_ms=tally.distance.mean / 1e6,
+        offset_p95_ms=p95,
+        suggested_time_offset_ms=tally.suggested_time_offset(stream.period) / 1e6,
+        suggested_max_wait_ms=tally.suggested_max_wait / 1e6,
+        period_ms=stream.period / 1e6 if stream.period else math.nan,
+        last_age_ms=(now - stream.last_arrival) / 1e6 if stream.seen else math.nan,
+    )
+
+
+def _reason(stream: CameraStream, now: int) -> str:
+    """Why a camera does not serve, in one sentence; "" where it does."""
+    if stream.skew:
+        return (
+            f"its stamps are {stream.skew / 1e9:+.3f} s from the clouds' time; synchronise its "
+            "clock"
+        )
+    if stream.tally.counts["unstamped"] and not stream.seen:
+        return "its images have no stamp; set stamp_source to arrival"
+    if stream.offline:
+        return f"no image for {(now - stream.last_arrival) / 1e9:.1f} s"
+    if not stream.ready or not stream.seen:
+        return stream.state.value
+    return (
+        ""
+        if stream.worth_waiting
+        else "its images come too late or not at all; see suggested_max_wait_ms"
+    )

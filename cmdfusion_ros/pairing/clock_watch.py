@@ -2,7 +2,21 @@
 paused bag) or be set back (a bag that begins again).
 """
 
+from typing import Protocol
+
+from cmdfusion_ros.pairing.cloud_queue import WaitingCloud
+
 MIN_STALL = 500_000_000  # ns: a /clock slower than 2 Hz counts as standing still
+
+
+class Clock(Protocol):
+    """Two clocks, int ns."""
+
+    def now_ros(self) -> int:
+        """Of ROS; 0 while there is no ROS time yet."""
+
+    def now_steady(self) -> int:
+        """One that never jumps."""
 
 
 class ClockWatch:
@@ -12,14 +26,14 @@ class ClockWatch:
         clock: has `now_ros()` (0 while there is no ROS time yet) and `now_steady()`.
     """
 
-    def __init__(self, clock):
+    def __init__(self, clock: Clock):
         self._clock = clock
         self.ros = clock.now_ros()  # at the last reading
         self.steady = clock.now_steady()
         self._moved = self.steady  # when the ROS clock was last seen to move
         self._jump = None  # (ROS time before, after) of the last jump back
 
-    def read(self):
+    def read(self) -> int | None:
         """Read both clocks. Returns the ROS time before where it went back since the last
         reading, else None.
         """
@@ -28,20 +42,22 @@ class ClockWatch:
             self._moved = self.steady
         return before if self.ros < before else None
 
-    def standing_still(self, since):
+    def standing_still(self, since: int) -> int:
         """For how long (steady) the ROS clock has stood still, counted from `since` (steady) at
         the earliest.
         """
         return self.steady - max(since, self._moved)
 
-    def has_passed(self, duration, ros, steady):
+    def has_passed(self, duration: int, ros: int, steady: int) -> bool:
         """Whether `duration` is over by both clocks since they read `ros` and `steady`; by the
         second alone where the first stands still.
         """
         stalled = self.standing_still(steady) >= MIN_STALL
         return self.steady - steady >= duration and (self.ros - ros >= duration or stalled)
 
-    def warnings(self, first, newest, limit):
+    def warnings(
+        self, first: WaitingCloud | None, newest: WaitingCloud | None, limit: int
+    ) -> tuple[str, ...]:
         """What a user should know of the clocks.
 
         Args:
@@ -62,11 +78,11 @@ class ClockWatch:
             )
         return ()
 
-    def note_jump(self, before):
+    def note_jump(self, before: int) -> None:
         """The ROS time went back from `before` for good."""
         self._jump = (before, self.ros)
 
-    def is_left_over(self, stamp, horizon):
+    def is_left_over(self, stamp: int, horizon: int) -> bool:
         """Whether a message was still under way when the ROS clock jumped back: stamped near the
         time before, not near the time now.
 

@@ -7,13 +7,25 @@ it works without ROS too.
 
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
+from cmdfusion_ros.pairing.clock_watch import Clock
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
+from cmdfusion_ros.pairing.report import SyncReport
+from cmdfusion_ros.pairing.settings import PairingSettings
 
 
-def header_stamp(message):
+def header_stamp(message: Any) -> int:
     """The stamp of a message with a header, int ns."""
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+class MessageSource(Protocol):
+    """A filter of message_filters, or what looks like one."""
+
+    def registerCallback(self, callback: Callable[..., None], *arguments: Any) -> object:
+        """Have `callback(message, *arguments)` called for each message."""
 
 
 class PairingFilter:
@@ -36,7 +48,14 @@ class PairingFilter:
         on_reset: see CloudAnchoredPairing.
     """
 
-    def __init__(self, settings, clock, points, images, on_reset=None):
+    def __init__(
+        self,
+        settings: PairingSettings,
+        clock: Clock,
+        points: MessageSource,
+        images: Mapping[str, MessageSource],
+        on_reset: Callable[[int, str], None] | None = None,
+    ):
         if set(images) != set(settings.cameras):
             raise ValueError(
                 f"images: expected one input for each of {list(settings.cameras)}, got "
@@ -51,7 +70,9 @@ class PairingFilter:
         for camera, source in images.items():
             source.registerCallback(self._on_image, camera)
 
-    def registerCallback(self, callback, *arguments):  # message_filters' name
+    def registerCallback(
+        self, callback: Callable[..., None], *arguments: Any
+    ) -> int:  # message_filters' name
         """Have `callback(paired_cloud, *arguments)` called for each PairedCloud. Returns a
         number for the connection.
         """
@@ -60,15 +81,17 @@ class PairingFilter:
             self._callbacks[connection] = (callback, arguments)
             return connection
 
-    def on_tick(self):
+    def on_tick(self) -> None:
         """See CloudAnchoredPairing."""
         self._do(self._pairing.on_tick)
 
-    def set_camera_ready(self, camera, calibrated=True, has_transform=True):
+    def set_camera_ready(
+        self, camera: str, calibrated: bool = True, has_transform: bool = True
+    ) -> None:
         """See CloudAnchoredPairing."""
         self._do(self._pairing.set_camera_ready, camera, calibrated, has_transform)
 
-    def report(self):
+    def report(self) -> SyncReport:
         """SyncReport."""
         self.on_tick()
         with self._lock:

@@ -2,6 +2,7 @@
 camera.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
@@ -89,12 +90,12 @@ class PairedCloud:
     age_ns: int = 0
 
     @property
-    def deadline_hit(self):
+    def deadline_hit(self) -> bool:
         """Whether the cloud was held to its deadline."""
         return self.reason in (ReleaseReason.DEADLINE, ReleaseReason.CLOCK_STALLED)
 
 
-def mode_of(camera_states, min_cameras=1):
+def mode_of(camera_states: Mapping[str, CameraStatus], min_cameras: int = 1) -> Mode:
     """Mode of {camera: CameraStatus}: FUSED when every camera that is not DISABLED is FUSED,
     LIDAR_ONLY when none or fewer than `min_cameras` are.
     """

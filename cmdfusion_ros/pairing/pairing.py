@@ -8,10 +8,12 @@ time. All times are int ns.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from cmdfusion_ros.config import SettingsError, nearest_name
-from cmdfusion_ros.pairing.camera_stream import CameraState, CameraStream
-from cmdfusion_ros.pairing.clock_watch import MIN_STALL, ClockWatch
+from cmdfusion_ros.pairing.camera_stream import CameraState, CameraStream, camera_sync
+from cmdfusion_ros.pairing.clock_watch import MIN_STALL, Clock, ClockWatch
 from cmdfusion_ros.pairing.cloud_queue import CloudQueue, Place, WaitingCloud
 from cmdfusion_ros.pairing.paired_cloud import (
     CameraStatus,
@@ -21,8 +23,8 @@ from cmdfusion_ros.pairing.paired_cloud import (
     ReleaseReason,
     mode_of,
 )
-from cmdfusion_ros.pairing.report import CloudTally, camera_sync
-from cmdfusion_ros.pairing.settings import to_ns
+from cmdfusion_ros.pairing.report import CloudTally, SyncReport
+from cmdfusion_ros.pairing.settings import PairingSettings, to_ns
 
 _SECOND = 1_000_000_000
 _DURATIONS = ("max_wait", "startup_grace", "time_jump_threshold", "clock_skew_limit")
@@ -45,7 +47,13 @@ class CloudAnchoredPairing:
             from stamps (transforms, markers, results). It must not raise.
     """
 
-    def __init__(self, settings, clock, release, on_reset=None):
+    def __init__(
+        self,
+        settings: PairingSettings,
+        clock: Clock,
+        release: Callable[[PairedCloud], None],
+        on_reset: Callable[[int, str], None] | None = None,
+    ):
         self._take(settings)
         self._clock = ClockWatch(clock)
         self._release_to = release
@@ -65,7 +73,7 @@ class CloudAnchoredPairing:
 
     # ---- what comes in
 
-    def on_cloud(self, stamp, cloud):
+    def on_cloud(self, stamp: int, cloud: Any) -> None:
         """Take a cloud. stamp: int ns from its header, 0 for none (it then gets the time of
         arrival).
         """
@@ -87,7 +95,7 @@ class CloudAnchoredPairing:
         self._accept(WaitingCloud(stamp, cloud, start, now, steady, age=now - stamp))
         self._pump()
 
-    def on_image(self, camera, stamp, image):
+    def on_image(self, camera: str, stamp: int, image: Any) -> None:
         """Take an image of a camera of the settings. stamp: int ns from its header, 0 for none."""
         stream = self._stream(camera)
         now, steady = self._advance()
@@ -107,19 +115,19 @@ class CloudAnchoredPairing:
             self._note_image(stream, kept)
             self._pump()
 
-    def on_tick(self):
+    def on_tick(self) -> None:
         """Release what is due. Call it every few milliseconds while `num_pending` is not 0;
         results do not depend on when.
         """
         self._advance()
 
-    def on_clock_jump(self):
+    def on_clock_jump(self) -> None:
         """The ROS clock was set back, however little. A step of more than time_jump_threshold is
         noticed without; a step forward needs no care.
         """
         self._advance(any_step_back=True)
 
-    def reset(self, reason):
+    def reset(self, reason: str) -> None:
         """Begin anew: pending clouds are dropped (counted reset), images and what they told are
         forgotten, the epoch goes up. Counters stay.
         """
@@ -131,7 +139,7 @@ class CloudAnchoredPairing:
         if self._on_reset:
             self._on_reset(self.epoch, reason)
 
-    def set_camera_ready(self, camera, calibrated, has_transform):
+    def set_camera_ready(self, camera: str, calibrated: bool, has_transform: bool) -> None:
         """Say whether images of a camera can be projected. Until then they are kept but not
         paired.
         """
@@ -140,7 +148,7 @@ class CloudAnchoredPairing:
         stream.calibrated, stream.has_transform = calibrated, has_transform
         self._pump()
 
-    def update_settings(self, settings):
+    def update_settings(self, settings: PairingSettings) -> None:
         """Take over PairingSettings with the same cameras, at once and for pending clouds too."""
         if list(settings.cameras) != list(self._streams):
             raise SettingsError(
@@ -157,7 +165,7 @@ class CloudAnchoredPairing:
         self._pump()
 
     @property
-    def num_pending(self):
+    def num_pending(self) -> int:
         """Clouds that wait for images."""
         return len(self._clouds.pending)
 
@@ -379,7 +387,7 @@ class CloudAnchoredPairing:
 
     # ---- what it knows
 
-    def report(self):
+    def report(self) -> SyncReport:
         """SyncReport: counters since the start, statistics of the last clouds, warnings. Does
         what is due first, as `on_tick`.
         """

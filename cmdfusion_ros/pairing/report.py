@@ -6,7 +6,7 @@ import math
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from cmdfusion_ros.pairing.paired_cloud import Mode, ReleaseReason
+from cmdfusion_ros.pairing.paired_cloud import Mode, PairedCloud, ReleaseReason
 
 _RECENT = 256  # samples kept of each quantity: 25 s at 10 Hz
 _ENOUGH = 20  # samples before anything is suggested
@@ -19,18 +19,18 @@ class Samples:
     def __init__(self):
         self.values = deque(maxlen=_RECENT)
 
-    def add(self, value):
+    def add(self, value: float) -> None:
         self.values.append(value)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.values)
 
     @property
-    def mean(self):
+    def mean(self) -> float:
         """NaN where there are none."""
         return math.fsum(self.values) / len(self.values) if self.values else math.nan
 
-    def quantile(self, share):
+    def quantile(self, share: float) -> float:
         """The smallest value that `share` of the values do not exceed; NaN where there are none."""
         ordered = sorted(self.values)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
@@ -47,14 +47,21 @@ class CloudTally:
         self._reasons = Counter()
         self._waits = Samples()
 
-    def add_release(self, paired):
+    def add_release(self, paired: PairedCloud) -> None:
         """A PairedCloud that goes out."""
         self.counts["released"] += 1
         self._modes[paired.mode] += 1
         self._reasons[paired.reason] += 1
         self._waits.add(paired.wait_ns)
 
-    def report(self, epoch, num_pending, age_ns, warnings, cameras):
+    def report(
+        self,
+        epoch: int,
+        num_pending: int,
+        age_ns: float,
+        warnings: tuple[str, ...],
+        cameras: "dict[str, CameraSync]",
+    ) -> "SyncReport":
         """SyncReport; `age_ns` of the newest cloud, `cameras` {name: CameraSync}."""
         waits = [
             camera.suggested_max_wait_ms for camera in cameras.values() if camera.state == "ACTIVE"
@@ -93,10 +100,10 @@ class CameraTally:
         self.raw_offset = Samples()  # ns, nearest image minus start of the scan, used or not
         self.matched = Samples()  # 1 or 0, for each cloud released while the camera was enabled
 
-    def count(self, event):
+    def count(self, event: str) -> None:
         self.counts[event] += 1
 
-    def add_match(self, distance_ns, lateness_ns):
+    def add_match(self, distance_ns: int, lateness_ns: int) -> None:
         """An image that went with a cloud, that many ns from its target; it came `lateness_ns`
         after the cloud, or before it (negative).
         """
@@ -105,7 +112,7 @@ class CameraTally:
         self.distance.add(distance_ns)
         self.needed_wait.add(max(0, lateness_ns))
 
-    def add_miss(self, evicted):
+    def add_miss(self, evicted: bool) -> None:
         """A cloud went without an image of this camera; `evicted` where one may have left the
         ring too early.
         """
@@ -113,13 +120,13 @@ class CameraTally:
         if evicted:
             self.count("evicted_too_early")
 
-    def add_late(self, lateness_ns):
+    def add_late(self, lateness_ns: int) -> None:
         """An image that came `lateness_ns` after a cloud that had left without it."""
         self.count("late")
         self.needed_wait.add(lateness_ns)
         self.lateness[sum(lateness_ns / 1e6 > edge for edge in LATENESS_BINS_MS)] += 1
 
-    def suggested_time_offset(self, period):
+    def suggested_time_offset(self, period: int | None) -> float:
         """Median offset (ns) where the camera keeps step with the LiDAR, NaN where it runs
         freely or too little is known.
         """
@@ -129,7 +136,7 @@ class CameraTally:
         return self.raw_offset.quantile(0.5)
 
     @property
-    def suggested_max_wait(self):
+    def suggested_max_wait(self) -> float:
         """The wait (ns) that 95 % of the images would have come in; NaN where too little is
         known.
         """
@@ -208,47 +215,6 @@ class SyncReport:
     cameras: dict
 
     @property
-    def deadline_hits(self):
+    def deadline_hits(self) -> int:
         """Clouds held to their deadline."""
         return self.reasons["deadline"] + self.reasons["clock_stalled"]
-
-
-def camera_sync(stream, now):
-    """CameraSync of a CameraStream at ROS time `now`."""
-    tally = stream.tally
-    distances = sorted(abs(d) for d in tally.distance.values)
-    p95 = distances[math.ceil(0.95 * len(distances)) - 1] / 1e6 if distances else math.nan
-    return CameraSync(
-        state=stream.state.name,
-        reason=_reason(stream, now),
-        waited_for=stream.state.name == "ACTIVE" and stream.worth_waiting,
-        counts=dict(tally.counts),
-        lateness=tuple(tally.lateness),
-        matched_ratio=tally.matched.mean,
-        offset_mean_ms=tally.distance.mean / 1e6,
-        offset_p95_ms=p95,
-        suggested_time_offset_ms=tally.suggested_time_offset(stream.period) / 1e6,
-        suggested_max_wait_ms=tally.suggested_max_wait / 1e6,
-        period_ms=stream.period / 1e6 if stream.period else math.nan,
-        last_age_ms=(now - stream.last_arrival) / 1e6 if stream.seen else math.nan,
-    )
-
-
-def _reason(stream, now):
-    """Why a camera does not serve, in one sentence; "" where it does."""
-    if stream.skew:
-        return (
-            f"its stamps are {stream.skew / 1e9:+.3f} s from the clouds' time; synchronise its "
-            "clock"
-        )
-    if stream.tally.counts["unstamped"] and not stream.seen:
-        return "its images have no stamp; set stamp_source to arrival"
-    if stream.offline:
-        return f"no image for {(now - stream.last_arrival) / 1e9:.1f} s"
-    if not stream.ready or not stream.seen:
-        return stream.state.value
-    return (
-        ""
-        if stream.worth_waiting
-        else "its images come too late or not at all; see suggested_max_wait_ms"
-    )

@@ -7,11 +7,12 @@ works in int nanoseconds (`to_ns`).
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 from cmdfusion_ros.config import SettingsError, check_settings, nearest_name, setting
 
 
-def to_ns(seconds):
+def to_ns(seconds: float) -> int:
     """Seconds (float) to nanoseconds (int), rounded."""
     return round(seconds * 1e9)
 
@@ -96,7 +97,7 @@ class SyncSettings:
         "= static extrinsics only",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self, "sync.")
 
 
@@ -109,7 +110,7 @@ class ScanTiming:
     )
     scan_period: float = setting(0.1, "duration of one scan", "s", above=0.0, maximum=1.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self, "points.")
 
 
@@ -134,7 +135,7 @@ class CameraTiming:
     )
     enabled: bool = setting(True, "whether the camera is used")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
 
 
@@ -152,7 +153,7 @@ class PairingSettings:
     scan: ScanTiming = field(default_factory=ScanTiming)
     cameras: dict = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         most = max(1, len(self.cameras))
         if self.sync.min_cameras > most:
             raise SettingsError(
@@ -160,7 +161,7 @@ class PairingSettings:
                 f"{self.sync.min_cameras}"
             )
 
-    def with_camera(self, name, **changes):
+    def with_camera(self, name: str, **changes: Any) -> "PairingSettings":
         """A copy with other values for one camera, e.g. `with_camera("front", enabled=False)`."""
         if name not in self.cameras:
             raise SettingsError(f"{name}: unknown camera{nearest_name(name, self.cameras)}")
@@ -169,7 +170,7 @@ class PairingSettings:
         )
 
     @property
-    def target_shift_ns(self):
+    def target_shift_ns(self) -> int:
         """From a cloud's stamp to the start of its scan, int ns: 0 where the stamp means the
         start, so that offsets are camera minus cloud stamp.
         """

@@ -2,28 +2,32 @@
 Image and intrinsic change together.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from cmdfusion_ros.frame import CameraView
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.transforms import rigid, rotation_from_quaternion
 from cmdfusion_ros.geometry.uv import UVTransform
 
 
-def drop_views(views, chance, rng):
+def drop_views(
+    views: Sequence[CameraView], chance: float, rng: np.random.Generator
+) -> tuple[CameraView, ...]:
     """Leave each of some views out with probability `chance`, as a camera that fails does; all may
     go.
     """
     return tuple(view for view in views if rng.random() >= chance)
 
 
-def mirror(view):
+def mirror(view: CameraView) -> CameraView:
     """Exchange left and right."""
     return _changed(view, view.image[:, ::-1], UVTransform.mirror(view.image_size))
 
 
-def crop(view, left, top, size):
+def crop(view: CameraView, left: int, top: int, size: tuple[int, int]) -> CameraView:
     """The part of an image of this `size` (width, height) whose first pixel is (left, top)."""
     return _changed(
         view,
@@ -32,7 +36,7 @@ def crop(view, left, top, size):
     )
 
 
-def random_crop(view, largest, rng):
+def random_crop(view: CameraView, largest: float, rng: np.random.Generator) -> CameraView:
     """Cut away up to the fraction `largest` of each side, at a random place."""
     size = tuple(max(1, round(side * (1 - rng.uniform(0.0, largest)))) for side in view.image_size)
     left, top = (
@@ -42,7 +46,7 @@ def random_crop(view, largest, rng):
     return crop(view, left, top, size)
 
 
-def change_colours(view, gains, contrast):
+def change_colours(view: CameraView, gains: np.ndarray, contrast: float) -> CameraView:
     """Multiply red, green and blue by `gains` (3,), and each pixel's distance from the image's
     mean grey by `contrast`.
     """
@@ -56,7 +60,7 @@ def change_colours(view, gains, contrast):
     )
 
 
-def change_brightness(view, gamma):
+def change_brightness(view: CameraView, gamma: float) -> CameraView:
     """Raise every colour, as a part of full scale, to the power `gamma`: above 1 darker, below 1
     brighter, black and white stay.
     """
@@ -64,12 +68,14 @@ def change_brightness(view, gamma):
     return replace(view, image=table[view.image])
 
 
-def blank(view, level):
+def blank(view: CameraView, level: int) -> CameraView:
     """A spoilt image that says nothing: every colour of every pixel is `level`, 0 to 255."""
     return replace(view, image=np.full_like(view.image, level), is_spoilt=True)
 
 
-def shuffle_parts(view, rng, rows=3, columns=6):
+def shuffle_parts(
+    view: CameraView, rng: np.random.Generator, rows: int = 3, columns: int = 6
+) -> CameraView:
     """Exchange the parts of an image at random, `rows` x `columns` of one size; what is left over
     at the right and lower edge stays.
 
@@ -91,7 +97,7 @@ def shuffle_parts(view, rng, rows=3, columns=6):
     return replace(view, image=image, is_spoilt=True)
 
 
-def misplace(view, turn, shift):
+def misplace(view: CameraView, turn: np.ndarray, shift: np.ndarray) -> CameraView:
     """A view whose calibration is wrong: the camera is turned about its axes by `turn` (3,) radians
     and moved along them by `shift` (3,) metres from where the
     view says it is. So are cameras whose mount was knocked, and those of a platform that moves
@@ -106,7 +112,7 @@ def misplace(view, turn, shift):
     )
 
 
-def sees_any(view, points):
+def sees_any(view: CameraView, points: np.ndarray) -> bool:
     """Whether any of the points (N, 3), metres, LiDAR frame, falls into the image."""
     return bool(
         project_points(

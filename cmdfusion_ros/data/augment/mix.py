@@ -4,10 +4,12 @@ Points that come from another scan are seen by no camera of the first (`measured
 belong to no thing of it (instance id 0) and to no row of it (origin -1).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.transforms import yaw_rotation
 
 # what a Frame holds for each point
@@ -18,7 +20,7 @@ _MIN_GROUND = 10  # points of ground where it shall stand
 _MAX_OCCUPIED = 0.05  # other points in its place, as a fraction of its own
 
 
-def select(frame, rows):
+def select(frame: Frame, rows: np.ndarray) -> Frame:
     """The points of `frame` at `rows` (indices or a mask), with all they carry."""
     taken = {
         name: getattr(frame, name)[rows] for name in _OF_POINTS if getattr(frame, name) is not None
@@ -26,7 +28,7 @@ def select(frame, rows):
     return replace(frame, **taken)
 
 
-def join(frame, added, keep_instances=False):
+def join(frame: Frame, added: Frame, keep_instances: bool = False) -> Frame:
     """`frame` and behind its points those of `added`, a Frame in the same coordinates.
 
     Args:
@@ -61,7 +63,7 @@ def join(frame, added, keep_instances=False):
     return replace(frame, **values)
 
 
-def laser_mix(frame, other, num_bands, rng):
+def laser_mix(frame: Frame, other: Frame, num_bands: int, rng: np.random.Generator) -> Frame:
     """Bands of elevation, in turn of one scan and of the other (LaserMix, Kong et al., CVPR 2023).
 
     Args:
@@ -83,7 +85,7 @@ def laser_mix(frame, other, num_bands, rng):
     return join(select(frame, ours), select(other, theirs))
 
 
-def polar_mix(frame, other, start, width):
+def polar_mix(frame: Frame, other: Frame, start: float, width: float) -> Frame:
     """The `width` radians of azimuth counter-clockwise from `start` come from the other scan
     (scene-level swap of PolarMix, Xiao et al., NeurIPS 2022).
 
@@ -96,7 +98,14 @@ def polar_mix(frame, other, start, width):
     return join(select(frame, ~ours), select(other, theirs))
 
 
-def paste_instances(frame, other, labels, ground_labels, most, rng):
+def paste_instances(
+    frame: Frame,
+    other: Frame,
+    labels: Sequence[int],
+    ground_labels: Sequence[int],
+    most: int,
+    rng: np.random.Generator,
+) -> Frame:
     """Put whole things of another scan onto the ground of this one (after U2MKD's and CMDFusion's
     instance paste, methods B.2, C.2).
 

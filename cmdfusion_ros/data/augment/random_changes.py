@@ -1,9 +1,11 @@
 """How training scans are changed at random: the settings, and the changes that they ask for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import SettingsError, check_settings, setting
 from cmdfusion_ros.data.augment import camera_views, mix
 from cmdfusion_ros.data.augment.scans import (
@@ -20,6 +22,7 @@ from cmdfusion_ros.data.augment.scans import (
     thin_beams,
     without_intensity,
 )
+from cmdfusion_ros.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class AugmentSettings:
         maximum=1.0,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
         if self.shift_z[0] > self.shift_z[1]:
             raise SettingsError(f"shift_z: expected lowest first, got {self.shift_z}")
@@ -172,7 +175,13 @@ class AugmentSettings:
             raise SettingsError("fill_chance: expected classes of flat ground in fill, got none")
 
 
-def augment(frame, settings, rng, class_map, another=None):
+def augment(
+    frame: Frame,
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+    class_map: ClassMap,
+    another: Callable[[], Frame] | None = None,
+) -> Frame:
     """A random change of a labelled `frame` as `settings` say, drawn from the numpy Generator
     `rng`: `change_scene`, then `change_view`.
 
@@ -181,7 +190,13 @@ def augment(frame, settings, rng, class_map, another=None):
     return change_view(change_scene(frame, settings, rng, class_map, another), settings, rng)
 
 
-def change_scene(frame, settings, rng, class_map, another=None):
+def change_scene(
+    frame: Frame,
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+    class_map: ClassMap,
+    another: Callable[[], Frame] | None = None,
+) -> Frame:
     """What adds points: mixing, pasting, filling; while the sensor is still at the origin and the
     pose still holds.
 
@@ -217,7 +232,7 @@ def change_scene(frame, settings, rng, class_map, another=None):
     return frame
 
 
-def change_view(frame, settings, rng):
+def change_view(frame: Frame, settings: AugmentSettings, rng: np.random.Generator) -> Frame:
     """What leaves points out, moves them or changes what the sensors say of them; adds none."""
     if settings.sector < 360.0:
         frame = crop_sector(frame, rng.uniform(-np.pi, np.pi), np.radians(settings.sector))

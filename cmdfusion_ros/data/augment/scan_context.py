@@ -5,13 +5,15 @@ A view puts added points behind those of the scan, so `origin` tells the clouds 
 and together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import SettingsError, check_settings, setting
 from cmdfusion_ros.data.augment.mix import join, select
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 from cmdfusion_ros.geometry.transforms import apply, invert, rigid, yaw_rotation
 
 OWN_VEHICLE = 1.0  # metres; nearer points of another sweep are the vehicle that carries the sensor
@@ -39,7 +41,7 @@ class ViewSettings:
         "icp", "how earlier points of a thing are laid onto it", choices=("pose", "centroid", "icp")
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
         if (self.kind == "single") != (not self.offsets):
             raise SettingsError(
@@ -53,11 +55,11 @@ class ViewSettings:
             )
 
     @property
-    def offsets(self):
+    def offsets(self) -> tuple[int, ...]:
         """Numbers of the other scans relative to the scan, nearest first."""
         return (*range(-1, -1 - self.previous, -1), *range(1, 1 + self.following))
 
-    def apply(self, frame, others, class_map):
+    def apply(self, frame: Frame, others: Sequence[Frame], class_map: ClassMap) -> Frame:
         """The Frame that is shown of `frame`, with `others`, Frames of the same sequence that
         have labels and poses.
         """
@@ -70,7 +72,7 @@ class ViewSettings:
         )
 
 
-def add_sweeps(frame, others):
+def add_sweeps(frame: Frame, others: Sequence[Frame]) -> Frame:
     """`frame` with the points of other sweeps, moved by the poses to where they lie seen from it,
     without labels.
 
@@ -95,7 +97,9 @@ def _frame_from_other(frame, other):
     return invert(frame.world_from_lidar) @ other.world_from_lidar
 
 
-def fuse_instances(frame, others, labels, align):
+def fuse_instances(
+    frame: Frame, others: Sequence[Frame], labels: Sequence[int], align: str
+) -> Frame:
     """`frame` with the points that its things had in other scans, laid onto them (M2SKD, methods
     D.2).
 
@@ -144,7 +148,7 @@ def _keys(frame, labels):
     return np.where(wanted, frame.labels.astype(np.int64) * 65536 + frame.instance_ids, -1)
 
 
-def align_thing(source, target, align):
+def align_thing(source: np.ndarray, target: np.ndarray, align: str) -> np.ndarray | None:
     """Lay (S, 3) earlier points of a thing onto its (T, 3) points: (S, 3) float32, or None where
     the acceptance test fails (see `fuse_instances`).
     """

@@ -5,22 +5,24 @@ its points were measured (`Frame.measured_points`), and those are projected: thr
 whatever the number of cameras and their lenses. Points that were added have no place in any image.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from cmdfusion_ros.data.augment.mix import join, select
+from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
 
 
-def rotate(frame, angle):
+def rotate(frame: Frame, angle: float) -> Frame:
     """Turn by `angle` radians about z; the pose turns back, so that the points stay where they
     are in the world.
     """
     return _move(frame, rigid(yaw_rotation(angle), np.zeros(3)))
 
 
-def shift(frame, offset):
+def shift(frame: Frame, offset: np.ndarray) -> Frame:
     """Shift by `offset` (3,) metres; the pose shifts back."""
     return _move(frame, rigid(np.eye(3), np.asarray(offset, np.float64)))
 
@@ -34,14 +36,14 @@ def _move(frame, new_from_old):
     return _with_points(frame, points, pose)
 
 
-def flip(frame, axis):
+def flip(frame: Frame, axis: int) -> Frame:
     """Mirror x (axis 0) or y (axis 1). A mirrored scan has no pose."""
     signs = np.ones(3, np.float32)
     signs[axis] = -1
     return _with_points(frame, frame.points * signs, None)
 
 
-def scale(frame, factor):
+def scale(frame: Frame, factor: float) -> Frame:
     """Multiply all coordinates by `factor`. A scaled scan has no pose."""
     return _with_points(frame, frame.points * np.float32(factor), None)
 
@@ -60,7 +62,7 @@ def _with_added(frame, rows, points):
     return join(frame, replace(select(frame, rows), points=points))
 
 
-def paste_turned(frame, labels, angles):
+def paste_turned(frame: Frame, labels: Sequence[int], angles: np.ndarray) -> Frame:
     """Add copies of the points that have one of `labels`, turned about z by each of `angles`
     (radians) (after PolarMix, Xiao et al. 2022).
 
@@ -72,7 +74,9 @@ def paste_turned(frame, labels, angles):
     return _with_added(frame, np.tile(rows, len(angles)), np.concatenate(turned))
 
 
-def fill_ground(frame, labels, factor, rng):
+def fill_ground(
+    frame: Frame, labels: Sequence[int], factor: float, rng: np.random.Generator
+) -> Frame:
     """Add points between neighbouring points of the same one of `labels`: flat ground as a sensor
     with closer rings sees it.
 
@@ -101,13 +105,13 @@ def fill_ground(frame, labels, factor, rng):
     return _with_added(frame, rows[one], points)
 
 
-def crop_sector(frame, start, width):
+def crop_sector(frame: Frame, start: float, width: float) -> Frame:
     """Keep the points whose azimuth lies in the `width` radians counter-clockwise from `start`."""
     azimuth = np.arctan2(frame.points[:, 1], frame.points[:, 0])
     return select(frame, (azimuth - start) % (2 * np.pi) < width)
 
 
-def jitter(frame, deviation, rng):
+def jitter(frame: Frame, deviation: float, rng: np.random.Generator) -> Frame:
     """Normal noise of this standard deviation, metres, on every coordinate, cut at three
     deviations. A noisy scan keeps its pose.
     """
@@ -115,12 +119,12 @@ def jitter(frame, deviation, rng):
     return _with_points(frame, frame.points + noise.astype(np.float32), frame.world_from_lidar)
 
 
-def drop_points(frame, ratio, rng):
+def drop_points(frame: Frame, ratio: float, rng: np.random.Generator) -> Frame:
     """Drop each point with probability `ratio`."""
     return select(frame, rng.random(frame.num_points) >= ratio)
 
 
-def thin_beams(frame, period, keep, phase):
+def thin_beams(frame: Frame, period: float, keep: float, phase: float) -> Frame:
     """Keep only elevation bands as seen from the LiDAR origin, as if the beams between them did not
     exist.
 
@@ -133,12 +137,12 @@ def thin_beams(frame, period, keep, phase):
     return select(frame, (elevation / period + phase) % 1.0 < keep)
 
 
-def without_intensity(frame):
+def without_intensity(frame: Frame) -> Frame:
     """All intensities zero, as from a sensor that gives none."""
     return replace(frame, intensity=np.zeros_like(frame.intensity))
 
 
-def change_intensity(frame, gain, gamma):
+def change_intensity(frame: Frame, gain: float, gamma: float) -> Frame:
     """gain * intensity ** gamma, cut at 1: sensors differ in full scale and in how they
     compress.
     """

@@ -5,10 +5,13 @@ Every message comes out as ROS 2 would have recorded it, so nothing behind this 
 them a bag was.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import (
     Qos,
@@ -21,6 +24,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from cmdfusion_ros.messages.clouds import read_columns
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
@@ -29,7 +33,7 @@ _ROS1_NAMES = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}  # same fields, ano
 
 
 @cache
-def ros2_types():
+def ros2_types() -> Typestore:
     """The message types of ROS 2 as rosbags knows them; their layouts of clouds, images,
     calibrations and transforms are the same since Humble.
     """
@@ -85,7 +89,7 @@ class Bag:
         ValueError: it is not a bag, or damaged.
     """
 
-    def __init__(self, path, duration=0.0):
+    def __init__(self, path: str | Path, duration: float = 0.0):
         self.path, self._duration = Path(path), duration
         if not self.path.exists():
             raise FileNotFoundError(
@@ -101,7 +105,7 @@ class Bag:
                 "metadata.yaml, or a ROS 1 .bag file"
             ) from error
 
-    def __enter__(self):
+    def __enter__(self) -> "Bag":
         try:
             self._reader.open()
         except (AnyReaderError, OSError, AssertionError) as error:
@@ -123,10 +127,12 @@ class Bag:
         )
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._reader.close()
 
-    def messages(self, topics=None, start=None, stop=None):
+    def messages(
+        self, topics: Iterable[str] | None = None, start: int | None = None, stop: int | None = None
+    ) -> Iterator[BagMessage]:
         """The messages in order of recording, those of `topics` (None: all) from `start` until
         before `stop` (nanoseconds; None: the ends).
         """
@@ -144,7 +150,7 @@ class Bag:
                 ) from error
             yield BagMessage(connection.topic, _ros2_name(connection.msgtype), time, data)
 
-    def deserialize(self, message):
+    def deserialize(self, message: BagMessage) -> Any:
         """A BagMessage -> an object with the fields of its type. ROS 1 messages get the field
         names of ROS 2 (k, not K).
         """
@@ -161,7 +167,7 @@ class Bag:
                 f"{message.msgtype}: {error}"
             ) from error
 
-    def definition(self, topic):
+    def definition(self, topic: str) -> tuple[str | None, str | None]:
         """(message definition text, type hash) of a topic as recorded, so that a copy needs no
         knowledge of the type; (None, None) for ROS 1.
         """
@@ -213,7 +219,7 @@ class BagWriter:
             ROS.
     """
 
-    def __init__(self, path, definitions=None):
+    def __init__(self, path: str | Path, definitions: Mapping[str, str] | None = None):
         self.path = Path(path)
         if self.path.exists():
             raise FileExistsError(f"bag {self.path}: exists; move it away, or choose another name")
@@ -225,14 +231,22 @@ class BagWriter:
         self._writer = Writer(self.path, version=9, storage_plugin=StoragePlugin.MCAP)
         self._connections = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "BagWriter":
         self._writer.open()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._writer.close()
 
-    def write(self, topic, msgtype, time, data, latched=False, definition=(None, None)):
+    def write(
+        self,
+        topic: str,
+        msgtype: str,
+        time: int,
+        data: bytes,
+        latched: bool = False,
+        definition: tuple[str | None, str | None] = (None, None),
+    ) -> None:
         """Append one message: CDR bytes `data` of type `msgtype` recorded at `time` (int, ns).
 
         `latched` and `definition` (as `Bag.definition` gives it, for types that are neither part of
@@ -259,7 +273,7 @@ class BagWriter:
                 f"`definitions` ({error})"
             ) from error
 
-    def serialize(self, message, msgtype):
+    def serialize(self, message: Any, msgtype: str) -> bytes:
         """A message object of rosbags -> CDR bytes."""
         return bytes(self._types.serialize_cdr(message, msgtype))
 
@@ -280,7 +294,9 @@ def _profile(latched):
     )
 
 
-def read_labelled_clouds(path, topic):
+def read_labelled_clouds(
+    path: str | Path, topic: str
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """The clouds that the node or `cmdfusion label` wrote into a bag.
 
     Yields:

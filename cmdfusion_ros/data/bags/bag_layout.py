@@ -3,6 +3,7 @@ clocks lie to the cloud's.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +92,10 @@ class BagLayout:
     notes: tuple = ()
 
     @property
-    def usable_cameras(self):
+    def usable_cameras(self) -> tuple[CameraLayout, ...]:
         return tuple(camera for camera in self.cameras if not camera.problems)
 
-    def silences(self, texts):
+    def silences(self, texts: Iterable[str]) -> dict[str, int]:
         """What the option --silence says: ["front@1.5", "all@3"] -> {topic: recording time in ns
         from which on it is silent}.
 
@@ -122,7 +123,7 @@ class BagLayout:
                 silent[topic] = min(time, silent.get(topic, time))
         return silent
 
-    def table(self):
+    def table(self) -> str:
         """Readable lines: what was found and what was not."""
         rate = f" at {1e9 / self.cloud_period_ns:.1f} Hz" if self.cloud_period_ns else ""
         lines = [
@@ -143,7 +144,9 @@ class BagLayout:
         return "\n".join(lines + [f"note     {note}" for note in self.notes])
 
 
-def inspect_bag(path, cloud_topic=None, duration=0.0, seconds=60.0):
+def inspect_bag(
+    path: str | Path, cloud_topic: str | None = None, duration: float = 0.0, seconds: float = 60.0
+) -> BagLayout:
     """Find the cloud, the cameras, their extrinsics and time offsets in a bag.
 
     Args:

@@ -2,16 +2,22 @@
 node is started with.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
+
+from cmdfusion_ros.data.bags.bag_layout import BagLayout
 
 _WAIT_MARGIN = 0.01  # seconds beyond the lag seen in the bag
 _DEFAULT_WAIT = 0.06  # seconds; the node's own default
 _LONGEST_WAIT = 0.3  # seconds; a camera that comes later than this is not worth the latency
 
 
-def node_parameters(layout, calibration_files=None):
+def node_parameters(
+    layout: BagLayout, calibration_files: Mapping[str, Path] | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Parameters with which the node reads the bag's topics: cloud, cameras, their clocks.
 
     Args:
@@ -53,12 +59,12 @@ def node_parameters(layout, calibration_files=None):
     return parameters, remaps
 
 
-def write_parameter_file(path, parameters):
+def write_parameter_file(path: Path, parameters: Mapping[str, Any]) -> None:
     """Write parameters as a ROS parameter file that fits a node of any name."""
     Path(path).write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}, sort_keys=False))
 
 
-def write_calibration_files(folder, layout):
+def write_calibration_files(folder: Path, layout: BagLayout) -> dict[str, Path]:
     """One camera_calibration YAML for each usable camera, with its extrinsic; returns {camera:
     path}.
 

@@ -29,12 +29,14 @@ class CameraTiming:
     lag: int
 
 
-def period_of(stamps):
+def period_of(stamps: np.ndarray) -> int:
     """Median time between stamps (M,), int ns; 0 for fewer than two."""
     return int(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else 0
 
 
-def camera_timing(images, images_recorded, clouds, clouds_recorded):
+def camera_timing(
+    images: np.ndarray, images_recorded: np.ndarray, clouds: np.ndarray, clouds_recorded: np.ndarray
+) -> CameraTiming:
     """CameraTiming of a camera.
 
     The phase of a camera is the circular mean of its stamps relative to the clouds', because near

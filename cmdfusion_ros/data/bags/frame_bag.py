@@ -2,12 +2,15 @@
 beside it the labels, for scoring.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.bags.bag import BagWriter, ros2_types
+from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.transforms import invert, quaternion_from_rotation
 
 CLOUD_TOPIC = "/lidar/points"
@@ -19,7 +22,7 @@ _FIRST_STAMP_NS = 1_700_000_000_000_000_000
 _CLOUD_LATE_NS, _IMAGE_LATE_NS = 30_000_000, 44_000_000
 
 
-def labels_path(bag):
+def labels_path(bag: str | Path) -> Path:
     """Where the labels of a bag lie: `<bag>_labels.npz` beside it."""
     bag = Path(bag)
     return bag.with_name(
@@ -40,7 +43,7 @@ class BagLabels:
     raw: dict
 
 
-def read_bag_labels(bag):
+def read_bag_labels(bag: str | Path) -> BagLabels | None:
     """The BagLabels beside a bag, or None where there is no such file.
 
     The file holds one array of raw ids a cloud, `stamps_ns` with the header stamps of the clouds in
@@ -77,7 +80,9 @@ def read_bag_labels(bag):
         )
 
 
-def write_frame_bag(path, frames, class_map, jpeg_quality=None):
+def write_frame_bag(
+    path: str | Path, frames: Iterable[Frame], class_map: ClassMap, jpeg_quality: int | None = None
+) -> int:
     """Write frames as a rosbag2 (mcap), and their labels to `labels_path(path)`.
 
     Clouds go to /lidar/points (x y z intensity, FLOAT32), images to /<camera>/image_raw (rgb8), or

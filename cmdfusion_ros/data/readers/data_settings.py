@@ -2,14 +2,18 @@
 as one list of Frames.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import check_settings, setting
 from cmdfusion_ros.data.readers.labelled_bags import LabelledBags
 from cmdfusion_ros.data.readers.nuscenes import NuScenes
 from cmdfusion_ros.data.readers.pandaset import PandaSet
+from cmdfusion_ros.data.readers.scan_set import ScanSet
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
+from cmdfusion_ros.frame import Frame
 
 # by layout
 _READERS = {
@@ -61,10 +65,12 @@ class DataSettings:
         1, "how often each of its scans comes in an epoch", minimum=1, maximum=1000
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
 
-    def open(self, data_folder, class_map, poses=False):
+    def open(
+        self, data_folder: str | Path, class_map: ClassMap, poses: bool = False
+    ) -> "ScanSet | Mixture":
         """The scans as Frames with labels, and with `poses` where asked for; FileNotFoundError
         or ValueError where there are none.
         """
@@ -87,7 +93,7 @@ class Mixture:
         sets: lists of Frames with `names`. repeats: how often each set comes in it.
     """
 
-    def __init__(self, sets, repeats):
+    def __init__(self, sets: Sequence[ScanSet], repeats: Sequence[int]):
         self._sets = tuple(sets)
         self._items = [
             (scans, index)
@@ -96,22 +102,22 @@ class Mixture:
             for index in range(len(scans))
         ]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Frame:
         scans, row = self._items[index]
         return scans[row]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))
 
-    def neighbours(self, index, offsets):
+    def neighbours(self, index: int, offsets: Sequence[int]) -> tuple[Frame, ...]:
         """Other scans of the sequence of scan `index`, see `SemanticKitti.neighbours`."""
         scans, row = self._items[index]
         return scans.neighbours(row, offsets)
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """Names of the scans, each once."""
         return tuple(name for scans in self._sets for name in scans.names)

@@ -2,6 +2,8 @@
 used with.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 # Where the principal point of a camera lies, as a fraction of each side: 0.43 to 0.56 for all
@@ -11,7 +13,7 @@ import numpy as np
 _CENTRAL = (0.4, 0.6)
 
 
-def read_image(path, intrinsic, advice):
+def read_image(path: str | Path, intrinsic: np.ndarray, advice: str) -> np.ndarray:
     """One image file -> (H, W, 3) uint8 RGB.
 
     Args:

@@ -4,9 +4,11 @@ Each labelled cloud is a scan; a camera's view is its image nearest in time, at 
 away: that of the camera or of the clouds, whichever is longer.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
@@ -49,15 +51,15 @@ class LabelledBags(NumberedScans):
 
     def __init__(
         self,
-        root,
-        sequences,
-        class_map,
-        dataset="street",
-        scans=None,
-        labels=True,
-        poses=True,
-        images=False,
-        called=None,
+        root: str | Path,
+        sequences: Sequence[str],
+        class_map: ClassMap,
+        dataset: str = "street",
+        scans: Iterable[int] | None = None,
+        labels: bool = True,
+        poses: bool = True,
+        images: bool = False,
+        called: str | None = None,
     ):
         if poses:
             raise ValueError(f"{root}: poses are not read from bags; take the view single")

@@ -7,10 +7,12 @@ is turned here to ours, x forward and y left.
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.readers.image_files import read_image
 from cmdfusion_ros.data.readers.nuscenes_splits import SPLITS, scenes_of_split
 from cmdfusion_ros.data.readers.scan_set import ScanSet
@@ -45,15 +47,15 @@ class NuScenes(ScanSet):
 
     def __init__(
         self,
-        root,
-        sequences,
-        class_map,
-        dataset="nuscenes",
-        scans=None,
-        labels=True,
-        poses=True,
-        images=False,
-        called=None,
+        root: str | Path,
+        sequences: Sequence[str],
+        class_map: ClassMap,
+        dataset: str = "nuscenes",
+        scans: Iterable[int] | None = None,
+        labels: bool = True,
+        poses: bool = True,
+        images: bool = False,
+        called: str | None = None,
     ):
         self.root, self.class_map, self.dataset = Path(root), class_map, dataset
         self._called = called or dataset
@@ -76,11 +78,11 @@ class NuScenes(ScanSet):
     def _name(scene, token):
         return f"{scene}/{token}"  # token of the LiDAR's sample_data
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Frame:
         scene, token = self._items[index]
         return self._read(scene, token, self._read_labels, self._read_images)
 
-    def neighbours(self, index, offsets):
+    def neighbours(self, index: int, offsets: Sequence[int]) -> tuple[Frame, ...]:
         """The LiDAR sweeps (20 a second, key frames or not) that come `offsets` before or after
         key frame `index`, without images and labels.
         """
@@ -170,7 +172,7 @@ class NuScenes(ScanSet):
         )
 
 
-def read_sweep(path):
+def read_sweep(path: str | Path) -> np.ndarray:
     """One `.pcd.bin` file -> (N, 5) float32: x right, y forward, z up in metres, intensity 0 to
     255, ring.
     """

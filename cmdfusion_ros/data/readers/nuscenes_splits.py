@@ -2,6 +2,9 @@
 of the benchmark).
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 # of v1.0-trainval, first and last number of each run of numbers; every other of its scenes is for
 # training
 _VALIDATION = (
@@ -44,7 +47,7 @@ SPLITS = {
 }
 
 
-def scenes_of_split(split, folder, scenes):
+def scenes_of_split(split: str, folder: Path, scenes: Sequence[str]) -> tuple[str, ...]:
     """The names among the `scenes` ("scene-0061") of a folder of tables (a Path) that belong to a
     split; "test" is all of them, for v1.0-test holds no others.
 

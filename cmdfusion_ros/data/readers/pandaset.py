@@ -10,10 +10,12 @@ The tables are pickles; nothing in them is run (`pickled_table.py`). Reading the
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.readers.image_files import read_image
 from cmdfusion_ros.data.readers.pickled_table import read_pickled_table
 from cmdfusion_ros.data.readers.scan_set import NumberedScans
@@ -40,15 +42,15 @@ class PandaSet(NumberedScans):
 
     def __init__(
         self,
-        root,
-        sequences,
-        class_map,
-        dataset="pandaset",
-        scans=None,
-        labels=True,
-        poses=True,
-        images=False,
-        called=None,
+        root: str | Path,
+        sequences: Sequence[str],
+        class_map: ClassMap,
+        dataset: str = "pandaset",
+        scans: Iterable[int] | None = None,
+        labels: bool = True,
+        poses: bool = True,
+        images: bool = False,
+        called: str | None = None,
     ):
         self.class_map, self.dataset, self._called = class_map, dataset, called or dataset
         self._read_labels, self._read_poses, self._read_images = labels, poses, images

@@ -6,6 +6,8 @@ made of; a file that asks for another is refused.
 
 import gzip
 import pickle
+from pathlib import Path
+from typing import Any
 
 _PARTS = {
     "builtins": ("slice",),
@@ -29,7 +31,7 @@ _PARTS = {
 }  # by module, as pandas 1 to 3 name them
 
 
-def read_pickled_table(path):
+def read_pickled_table(path: str | Path) -> Any:
     """A gzipped pickle of one pandas DataFrame of numbers -> that DataFrame.
 
     Raises:

@@ -1,25 +1,29 @@
 """What every reader of a data set is: scans by number, and their names."""
 
+from collections.abc import Iterator, Sequence
+
+from cmdfusion_ros.frame import Frame
+
 
 class ScanSet:
     """Labelled scans as a sequence of Frames. A reader sets `_items`, one entry a scan, and
     `_called`; it writes `__getitem__`, `_name` and `neighbours`.
     """
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._items)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))
 
-    def name(self, index):
+    def name(self, index: int) -> str:
         """The name of a scan, "<called>/<sequence>/<scan>": the same wherever the folder lies,
         so that a checkpoint can say what it was trained on.
         """
         return f"{self._called}/{self._name(*self._items[index])}"
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """The names of all scans, in order."""
         return tuple(self.name(index) for index in range(len(self)))
 
@@ -29,10 +33,10 @@ class NumberedScans(ScanSet):
     writes `_number(*item)` and
     `_read(index, images)`."""
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Frame:
         return self._read(index, self._read_images)
 
-    def neighbours(self, index, offsets):
+    def neighbours(self, index: int, offsets: Sequence[int]) -> tuple[Frame, ...]:
         """The scans whose numbers differ by `offsets` from that of scan `index`, as Frames
         without images; those that this set does not hold are left out.
         """

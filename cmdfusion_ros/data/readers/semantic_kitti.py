@@ -12,10 +12,12 @@ official tools pass over: a list of `name`, `folder` (of its images), `intrinsic
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.readers.image_files import read_image
 from cmdfusion_ros.data.readers.scan_set import NumberedScans
 from cmdfusion_ros.frame import CameraView, Frame
@@ -55,15 +57,15 @@ class SemanticKitti(NumberedScans):
 
     def __init__(
         self,
-        root,
-        sequences,
-        class_map,
-        dataset="semantic_kitti",
-        scans=None,
-        labels=True,
-        poses=True,
-        images=False,
-        called=None,
+        root: str | Path,
+        sequences: Sequence[str],
+        class_map: ClassMap,
+        dataset: str = "semantic_kitti",
+        scans: Iterable[int] | None = None,
+        labels: bool = True,
+        poses: bool = True,
+        images: bool = False,
+        called: str | None = None,
     ):
         self.class_map = class_map
         self.dataset, self._called = dataset, called or dataset
@@ -166,7 +168,7 @@ def _scan_files(folder):
     return paths
 
 
-def read_points(path):
+def read_points(path: str | Path) -> np.ndarray:
     """One `.bin` file -> (N, 4) float32: x, y, z in metres, intensity in [0, 1]."""
     if path.stat().st_size % 16:
         raise ValueError(
@@ -187,7 +189,7 @@ def read_points(path):
     return cloud
 
 
-def thing_ids(words, where):
+def thing_ids(words: np.ndarray, where: str) -> np.ndarray:
     """(N,) words of a label file -> (N,) uint16 instance ids, which no two things of a sequence
     share; 0 for points of no thing.
 
@@ -211,7 +213,7 @@ def thing_ids(words, where):
     return np.where(number > 0, number * len(THINGS) + place, 0).astype(np.uint16)
 
 
-def read_calibration(folder):
+def read_calibration(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`calib.txt` -> (intrinsic (3, 3), image_from_left (4, 4), left_from_lidar (4, 4)).
 
     The file's P2 = intrinsic [I | t] takes left-camera coordinates to pixels of image_2; Tr takes
@@ -233,7 +235,7 @@ def read_calibration(folder):
     return intrinsic, image_from_left, left_from_lidar
 
 
-def read_trajectory(folder):
+def read_trajectory(folder: Path) -> tuple[np.ndarray, list[int]]:
     """`poses.txt`, `times.txt`, Tr -> (world_from_lidar of every row (R, 4, 4), stamps (R,) list of
     int ns).
 
@@ -262,7 +264,7 @@ def read_trajectory(folder):
     return np.array(poses), stamps
 
 
-def read_views(folder, stem, stamp=0):
+def read_views(folder: Path, stem: str, stamp: int = 0) -> tuple[CameraView, ...]:
     """The images of a scan as CameraViews: that of image_2 with `camera_from_lidar` from P2 and
     Tr, or those that cameras.json lists.
     """

@@ -5,9 +5,12 @@ rules (all points, raw ids, nothing else in the archive).
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from cmdfusion_ros.class_map import ClassMap
 
 _KITTI_NAME = re.compile(r"sequences/(\d\d)/predictions/(\d{6})\.label")
 _META = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
@@ -26,17 +29,17 @@ class SemanticKittiArchive:
         path: .zip to make. class_map: ClassMap of the network; must be semantic_kitti.
     """
 
-    def __init__(self, path, class_map):
+    def __init__(self, path: str | Path, class_map: ClassMap):
         _require_map(class_map, "semantic_kitti")
         self._class_map, self._zip = class_map, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
 
-    def __enter__(self):
+    def __enter__(self) -> "SemanticKittiArchive":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._zip.close()
 
-    def add(self, name, labels):
+    def add(self, name: str, labels: np.ndarray) -> None:
         """Labels (N,) of the scan called `name`, "semantic_kitti/11/000000"."""
         _, sequence, stem = name.split("/")
         self._zip.writestr(
@@ -45,7 +48,9 @@ class SemanticKittiArchive:
         )
 
 
-def check_semantic_kitti(path, scans, class_map):
+def check_semantic_kitti(
+    path: str | Path, scans: Mapping[tuple[str, str], int], class_map: ClassMap
+) -> None:
     """Raise SubmissionError unless an archive has one label of a class for every point of every
     scan, and nothing else.
 
@@ -98,7 +103,14 @@ class NuScenesFolder:
             use_external: whether other data was trained on.
     """
 
-    def __init__(self, path, split, class_map, use_camera, use_external):
+    def __init__(
+        self,
+        path: str | Path,
+        split: str,
+        class_map: ClassMap,
+        use_camera: bool,
+        use_external: bool,
+    ):
         _require_map(class_map, "nuscenes")
         self._class_map, self._folder = class_map, Path(path) / "lidarseg" / split
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -112,20 +124,20 @@ class NuScenesFolder:
             json.dumps({"meta": meta}, indent=1) + "\n"
         )
 
-    def __enter__(self):
+    def __enter__(self) -> "NuScenesFolder":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         pass
 
-    def add(self, name, labels):
+    def add(self, name: str, labels: np.ndarray) -> None:
         """Labels (N,) of the scan called `name`, "nuscenes/scene-0003/<token>"."""
         self._class_map.raw_from_labels(labels).astype(np.uint8).tofile(
             self._folder / f"{name.split('/')[-1]}_lidarseg.bin"
         )
 
 
-def check_nuscenes(path, split, scans):
+def check_nuscenes(path: str | Path, split: str, scans: Mapping[str, int]) -> None:
     """Raise SubmissionError unless a folder has one id of 1 to 16 for every point of every key
     frame, and the five answers of submission.json.
 
