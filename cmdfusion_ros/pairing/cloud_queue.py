@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cmdfusion_ros.pairing.camera_stream import CameraStream
+
 _LATE_HORIZON = 1_000_000_000  # ns; images later than this belong to no cloud any more
 _MOST_WATCHED = 256  # released clouds: where the ROS clock stands still none of them comes of age
 _REJECTED_IN_A_ROW = 3  # clouds behind the newest, before a standstill counts as a new time line
@@ -102,6 +104,19 @@ class CloudQueue:
         if self.newest is None or cloud.stamp > self.newest.stamp:
             self.newest = cloud
         insort(self.pending, cloud, key=lambda waiting: waiting.stamp)
+
+    def skew_of(self, stamp: int, stream: CameraStream, now: int, steady: int, limit: int) -> int:
+        """How far (ns) an image's stamp is from the time of the clouds where that is more than
+        `limit` (R12), else 0. `now`, `steady`: when it came, by both clocks.
+        """
+        if not limit or not self.newest:
+            return 0
+        start = stamp - stream.offset
+        if abs(self.newest.age) <= limit:  # sensors and host share a clock
+            skew = start - now
+            return skew if abs(skew) > limit and not stream.is_astray(stamp) else 0
+        skew = start - self.newest.start - (steady - self.newest.arrival_steady)
+        return skew if skew > limit else 0
 
     def release(self, now: int) -> WaitingCloud:
         """Let the oldest pending cloud go at `now`, ROS time."""

@@ -109,7 +109,7 @@ class CloudAnchoredPairing:
             stream.tally.count("unstamped")
         elif self._clock.is_left_over(stamp, self._ns("time_jump_threshold")):
             stream.tally.count("reset")
-        elif skew := self._skew(stream, stamp, now, steady):
+        elif skew := self._clouds.skew_of(stamp, stream, now, steady, self._ns("clock_skew_limit")):
             stream.reject(skew)
         elif kept := stream.add(stamp, image, now):
             self._note_image(stream, kept)
@@ -203,20 +203,6 @@ class CloudAnchoredPairing:
     def _jump(self, reason):
         self._tally.counts["time_jumps"] += 1
         self.reset(reason)
-
-    def _skew(self, stream, stamp, now, steady):
-        """How far (ns) an image's stamp is from the time of the clouds where that is too far (R12),
-        else 0.
-        """
-        limit = self._ns("clock_skew_limit")
-        if not limit or not self._clouds.newest:
-            return 0
-        start = stamp - stream.offset
-        if abs(self._clouds.newest.age) <= limit:  # sensors and host share a clock
-            skew = start - now
-            return skew if abs(skew) > limit and not stream.is_astray(stamp) else 0
-        skew = start - self._clouds.newest.start - (steady - self._clouds.newest.arrival_steady)
-        return skew if skew > limit else 0
 
     # ---- pairing
 
