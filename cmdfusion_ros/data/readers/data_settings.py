@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import check_settings, setting
+from cmdfusion_ros.data.bags.frame_bag import labels_path
 from cmdfusion_ros.data.readers.labelled_bags import LabelledBags
 from cmdfusion_ros.data.readers.nuscenes import NuScenes
 from cmdfusion_ros.data.readers.pandaset import PandaSet
@@ -44,8 +45,8 @@ class DataSettings:
     )
     sequences: tuple[str, ...] = setting(
         (),
-        "names of sequence folders; of nuScenes names of scenes, or train, val, mini_train, "
-        "mini_val",
+        "names of sequence folders, or [all]; of nuScenes names of scenes, or train, val, "
+        "mini_train, mini_val",
     )
     first_scan: int = setting(
         0,
@@ -74,6 +75,8 @@ class DataSettings:
         """The scans as Frames with labels, and with `poses` where asked for; FileNotFoundError
         or ValueError where there are none.
         """
+        root = Path(data_folder) / self.root
+        names = all_sequences(root, self.layout) if self.sequences == ("all",) else self.sequences
         scans = range(self.first_scan, self.last_scan + 1)
         options = {
             "scans": scans,
@@ -81,9 +84,31 @@ class DataSettings:
             "images": self.images,
             "called": self.called or None,
         }
-        return _READERS[self.layout](
-            Path(data_folder) / self.root, self.sequences, class_map, self.dataset, **options
-        )
+        return _READERS[self.layout](root, names, class_map, self.dataset, **options)
+
+
+def all_sequences(root: Path, layout: str) -> tuple[str, ...]:
+    """Names of all sequences of a set, sorted: folders that hold scans, bags with labels beside
+    them.
+
+    Raises:
+        FileNotFoundError: there is none. ValueError: nuScenes, whose scenes have splits instead.
+    """
+    if layout == "nuscenes":
+        raise ValueError(f"{root}: sequences: [all] is not for nuscenes; name train, val or scenes")
+    if layout == "bags":
+        names = {
+            path.name
+            for path in root.glob("*")
+            if not path.name.endswith("_labels.npz") and labels_path(path).exists()
+        }
+    else:
+        inside = "lidar" if layout == "pandaset" else "velodyne"
+        found = [*root.glob(f"sequences/*/{inside}"), *root.glob(f"*/{inside}")]
+        names = {path.parent.name for path in found}
+    if not names:
+        raise FileNotFoundError(f"{root}: no sequence of the layout {layout} in it")
+    return tuple(sorted(names))
 
 
 class Mixture:
