@@ -27,7 +27,9 @@ ROS_PACKAGES = {
 }  # fmt: skip
 CELLAR = {"frame", "class_map", "config", "geometry", "sparse"}
 FIRST = CELLAR | {"batch", "models", "checkpoint"}
-SECOND = FIRST | {"messages", "data", "inference", "instances", "pictures"}
+SECOND = FIRST | {
+    "messages", "data", "inference", "image_teachers", "instances", "pictures",
+}  # fmt: skip
 MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "frame": set(),
     "class_map": {"frame"},

@@ -14,6 +14,7 @@ from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels, write_frame_bag
 from cmdfusion_ros.data.synthetic.demo_drive import DEMO_SCANS, demo_frames
 from cmdfusion_ros.data.synthetic.rendering import available_cores
+from cmdfusion_ros.labelling.model import is_teacher
 from cmdfusion_ros.labelling.snapshot import draw_snapshot
 
 _STREET_SCANS, _STREET_LABELS, _JPEG_QUALITY = DEMO_SCANS, "street", 90
@@ -159,7 +160,7 @@ def remove_bag(path):
 
 def model_class_map(options):
     """The ClassMap of the labels that will be published."""
-    if options.backend == "fake":
+    if options.backend == "fake" or is_teacher(options.checkpoint):
         return load_class_map("street")
     from cmdfusion_ros.checkpoint.file import load_checkpoint  # imports torch
     from cmdfusion_ros.inference import default_checkpoint_path

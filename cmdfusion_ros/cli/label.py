@@ -2,12 +2,22 @@
 pipeline.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.demo import add_run_arguments, headline, run_options, score
 from cmdfusion_ros.cli.demo import model_class_map as class_map_of
 from cmdfusion_ros.cli.runs.offline import run_offline
+from cmdfusion_ros.data.bags.bag import read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
+from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
+from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.labelling.model import is_teacher
+from cmdfusion_ros.labelling.offline import LABELLED_TOPIC
 
 
 def add_parser(subparsers):
@@ -21,24 +31,72 @@ def add_parser(subparsers):
     )
     parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
     parser.add_argument("--out", required=True, help="bag to make; must not exist")
+    parser.add_argument(
+        "--teacher",
+        metavar="FILE",
+        help="instead of a network's, the labels that a 2D network (.onnx, .tflite; see "
+        "docs/adapt.md) gives the points that cameras see: what `cmdfusion adapt` would learn",
+    )
     add_run_arguments(parser)
     return parser
+
+
+def _with_teacher(options, args):
+    """The RunOptions with the 2D network in the place of the checkpoint."""
+    path = Path(args.teacher).resolve()
+    if args.checkpoint:
+        raise ValueError("--teacher and --checkpoint: the labels come from one of them; give one")
+    if not is_teacher(str(path)) or not path.is_file():
+        raise ValueError(f"--teacher {path}: expected a .onnx or .tflite file; see docs/adapt.md")
+    return replace(options, checkpoint=str(path))
+
+
+def coverage(labelled, bag):
+    """In words: how many points of a labelled bag have a label, of which classes, and, where the
+    labels of `bag` are known, how many of them are right.
+    """
+    class_map, truth = load_class_map("street"), read_bag_labels(bag)
+    matrix = ConfusionMatrix(class_map.num_classes)
+    counts, total = np.zeros(256, np.int64), 0
+    for stamp, columns in read_labelled_clouds(labelled, LABELLED_TOPIC):
+        labels = class_map.labels_from_raw(columns["label"], class_map.name, str(labelled))
+        counts += np.bincount(labels, minlength=256)
+        total += len(labels)
+        if truth is not None and truth.dataset in class_map.folds and stamp in truth.raw:
+            known = labels != IGNORE_LABEL
+            true = class_map.labels_from_raw(truth.raw[stamp], truth.dataset, str(bag))
+            matrix.add(true[known], labels[known])
+    shares = counts[: class_map.num_classes]
+    if not shares.any():
+        return "no point has a label: do the cameras see what the LiDAR does? is the teacher right?"
+    named = sorted(zip(shares / shares.sum(), class_map.names, strict=True), reverse=True)
+    words = ", ".join(f"{name} {100 * share:.1f} %" for share, name in named if share)
+    lines = f"{100 * shares.sum() / total:.1f} % of the points have a label; of these {words}"
+    if matrix.counts.any():
+        lines += f"\n{100 * matrix.accuracy:.1f} % of those whose true class is known are right"
+    return lines
 
 
 def run(args):
     if Path(args.out).exists():
         raise FileExistsError(f"--out {args.out}: exists; move it away, or choose another name")
     options = run_options(args)
+    if args.teacher:
+        options = _with_teacher(options, args)
     layout = inspect_bag(args.bag, options.points)
     print(layout.table(), flush=True)
     record = run_offline(layout, options, args.out)
     print(
         headline(
             record.summary(
-                score(layout.path, args.out, class_map_of(options)) if record.returned else None
+                score(layout.path, args.out, class_map_of(options))
+                if record.returned and not args.teacher
+                else None
             )
         )
     )
+    if args.teacher:
+        print(coverage(args.out, layout.path))
     problems = record.problems()
     for problem in problems:
         print(f"NOT AS IT SHOULD BE: {problem}")

@@ -126,7 +126,6 @@ class TeacherSegmenter:
     def __init__(self, teacher: ImageTeacher, settings: PointLabelSettings | None = None):
         self._teacher, self._settings = teacher, settings or PointLabelSettings()
         self.class_map = teacher.class_map
-        self.uses_images, self.images_reason = True, f"labels are those of {teacher.name}"
 
     def segment(self, frame: Frame) -> Prediction:
         """Frame -> Prediction, in the frame's order of points."""

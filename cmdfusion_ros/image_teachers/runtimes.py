@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+SUFFIXES = (".onnx", ".tflite")
 ONNX_EXTRA, TFLITE_EXTRA = "onnx", "tflite"  # of setup.py
 
 

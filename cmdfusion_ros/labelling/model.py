@@ -12,6 +12,9 @@ import numpy as np
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.frame import CameraView, Frame, Prediction
+from cmdfusion_ros.image_teachers.point_labels import TeacherSegmenter
+from cmdfusion_ros.image_teachers.runtimes import SUFFIXES
+from cmdfusion_ros.image_teachers.teacher import open_image_teacher
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,14 @@ class FakeSegmenter:
         )
 
 
+def is_teacher(checkpoint: str) -> bool:
+    """Whether a checkpoint is a 2D network of others: told by the ending of its file."""
+    return Path(checkpoint).suffix in SUFFIXES
+
+
 def open_segmenter(settings):
-    """(Segmenter, ModelInfo) from ModelSettings, warmed up.
+    """(Segmenter, ModelInfo) from ModelSettings, warmed up; where the checkpoint is a 2D network
+    (.onnx, .tflite), a TeacherSegmenter, which labels what cameras see and nothing else.
 
     Raises:
         SettingsError: the file is missing or has another SHA-256. ValueError: it is not a
@@ -62,6 +71,10 @@ def open_segmenter(settings):
         return FakeSegmenter(), ModelInfo(
             "fake", "", "cpu", "fake: the labels mean nothing", "not looked at", 0, 0.0
         )
+    if is_teacher(settings.checkpoint):
+        teacher = open_image_teacher(settings.checkpoint, settings.cpu_threads)
+        looks = f"labels are those of {teacher.name}"
+        return TeacherSegmenter(teacher), ModelInfo(teacher.name, "", "cpu", "2D", looks, 0, 0.0)
     from cmdfusion_ros.inference import (  # torch takes a second to import: not for the fake
         Segmenter,
         default_checkpoint_path,

@@ -14,8 +14,9 @@ import numpy as np
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter, ros2_types
 from cmdfusion_ros.data.bags.bag_layout import INFO
 from cmdfusion_ros.data.bags.bag_parameters import node_parameters
+from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
-from cmdfusion_ros.labelling.model import open_segmenter
+from cmdfusion_ros.labelling.model import is_teacher, open_segmenter
 from cmdfusion_ros.labelling.pipeline import Pipeline
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
@@ -59,7 +60,7 @@ class OfflineNode:
     def __init__(self, bag, layout, settings, segmenter, on_labelled, tell):
         self._tell = tell
         self._bag, self._layout = bag, layout
-        self._buffer = TransformBuffer()
+        self._buffer = _buffer_of(bag, layout, settings)
         self._extrinsics = Extrinsics(self._buffer, settings)
         self._taxonomy = open_taxonomy(
             segmenter.class_map, settings.output.taxonomy, settings.output.palette_file
@@ -215,12 +216,22 @@ class OfflineNode:
         self._tell({"event": "unlabelled", "stamp": stamp, "reason": reason, "why": why})
 
 
+def _buffer_of(bag, layout, settings):
+    """Where motion is taken out, all transforms of the bag are known from the start, as a picture's
+    may come after its cloud's; else they are learnt as a robot learns them.
+    """
+    if not settings.sync.fixed_frame:
+        return TransformBuffer()
+    return BagTransforms(bag, layout.transform_topics, layout.cloud_frame).buffer
+
+
 def _is_static(bag, topic):
     return topic.endswith("tf_static") or bag.topics[topic].latched
 
 
 def offline_settings(layout, **model):
-    """NodeSettings for a bag: its topics, cameras and clocks, and `model.*` as given.
+    """NodeSettings for a bag: its topics, cameras and clocks, and `model.*` as given. For a 2D
+    network also the frame in which the vehicle's motion between scan and picture is taken out.
 
     Args:
         layout: BagLayout. model: checkpoint, device, backend, ... as the node's parameters.
@@ -229,6 +240,10 @@ def offline_settings(layout, **model):
         SettingsError: a value that the node would refuse.
     """
     parameters, _ = node_parameters(layout)
+    if is_teacher(model.get("checkpoint", "")):
+        with Bag(layout.path, layout.duration) as bag:
+            found = BagTransforms(bag, layout.transform_topics, layout.cloud_frame)
+        parameters["sync.fixed_frame"] = found.fixed_frame
     return node_settings({**parameters, **{f"model.{key}": value for key, value in model.items()}})
 
 
