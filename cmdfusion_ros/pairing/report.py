@@ -13,7 +13,7 @@ _ENOUGH = 20  # samples before anything is suggested
 LATENESS_BINS_MS = (5, 10, 20, 40, 80, 160, 320, 640)  # upper edges; one more bin holds the rest
 
 
-class Samples:
+class RecentValues:
     """The last 256 values of a quantity."""
 
     def __init__(self):
@@ -45,7 +45,7 @@ class CloudTally:
         self.counts = Counter()
         self._modes = Counter()
         self._reasons = Counter()
-        self._waits = Samples()
+        self._waits = RecentValues()
 
     def add_release(self, paired: PairedCloud) -> None:
         """A PairedCloud that goes out."""
@@ -95,10 +95,12 @@ class CameraTally:
         # evicted_too_early, time_jumps, matched
         self.counts = Counter()
         self.lateness = [0] * (len(LATENESS_BINS_MS) + 1)
-        self.needed_wait = Samples()  # ns, from arrival of a cloud to arrival of its image
-        self.distance = Samples()  # ns, image used minus target, signed
-        self.raw_offset = Samples()  # ns, nearest image minus start of the scan, used or not
-        self.matched = Samples()  # 1 or 0, for each cloud released while the camera was enabled
+        self.needed_wait = RecentValues()  # ns, from arrival of a cloud to arrival of its image
+        self.distance = RecentValues()  # ns, image used minus target, signed
+        self.raw_offset = RecentValues()  # ns, nearest image minus start of the scan, used or not
+        self.matched = (
+            RecentValues()
+        )  # 1 or 0, for each cloud released while the camera was enabled
 
     def count(self, event: str) -> None:
         self.counts[event] += 1

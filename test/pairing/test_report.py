@@ -2,19 +2,21 @@
 
 import math
 
-from cmdfusion_ros.pairing.report import LATENESS_BINS_MS, CameraTally, Samples
+from cmdfusion_ros.pairing.report import LATENESS_BINS_MS, CameraTally, RecentValues
 
 MS = 1_000_000
 
 
 def test_of_no_samples_nothing_is_known():
     assert (
-        math.isnan(Samples().mean) and math.isnan(Samples().quantile(0.5)) and len(Samples()) == 0
+        math.isnan(RecentValues().mean)
+        and math.isnan(RecentValues().quantile(0.5))
+        and len(RecentValues()) == 0
     )
 
 
 def test_quantiles_are_values_that_occurred():
-    samples = Samples()
+    samples = RecentValues()
     for value in (5, 1, 4, 2, 3):
         samples.add(value)
     assert samples.mean == 3 and [
@@ -23,7 +25,7 @@ def test_quantiles_are_values_that_occurred():
 
 
 def test_only_the_last_256_values_count():
-    samples = Samples()
+    samples = RecentValues()
     for value in [1000] * 100 + [1] * 256:
         samples.add(value)
     assert len(samples) == 256 and samples.mean == 1

@@ -19,7 +19,7 @@ from cmdfusion_ros.data.bags.bag_survey import (
     BagSurvey,
     chain,
 )
-from cmdfusion_ros.data.bags.camera_timing import CameraTiming, camera_timing, period_of
+from cmdfusion_ros.data.bags.camera_timing import RecordedTiming, camera_timing, period_of
 
 # Last parts of image topics that name the picture, not the camera.
 _PICTURE_WORDS = frozenset(
@@ -42,7 +42,7 @@ class CameraLayout:
         info_topic: of its CameraInfo; "" where none was found.
         info: its first CameraInfo as rosbags reads it, or None.
         camera_from_lidar: (4, 4) float64 from static transforms, or None.
-        timing: CameraTiming, how its clock lies to the clouds'.
+        timing: RecordedTiming, how its clock lies to the clouds'.
         problems: why the camera cannot be used; empty where it can.
     """
 
@@ -54,7 +54,7 @@ class CameraLayout:
     info_topic: str
     info: object | None
     camera_from_lidar: np.ndarray | None
-    timing: CameraTiming
+    timing: RecordedTiming
     problems: tuple = ()
 
 

@@ -12,7 +12,7 @@ _UNKNOWN_TOLERANCE_NS = 50_000_000
 
 
 @dataclass(frozen=True)
-class CameraTiming:
+class RecordedTiming:
     """All int ns.
 
     Attributes:
@@ -36,8 +36,8 @@ def period_of(stamps: np.ndarray) -> int:
 
 def camera_timing(
     images: np.ndarray, images_recorded: np.ndarray, clouds: np.ndarray, clouds_recorded: np.ndarray
-) -> CameraTiming:
-    """CameraTiming of a camera.
+) -> RecordedTiming:
+    """RecordedTiming of a camera.
 
     The phase of a camera is the circular mean of its stamps relative to the clouds', because near
     half a period some nearest images lie before and some after their clouds. In that case (0.45 of
@@ -50,7 +50,7 @@ def camera_timing(
     """
     period = period_of(images)
     if not period:
-        return CameraTiming(0, 0, _UNKNOWN_TOLERANCE_NS, 0)
+        return RecordedTiming(0, 0, _UNKNOWN_TOLERANCE_NS, 0)
     # (M,) signed ns
     nearest = images[np.abs(images[None, :] - clouds[:, None]).argmin(axis=1)] - clouds
     # clouds from before or after the camera's time tell nothing
@@ -66,4 +66,6 @@ def camera_timing(
     pick = np.abs(images[None, :] - clouds[:, None] - offset).argmin(axis=1)
     matched = np.abs(images[pick] - clouds - offset) <= tolerance
     lags = (images_recorded[pick] - clouds_recorded)[matched]
-    return CameraTiming(period, offset, tolerance, int(np.percentile(lags, 95)) if len(lags) else 0)
+    return RecordedTiming(
+        period, offset, tolerance, int(np.percentile(lags, 95)) if len(lags) else 0
+    )
