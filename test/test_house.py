@@ -41,7 +41,7 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "checkpoint": CELLAR | {"batch", "models"},
     "instances": CELLAR,
     "pictures": CELLAR | {"instances"},
-    "messages": CELLAR | {"pictures"},
+    "messages": CELLAR | {"pictures", "instances"},
     "data": CELLAR | {"messages"},
     "inference": FIRST,
     "image_teachers": CELLAR,

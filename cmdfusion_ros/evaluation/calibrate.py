@@ -2,7 +2,9 @@
 of the labels of scans that it was not trained on.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,8 @@ from cmdfusion_ros.checkpoint.temperatures import MAX_TEMPERATURE, MIN_TEMPERATU
 from cmdfusion_ros.config import SettingsError, check_settings, setting
 from cmdfusion_ros.data.readers.data_settings import DataSettings
 from cmdfusion_ros.evaluation.metrics import RINGS, RingCalibration, rings_of
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
+from cmdfusion_ros.inference import Segmenter
 
 RING_CENTRES = (5.0, 15.0, 25.0, 40.0, 60.0)  # metres, of metrics.RINGS; the last has no end
 # a labelled point pulls with a tenth to a half, so about as strong as 200 to 1000 of them
@@ -28,7 +31,7 @@ class CalibrationSets:
         (), "sets of labelled scans; `repeat` says how often each scan of a set counts"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
         if not self.sets:
             raise SettingsError(
@@ -52,7 +55,9 @@ class Answers:
     weight: float = 1.0
 
 
-def gather_answers(segmenter, frames, num_frames, weight=1.0):
+def gather_answers(
+    segmenter: Segmenter, frames: Iterable[Frame], num_frames: int, weight: float = 1.0
+) -> Answers:
     """The Answers of a Segmenter on labelled Frames: of each at most 20,000 points, drawn by its
     name (fewer of each where there are over 200 Frames).
 
@@ -79,7 +84,7 @@ def gather_answers(segmenter, frames, num_frames, weight=1.0):
     return Answers(*(np.concatenate(parts) for parts in zip(*found, strict=True)), weight)
 
 
-def fit_temperatures(answers):
+def fit_temperatures(answers: Sequence[Answers]) -> Temperatures:
     """Temperatures at the centres of the rings, under which the labels of several Answers are
     likeliest.
 
@@ -102,7 +107,7 @@ def fit_temperatures(answers):
     return Temperatures(RING_CENTRES, tuple(round(float(value), 4) for value in 1 / inverse))
 
 
-def calibration_of(answers, temperatures):
+def calibration_of(answers: Sequence[Answers], temperatures: Temperatures) -> RingCalibration:
     """RingCalibration of several Answers, before and after Temperatures."""
     parts = []
     for each in answers:
@@ -113,7 +118,7 @@ def calibration_of(answers, temperatures):
     return RingCalibration.of_all(parts, [each.weight for each in answers])
 
 
-def summarise(answers, temperatures):
+def summarise(answers: Sequence[Answers], temperatures: Temperatures) -> dict[str, Any]:
     """Plain values: points, ece, ece_uncalibrated, reliability; by_distance with points,
     temperature (at the centre), ece, ece_uncalibrated of each ring.
     """

@@ -2,14 +2,17 @@
 with and without averaging over changed scans.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.data.augment.scans import flip, rotate
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix, Scores
-from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.frame import Frame, Prediction
+from cmdfusion_ros.inference import Segmenter
 
 # name -> changes of a scan, over whose answers the probabilities are averaged
 TEST_TIME_CHANGES = {
@@ -26,7 +29,7 @@ TEST_TIME_CHANGES = {
 }
 
 
-def segment_with(segmenter, tta):
+def segment_with(segmenter: Segmenter, tta: str) -> Callable[[Frame], Prediction]:
     """A function Frame -> Prediction that answers with the mean over the changes named `tta`."""
     if len(TEST_TIME_CHANGES[tta]) == 1:
         return segmenter.segment
@@ -34,7 +37,7 @@ def segment_with(segmenter, tta):
     return lambda frame: answer(frame)[0]
 
 
-def answer_with(segmenter, tta):
+def answer_with(segmenter: Segmenter, tta: str) -> Callable[[Frame], tuple[Prediction, np.ndarray]]:
     """A function Frame -> (Prediction, (N,) float32 confidence before the temperatures), as
     `segment_with`.
 
@@ -59,7 +62,9 @@ def answer_with(segmenter, tta):
     return answer
 
 
-def evaluate(segmenter, frames, tta="none", max_subsets=6):
+def evaluate(
+    segmenter: Segmenter, frames: Iterable[Frame], tta: str = "none", max_subsets: int = 6
+) -> dict[str, Any]:
     """Score a Segmenter.
 
     Args:
@@ -121,7 +126,7 @@ def _subsets(frame, number, most):
     ]
 
 
-def spread(results):
+def spread(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What several results (of networks that differ in their seed) say together: the mean of each
     figure, and under `spread` how far they lie apart.
 

@@ -6,12 +6,15 @@ counts against its class: leaving such points out, as several published evaluati
 raises the score.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame, Prediction
 from cmdfusion_ros.geometry.projection import project_points
 
 DISTANCES = (0.0, 10.0, 20.0, 30.0, 50.0, np.inf)  # metres; horizontal distance from the sensor
@@ -26,11 +29,11 @@ class ConfusionMatrix:
     IGNORE_LABEL.
     """
 
-    def __init__(self, num_classes):
+    def __init__(self, num_classes: int):
         self.num_classes = num_classes
         self.counts = np.zeros((num_classes, num_classes + 1), np.int64)
 
-    def add(self, labels, predicted):
+    def add(self, labels: np.ndarray, predicted: np.ndarray) -> None:
         """Count (N,) ground-truth labels against (N,) predicted labels; rows with ground truth
         IGNORE_LABEL are left out.
 
@@ -58,12 +61,12 @@ class ConfusionMatrix:
         return labels
 
     @property
-    def points(self):
+    def points(self) -> np.ndarray:
         """(C,) int64, labelled points of each class."""
         return self.counts.sum(axis=1)
 
     @property
-    def iou(self):
+    def iou(self) -> np.ndarray:
         """(C,) float64, TP / (TP + FP + FN); NaN for a class with neither ground truth nor
         prediction.
         """
@@ -72,7 +75,7 @@ class ConfusionMatrix:
         return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
 
     @property
-    def miou(self):
+    def miou(self) -> float:
         """Mean IoU over the classes that have ground truth or a prediction; NaN where there is
         none.
         """
@@ -80,7 +83,7 @@ class ConfusionMatrix:
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
     @property
-    def miou_of_present(self):
+    def miou_of_present(self) -> float:
         """Mean IoU over the classes that have ground truth, NaN without any. On few scans it is the
         fairer comparison: in `miou` one point taken for a class
         that does not occur costs 1 / C."""
@@ -88,7 +91,7 @@ class ConfusionMatrix:
         return float(self.iou[present].mean()) if present.any() else float("nan")
 
     @property
-    def chance_iou(self):
+    def chance_iou(self) -> np.ndarray:
         """(C,) float64, the IoU of labels drawn at random, each class as often as it occurs here:
         share / (2 - share), as hits are share^2 of the points
         and the union is 2 share - share^2. NaN where nothing is labelled."""
@@ -96,7 +99,7 @@ class ConfusionMatrix:
         return share / (2 - share) if self.points.any() else np.full(self.num_classes, np.nan)
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> float:
         """Share of labelled points that are right; NaN without points."""
         total = self.counts.sum()
         return (
@@ -109,10 +112,10 @@ class Calibration:
     confidence, weighted by their points.
     """
 
-    def __init__(self, num_bins=NUM_CONFIDENCE_BINS):
+    def __init__(self, num_bins: int = NUM_CONFIDENCE_BINS):
         self._sums = np.zeros((3, num_bins))  # points, confidence, hits
 
-    def add(self, confidence, correct):
+    def add(self, confidence: np.ndarray, correct: np.ndarray) -> None:
         """Count (N,) confidences in [0, 1] and (N,) bool, whether the prediction was right. A
         bin includes its upper edge, the first also 0.
         """
@@ -126,7 +129,9 @@ class Calibration:
             self._sums[row] += np.bincount(bins, weights, minlength=num_bins)
 
     @classmethod
-    def of_all(cls, parts, weights=None):
+    def of_all(
+        cls, parts: "Sequence[Calibration]", weights: Sequence[float] | None = None
+    ) -> "Calibration":
         """What `parts` counted, together; with `weights` as if each had been counted so often."""
         total = cls(parts[0]._sums.shape[1])
         total._sums = sum(
@@ -135,7 +140,7 @@ class Calibration:
         )
         return total
 
-    def bins(self):
+    def bins(self) -> list[dict[str, Any]]:
         """Plain values for a reliability diagram: of each bin its points, and their mean
         confidence and accuracy (None without points).
         """
@@ -149,7 +154,7 @@ class Calibration:
         ]
 
     @property
-    def error(self):
+    def error(self) -> float:
         """The expected calibration error in [0, 1]; NaN without points."""
         points, confidence, hits = self._sums
         return (
@@ -163,7 +168,13 @@ class RingCalibration:
     def __init__(self):
         self.after, self.before = (tuple(Calibration() for _ in DISTANCES[1:]) for _ in range(2))
 
-    def add(self, rings, confidence, raw_confidence, correct):
+    def add(
+        self,
+        rings: np.ndarray,
+        confidence: np.ndarray,
+        raw_confidence: np.ndarray,
+        correct: np.ndarray,
+    ) -> None:
         """Count (N,) confidences after and before temperatures, in rings numbered by (N,)
         `rings`, see `rings_of`.
         """
@@ -173,7 +184,9 @@ class RingCalibration:
             before.add(raw_confidence[ring], correct[ring])
 
     @classmethod
-    def of_all(cls, parts, weights):
+    def of_all(
+        cls, parts: "Sequence[RingCalibration]", weights: Sequence[float]
+    ) -> "RingCalibration":
         """What `parts` counted, as if each had been counted as often as its weight says."""
         total = cls()
         total.after = tuple(
@@ -186,14 +199,14 @@ class RingCalibration:
         )
         return total
 
-    def of_ring(self, number):
+    def of_ring(self, number: int) -> dict[str, Any]:
         """Plain values: ece, ece_uncalibrated of the points of a ring."""
         return {
             "ece": _plain(self.after[number].error),
             "ece_uncalibrated": _plain(self.before[number].error),
         }
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values of all points: ece, ece_uncalibrated, and under `reliability` the bins of
         both.
         """
@@ -219,12 +232,14 @@ class Scores:
     out_of_view: ConfusionMatrix
 
     @classmethod
-    def empty(cls, class_map):
+    def empty(cls, class_map: ClassMap) -> "Scores":
         rings = tuple(ConfusionMatrix(class_map.num_classes) for _ in DISTANCES[1:])
         overall, inside, outside = (ConfusionMatrix(class_map.num_classes) for _ in range(3))
         return cls(class_map, overall, rings, RingCalibration(), inside, outside)
 
-    def add(self, frame, prediction, raw_confidence=None):
+    def add(
+        self, frame: Frame, prediction: Prediction, raw_confidence: np.ndarray | None = None
+    ) -> None:
         """Count the Prediction of a Frame. A frame without views counts neither as in view nor as
         out of it.
 
@@ -251,7 +266,7 @@ class Scores:
             for matrix, mask in ((self.in_view, seen), (self.out_of_view, ~seen)):
                 matrix.add(frame.labels[mask], prediction.labels[mask])
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: miou, accuracy; iou, chance and points by class name; by_distance
         by "near-far" in metres; in_view, out_of_view; ece,
         ece_uncalibrated, reliability (see RingCalibration). NaN becomes None."""
@@ -279,14 +294,14 @@ class Scores:
         }
 
 
-def rings_of(points):
+def rings_of(points: np.ndarray) -> np.ndarray:
     """(N,) int64, the ring of DISTANCES that each of (N, 3) points is in; a ring includes its
     near edge.
     """
     return np.searchsorted(DISTANCES, np.hypot(points[:, 0], points[:, 1]), side="right") - 1
 
 
-def seen_points(frame):
+def seen_points(frame: Frame) -> np.ndarray:
     """(N,) bool, the points of a Frame that fall into any of its views."""
     points = frame.points if frame.measured_points is None else frame.measured_points
     seen = np.zeros(len(points), bool)
@@ -305,7 +320,9 @@ def _plain(value):
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def score(predict, frames, class_map):
+def score(
+    predict: Callable[[Frame], Prediction], frames: Iterable[Frame], class_map: ClassMap
+) -> Scores:
     """Scores of `predict(frame) -> Prediction` over labelled Frames."""
     scores = Scores.empty(class_map)
     for frame in frames:

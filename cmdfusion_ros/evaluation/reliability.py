@@ -2,6 +2,9 @@
 temperatures.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -10,7 +13,7 @@ _SIDES = {"uncalibrated": "tab:red", "calibrated": "tab:blue"}
 _FEWEST = 20  # points of a bin that is drawn; the accuracy of fewer is chance
 
 
-def draw_reliability(result):
+def draw_reliability(result: Mapping[str, Any]) -> Figure:
     """A matplotlib Figure of what `cmdfusion evaluate` or `calibrate` gives: accuracy over
     confidence, points a bin, error a ring.
 

@@ -5,6 +5,9 @@
 import base64
 import html
 import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,7 +23,7 @@ _STYLE = (
 )
 
 
-def write_page(path, result):
+def write_page(path: Path, result: Mapping[str, Any]) -> None:
     """Write what `cmdfusion evaluate --json` writes as a page."""
     name = html.escape(result["checkpoint"])
     parts = [

@@ -3,7 +3,9 @@ from a file the extrinsic too.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,9 @@ class CalibrationFile:
     camera_name: str = ""
 
 
-def read_camera_info(message, rectified=False):
+def read_camera_info(
+    message: Any, rectified: bool = False
+) -> tuple[np.ndarray, Distortion | None, tuple[int, int]]:
     """sensor_msgs/CameraInfo -> how the camera's images, as they are published, see the world.
 
     K and P are of the full-resolution image; the region of interest and then the binning of the
@@ -154,7 +158,7 @@ def _as_published(intrinsic, message):
     return intrinsic
 
 
-def read_calibration_file(path, rectified=False):
+def read_calibration_file(path: str | Path, rectified: bool = False) -> CalibrationFile:
     """A YAML file as ROS camera_calibration writes it -> CalibrationFile.
 
     Keys: image_width, image_height, camera_matrix, distortion_model, distortion_coefficients,

@@ -14,6 +14,7 @@ the loops people write.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -81,16 +82,21 @@ class Cloud:
     is_bigendian: bool = False
 
     @property
-    def num_points(self):
+    def num_points(self) -> int:
         return len(self.points)
 
 
-def stamp_ns(stamp):
+def stamp_ns(stamp: Any) -> int:
     """builtin_interfaces/Time -> int nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def read_cloud(message, intensity_field="auto", intensity_scale=0.0, least_scale=0.0):
+def read_cloud(
+    message: Any,
+    intensity_field: str = "auto",
+    intensity_scale: float = 0.0,
+    least_scale: float = 0.0,
+) -> Cloud:
     """sensor_msgs/PointCloud2 of any layout -> Cloud.
 
     Takes padding in points and rows, either byte order, organised clouds, fields in any order and
@@ -148,7 +154,7 @@ def read_cloud(message, intensity_field="auto", intensity_scale=0.0, least_scale
     )
 
 
-def read_columns(message):
+def read_columns(message: Any) -> np.ndarray:
     """All fields of a PointCloud2 as a read-only structured array (N,), one column a field of
     count 1; a view unless rows are padded.
 
@@ -323,7 +329,9 @@ def _usable(points):
         return (squares > 0) & (squares < MAX_RANGE**2)
 
 
-def guess_intensity_scale(values, usable, least_scale=0.0):
+def guess_intensity_scale(
+    values: np.ndarray, usable: np.ndarray, least_scale: float = 0.0
+) -> float:
     """The value that stands for full intensity; the rule is in `read_cloud`. (N,) values and
     (N,) bool -> float.
     """

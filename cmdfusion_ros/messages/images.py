@@ -4,7 +4,9 @@
 """
 
 import re
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +21,7 @@ _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _BLOCK = 65_536  # bytes looked at together for zeros after the end of a file
 
 
-def image_decoder():
+def image_decoder() -> tuple[Callable[[Any], np.ndarray], str]:
     """(decode, who): the function that turns an Image or CompressedImage into RGB, and "cv_bridge"
     or "own" for the reports.
 
@@ -70,7 +72,7 @@ def _suits_bridge(message):
     return message.step % ENCODINGS[message.encoding][0] == 0
 
 
-def decode_image(message):
+def decode_image(message: Any) -> np.ndarray:
     """sensor_msgs/Image or CompressedImage -> (H, W, 3) uint8 RGB.
 
     Honours step and is_bigendian. 16-bit samples keep their upper 8 bits. 8UC3 is taken as BGR, as

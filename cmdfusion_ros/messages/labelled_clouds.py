@@ -1,12 +1,15 @@
 """Labels -> PointCloud2: the layouts in which labelled clouds are published."""
 
 import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from cmdfusion_ros.frame import IGNORE_LABEL
-from cmdfusion_ros.messages.clouds import DTYPES, FLOAT32, UINT8, UINT32, Field, MessageError
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
+from cmdfusion_ros.messages.clouds import DTYPES, FLOAT32, UINT8, UINT32, Cloud, Field, MessageError
 
 # in this order, 4 bytes each
 _OURS = {"rgb": FLOAT32, "label": UINT32, "confidence": FLOAT32, "camera_mask": UINT32}
@@ -29,8 +32,14 @@ class CloudPayload:
 
 
 def write_labelled_cloud(
-    cloud, prediction, rows, class_map, layout="full", confidence_threshold=0.0, unlabelled_id=None
-):
+    cloud: Cloud,
+    prediction: Prediction,
+    rows: np.ndarray,
+    class_map: ClassMap,
+    layout: str = "full",
+    confidence_threshold: float = 0.0,
+    unlabelled_id: int | None = None,
+) -> CloudPayload:
     """The labelled PointCloud2 of a scan: same points, order, count and organisation as the input,
     little-endian.
 
@@ -171,7 +180,7 @@ def _swap_bytes(rows, fields):
             rows[:, start : start + size] = rows[:, start : start + size][:, ::-1].copy()
 
 
-def write_selected_cloud(cloud, keep):
+def write_selected_cloud(cloud: Cloud, keep: np.ndarray) -> CloudPayload:
     """The rows of `cloud` where `keep` (N,) is True, as an unorganised PointCloud2 in the
     input's own layout and byte order.
     """
@@ -183,7 +192,9 @@ def write_selected_cloud(cloud, keep):
     )
 
 
-def fill_cloud(message, payload, header, point_field):
+def fill_cloud(
+    message: Any, payload: CloudPayload, header: Any, point_field: Callable[..., Any]
+) -> Any:
     """Fill a PointCloud2 with `payload` and return it.
 
     `data` is an array.array because rclpy takes that as it is or copies it in one go (0 to 2 ms for

@@ -2,11 +2,15 @@
 camera in the colour of its state.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.geometry.transforms import apply, invert, quaternion_from_rotation, yaw_rotation
+from cmdfusion_ros.instances import Box
 
 # visualization_msgs/Marker: types, and the action that empties the view
 CUBE, LINE_LIST, TEXT, DELETE_ALL = 1, 5, 9, 3
@@ -48,7 +52,7 @@ class MarkerSpec:
     text: str = ""
 
 
-def box_markers(boxes, class_map):
+def box_markers(boxes: Iterable[Box], class_map: ClassMap) -> tuple[MarkerSpec, ...]:
     """Boxes of things (`instances.Box`) -> a half-transparent CUBE each, in the colour of its
     class.
     """
@@ -63,7 +67,7 @@ def box_markers(boxes, class_map):
     return tuple(specs)
 
 
-def legend_markers(class_map):
+def legend_markers(class_map: ClassMap) -> tuple[MarkerSpec, ...]:
     """One line of text for each class, in its colour, beside the vehicle."""
     x, y, z = _LEGEND_PLACE
     return tuple(
@@ -79,7 +83,7 @@ def legend_markers(class_map):
     )
 
 
-def mode_marker(mode, detail=""):
+def mode_marker(mode: Any, detail: str = "") -> MarkerSpec:
     """The Mode in words above the vehicle, green for FUSED, amber for PARTIAL, grey for
     LIDAR_ONLY; `detail` follows on the same line.
     """
@@ -88,7 +92,13 @@ def mode_marker(mode, detail=""):
     )
 
 
-def frustum_marker(number, status, intrinsic, image_size, camera_from_lidar):
+def frustum_marker(
+    number: int,
+    status: Any,
+    intrinsic: np.ndarray,
+    image_size: tuple[int, int],
+    camera_from_lidar: np.ndarray,
+) -> MarkerSpec:
     """What a camera sees, as lines to 2 m before it: green fused, amber without a fitting image or
     points, red lost or unusable, grey disabled.
 
@@ -138,7 +148,9 @@ def _text(namespace, number, position, text, color, letter_height):
     )
 
 
-def fill_marker(message, spec, header, lifetime, point):
+def fill_marker(
+    message: Any, spec: MarkerSpec, header: Any, lifetime: Any, point: Callable[..., Any]
+) -> Any:
     """Fill a Marker with `spec` and return it. It is tied to its frame (frame_locked), so that it
     moves with the vehicle.
 

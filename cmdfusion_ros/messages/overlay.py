@@ -2,15 +2,22 @@
 see a wrong extrinsic or a time offset.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.frame import CameraView
 from cmdfusion_ros.pictures import draw_labels
 
 _MARGIN = 8  # pixels
 
 
-def draw_overlay(view, points, labels, class_map, caption):
+def draw_overlay(
+    view: CameraView, points: np.ndarray, labels: np.ndarray, class_map: ClassMap, caption: str
+) -> np.ndarray:
     """The view's image, dimmed, with the labelled points in the colours of their classes and
     `caption` in the corner.
 
@@ -39,7 +46,9 @@ def draw_overlay(view, points, labels, class_map, caption):
     return drawn
 
 
-def fill_image(message, rgb, header, byte_array):
+def fill_image(
+    message: Any, rgb: np.ndarray, header: Any, byte_array: Callable[[memoryview], Any]
+) -> Any:
     """Fill an Image with (H, W, 3) uint8 RGB and return it.
 
     Args:

@@ -3,7 +3,7 @@
 import struct
 
 
-def raw_stamp_ns(serialised):
+def raw_stamp_ns(serialised: bytes | memoryview) -> int:
     """The header stamp of a serialised message whose first field is a std_msgs/Header (Image,
     CompressedImage, PointCloud2, ...), in ns.
 

@@ -6,6 +6,8 @@ node uses that through `Tf2Buffer`, which has the same lookups and raises the sa
 
 import bisect
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +69,7 @@ class _Link:
         )
 
 
-def read_transform(message):
+def read_transform(message: Any) -> tuple[str, str, np.ndarray]:
     """geometry_msgs/TransformStamped -> (parent, child, parent_from_child (4, 4) float64); a
     leading "/" of a name (ROS 1) is dropped.
 
@@ -96,7 +98,7 @@ class TransformBuffer:
         self._links = {}  # child -> _Link
         self._lock = threading.Lock()
 
-    def add(self, message, static):
+    def add(self, message: Any, static: bool) -> tuple[str, ...]:
         """Take in a tf2_msgs/TFMessage.
 
         A child that appears under a new parent, or changes from fixed to moving, forgets what it
@@ -123,7 +125,7 @@ class TransformBuffer:
                 link.insert(stamp_ns(item.header.stamp), matrix)
         return tuple(problems)
 
-    def lookup(self, target, source, stamp=0):
+    def lookup(self, target: str, source: str, stamp: int = 0) -> np.ndarray:
         """target_from_source (4, 4) float64 at `stamp` ns, interpolated; at the newest time that
         all moving links share where `stamp` is 0.
 
@@ -134,7 +136,9 @@ class TransformBuffer:
         with self._lock:
             return self._lookup(_name(target), _name(source), stamp)
 
-    def lookup_full(self, target, target_stamp, source, source_stamp, fixed):
+    def lookup_full(
+        self, target: str, target_stamp: int, source: str, source_stamp: int, fixed: str
+    ) -> np.ndarray:
         """target_from_source between two times: from where `source` was at its stamp to where
         `target` is at its own, seen from the frame `fixed`.
 
@@ -149,7 +153,7 @@ class TransformBuffer:
         with self._lock:
             return self._ancestors(_name(frame_id))
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget what moves; for jumps in time. Fixed transforms stay, because a latched
         publisher will not send them again.
         """
@@ -214,18 +218,20 @@ class Tf2Buffer:
             tf2_ros.TransformException.
     """
 
-    def __init__(self, buffer, make_time, error):
+    def __init__(self, buffer: Any, make_time: Callable[[int], Any], error: type[Exception]):
         self._buffer = buffer
         self._make_time = make_time
         self._error = error
 
-    def lookup(self, target, source, stamp=0):
+    def lookup(self, target: str, source: str, stamp: int = 0) -> np.ndarray:
         """As `TransformBuffer.lookup`."""
         return self._call(
             self._buffer.lookup_transform, _name(target), _name(source), self._make_time(stamp)
         )
 
-    def lookup_full(self, target, target_stamp, source, source_stamp, fixed):
+    def lookup_full(
+        self, target: str, target_stamp: int, source: str, source_stamp: int, fixed: str
+    ) -> np.ndarray:
         """As `TransformBuffer.lookup_full`."""
         times = self._make_time(target_stamp), self._make_time(source_stamp)
         return self._call(
@@ -237,7 +243,7 @@ class Tf2Buffer:
             _name(fixed),
         )
 
-    def clear(self):
+    def clear(self) -> None:
         """As `TransformBuffer.clear`; tf2 keeps what is fixed too."""
         self._buffer.clear()
 
@@ -249,7 +255,7 @@ class Tf2Buffer:
             raise kind(str(error)) from error
 
 
-def matrix_from_transform(transform):
+def matrix_from_transform(transform: Any) -> np.ndarray:
     """geometry_msgs/Transform -> (4, 4) float64. Raises ValueError for a zero quaternion, NaN or
     infinity.
     """

@@ -1,5 +1,8 @@
 """Networks: batch in, logits out; no files, no losses."""
 
+from torch import nn
+
+from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.models.cmdfusion import CmdFusion
 from cmdfusion_ros.models.flagship import Flagship
@@ -9,7 +12,7 @@ from cmdfusion_ros.models.spv_unet import SpvUnet
 from cmdfusion_ros.models.u2mkd import U2mkd
 
 
-def build_network(model_config, num_classes):
+def build_network(model_config: ModelConfig, num_classes: int) -> nn.Module:
     """A network with new random weights, in training mode: `network(batch) -> Output`.
 
     Args:
@@ -30,6 +33,6 @@ def build_network(model_config, num_classes):
     return makers[config.network]()
 
 
-def grid_of(model_config):
+def grid_of(model_config: ModelConfig) -> VoxelGrid:
     """The VoxelGrid of the batches that a network of this config reads."""
     return VoxelGrid(model_config.voxel_size, tuple(sorted(set(model_config.strides))))

@@ -7,8 +7,12 @@ the result: there is no path for one. What its features are drawn to is the busi
 (`Output.knowledge`).
 """
 
+from collections.abc import Iterable, Sequence
+
+import torch
 from torch import nn
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.gated_fusion import GatedFusion
 from cmdfusion_ros.models.output import Output, ScaleFeatures
 from cmdfusion_ros.models.spv_encoder import PointEmbedding, SpvEncoder
@@ -29,7 +33,7 @@ class CmdFusion(nn.Module):
         num_classes: columns of the logits.
     """
 
-    def __init__(self, channels, strides, num_classes):
+    def __init__(self, channels: int, strides: tuple[int, ...], num_classes: int):
         super().__init__()
         self.embedding = PointEmbedding(channels)
         self.lidar = SpvEncoder(channels, strides)
@@ -39,7 +43,7 @@ class CmdFusion(nn.Module):
         self.head = PyramidHead(channels, strides[1:], num_classes)
         self.knowledge_head = PyramidHead(channels, strides[1:], num_classes)
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> Output:
         """Batch -> Output, in training mode with `auxiliary` (the knowledge branch's own answer)
         and `knowledge`.
         """
@@ -61,7 +65,13 @@ class CmdFusion(nn.Module):
         )
 
 
-def fuse(gates, targets, sources, strides, batch):
+def fuse(
+    gates: Iterable[nn.Module],
+    targets: Sequence[torch.Tensor],
+    sources: Sequence[torch.Tensor],
+    strides: tuple[int, ...],
+    batch: Batch,
+) -> list[torch.Tensor]:
     """Every scale through its GatedFusion: lists of (V_i, C) on the voxels of `strides` -> list
     of (V_i, C).
     """

@@ -6,13 +6,17 @@ of them, altogether or as far as a learned gate trusts them; everywhere else the
 (imputation). With no camera at all the network is CMDFusion.
 """
 
+from collections.abc import Iterable, Sequence
+
+import torch
 from torch import nn
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.cmdfusion import CmdFusion, fuse
 from cmdfusion_ros.models.image_encoder import ImageEncoder
 from cmdfusion_ros.models.image_network import pixels_of
 from cmdfusion_ros.models.imputer import Trust, impute_voxels
-from cmdfusion_ros.models.output import Output, ScaleFeatures
+from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
 from cmdfusion_ros.models.views import make_views
 
 
@@ -38,14 +42,14 @@ class Flagship(CmdFusion):
 
     def __init__(
         self,
-        channels,
-        strides,
-        num_classes,
-        image_size,
-        image_depth,
-        stem_stride=2,
-        image_width=64,
-        weighed=False,
+        channels: int,
+        strides: tuple[int, ...],
+        num_classes: int,
+        image_size: tuple[int, int],
+        image_depth: int,
+        stem_stride: int = 2,
+        image_width: int = 64,
+        weighed: bool = False,
     ):
         super().__init__(channels, strides, num_classes)
         self.image_size = tuple(image_size)
@@ -56,7 +60,7 @@ class Flagship(CmdFusion):
             else [None] * len(self.head.strides)
         )
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> Output:
         """Batch -> Output with `camera_mask`; in training mode with `auxiliary` (the knowledge
         branch's answer; that without images), `knowledge`
         and `pixels`."""
@@ -97,7 +101,13 @@ class Flagship(CmdFusion):
         return Output(logits, batch.scale(self.head.strides[0]).point_to_voxel)
 
 
-def see(knowledge, pixels, trust, strides, batch):
+def see(
+    knowledge: Sequence[torch.Tensor],
+    pixels: PixelFeatures,
+    trust: Iterable[nn.Module | None],
+    strides: tuple[int, ...],
+    batch: Batch,
+) -> list[torch.Tensor]:
     """The knowledge of every scale with what images say in its place: list of (V_i, C) -> list of
     (V_i, C).
 

@@ -8,7 +8,9 @@ from torch import nn
 from cmdfusion_ros.sparse.scatter import scatter_sum
 
 
-def frame_means(features, frame_index, num_points, num_frames):
+def frame_means(
+    features: torch.Tensor, frame_index: torch.Tensor, num_points: torch.Tensor, num_frames: int
+) -> torch.Tensor:
     """The mean over the points of each frame, every point having its voxel's features.
 
     The mean is that of one frame, not of the batch (the released CMDFusion takes the batch's), so
@@ -39,13 +41,20 @@ class GatedFusion(nn.Module):
         channels: C, of both.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.message = nn.Linear(channels, channels)
         self.join = nn.Linear(2 * channels, channels)
         self.gate = nn.Linear(2 * channels, channels)
 
-    def forward(self, target, source, frame_index, num_points, num_frames):
+    def forward(
+        self,
+        target: torch.Tensor,
+        source: torch.Tensor,
+        frame_index: torch.Tensor,
+        num_points: torch.Tensor,
+        num_frames: int,
+    ) -> torch.Tensor:
         """
         Args:
             target, source: (V, C) float, on the same voxels.
@@ -73,7 +82,7 @@ class ScalarGatedFusion(nn.Module):
         target_channels, source_channels: of the two inputs; the result is as wide as the target.
     """
 
-    def __init__(self, target_channels, source_channels):
+    def __init__(self, target_channels: int, source_channels: int):
         super().__init__()
         hidden = max(1, target_channels // 4)
         self.source_norm = nn.BatchNorm1d(source_channels)
@@ -91,7 +100,7 @@ class ScalarGatedFusion(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(self, target, source):
+    def forward(self, target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """(N, Ct), (N, Cs) -> (N, Ct)."""
         gate = torch.sigmoid(
             self.gate(

@@ -2,6 +2,8 @@
 and a decoder after SwiftNet (Orsic et al. 2019).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
@@ -19,7 +21,7 @@ class PyramidPooling(nn.Module):
         channels: of the result.
     """
 
-    def __init__(self, in_channels, channels):
+    def __init__(self, in_channels: int, channels: int):
         super().__init__()
         part = max(1, channels // len(POOLED_GRIDS))
         self.inward = _norm_relu_conv(in_channels, channels, 1)
@@ -28,7 +30,7 @@ class PyramidPooling(nn.Module):
         self.parts = nn.ModuleList(nn.Conv2d(channels, part, 1, bias=False) for _ in POOLED_GRIDS)
         self.out = _norm_relu_conv(channels + part * len(POOLED_GRIDS), channels, 1)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(V, in_channels, h, w) -> (V, channels, h, w)."""
         x = self.inward(x)
         height, width = x.shape[2:]
@@ -50,7 +52,7 @@ class SwiftDecoder(nn.Module):
         channels: of every map given.
     """
 
-    def __init__(self, in_channels, channels):
+    def __init__(self, in_channels: Sequence[int], channels: int):
         super().__init__()
         self.pooling = PyramidPooling(in_channels[-1], channels)
         self.skips = nn.ModuleList(
@@ -60,7 +62,7 @@ class SwiftDecoder(nn.Module):
             _norm_relu_conv(channels, channels, 3) for _ in in_channels[:-1]
         )
 
-    def forward(self, maps):
+    def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Maps of the encoder, finest first -> as many maps (V, channels, h_i, w_i) of the same
         sizes, finest first.
         """
@@ -80,12 +82,12 @@ class ImageEncoder(nn.Module):
         channels: of every map given.
     """
 
-    def __init__(self, depth, channels, stem_stride=2, width=64):
+    def __init__(self, depth: int, channels: int, stem_stride: int = 2, width: int = 64):
         super().__init__()
         self.backbone = ResNet(depth, stem_stride, width)
         self.decoder = SwiftDecoder(self.backbone.channels, channels)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """(V, 3, H, W), normalised as `views` does -> four maps (V, channels, h_i, w_i), finest
         first.
         """

@@ -2,15 +2,19 @@
 any network with images trains them by.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.image_encoder import ImageEncoder
 from cmdfusion_ros.models.output import Output, PixelFeatures
-from cmdfusion_ros.models.views import gather, make_views
+from cmdfusion_ros.models.resnet import ResNet
+from cmdfusion_ros.models.views import PixelPairs, Views, gather, make_views
 
 
-def pixels_of(maps, chosen):
+def pixels_of(maps: Sequence[torch.Tensor], chosen: PixelPairs) -> PixelFeatures:
     """PixelFeatures at the `chosen` PixelPairs of Views, from maps (V, D_i, h_i, w_i) of their
     images, finest first.
     """
@@ -26,12 +30,12 @@ class PixelHead(nn.Module):
         num_classes: columns of the logits.
     """
 
-    def __init__(self, channels, num_classes):
+    def __init__(self, channels: int, num_classes: int):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
         self.logits = nn.Linear(channels, num_classes)  # after the gather, with which it commutes
 
-    def forward(self, finest, views):
+    def forward(self, finest: torch.Tensor, views: Views) -> Output:
         """Map (V, C, h, w) and its Views -> Output in which the points that no image sees, or a
         spoilt one, are not `answered`.
         """
@@ -61,14 +65,20 @@ class ImageNetwork(nn.Module):
     """
 
     def __init__(
-        self, channels, num_classes, image_size, image_depth, stem_stride=2, image_width=64
+        self,
+        channels: int,
+        num_classes: int,
+        image_size: tuple[int, int],
+        image_depth: int,
+        stem_stride: int = 2,
+        image_width: int = 64,
     ):
         super().__init__()
         self.image_size = tuple(image_size)
         self.images = ImageEncoder(image_depth, channels, stem_stride, image_width)
         self.head = PixelHead(channels, num_classes)
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> Output:
         """Batch -> Output with `answered`, `camera_mask` and, in both modes, `pixels`; nothing
         is answered in a batch without images.
         """
@@ -96,20 +106,20 @@ class BackboneTeacher(nn.Module):
         image_size: (width, height) that images are resized to.
     """
 
-    def __init__(self, resnet, image_size):
+    def __init__(self, resnet: ResNet, image_size: tuple[int, int]):
         super().__init__()
         self.image_size = tuple(image_size)
         self.resnet = resnet.requires_grad_(False)
         self.train(False)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "BackboneTeacher":
         """Stays in evaluation mode: the statistics of its normalisations are part of what
         it knows.
         """
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> PixelFeatures | None:
         """Batch -> PixelFeatures, levels as wide as the ResNet's; None without images."""
         views = make_views(batch, self.image_size)
         return (

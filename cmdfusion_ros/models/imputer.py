@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from cmdfusion_ros.batch import Scale
 from cmdfusion_ros.sparse.scatter import scatter_sum
 
 
@@ -15,7 +16,7 @@ class Imputer(nn.Module):
         pixel_channels: of the image features.
     """
 
-    def __init__(self, channels, pixel_channels):
+    def __init__(self, channels: int, pixel_channels: int):
         super().__init__()
         self.guess = nn.Sequential(
             nn.Linear(channels, pixel_channels),
@@ -25,7 +26,7 @@ class Imputer(nn.Module):
             nn.BatchNorm1d(pixel_channels),
         )
 
-    def forward(self, point_features):
+    def forward(self, point_features: torch.Tensor) -> torch.Tensor:
         """(N, C) -> (N, pixel_channels), a guess for every point; those that an image sees learn
         from it.
         """
@@ -41,16 +42,22 @@ class Trust(nn.Module):
         channels: C, of both.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.gate = nn.Linear(2 * channels, channels)
 
-    def forward(self, guessed, seen):
+    def forward(self, guessed: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         """(V, C), (V, C) -> (V, C) in (0, 1)."""
         return torch.sigmoid(self.gate(torch.cat([guessed, seen], 1)))
 
 
-def impute_voxels(guessed, pixel_features, point_rows, scale, trust=None):
+def impute_voxels(
+    guessed: torch.Tensor,
+    pixel_features: torch.Tensor,
+    point_rows: torch.Tensor,
+    scale: Scale,
+    trust: nn.Module | None = None,
+) -> torch.Tensor:
     """Image features of every voxel: the mean over its points, of which those that an image sees
     have its features and the others the guess (methods C.1).
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from cmdfusion_ros.batch import Batch
+
 
 @dataclass(frozen=True, eq=False)
 class ScaleFeatures:
@@ -14,7 +16,7 @@ class ScaleFeatures:
     stride: int
     features: torch.Tensor
 
-    def at_points(self, batch, point_rows):
+    def at_points(self, batch: Batch, point_rows: torch.Tensor) -> torch.Tensor:
         """(M, C) of the points of `batch` at `point_rows` (M,)."""
         return self.features.index_select(
             0, batch.scale(self.stride).point_to_voxel.index_select(0, point_rows)
@@ -33,13 +35,13 @@ class PixelFeatures:
     point_rows: torch.Tensor
     levels: tuple
 
-    def of_scale(self, number):
+    def of_scale(self, number: int) -> torch.Tensor:
         """(M, D) that goes with scale `number` of a knowledge branch: finest with finest, the
         coarsest map with all scales that are left.
         """
         return self.levels[min(number, len(self.levels) - 1)]
 
-    def only(self, kept):
+    def only(self, kept: torch.Tensor | None) -> "PixelFeatures":
         """Those of the rows where `kept` (M,) bool says so; None = all."""
         return (
             self
@@ -83,6 +85,6 @@ class Output:
     camera_mask: torch.Tensor | None = None
 
     @property
-    def logits(self):
+    def logits(self) -> torch.Tensor:
         """(N, C) float32, of every point."""
         return self.row_logits.index_select(0, self.point_to_row)

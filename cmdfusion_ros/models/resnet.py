@@ -4,6 +4,7 @@ classifier.
 Tensors are named as torchvision names them, so that published weights load as they are.
 """
 
+import torch
 from torch import nn
 
 # blocks in layer1..layer4
@@ -16,7 +17,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels, width, stride):
+    def __init__(self, in_channels: int, width: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -24,7 +25,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _downsample(in_channels, width, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         inner = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu_()))
         return (inner + (x if self.downsample is None else self.downsample(x))).relu_()
 
@@ -34,7 +35,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels, width, stride):
+    def __init__(self, in_channels: int, width: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -44,7 +45,7 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
         self.downsample = _downsample(in_channels, width * self.expansion, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         inner = self.bn1(self.conv1(x)).relu_()
         inner = self.bn2(self.conv2(inner)).relu_()
         inner = self.bn3(self.conv3(inner))
@@ -73,7 +74,7 @@ class ResNet(nn.Module):
         channels: of the four maps.
     """
 
-    def __init__(self, depth, stem_stride=2, width=64):
+    def __init__(self, depth: int, stem_stride: int = 2, width: int = 64):
         super().__init__()
         if depth not in DEPTHS:
             raise ValueError(f"depth: expected one of {', '.join(map(str, DEPTHS))}, got {depth}")
@@ -97,11 +98,11 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @property
-    def layers(self):
+    def layers(self) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
         """The four stages, each map -> map; `stem` comes before the first."""
         return self.layer1, self.layer2, self.layer3, self.layer4
 
-    def stem(self, images):
+    def stem(self, images: torch.Tensor) -> torch.Tensor:
         """(V, 3, H, W), normalised as `views` does -> (V, width, h, w), what the first
         stage reads.
         """
@@ -109,7 +110,7 @@ class ResNet(nn.Module):
             self.bn1(self.conv1(images)).relu_(), 3, stride=2, padding=1
         )
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """(V, 3, H, W), normalised as `views` does -> four maps (V, channels[i], h_i, w_i), finest
         first.
         """

@@ -13,9 +13,10 @@ layer before an average is applied after it, where rows are fewer. Both rewritin
 import torch
 from torch import nn
 
+from cmdfusion_ros.batch import Batch, Scale
 from cmdfusion_ros.sparse.conv import SubmanifoldConv
 from cmdfusion_ros.sparse.scatter import scatter_mean, scatter_sum
-from cmdfusion_ros.sparse.tensor import SparseTensor
+from cmdfusion_ros.sparse.tensor import KernelMaps, SparseTensor
 
 SLOPE = 0.1  # of every LeakyReLU
 
@@ -28,12 +29,12 @@ class PointEmbedding(nn.Module):
     voxel takes the mean of its points.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.lift = nn.Linear(10, channels)
         self.mix = nn.Linear(channels, channels)  # after the mean, with which it commutes
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> SparseTensor:
         """Batch -> SparseTensor on the voxels of stride 1, (V, C)."""
         scale = batch.scale(1)
         num_voxels = len(scale.voxel_coords)
@@ -58,7 +59,7 @@ class PointEmbedding(nn.Module):
 class ResidualBlock(nn.Module):
     """Two submanifold 3x3x3 convolutions beside a 1x1x1 one; every voxel stays."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.skip = SubmanifoldConv(channels, channels, kernel_size=1)
         self.skip_norm = nn.BatchNorm1d(channels)
@@ -67,7 +68,7 @@ class ResidualBlock(nn.Module):
         self.second = SubmanifoldConv(channels, channels)
         self.second_norm = nn.BatchNorm1d(channels)
 
-    def forward(self, x):
+    def forward(self, x: SparseTensor) -> SparseTensor:
         """SparseTensor (V, C) -> SparseTensor (V, C)."""
         skip = self.skip_norm(self.skip(x).features)
         inner = x.with_features(_leaky(self.first_norm(self.first(x).features)))
@@ -79,7 +80,7 @@ class Context(nn.Module):
     C -> C/2 -> C/2 -> C.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         half = channels // 2
         self.mlp = nn.Sequential(
@@ -93,7 +94,7 @@ class Context(nn.Module):
             nn.LeakyReLU(SLOPE),
         )
 
-    def forward(self, x):
+    def forward(self, x: SparseTensor) -> tuple[torch.Tensor, torch.Tensor]:
         """SparseTensor (V, C) -> the groups' features (G, C), and for each voxel its group (V,)."""
         groups = x.maps.coarsen(x.stride, 2)
         pooled = scatter_mean(x.features, groups, len(x.maps.voxel_coords(2 * x.stride)))
@@ -105,7 +106,7 @@ class SpvBlock(nn.Module):
     encoder block").
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.voxel_path = nn.Sequential(ResidualBlock(channels), ResidualBlock(channels))
         self.identity = nn.Linear(channels, channels)
@@ -116,7 +117,9 @@ class SpvBlock(nn.Module):
         # after the mean over points, with which it commutes
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, x, scale, next_scale):
+    def forward(
+        self, x: SparseTensor, scale: Scale, next_scale: Scale
+    ) -> tuple[SparseTensor, torch.Tensor]:
         """
         Args:
             x: SparseTensor (V, C) on `scale`.
@@ -143,7 +146,9 @@ class SpvBlock(nn.Module):
         ), features
 
 
-def mean_over_points(features, maps, scale, next_scale):
+def mean_over_points(
+    features: torch.Tensor, maps: KernelMaps, scale: Scale, next_scale: Scale
+) -> torch.Tensor:
     """Voxel features (V, C) of one scale -> (V', C) of a coarser one: the mean over the points
     in each voxel, every point having its voxel's features.
     """
@@ -163,12 +168,12 @@ class SpvEncoder(nn.Module):
             (or the same).
     """
 
-    def __init__(self, channels, strides):
+    def __init__(self, channels: int, strides: tuple[int, ...]):
         super().__init__()
         self.strides = tuple(strides)
         self.blocks = nn.ModuleList(SpvBlock(channels) for _ in self.strides[1:])
 
-    def forward(self, embedded, batch):
+    def forward(self, embedded: SparseTensor, batch: Batch) -> list[torch.Tensor]:
         """
         Args:
             embedded: SparseTensor (V, C) on stride 1, from a PointEmbedding.

@@ -2,8 +2,12 @@
 head on the features of all scales.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import nn
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.spv_encoder import PointEmbedding, SpvEncoder
 
@@ -23,13 +27,13 @@ class PyramidHead(nn.Module):
         num_classes: columns of the logits.
     """
 
-    def __init__(self, channels, strides, num_classes):
+    def __init__(self, channels: int, strides: tuple[int, ...], num_classes: int):
         super().__init__()
         self.strides = tuple(strides)
         self.hidden = nn.Linear(channels * len(self.strides), HEAD_WIDTH)
         self.logits = nn.Linear(HEAD_WIDTH, num_classes)
 
-    def forward(self, features, batch):
+    def forward(self, features: Sequence[torch.Tensor], batch: Batch) -> torch.Tensor:
         """List of (V_i, C) -> (V_0, classes), on the voxels of the finest of `strides`."""
         slices = self.hidden.weight.chunk(len(self.strides), 1)  # S of (128, C)
         total = None
@@ -53,13 +57,13 @@ class SpvPyramid(nn.Module):
         num_classes: columns of the logits.
     """
 
-    def __init__(self, channels, strides, num_classes):
+    def __init__(self, channels: int, strides: tuple[int, ...], num_classes: int):
         super().__init__()
         self.embedding = PointEmbedding(channels)
         self.encoder = SpvEncoder(channels, strides)
         self.head = PyramidHead(channels, strides[1:], num_classes)
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> Output:
         """Batch -> Output."""
         features = self.encoder(self.embedding(batch), batch)
         return Output(self.head(features, batch), batch.scale(self.head.strides[0]).point_to_voxel)

@@ -7,13 +7,17 @@ they lie in (the published form interpolates between eight, which on a CPU would
 half of the network).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.output import Output, ScaleFeatures
 from cmdfusion_ros.models.spv_encoder import PointEmbedding, mean_over_points
 from cmdfusion_ros.models.window_attention import WindowAttention
 from cmdfusion_ros.sparse.conv import StridedConv, SubmanifoldConv, TransposedConv
+from cmdfusion_ros.sparse.tensor import SparseTensor
 
 DOWN_WIDTHS = (1, 2, 4, 8)  # of the encoder's stages, in multiples of the stem's
 UP_WIDTHS = (8, 4, 3, 3)  # of the decoder's
@@ -26,12 +30,12 @@ ATTENTION_WINDOWS = ((6, 2.0), (12, 4.0), (24, 8.0), (48, 16.0))
 class ConvNormRelu(nn.Module):
     """A sparse convolution, batch normalisation and ReLU."""
 
-    def __init__(self, convolution):
+    def __init__(self, convolution: nn.Module):
         super().__init__()
         self.convolution = convolution
         self.norm = nn.BatchNorm1d(convolution.out_channels)
 
-    def forward(self, x):
+    def forward(self, x: SparseTensor) -> SparseTensor:
         """SparseTensor -> SparseTensor on the convolution's output voxels."""
         x = self.convolution(x)
         return x.with_features(self.norm(x.features).relu())
@@ -42,7 +46,7 @@ class UnetBlock(nn.Module):
     where the width changes.
     """
 
-    def __init__(self, in_channels, channels):
+    def __init__(self, in_channels: int, channels: int):
         super().__init__()
         self.first = ConvNormRelu(SubmanifoldConv(in_channels, channels))
         self.second = SubmanifoldConv(channels, channels)
@@ -54,7 +58,7 @@ class UnetBlock(nn.Module):
             else nn.Sequential(widen, nn.BatchNorm1d(channels))
         )
 
-    def forward(self, x):
+    def forward(self, x: SparseTensor) -> SparseTensor:
         """SparseTensor (V, C) -> SparseTensor (V, C')."""
         inner = self.second_norm(self.second(self.first(x)).features)
         return x.with_features((inner + self.skip(x.features)).relu())
@@ -63,13 +67,13 @@ class UnetBlock(nn.Module):
 class DownStage(nn.Module):
     """Voxels twice as large, then two blocks, then attention where there is any."""
 
-    def __init__(self, in_channels, channels, attention=None):
+    def __init__(self, in_channels: int, channels: int, attention: nn.Module | None = None):
         super().__init__()
         self.down = ConvNormRelu(StridedConv(in_channels, in_channels))
         self.blocks = nn.Sequential(UnetBlock(in_channels, channels), UnetBlock(channels, channels))
         self.attention = attention or nn.Identity()
 
-    def forward(self, x):
+    def forward(self, x: SparseTensor) -> SparseTensor:
         """SparseTensor of stride s, (V, C) -> SparseTensor of stride 2 s, (V', C')."""
         return self.attention(self.blocks(self.down(x)))
 
@@ -77,14 +81,14 @@ class DownStage(nn.Module):
 class UpStage(nn.Module):
     """Voxels half as large, the encoder's features beside them, then two blocks."""
 
-    def __init__(self, in_channels, skip_channels, channels):
+    def __init__(self, in_channels: int, skip_channels: int, channels: int):
         super().__init__()
         self.up = ConvNormRelu(TransposedConv(in_channels, channels))
         self.blocks = nn.Sequential(
             UnetBlock(channels + skip_channels, channels), UnetBlock(channels, channels)
         )
 
-    def forward(self, x, skip):
+    def forward(self, x: SparseTensor, skip: SparseTensor) -> SparseTensor:
         """SparseTensor of stride 2 s and the encoder's of stride s -> SparseTensor of stride s."""
         x = self.up(x)
         return self.blocks(x.with_features(torch.cat([x.features, skip.features], 1)))
@@ -102,7 +106,7 @@ class SpvUnet(nn.Module):
             of the encoder; None = no attention.
     """
 
-    def __init__(self, channels, num_classes, attention_voxel_size=None):
+    def __init__(self, channels: int, num_classes: int, attention_voxel_size: float | None = None):
         super().__init__()
         down = [channels * factor for factor in DOWN_WIDTHS]
         up = [channels * factor for factor in UP_WIDTHS]
@@ -136,7 +140,7 @@ class SpvUnet(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
         self.head = nn.Linear(up[3], num_classes)
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> Output:
         """Batch -> Output, with `deep`."""
         x = self.stem(self.embedding(batch))
         encoded = [x]
@@ -149,7 +153,7 @@ class SpvUnet(nn.Module):
             deep=ScaleFeatures(x.stride, x.features),
         )
 
-    def decode(self, encoded, batch):
+    def decode(self, encoded: Sequence[SparseTensor], batch: Batch) -> torch.Tensor:
         """SparseTensors of STRIDES -> (V_1, classes) on the finest voxels."""
         finest, x = encoded[0], encoded[4]
         points = _spread(x, batch) + self.of_points[0](finest.features)

@@ -8,6 +8,7 @@ that sees more (`Output.deep`, logits) and drawing each imputer to the images (`
 
 from torch import nn
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.gated_fusion import ScalarGatedFusion
 from cmdfusion_ros.models.image_encoder import ImageEncoder
 from cmdfusion_ros.models.image_network import PixelHead
@@ -38,13 +39,13 @@ class U2mkd(SpvUnet):
 
     def __init__(
         self,
-        channels,
-        num_classes,
-        image_size,
-        image_depth,
-        stem_stride=2,
-        image_width=64,
-        attention_voxel_size=None,
+        channels: int,
+        num_classes: int,
+        image_size: tuple[int, int],
+        image_depth: int,
+        stem_stride: int = 2,
+        image_width: int = 64,
+        attention_voxel_size: float | None = None,
     ):
         super().__init__(channels, num_classes, attention_voxel_size)
         self.image_size = tuple(image_size)
@@ -56,7 +57,7 @@ class U2mkd(SpvUnet):
         self.to_voxels = nn.ModuleList(ScalarGatedFusion(point, pixel) for point, pixel in pairs)
         self.pixel_head = PixelHead(HEAD_FACTOR * channels, num_classes)
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> Output:
         """Batch -> Output with `deep` and `camera_mask`; in training mode also with `auxiliary`
         (the answer of the images), `knowledge` and `pixels`.
         """

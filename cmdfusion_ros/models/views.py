@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.nn.functional import embedding_bag, interpolate
 
+from cmdfusion_ros.batch import Batch
+from cmdfusion_ros.frame import CameraView
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.uv import UVTransform
 from cmdfusion_ros.sparse.scatter import scatter_mean
@@ -59,7 +61,7 @@ class Views:
     shown: torch.Tensor | None = None
 
 
-def make_views(batch, image_size):
+def make_views(batch: Batch, image_size: tuple[int, int]) -> Views:
     """Resize the images of a Batch and project its measured points into them.
 
     Args:
@@ -81,7 +83,9 @@ def make_views(batch, image_size):
     return Views(stacked, pairs, chosen, camera_mask, shown)
 
 
-def pair_with_pixels(batch, image_size):
+def pair_with_pixels(
+    batch: Batch, image_size: tuple[int, int]
+) -> tuple[PixelPairs, PixelPairs, torch.Tensor]:
     """`pairs`, `chosen` and `camera_mask` of the Views of a Batch."""
     device = batch.points.device
     pairs, chosen, first_row, first_image = [], [], 0, 0
@@ -122,7 +126,7 @@ def _best_view(seen, names, num_points):
     return best
 
 
-def read_image(view, image_size, device):
+def read_image(view: CameraView, image_size: tuple[int, int], device: torch.device) -> torch.Tensor:
     """A CameraView's image as (3, H, W) float32, resized to (width, height) `image_size` and
     normalised.
     """
@@ -157,7 +161,7 @@ def _join(parts, device):
     )
 
 
-def gather(maps, pairs):
+def gather(maps: torch.Tensor, pairs: PixelPairs) -> torch.Tensor:
     """Features of pixels, bilinearly between their centres; beyond the outermost centres those of
     the border.
 
@@ -192,7 +196,9 @@ def gather(maps, pairs):
     return embedding_bag(torch.stack(rows, 1), table, mode="sum", per_sample_weights=weights)
 
 
-def splat(features, pairs, num_views, size, levels):
+def splat(
+    features: torch.Tensor, pairs: PixelPairs, num_views: int, size: tuple[int, int], levels: int
+) -> torch.Tensor:
     """Draw point features into maps (after U2MKD's multi-scale splat, methods C.1).
 
     On each of `levels` grids, every one half as fine as the one before, a cell takes the mean of

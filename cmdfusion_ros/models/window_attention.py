@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from cmdfusion_ros.sparse.tensor import SparseTensor
+
 TILES = (4, 16, 64)  # voxels that attend to one another
 BINS = 24  # of a window's extent, for relative positions
 # metres: shortest difference of range that is told from none; from there two bins an octave
@@ -30,7 +32,7 @@ class WindowAttention(nn.Module):
         degrees: width of the cones, in azimuth and elevation.
     """
 
-    def __init__(self, channels, voxel_size, cube, degrees):
+    def __init__(self, channels: int, voxel_size: float, cube: float, degrees: tuple[float, float]):
         super().__init__()
         self.voxel_size, self.cube, self.cone = voxel_size, cube, math.radians(degrees)
         self.heads = _heads(channels)
@@ -43,7 +45,7 @@ class WindowAttention(nn.Module):
             nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
         )
 
-    def forward(self, x):
+    def forward(self, x: SparseTensor) -> SparseTensor:
         """SparseTensor (V, C) -> SparseTensor (V, C)."""
         features = x.features
         frames, places = (

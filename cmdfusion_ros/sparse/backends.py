@@ -2,9 +2,10 @@
 
 import functools
 import importlib.util
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from cmdfusion_ros.sparse import native
 from cmdfusion_ros.sparse.compiled import CompiledConvolution
@@ -35,7 +36,7 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose_backend(name, device, training=False):
+def choose_backend(name: str, device: torch.device, training: bool = False) -> Choice:
     """Take a backend, or the fastest that works.
 
     Args:
@@ -77,7 +78,7 @@ def choose_backend(name, device, training=False):
     return Choice(name, "asked for")
 
 
-def problem_with(name, device, training=False):
+def problem_with(name: str, device: torch.device, training: bool = False) -> str | None:
     """Why a backend cannot run on a device, or None where it can."""
     if name == "cpu":
         if device.type != "cpu":
@@ -92,7 +93,7 @@ def problem_with(name, device, training=False):
     return None
 
 
-def describe_backends(device):
+def describe_backends(device: torch.device) -> list[tuple[str, str, str | None]]:
     """[(name, what it is, why it cannot run on this device or None)] of every backend."""
     return [
         (name, f"{what}; {_kernels()}" if name == "cpu" else what, problem_with(name, device))
@@ -110,7 +111,7 @@ def _kernels():
 
 
 @functools.cache
-def autograd_function(backend):
+def autograd_function(backend: str) -> Any:
     """The function (features, weight, kernel_map) of a backend that trains: "torch", "compiled",
     "triton" or "torchsparse".
     """
@@ -165,7 +166,7 @@ def _failed_check(name, device):
     return None
 
 
-def use_backend(network, name):
+def use_backend(network: nn.Module, name: str) -> nn.Module:
     """Let every sparse convolution in a network run on "torch", "compiled", "triton" or
     "torchsparse"; returns the network.
     """

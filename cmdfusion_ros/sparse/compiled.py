@@ -1,6 +1,7 @@
 """The compiled kernels with autograd: the way that trains on a CPU, where they are built."""
 
 import functools
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ class CompiledConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, features: torch.Tensor, weight: torch.Tensor, kernel_map: KernelMap
+        ctx: Any, features: torch.Tensor, weight: torch.Tensor, kernel_map: KernelMap
     ) -> torch.Tensor:
         ctx.compiled = native.kernels() if features.dtype == weight.dtype == torch.float32 else None
         if ctx.compiled is None:
@@ -31,7 +32,7 @@ class CompiledConvolution(torch.autograd.Function):
 
     @staticmethod
     def backward(
-        ctx, grad_output: torch.Tensor
+        ctx: Any, grad_output: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         if ctx.compiled is None:
             return SparseConvolution.backward(ctx, grad_output)

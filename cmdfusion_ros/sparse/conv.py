@@ -7,11 +7,13 @@ conv3d, `.permute(3, 4, 0, 1, 2)` in conv_transpose3d.
 """
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 
-from cmdfusion_ros.sparse.tensor import SparseTensor
+from cmdfusion_ros.sparse.tensor import KernelMap, SparseTensor
 
 # Pairs an output voxel has on average in LiDAR scans (3 to 8 of 27; the mean is what matters for
 # the variance of the first outputs).
@@ -31,13 +33,17 @@ class SparseConvolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, features, weight, kernel_map):
+    def forward(
+        ctx: Any, features: torch.Tensor, weight: torch.Tensor, kernel_map: KernelMap
+    ) -> torch.Tensor:
         ctx.save_for_backward(features, weight)
         ctx.kernel_map = kernel_map
         return gather_multiply_sum(features, weight, kernel_map)
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(
+        ctx: Any, grad_output: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         features, weight = ctx.saved_tensors
         kernel_map = ctx.kernel_map
         grad_output = grad_output.contiguous()
@@ -55,7 +61,7 @@ class SparseConvolution(torch.autograd.Function):
         return grad_features, grad_weight, None
 
 
-def offset_ranges(kernel_map):
+def offset_ranges(kernel_map: KernelMap) -> Iterator[tuple[int, int, int]]:
     """(number, first pair, one past the last pair) of every offset that has pairs."""
     start = 0
     for k, count in enumerate(kernel_map.counts):
@@ -64,14 +70,18 @@ def offset_ranges(kernel_map):
         start += count
 
 
-def rows_of(values, rows, k, start, end, kernel_map):
+def rows_of(
+    values: torch.Tensor, rows: torch.Tensor, k: int, start: int, end: int, kernel_map: KernelMap
+) -> torch.Tensor:
     """values[rows[start:end]]; without a copy for the centre offset, whose rows are all rows in
     order.
     """
     return values if k == kernel_map.centre else values.index_select(0, rows[start:end])
 
 
-def gather_multiply_sum(features, weight, kernel_map):
+def gather_multiply_sum(
+    features: torch.Tensor, weight: torch.Tensor, kernel_map: KernelMap
+) -> torch.Tensor:
     """(V_in, C_in), (K, C_in, C_out) -> (V_out, C_out). No gradient."""
     if kernel_map.centre is not None and len(kernel_map.counts) == 1:
         return features @ weight[0]
@@ -152,10 +162,12 @@ class SubmanifoldConv(_Conv):
 
     kind = "submanifold"
 
-    def __init__(self, in_channels, out_channels, kernel_size=3, bias=False):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, bias: bool = False
+    ):
         super().__init__(in_channels, out_channels, kernel_size, bias)
 
-    def forward(self, tensor):
+    def forward(self, tensor: SparseTensor) -> SparseTensor:
         """SparseTensor (V, C_in) -> SparseTensor (V, C_out) on the same voxels."""
         return tensor.with_features(
             self._apply_kernel(tensor, tensor.maps.submanifold(tensor.stride, self.kernel_size))
@@ -174,10 +186,12 @@ class StridedConv(_Conv):
 
     kind = "strided"
 
-    def __init__(self, in_channels, out_channels, kernel_size=2, bias=False):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 2, bias: bool = False
+    ):
         super().__init__(in_channels, out_channels, kernel_size, bias)
 
-    def forward(self, tensor):
+    def forward(self, tensor: SparseTensor) -> SparseTensor:
         """SparseTensor (V, C_in) of stride s -> SparseTensor (V', C_out) of stride 2 s."""
         kernel_map = tensor.maps.strided(tensor.stride, 2, self.kernel_size)
         coarse = tensor.stride * 2
@@ -201,10 +215,12 @@ class TransposedConv(_Conv):
 
     kind = "transposed"
 
-    def __init__(self, in_channels, out_channels, kernel_size=2, bias=False):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 2, bias: bool = False
+    ):
         super().__init__(in_channels, out_channels, kernel_size, bias)
 
-    def forward(self, tensor):
+    def forward(self, tensor: SparseTensor) -> SparseTensor:
         """SparseTensor (V', C_in) of stride 2 s -> SparseTensor (V, C_out) of stride s;
         ValueError where the input has no such level.
         """

@@ -8,12 +8,15 @@ the cache when they are activated. Results are the same to rounding.
 """
 
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from cmdfusion_ros.sparse import native
+from cmdfusion_ros.sparse.tensor import KernelMap
+from cmdfusion_ros.sparse.workers import Workers
 
 BLOCK_ROWS = 8192  # rows of a layer without neighbours that one thread takes at a time
 MIN_BLOCK_ROWS = 1024
@@ -64,7 +67,7 @@ class Block(NamedTuple):
     starts: torch.Tensor
 
 
-def row_blocks(num_rows, num_threads):
+def row_blocks(num_rows: int, num_threads: int) -> list[tuple[int, int]]:
     """Bounds [(start, end)] of blocks of about equal size: at most BLOCK_ROWS long, at least one
     for each thread unless rows are few.
     """
@@ -78,7 +81,7 @@ def _bounds(num_rows, num_blocks):
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def make_blocks(kernel_map, num_threads):
+def make_blocks(kernel_map: KernelMap, num_threads: int) -> list[Block]:
     """The pairs of a KernelMap (on the CPU) in blocks of output rows.
 
     Args:
@@ -192,7 +195,7 @@ def _by_output(places, out_rows, firsts, num_out):
 _scratch = threading.local()
 
 
-def scratch(name, rows, columns):
+def scratch(name: str, rows: int, columns: int) -> torch.Tensor:
     """(rows, columns) float32 of memory that belongs to this thread and holds whatever the last
     user of that name left there.
     """
@@ -210,7 +213,7 @@ class FoldedConv(NamedTuple):
     bias: torch.Tensor
 
 
-def fold(conv, norm=None):
+def fold(conv: nn.Module, norm: nn.BatchNorm1d | None = None) -> FoldedConv:
     """A convolution module, and the BatchNorm1d that follows it, as one FoldedConv. The norm's
     running statistics are used, as in eval mode.
     """
@@ -222,13 +225,20 @@ def fold(conv, norm=None):
     return FoldedConv(weight.clone(), bias.clone())
 
 
-def affine_of(norm):
+def affine_of(norm: nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
     """BatchNorm1d in eval mode as (scale, shift): y = x * scale + shift."""
     scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias.detach() - norm.running_mean * scale
 
 
-def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
+def convolve(
+    workers: Workers,
+    conv: FoldedConv,
+    features: torch.Tensor,
+    kernel_map: KernelMap,
+    skip: tuple[torch.Tensor, torch.Tensor | None] | None = None,
+    slope: float | None = None,
+) -> torch.Tensor:
     """activate(convolution + bias + skip), on several threads. No gradient.
 
     Args:
@@ -257,7 +267,7 @@ def convolve(workers, conv, features, kernel_map, skip=None, slope=None):
     return out
 
 
-def prepare(workers, kernel_map):
+def prepare(workers: Workers, kernel_map: KernelMap) -> Any:
     """What `convolve` reads of a KernelMap, made on the first call: `convolve` would make it
     too, but alone, where several can be made side by side.
     """

@@ -11,7 +11,7 @@ from cmdfusion_ros.sparse.neighbours import Pairs
 from cmdfusion_ros.sparse.voxelise import BATCH_STEP, BIAS, X_STEP, Y_STEP, Voxels, check_range
 
 
-def pack_keys(voxel_coords):
+def pack_keys(voxel_coords: torch.Tensor) -> torch.Tensor:
     """(V, 4) int -> (V,) int64; see `voxelise.pack_keys`."""
     if len(voxel_coords):
         lowest, highest = torch.stack([voxel_coords.amin(0), voxel_coords.amax(0)]).tolist()
@@ -25,7 +25,7 @@ def _pack(voxel_coords):
     return batch * BATCH_STEP + x * X_STEP + y * Y_STEP + z + BIAS
 
 
-def coarser_voxels(voxel_coords, factor):
+def coarser_voxels(voxel_coords: torch.Tensor, factor: int) -> Voxels:
     """See `voxelise.coarser_voxels`."""
     divisors = torch.tensor(
         [1, factor, factor, factor], dtype=torch.int32, device=voxel_coords.device
@@ -37,12 +37,12 @@ def coarser_voxels(voxel_coords, factor):
     return Voxels(coarse, parents)
 
 
-def submanifold_pairs(keys):
+def submanifold_pairs(keys: torch.Tensor) -> Pairs:
     """See `neighbours.submanifold_pairs`."""
     return _search(keys, keys)
 
 
-def strided_pairs(keys, coarse_coords):
+def strided_pairs(keys: torch.Tensor, coarse_coords: torch.Tensor) -> Pairs:
     """See `neighbours.strided_pairs`."""
     return _search(
         keys,
@@ -73,7 +73,7 @@ def _search(keys, centres):
     return _pairs(torch.where(keys[position] == wanted, position, -1))
 
 
-def pooling_pairs(voxel_coords, parents, factor):
+def pooling_pairs(voxel_coords: torch.Tensor, parents: torch.Tensor, factor: int) -> Pairs:
     """See `neighbours.pooling_pairs`."""
     inside = voxel_coords[:, 1:].long() % factor
     numbers = (inside[:, 0] * factor + inside[:, 1]) * factor + inside[:, 2]

@@ -6,7 +6,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 LARGEST = 2**31 - 1
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> bool:
     """Let freed blocks stay in the process for the next layer, for the rest of the process's life.
 
     glibc fetches every block over 32 MB from the kernel anew and hands it back at once, so each

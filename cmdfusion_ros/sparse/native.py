@@ -7,6 +7,7 @@ so any number of threads may call them.
 
 import ctypes
 import functools
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cmdfusion_ros.sparse.neighbours import X_STEP, Y_STEP, join_with_mirrors
+from cmdfusion_ros.sparse.neighbours import X_STEP, Y_STEP, Pairs, join_with_mirrors
 from cmdfusion_ros.sparse.workers import Workers
 
 VERSION = 2  # of what native*.cpp expect to be given
@@ -92,7 +93,7 @@ class Kernels:
         instruction_set: the best one here, of INSTRUCTION_SETS.
     """
 
-    def __init__(self, library):
+    def __init__(self, library: ctypes.CDLL):
         self._library = library
         library.cmdfusion_convolve.argtypes = [
             ctypes.POINTER(_Layer),
@@ -126,7 +127,16 @@ class Kernels:
         library.cmdfusion_lovasz.restype = ctypes.c_double
         self.instruction_set = INSTRUCTION_SETS[library.cmdfusion_best()]
 
-    def convolve(self, workers, conv, features, kernel_map, skip, slope, instruction_set=None):
+    def convolve(
+        self,
+        workers: Workers,
+        conv: Any,
+        features: torch.Tensor,
+        kernel_map: Any,
+        skip: tuple[torch.Tensor, torch.Tensor | None] | None,
+        slope: float | None,
+        instruction_set: int | None = None,
+    ) -> torch.Tensor:
         """`cpu.convolve`. instruction_set: one that is not better than the best, for tests."""
         out = features.new_empty(kernel_map.num_out, len(conv.bias))
         cuts = prepare(kernel_map)
@@ -246,7 +256,7 @@ class Kernels:
         )
         return self._library.cmdfusion_lovasz(ctypes.byref(arguments)), gradient
 
-    def submanifold_pairs(self, keys):
+    def submanifold_pairs(self, keys: np.ndarray) -> Pairs:
         """`neighbours.submanifold_pairs`, by walking through the keys with one finger a column: no
         search.
         """
@@ -262,7 +272,9 @@ class Kernels:
             len(keys), [(in_rows[k, :count], out_rows[k, :count]) for k, count in enumerate(counts)]
         )
 
-    def group(self, targets, num_targets):
+    def group(
+        self, targets: torch.Tensor, num_targets: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(N,) int64 tensor of targets -> order (N,), starts (T,), counts (T,): int32 tensors,
         as `tensor.Bags` has them.
         """
@@ -282,7 +294,7 @@ class Kernels:
         return order, starts, counts
 
 
-def prepare(kernel_map):
+def prepare(kernel_map: Any) -> torch.Tensor:
     """(blocks + 1, K) int64, kept by the map: the first pair of each offset in each block of
     BLOCK_ROWS output rows.
     """
@@ -304,18 +316,18 @@ def _make_cuts(kernel_map):
     return cuts
 
 
-def kernels():
+def kernels() -> Kernels | None:
     """The Kernels, or None where there are none (see `why_not`)."""
     return None if _off else _load()[0]
 
 
-def why_not():
+def why_not() -> str | None:
     """Why there are no Kernels, in words; None where there are."""
     return "switched off" if _off else _load()[1]
 
 
 @contextmanager
-def switched_off():
+def switched_off() -> Iterator[None]:
     """Inside, in all threads, there are no Kernels: for comparisons."""
     global _off
     _off += 1

@@ -6,6 +6,7 @@ Offsets are numbered x-major. Size 3: (dx, dy, dz) in {-1, 0, 1}, number (dx + 1
 offset d when i = o * stride + d.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ def _join(groups):
     return Pairs(in_rows, out_rows, np.array([len(group[0]) for group in groups], np.int64))
 
 
-def submanifold_pairs(keys):
+def submanifold_pairs(keys: np.ndarray) -> Pairs:
     """Pairs of a submanifold 3x3x3 kernel: output voxels are the input voxels.
 
     z is the fastest field of a key, so the three dz neighbours of one (dx, dy) column lie side by
@@ -66,7 +67,7 @@ def submanifold_pairs(keys):
     return join_with_mirrors(len(keys), halves)
 
 
-def join_with_mirrors(num_voxels, halves):
+def join_with_mirrors(num_voxels: int, halves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Pairs:
     """Pairs of a submanifold 3x3x3 kernel from those of the offsets 14 to 26: [(in_rows,
     out_rows)].
     """
@@ -76,7 +77,7 @@ def join_with_mirrors(num_voxels, halves):
     )
 
 
-def pooling_pairs(voxel_coords, parents, factor):
+def pooling_pairs(voxel_coords: np.ndarray, parents: np.ndarray, factor: int) -> Pairs:
     """Pairs of a strided kernel as large as its stride: every input voxel lies in exactly one
     output voxel.
 
@@ -101,7 +102,7 @@ def pooling_pairs(voxel_coords, parents, factor):
     )
 
 
-def strided_pairs(keys, coarse_coords):
+def strided_pairs(keys: np.ndarray, coarse_coords: np.ndarray) -> Pairs:
     """Pairs of a 3x3x3 kernel with stride 2, centred: i = 2 o + d, d in {-1, 0, 1}.
 
     Args:

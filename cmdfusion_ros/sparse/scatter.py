@@ -3,7 +3,7 @@
 import torch
 
 
-def scatter_sum(values, index, num_rows):
+def scatter_sum(values: torch.Tensor, index: torch.Tensor, num_rows: int) -> torch.Tensor:
     """Sum the rows of each target.
 
     Args:
@@ -20,7 +20,7 @@ def scatter_sum(values, index, num_rows):
     return values.new_zeros(num_rows, values.shape[1]).index_add(0, index, values)
 
 
-def scatter_mean(values, index, num_rows):
+def scatter_mean(values: torch.Tensor, index: torch.Tensor, num_rows: int) -> torch.Tensor:
     """Mean of the rows of each target; arguments as in `scatter_sum`, targets without a row are
     zero.
     """

@@ -1,8 +1,10 @@
 """Sparse tensors: features on voxels, and the kernel maps that all layers of one input share."""
 
 import threading
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ class KernelMap:
         self._derived = {}
         self._transposed = None
 
-    def derived(self, name, make):
+    def derived(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """What a backend works out from the pairs, made by `make()` when this name is first asked
         for.
         """
@@ -46,12 +48,12 @@ class KernelMap:
         return known
 
     @cached_property
-    def by_output(self):
+    def by_output(self) -> "Bags":
         """`Bags` that sum one row a pair into one row an output voxel."""
         return make_bags(self.out_rows, self.num_out)
 
     @property
-    def transposed(self):
+    def transposed(self) -> "KernelMap":
         """The same pairs with input and output exchanged; its `transposed` is this map again, so
         that bags are shared both ways.
         """
@@ -80,7 +82,7 @@ class Bags:
     starts: torch.Tensor
     counts: torch.Tensor
 
-    def sum(self, values):
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
         """(P, C) -> (T, C); targets without rows are zero. No gradient: callers write their own
         backward pass.
         """
@@ -89,7 +91,7 @@ class Bags:
         return torch.nn.functional.embedding_bag(self.order, values, self.starts, mode="sum")
 
 
-def make_bags(targets, num_targets):
+def make_bags(targets: torch.Tensor, num_targets: int) -> Bags:
     """`Bags` for rows that are summed into `targets`.
 
     Args:
@@ -158,7 +160,7 @@ class KernelMaps:
     threads.
     """
 
-    def __init__(self, levels):
+    def __init__(self, levels: Mapping[int, torch.Tensor]):
         """
         Args:
             levels: {stride: (V, 4) int32 tensor, sorted lexicographically, unique}, all on one
@@ -182,15 +184,15 @@ class KernelMaps:
                 self._made[key] = make()
             return self._made[key]
 
-    def voxel_coords(self, stride):
+    def voxel_coords(self, stride: int) -> torch.Tensor:
         """(V, 4) int32 of a level that is known (see `has_level`, `coarsen`)."""
         return self._levels[stride]
 
-    def has_level(self, stride):
+    def has_level(self, stride: int) -> bool:
         """Whether voxels of this stride are known."""
         return stride in self._levels
 
-    def coarsen(self, stride, factor):
+    def coarsen(self, stride: int, factor: int) -> torch.Tensor:
         """Make sure that the level stride * factor exists.
 
         Returns:
@@ -210,7 +212,7 @@ class KernelMaps:
 
         return self._once(("parents", stride, factor), make)
 
-    def children(self, stride, factor):
+    def children(self, stride: int, factor: int) -> Bags:
         """`Bags` that sum the voxels of `stride` into those of stride * factor."""
         parents = self.coarsen(stride, factor)
         return self._once(
@@ -218,7 +220,7 @@ class KernelMaps:
             lambda: make_bags(parents, len(self._levels[stride * factor])),
         )
 
-    def submanifold(self, stride, kernel_size):
+    def submanifold(self, stride: int, kernel_size: int) -> KernelMap:
         """KernelMap of a submanifold kernel of size 1 or 3 on one level."""
 
         def make():
@@ -238,7 +240,7 @@ class KernelMaps:
 
         return self._once(("submanifold", stride, kernel_size), make)
 
-    def strided(self, stride, factor, kernel_size):
+    def strided(self, stride: int, factor: int, kernel_size: int) -> KernelMap:
         """KernelMap from one level to the one `factor` times as coarse; kernel as large as the
         factor, or 3 with factor 2.
         """
@@ -296,7 +298,7 @@ class SparseTensor:
     stride: int = 1
     maps: KernelMaps = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.features.ndim != 2 or self.voxel_coords.shape != (len(self.features), 4):
             raise ValueError(
                 "SparseTensor: expected features (V, C) and voxel_coords (V, 4), got "
@@ -305,6 +307,6 @@ class SparseTensor:
         if self.maps is None:
             object.__setattr__(self, "maps", KernelMaps({self.stride: self.voxel_coords}))
 
-    def with_features(self, features):
+    def with_features(self, features: torch.Tensor) -> "SparseTensor":
         """The same voxels with other features (V, C')."""
         return replace(self, features=features)

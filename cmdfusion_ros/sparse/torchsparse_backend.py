@@ -7,13 +7,14 @@ it is imported: call it where torch.cuda.is_available().
 """
 
 import importlib
+from typing import Any
 
 import torch
 
 from cmdfusion_ros.sparse.conv import SparseConvolution
 
 
-def convolution_function():
+def convolution_function() -> Any:
     """The class whose `apply(features, weight, kernel_map)` convolves, with gradients.
 
     Raises:

@@ -9,11 +9,13 @@ first call. No atomics, so results repeat bit by bit. Kernels run on the CPU too
 interpreter (TRITON_INTERPRET=1 set before triton is imported), for tests.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
+
+from cmdfusion_ros.sparse.tensor import KernelMap
 
 # output rows of a tile: with 128, sorted masks waste a fifth more products on LiDAR
 BLOCK_ROWS = 64
@@ -74,7 +76,7 @@ class Table(NamedTuple):
     firsts: torch.Tensor
 
 
-def make_table(kernel_map):
+def make_table(kernel_map: KernelMap) -> Table:
     """KernelMap -> Table, on its device."""
     device, num_offsets = kernel_map.in_rows.device, len(kernel_map.counts)
     counts = torch.tensor(kernel_map.counts, device=device)
@@ -221,7 +223,14 @@ def _weight_gradient_kernel(
     tl.store(parts + where, total, mask=in_inside[:, None] & out_inside[None, :])
 
 
-def convolve(features, weight, kernel_map, bias=None, skip=None, slope=None):
+def convolve(
+    features: torch.Tensor,
+    weight: torch.Tensor,
+    kernel_map: KernelMap,
+    bias: torch.Tensor | None = None,
+    skip: tuple[torch.Tensor, torch.Tensor | None] | None = None,
+    slope: float | None = None,
+) -> torch.Tensor:
     """activate(convolution + bias + skip). No gradient; see `TritonConvolution`.
 
     Args:
@@ -265,7 +274,9 @@ def convolve(features, weight, kernel_map, bias=None, skip=None, slope=None):
     return out
 
 
-def weight_gradient(features, gradient, kernel_map):
+def weight_gradient(
+    features: torch.Tensor, gradient: torch.Tensor, kernel_map: KernelMap
+) -> torch.Tensor:
     """(K, C_in, C_out) float32: for every offset the sum over its pairs of features[i].T @
     gradient[o].
     """
@@ -315,13 +326,17 @@ class TritonConvolution(torch.autograd.Function):
     """`conv.SparseConvolution` by these kernels: same arguments, same gradients."""
 
     @staticmethod
-    def forward(ctx, features, weight, kernel_map):
+    def forward(
+        ctx: Any, features: torch.Tensor, weight: torch.Tensor, kernel_map: KernelMap
+    ) -> torch.Tensor:
         ctx.save_for_backward(features, weight)
         ctx.kernel_map = kernel_map
         return convolve(features, weight, kernel_map)
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(
+        ctx: Any, grad_output: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         features, weight = ctx.saved_tensors
         grad_features = grad_weight = None
         if ctx.needs_input_grad[0]:

@@ -2,6 +2,7 @@
 numpy only.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Voxels(NamedTuple):
     point_to_voxel: np.ndarray
 
 
-def check_range(field, lowest, highest):
+def check_range(field: int, lowest: int, highest: int) -> None:
     """ValueError where coordinates reach beyond what a key can hold; field 0 is the batch, 1 to
     3 are x, y, z.
     """
@@ -48,7 +49,7 @@ def check_range(field, lowest, highest):
         )
 
 
-def pack_keys(voxel_coords):
+def pack_keys(voxel_coords: np.ndarray) -> np.ndarray:
     """One int64 per voxel that sorts as (batch, x, y, z) does.
 
     Args:
@@ -69,7 +70,7 @@ def pack_keys(voxel_coords):
     return keys
 
 
-def unique_voxels(coords):
+def unique_voxels(coords: np.ndarray) -> Voxels:
     """Sort coordinates, drop repeats, and say where each one went.
 
     Args:
@@ -129,7 +130,9 @@ def _unique(columns):
     return Voxels(voxel_coords, point_to_voxel)
 
 
-def voxelise(points, frame_index, voxel_size, strides=(1,)):
+def voxelise(
+    points: np.ndarray, frame_index: np.ndarray, voxel_size: float, strides: Sequence[int] = (1,)
+) -> list[Voxels]:
     """Voxels of points at several nested scales.
 
     The voxel of a point at stride s is floor(p / (voxel_size * s)), worked out at the finest scale
@@ -169,7 +172,7 @@ def voxelise(points, frame_index, voxel_size, strides=(1,)):
     return levels
 
 
-def coarser_voxels(voxel_coords, factor):
+def coarser_voxels(voxel_coords: np.ndarray, factor: int) -> Voxels:
     """Voxels `factor` times as large that hold at least one of these.
 
     Args:

@@ -11,7 +11,9 @@ blocks.
 import itertools
 import queue
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -24,7 +26,7 @@ class Workers:
         num_threads: threads in all; 1 runs every task in the caller.
     """
 
-    def __init__(self, num_threads):
+    def __init__(self, num_threads: int):
         if num_threads < 1:
             raise ValueError(f"num_threads: expected at least 1, got {num_threads}")
         self.num_threads = num_threads
@@ -36,7 +38,7 @@ class Workers:
         for helper in self._helpers:
             helper.start()
 
-    def run(self, task, count):
+    def run(self, task: Callable[[int], None], count: int) -> None:
         """Call task(0) .. task(count - 1), each once, in any order and side by side; return when
         all are done.
 
@@ -52,7 +54,7 @@ class Workers:
             self._jobs.put(job)
         job.finish()
 
-    def start(self, task, count):
+    def start(self, task: Callable[[int], None], count: int) -> Any:
         """Let the other threads begin with task(0) .. task(count - 1), and return at once.
 
         Returns:
@@ -64,7 +66,7 @@ class Workers:
             self._jobs.put(job)
         return job
 
-    def close(self):
+    def close(self) -> None:
         """End the threads. Idempotent; `run` must not be called any more."""
         for _ in self._helpers:
             self._jobs.put(None)
@@ -126,7 +128,7 @@ _threads_before = 1
 
 
 @contextmanager
-def one_torch_thread():
+def one_torch_thread() -> Iterator[None]:
     """Inside, torch runs every operation in the thread that calls it. Callers may overlap; the
     last one out restores the number of threads.
     """

@@ -10,6 +10,7 @@ refused where the file now says otherwise.
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint
 from cmdfusion_ros.config import (
@@ -75,7 +76,7 @@ class Ablation:
         SettingsError: naming file and place.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         values = load_yaml(path)
         unknown = sorted(set(values) - _KEYS)
         if unknown:
@@ -129,13 +130,13 @@ class Ablation:
         for run in self.runs:
             self.recipe(run, 0, "")
 
-    def has_seed(self, run, seed):
+    def has_seed(self, run: str, seed: int) -> bool:
         """Whether a run is trained with this seed: one whose changes say `seeds: N` is with 0 to
         N - 1 alone.
         """
         return seed < self._seeds_of.get(run, seed + 1)
 
-    def recipe(self, run, seed, out):
+    def recipe(self, run: str, seed: int, out: str | Path) -> Recipe:
         """The Recipe of a run; a path "@x" in it becomes that of the network of run x under
         `out`, of the same seed, or of x's last one where it has fewer.
         """
@@ -162,17 +163,24 @@ class Ablation:
         )
         return settings_from_dict(Recipe, values, where=f"run {run}: ")
 
-    def measured(self, run):
+    def measured(self, run: str) -> tuple[str, ...]:
         """Which answers of a run the rows ask for."""
         return tuple(dict.fromkeys(row.answer for row in self.rows if row.run == run))
 
 
-def folder_of(out, run, seed):
+def folder_of(out: str | Path, run: str, seed: int) -> Path:
     """Where a run lies."""
     return Path(out) / f"{run}_{seed}"
 
 
-def do_run(ablation, run, seed, data_folder, out, workers=0):
+def do_run(
+    ablation: Ablation,
+    run: str,
+    seed: int,
+    data_folder: str | Path,
+    out: str | Path,
+    workers: int = 0,
+) -> dict[str, Any]:
     """Train a run, or go on with it, and score it, unless it has been. Returns what its scores.json
     holds: {answer: what `evaluate` gives, "test": settings}.
 
@@ -238,7 +246,7 @@ def _scored(ablation, recipe, checkpoint, answer, data_folder):
     return evaluate(segmenter, shown(scans, recipe.view, segmenter.class_map), max_subsets=3)
 
 
-def with_branches_swapped(checkpoint):
+def with_branches_swapped(checkpoint: Checkpoint) -> Checkpoint:
     """A `cmdfusion` Checkpoint whose answer is that of the knowledge branch: either side of the
     network is made of the same parts, so they change places.
     """

@@ -2,13 +2,17 @@
 cameras.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 _BARS, _CURVES = "ablation_bars.png", "ablation_cameras.png"
 
 
-def markdown_table(result):
+def markdown_table(result: Mapping[str, Any]) -> str:
     """What `ablation.summary` gives as Markdown: the rows, then the claims, one sentence each."""
     lines = ["| row | what | seeds | mIoU, % | hard classes, % |", "|---|---|---|---|---|"]
     for row in result["table"]:
@@ -36,7 +40,7 @@ def markdown_table(result):
     return "\n".join(lines)
 
 
-def draw_ablation(result, folder):
+def draw_ablation(result: Mapping[str, Any], folder: Path) -> None:
     """Write both pictures into `folder`."""
     rows = [row for row in result["table"] if "miou" in row]
     figure = Figure(figsize=(11, 1.2 + 0.38 * len(rows)), layout="tight")

@@ -3,14 +3,17 @@ show beyond the spread of the seeds.
 """
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cmdfusion_ros.training.ablation import SCORES, folder_of
+from cmdfusion_ros.training.ablation import SCORES, Ablation, folder_of
 from cmdfusion_ros.training.trainer import LOG
 
 
-def summary(ablation, out, seeds):
+def summary(ablation: Ablation, out: str | Path, seeds: Sequence[int]) -> dict[str, Any]:
     """What the runs under `out` say so far, as plain values: table, live_cameras, claims,
     minutes.
     """

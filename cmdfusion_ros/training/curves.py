@@ -1,6 +1,7 @@
 """The picture of a training run: loss and validation IoU over the steps."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,7 +20,7 @@ _LOSSES = (
 )
 
 
-def draw_curves(log_path, picture_path):
+def draw_curves(log_path: Path, picture_path: Path) -> None:
     """Draw a trainer's JSON-lines log as a PNG."""
     with open(log_path) as stream:
         rows = [json.loads(line) for line in stream]

@@ -5,17 +5,21 @@ sweeps, matched point by point, C.2) and M2SKD (the same weights on a cloud with
 matched by voxels, D.3); they differ in their settings.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.config import SettingsError, check_settings, section, setting
+from cmdfusion_ros.batch import Batch, make_batch
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 from cmdfusion_ros.geometry.voxels import VoxelGrid
+from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.training.losses import segmentation_loss
 from cmdfusion_ros.training.pairs import match_origins, match_voxels
 from cmdfusion_ros.training.teachers import TeacherAnswer, open_teacher
@@ -84,7 +88,7 @@ class DistillSettings:
         maximum=100.0,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
         name, of_images = (
             f"teacher {self.teacher}",
@@ -134,7 +138,14 @@ class Distiller(nn.Module):
         teacher: FrozenTeacher, or None where the teacher is the network itself.
     """
 
-    def __init__(self, settings, data_folder, model_config, class_map, device):
+    def __init__(
+        self,
+        settings: DistillSettings,
+        data_folder: str | Path,
+        model_config: ModelConfig,
+        class_map: ClassMap,
+        device: torch.device,
+    ):
         super().__init__()
         if not (settings.features or settings.logits or settings.affinity or settings.labels):
             raise SettingsError(
@@ -153,7 +164,15 @@ class Distiller(nn.Module):
         self.adapters = nn.ModuleList()
         self.to(device)
 
-    def add_adapters(self, output, batch, frames, teacher_frames, network, average):
+    def add_adapters(
+        self,
+        output: Output,
+        batch: Batch,
+        frames: Sequence[Frame],
+        teacher_frames: Sequence[Frame] | None,
+        network: nn.Module,
+        average: nn.Module,
+    ) -> None:
         """Make the adapters that these answers need. Call once, before training, with what one step
         would see.
 
@@ -186,7 +205,15 @@ class Distiller(nn.Module):
                 (nn.Identity() if own == wanted else nn.Linear(own, wanted)).to(self.device)
             )
 
-    def forward(self, output, batch, frames, teacher_frames, network, average):
+    def forward(
+        self,
+        output: Output,
+        batch: Batch,
+        frames: Sequence[Frame],
+        teacher_frames: Sequence[Frame] | None,
+        network: nn.Module,
+        average: nn.Module,
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         """The terms of one batch.
 
         Args:

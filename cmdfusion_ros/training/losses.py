@@ -7,6 +7,7 @@ number of points: the same values from fewer numbers.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -129,7 +130,7 @@ def _jaccard_steps(members, others):
     return torch.diff(losses, dim=1, prepend=losses.new_zeros(len(losses), 1))
 
 
-def class_weights_from_counts(counts, power):
+def class_weights_from_counts(counts: np.ndarray, power: float) -> torch.Tensor:
     """(C,) numbers of points -> (C,) float32 weights (max_count / count) ** power; a class without
     points has weight 0, for nothing can learn it.
 

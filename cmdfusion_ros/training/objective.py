@@ -1,14 +1,20 @@
 """What a step lowers: the losses of every head on labels, and the terms of every teacher."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.training.distillation import Distiller
 from cmdfusion_ros.training.losses import segmentation_loss
+from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.samples import Sample
 
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -24,7 +30,14 @@ class Objective(nn.Module):
         teachers: what the cards of the frozen teachers say of their training, a list of dicts.
     """
 
-    def __init__(self, recipe, data_folder, class_map, grid, device):
+    def __init__(
+        self,
+        recipe: Recipe,
+        data_folder: str | Path,
+        class_map: ClassMap,
+        grid: VoxelGrid,
+        device: torch.device,
+    ):
         super().__init__()
         self.recipe, self.grid, self.device = recipe, grid, torch.device(device)
         self.precision = _PRECISIONS[recipe.precision]
@@ -41,7 +54,7 @@ class Objective(nn.Module):
             distiller.teacher.card for distiller in self.distillers if distiller.teacher is not None
         ]
 
-    def prepare(self, network, average, sample):
+    def prepare(self, network: nn.Module, average: nn.Module, sample: Sample) -> None:
         """Make the adapters of all teachers, from one sample as a step would see it; errors
         where nothing could be learnt from them.
         """
@@ -65,7 +78,13 @@ class Objective(nn.Module):
             for buffer, before in buffers:
                 buffer.copy_(before)
 
-    def forward(self, network, average, samples, class_weights):
+    def forward(
+        self,
+        network: nn.Module,
+        average: nn.Module,
+        samples: Sequence[Sample],
+        class_weights: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         """Samples -> (loss, row): a scalar with gradient, and plain values for the log."""
         recipe, frames = self.recipe, [sample.frame for sample in samples]
         batch = make_batch(frames, self.grid, self.device)
@@ -110,7 +129,7 @@ def _on_labels(head, batch, class_weights):
     )
 
 
-def mean_row(rows):
+def mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """One log row of several parts: what is counted (points, pairs, added) is summed, the rest
     averaged over the parts that have it.
     """

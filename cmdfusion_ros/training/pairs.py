@@ -2,11 +2,18 @@
 (M,)) int64, rows of points.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
+from cmdfusion_ros.batch import Batch
+from cmdfusion_ros.frame import Frame
 
-def match_origins(frames, teacher_frames):
+
+def match_origins(
+    frames: Sequence[Frame], teacher_frames: Sequence[Frame]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Points with the same row in the scan that both clouds were made of (`Frame.origin`), in
     batches of these frames.
 
@@ -33,7 +40,7 @@ def match_origins(frames, teacher_frames):
     return tuple(torch.from_numpy(np.concatenate(side)) for side in zip(*parts, strict=True))
 
 
-def match_voxels(batch, teacher_batch):
+def match_voxels(batch: Batch, teacher_batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """For each finest voxel that both batches have, a point in it of either; both batches must
     have one voxel size.
     """

@@ -2,16 +2,22 @@
 of them must not be validated on.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from cmdfusion_ros.data.readers.data_settings import Mixture
+from cmdfusion_ros.data.readers.scan_set import ScanSet
+
 # what a card keeps of the networks it learnt from
 _OF_OTHERS = ("name", "trained_on", "steps", "licence", "attribution", "started_from", "teachers")
 
 
-def kept_of(card):
+def kept_of(card: Mapping[str, Any]) -> dict[str, Any]:
     """What another network's card keeps of this one: a dict."""
     return {name: card[name] for name in _OF_OTHERS if name in card}
 
 
-def scans_seen(card):
+def scans_seen(card: Mapping[str, Any]) -> set[str]:
     """Names of the scans that weights were trained on, those that they started from and their
     teachers' included: a set, from a checkpoint's card.
     """
@@ -22,14 +28,14 @@ def scans_seen(card):
     )
 
 
-def scans_calibrated_on(card):
+def scans_calibrated_on(card: Mapping[str, Any]) -> set[str]:
     """Names of the scans that temperatures were fitted on: a set, from a checkpoint's card. They
     change no label, so these are not among `scans_seen`.
     """
     return set(card.get("calibration", {}).get("scans", ()))
 
 
-def refuse_overlap(scans, validation_scans):
+def refuse_overlap(scans: Mixture, validation_scans: ScanSet | Mixture | None) -> None:
     """ValueError where a scan is both trained and validated on; `validation_scans` may be None."""
     shared = (
         sorted(set(scans.names) & set(validation_scans.names))
@@ -43,7 +49,9 @@ def refuse_overlap(scans, validation_scans):
         )
 
 
-def refuse_that_saw(validation_scans, card, what):
+def refuse_that_saw(
+    validation_scans: ScanSet | Mixture | None, card: Mapping[str, Any], what: str
+) -> None:
     """ValueError where the network of a card, `what` to the user, has seen a validation scan."""
     shared = (
         sorted(scans_seen(card) & set(validation_scans.names))

@@ -1,8 +1,9 @@
 """What a training run is made of: one YAML file, `config/train/*.yaml`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
 from cmdfusion_ros.data.augment.random_changes import AugmentSettings
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
@@ -92,7 +93,7 @@ class Recipe:
     licence: str = setting("", "licence of the weights, written into the checkpoint")
     attribution: str = setting("", "whom the licence asks to be named, written into the checkpoint")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
         datasets = sorted(load_class_map(self.class_map).folds)
         further = [(f"train_too[{number}]", data) for number, data in enumerate(self.train_too)]
@@ -130,13 +131,13 @@ class Recipe:
             )
 
     @property
-    def needs_poses(self):
+    def needs_poses(self) -> bool:
         """Whether anything is shown more than single scans."""
         return any(
             view.kind != "single" for view in (self.view, *(each.view for each in self.distill))
         )
 
-    def open_training(self, data_folder, class_map):
+    def open_training(self, data_folder: str | Path, class_map: ClassMap) -> Mixture:
         """The scans of all sets that are trained on; errors as of `DataSettings.open`."""
         sets = (self.train, *self.train_too)
         return Mixture(

@@ -6,8 +6,10 @@ parts: the sum of two numbers does not depend on who adds them.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed
@@ -28,7 +30,7 @@ class Processes:
     size: int = 1
 
     @classmethod
-    def from_environment(cls, device):
+    def from_environment(cls, device: torch.device) -> "Processes":
         """What torchrun says in RANK and WORLD_SIZE; a single process without it. CUDA speaks
         nccl, the CPU gloo.
         """
@@ -42,15 +44,15 @@ class Processes:
         return cls(distributed.get_rank(), size)
 
     @property
-    def is_first(self):
+    def is_first(self) -> bool:
         return self.rank == 0
 
-    def wait(self):
+    def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:
             distributed.barrier()
 
-    def sum_gradients(self, parameters):
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace the gradient of each parameter by the sum over all processes; None where no
         process has one.
         """
@@ -79,7 +81,7 @@ class Processes:
         ):
             parameter.grad = total.reshape(grad.shape).to(grad.dtype) if known else None
 
-    def sum_tensors(self, tensors):
+    def sum_tensors(self, tensors: Iterable[torch.Tensor]) -> None:
         """Replace each tensor by its sum over all processes, in place."""
         if self.size == 1 or not tensors:
             return
@@ -90,7 +92,7 @@ class Processes:
         ):
             tensor.copy_(total.reshape(tensor.shape))
 
-    def gather(self, value):
+    def gather(self, value: Any) -> list[Any]:
         """The plain values of all processes, as a list in the order of their ranks."""
         if self.size == 1:
             return [value]

@@ -1,6 +1,9 @@
 """The log of a run: one JSON object a line, and the same for TensorBoard where asked for."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 
 class RunLog:
@@ -14,7 +17,7 @@ class RunLog:
         ModuleNotFoundError: `board` is given and TensorBoard is not installed.
     """
 
-    def __init__(self, path, board=None):
+    def __init__(self, path: Path, board: Path | None = None):
         self.path = path
         self._board = None
         if board is not None:
@@ -27,7 +30,7 @@ class RunLog:
                 ) from error
             self._board = SummaryWriter(str(board))
 
-    def write(self, row):
+    def write(self, row: Mapping[str, Any]) -> None:
         """Append one row."""
         with open(self.path, "a") as stream:
             stream.write(json.dumps(row) + "\n")
@@ -42,7 +45,7 @@ class RunLog:
                     )
             self._board.flush()
 
-    def cut(self, step):
+    def cut(self, step: int) -> None:
         """Drop the rows of later steps, which a resumed run will do again, and a line that a
         kill cut short.
         """

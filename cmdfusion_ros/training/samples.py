@@ -3,14 +3,20 @@ item), so that any step can be drawn again.
 """
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.augment.mix import select
 from cmdfusion_ros.data.augment.random_changes import change_scene, change_view
+from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.data.readers.data_settings import Mixture
+from cmdfusion_ros.data.readers.scan_set import ScanSet
 from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.training.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +45,14 @@ class Samples:
         workers: threads that read ahead; 0 reads when asked.
     """
 
-    def __init__(self, scans, recipe, class_map, workers=0):
+    def __init__(self, scans: Mixture, recipe: Recipe, class_map: ClassMap, workers: int = 0):
         self.scans, self.recipe, self.class_map = scans, recipe, class_map
         self._pool = ThreadPoolExecutor(workers) if workers else None
         # (numbers of a part, futures), in the order in which they will be asked for
         self._ahead = deque()
         self._workers = workers
 
-    def of(self, items, later=()):
+    def of(self, items: Sequence[int], later: Sequence[Sequence[int]] = ()) -> list[Sample]:
         """The Samples of the items with these numbers.
 
         Args:
@@ -64,7 +70,7 @@ class Samples:
             self._ahead.popleft()
         return [future.result() for future in self._ahead.popleft()[1]]
 
-    def draw(self, item):
+    def draw(self, item: int) -> Sample:
         """The Sample with this number; any may be asked for at any time."""
         recipe = self.recipe
         epoch, place = divmod(item, len(self.scans))
@@ -100,7 +106,7 @@ class Samples:
                 )
         return Sample(frame, tuple(teacher_frames))
 
-    def plain(self, index):
+    def plain(self, index: int) -> Sample:
         """Scan `index` unchanged, as a Sample."""
         scene = self.scans[index]
         scene = replace(scene, origin=np.arange(scene.num_points, dtype=np.int32))
@@ -114,7 +120,7 @@ class Samples:
         return view.apply(frame, self.scans.neighbours(index, view.offsets), self.class_map)
 
 
-def shown(scans, view, class_map):
+def shown(scans: ScanSet | Mixture, view: ViewSettings, class_map: ClassMap) -> Iterator[Frame]:
     """Every Frame of some scans as a network with this ViewSettings is shown it."""
     for index in range(len(scans)):
         yield view.apply(scans[index], scans.neighbours(index, view.offsets), class_map)

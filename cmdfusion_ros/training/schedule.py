@@ -5,7 +5,7 @@ state.
 import math
 
 
-def learning_rate_at(step, num_steps, highest, warm_up):
+def learning_rate_at(step: int, num_steps: int, highest: float, warm_up: float) -> float:
     """Rises on a straight line over the first `warm_up` fraction of `num_steps`, then falls along
     half a cosine towards 0.
 

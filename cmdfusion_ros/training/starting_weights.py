@@ -1,12 +1,18 @@
 """What a network starts from: a whole checkpoint, or the image encoder of another network."""
 
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
 from cmdfusion_ros.checkpoint.file import is_checkpoint, load_checkpoint
 from cmdfusion_ros.checkpoint.published import load_published_resnet
 from cmdfusion_ros.models.resnet import ResNet
 from cmdfusion_ros.training.provenance import kept_of
+from cmdfusion_ros.training.recipe import Recipe
 
 
-def start_from(path, network, recipe):
+def start_from(path: str | Path, network: nn.Module, recipe: Recipe) -> dict[str, Any]:
     """Give `network` the weights of a checkpoint. Returns what its card says of its training."""
     checkpoint = load_checkpoint(path)
     if checkpoint.model_config != recipe.model or checkpoint.class_map.name != recipe.class_map:
@@ -25,7 +31,7 @@ def start_from(path, network, recipe):
     return kept_of(checkpoint.card)
 
 
-def start_images_from(path, network):
+def start_images_from(path: str | Path, network: nn.Module) -> dict[str, Any] | None:
     """Give the image encoder of a network the weights of a published ResNet, or of another
     network's image encoder: the ResNet, and the decoder where it has the same shape. Returns what
     that network's card says of its training; None for published weights.

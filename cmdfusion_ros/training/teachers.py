@@ -2,14 +2,21 @@
 answer is made.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from cmdfusion_ros.batch import make_batch
+from cmdfusion_ros.batch import Batch, make_batch
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.checkpoint.published import load_published_resnet
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.config import ModelConfig
+from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.image_network import BackboneTeacher
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
@@ -35,7 +42,7 @@ class TeacherAnswer:
     deep: ScaleFeatures | None = None
 
     @classmethod
-    def of(cls, output, batch):
+    def of(cls, output: Output | PixelFeatures | None, batch: Batch) -> "TeacherAnswer":
         """The answer that an Output, or PixelFeatures, or None (no image) is."""
         if not isinstance(output, Output):
             return cls(batch, pixels=_detached_pixels(output))
@@ -66,20 +73,26 @@ class FrozenTeacher:
         card: what its checkpoint says of its training.
     """
 
-    def __init__(self, network, grid, card):
+    def __init__(self, network: nn.Module, grid: VoxelGrid | None, card: dict[str, Any]):
         self._network = network.eval().requires_grad_(False)
         self._grid = grid
         self.card = card
 
     @torch.no_grad()
-    def answer(self, batch, frames, device):
+    def answer(self, batch: Batch, frames: Sequence[Frame], device: torch.device) -> TeacherAnswer:
         """TeacherAnswer on `frames`, of which `batch` was made for the student."""
         if self._grid is not None:
             batch = make_batch(frames, self._grid, device)
         return TeacherAnswer.of(self._network(batch), batch)
 
 
-def open_teacher(settings, data_folder, model_config, class_map, device):
+def open_teacher(
+    settings: Any,
+    data_folder: str | Path,
+    model_config: ModelConfig,
+    class_map: ClassMap,
+    device: torch.device,
+) -> FrozenTeacher | None:
     """The FrozenTeacher that DistillSettings name, or None for teachers that live in the training
     itself.
 

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 
 
-def feature_error(student, teacher, floor=0.0, unit="absolute"):
+def feature_error(
+    student: torch.Tensor, teacher: torch.Tensor, floor: float = 0.0, unit: str = "absolute"
+) -> torch.Tensor:
     """Mean squared difference of (M, D) features.
 
     Args:
@@ -26,7 +28,13 @@ def feature_error(student, teacher, floor=0.0, unit="absolute"):
     return _mean_above(errors, floor)
 
 
-def logit_divergence(student, teacher, temperature=1.0, kind="kl", floor=0.0):
+def logit_divergence(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    temperature: float = 1.0,
+    kind: str = "kl",
+    floor: float = 0.0,
+) -> torch.Tensor:
     """How far the student's class probabilities are from the teacher's, mean over rows.
 
     Args:
@@ -53,7 +61,9 @@ def _mean_above(values, floor):
     return kept.mean() if len(kept) else values.sum() * 0.0
 
 
-def affinity_error(student, teacher, groups, most):
+def affinity_error(
+    student: torch.Tensor, teacher: torch.Tensor, groups: torch.Tensor, most: int
+) -> torch.Tensor:
     """Mean absolute difference of the cosines between all rows of a group, summed over the groups
     (M2SKD's affinity, methods D.3).
 

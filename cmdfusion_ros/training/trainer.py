@@ -9,8 +9,10 @@ machine, with the same number of threads: sums in another order differ in their 
 import copy
 import os
 import time
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from cmdfusion_ros.checkpoint.file import load_checkpoint, save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import save_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.evaluation.metrics import score
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
@@ -69,7 +71,14 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe, data_folder, out, device="cpu", resume=False, workers=0, tensorboard=False
+        self,
+        recipe: Recipe,
+        data_folder: str | Path,
+        out: str | Path,
+        device: str = "cpu",
+        resume: bool = False,
+        workers: int = 0,
+        tensorboard: bool = False,
     ):
         self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
         self.class_map = load_class_map(recipe.class_map)
@@ -160,7 +169,7 @@ class Trainer:
             "there earlier scans, instance ids, such classes?"
         )
 
-    def run(self, progress=True):
+    def run(self, progress: bool = True) -> Path:
         """Train to the last step, saving as the recipe says. Returns the path of the finished
         checkpoint.
         """
@@ -280,7 +289,7 @@ class Trainer:
         self.validation = score(segmenter.segment, frames, self.class_map).to_dict()
         self.log.write({"step": self.step, "validation": self.validation})
 
-    def card(self):
+    def card(self) -> dict[str, Any]:
         """What a checkpoint says of itself."""
         card = {
             "name": self.recipe.name,
@@ -359,7 +368,7 @@ def _make_optimizer(recipe, parameters):
     )
 
 
-def count_labels(scans, num_classes):
+def count_labels(scans: Iterable[Frame], num_classes: int) -> np.ndarray:
     """(C,) int64, labelled points of each class in some Frames."""
     counts = np.zeros(num_classes, np.int64)
     for frame in scans:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.flagship import see
 from cmdfusion_ros.models.folded.folded_pyramid import (
     FoldedEmbedding,
@@ -36,7 +37,7 @@ class FoldedCmdFusion:
         num_threads: threads that share the work.
     """
 
-    def __init__(self, network, num_threads):
+    def __init__(self, network: nn.Module, num_threads: int):
         self._workers = Workers(num_threads)
         self._embedding = FoldedEmbedding(network.embedding)
         self._lidar, self._knowledge = (
@@ -46,12 +47,12 @@ class FoldedCmdFusion:
         self._gates = [_FoldedGate(gate) for gate in network.to_lidar]
         self._head = FoldedHead(network.head)
 
-    def __call__(self, batch):
+    def __call__(self, batch: Batch) -> Output:
         """Batch -> Output."""
         with torch.inference_mode(), one_torch_thread():
             return self._answer(*self._encode(batch), batch)
 
-    def close(self):
+    def close(self) -> None:
         """End the threads; the network must not be called any more."""
         self._workers.close()
 
@@ -83,13 +84,13 @@ class FoldedFlagship(FoldedCmdFusion):
         network, num_threads: see FoldedCmdFusion.
     """
 
-    def __init__(self, network, num_threads):
+    def __init__(self, network: nn.Module, num_threads: int):
         super().__init__(network, num_threads)
         self._image_size = network.image_size
         self._images = fold_images(network.images)
         self._trust = copy.deepcopy(network.trust)
 
-    def __call__(self, batch):
+    def __call__(self, batch: Batch) -> Output:
         """Batch -> Output with `camera_mask`."""
         with torch.inference_mode(), one_torch_thread():
             views = [view for of_frame in batch.views for view in of_frame]
@@ -160,7 +161,7 @@ class _FoldedGate:
         return fused
 
 
-def fold_images(encoder):
+def fold_images(encoder: nn.Module) -> nn.Module:
     """A copy of an ImageEncoder for inference: the ResNet's normalisations are folded into its
     convolutions, memory lies as CPUs like it (channels last).
     """

@@ -6,9 +6,13 @@ ride along with each convolution, and every step works through blocks of rows th
 cache, shared among a few threads (see `sparse.workers`). No gradient.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
+from torch import nn
 from torch.nn.functional import embedding_bag, leaky_relu_
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.spv_encoder import SLOPE
 from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, prepare, row_blocks
@@ -24,13 +28,13 @@ class FoldedSpvPyramid:
         num_threads: threads that share the work.
     """
 
-    def __init__(self, network, num_threads):
+    def __init__(self, network: nn.Module, num_threads: int):
         self._workers = Workers(num_threads)
         self._embedding = FoldedEmbedding(network.embedding)
         self._encoder = FoldedEncoder(network.encoder)
         self._head = FoldedHead(network.head)
 
-    def __call__(self, batch):
+    def __call__(self, batch: Batch) -> Output:
         """Batch -> Output."""
         with torch.inference_mode(), one_torch_thread():
             x = self._embedding.while_maps_are_found(batch, self._encoder.strides, self._workers)
@@ -40,7 +44,7 @@ class FoldedSpvPyramid:
                 batch.scale(self._head.strides[0]).point_to_voxel,
             )
 
-    def close(self):
+    def close(self) -> None:
         """End the threads; the network must not be called any more."""
         self._workers.close()
 
@@ -52,7 +56,7 @@ class FoldedEmbedding:
     i) @ own + (corner @ at - mean_offset @ to_mean + bias).
     """
 
-    def __init__(self, embedding):
+    def __init__(self, embedding: nn.Module):
         # (10, C): x y z, intensity, offset from the mean, offset from the corner
         columns = embedding.lift.weight.detach().double().T
         position, intensity, to_mean, to_corner = (
@@ -66,7 +70,7 @@ class FoldedEmbedding:
         self.bias = embedding.lift.bias.detach()
         self.mix = weights_of(embedding.mix)
 
-    def __call__(self, batch, workers):
+    def __call__(self, batch: Batch, workers: Workers) -> torch.Tensor:
         """(V, C) on the voxels of stride 1."""
         scale = batch.scale(1)
         points = torch.cat([batch.points, batch.intensity[:, None]], 1)
@@ -93,7 +97,9 @@ class FoldedEmbedding:
         in_blocks(workers, len(out), task)
         return out
 
-    def while_maps_are_found(self, batch, strides, workers):
+    def while_maps_are_found(
+        self, batch: Batch, strides: tuple[int, ...], workers: Workers
+    ) -> torch.Tensor:
         """As a call, while the maps that encoders of `strides` read are made: each level's on
         one thread, largest level first; the others embed meanwhile.
         """
@@ -114,11 +120,11 @@ class FoldedEmbedding:
 class FoldedEncoder:
     """SpvEncoder."""
 
-    def __init__(self, encoder):
+    def __init__(self, encoder: nn.Module):
         self.strides = encoder.strides
         self._blocks = [_FoldedBlock(block) for block in encoder.blocks]
 
-    def __call__(self, x, batch, workers):
+    def __call__(self, x: torch.Tensor, batch: Batch, workers: Workers) -> list[torch.Tensor]:
         """(V, C) from a FoldedEmbedding, which is used up -> list of (V_i, C)."""
         outputs = []
         for block, stride, next_stride in zip(
@@ -207,7 +213,7 @@ class _FoldedBlock:
 class FoldedHead:
     """PyramidHead."""
 
-    def __init__(self, head):
+    def __init__(self, head: nn.Module):
         self.strides = head.strides
         # S of (C, 128)
         self.slices = [
@@ -216,7 +222,9 @@ class FoldedHead:
         self.bias = head.hidden.bias.detach()
         self.logits = weights_of(head.logits)
 
-    def __call__(self, features, batch, workers):
+    def __call__(
+        self, features: Sequence[torch.Tensor], batch: Batch, workers: Workers
+    ) -> torch.Tensor:
         """List of (V_i, C) -> (V_0, classes)."""
         total = None
         for i in reversed(range(len(features))):
@@ -248,7 +256,7 @@ class FoldedHead:
         in_blocks(workers, len(features), task)
 
 
-def in_blocks(workers, num_rows, task):
+def in_blocks(workers: Workers, num_rows: int, task: Callable[[int, int], None]) -> None:
     """Call task(start, end) for blocks that cover all rows."""
     bounds = row_blocks(num_rows, workers.num_threads)
     workers.run(lambda number: task(*bounds[number]), len(bounds))
@@ -277,7 +285,7 @@ def _bags_to(next_scale, scale, maps):
     return maps.children(scale.stride, next_scale.stride // scale.stride)
 
 
-def weights_of(linear):
+def weights_of(linear: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
     """nn.Linear -> (weight (in, out), bias (out,)) for addmm."""
     return linear.weight.detach().T.contiguous(), linear.bias.detach()
 

@@ -9,8 +9,10 @@ import copy
 import torch
 from torch import nn
 
+from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.folded.folded_cmdfusion import fold_images
 from cmdfusion_ros.models.folded.folded_pyramid import FoldedEmbedding
+from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.spv_unet import STRIDES, ConvNormRelu, UnetBlock
 from cmdfusion_ros.sparse.conv import SubmanifoldConv, TransposedConv
 from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, prepare
@@ -27,7 +29,7 @@ class FoldedUnet:
         num_threads: threads that share the work.
     """
 
-    def __init__(self, network, num_threads):
+    def __init__(self, network: nn.Module, num_threads: int):
         self._workers = Workers(num_threads)
         self._network = _folded(copy.deepcopy(network).eval().requires_grad_(False), self._workers)
         if hasattr(network, "images"):
@@ -36,13 +38,13 @@ class FoldedUnet:
             for number, layer in enumerate(resnet.layers, start=1):
                 setattr(resnet, f"layer{number}", _ImageByImage(layer, self._workers))
 
-    def __call__(self, batch):
+    def __call__(self, batch: Batch) -> Output:
         """Batch -> Output."""
         with torch.inference_mode(), one_torch_thread():
             self._make_maps(batch.maps)
             return self._network(batch)
 
-    def close(self):
+    def close(self) -> None:
         """End the threads; the network must not be called any more."""
         self._workers.close()
 
