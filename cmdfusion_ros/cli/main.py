@@ -21,6 +21,7 @@ VERBS = {
     "doctor": "say what is installed, what is chosen, and why",
     "train": "train a network",
     "evaluate": "score a checkpoint",
+    "robustness": "score a checkpoint in bad weather and with broken sensors",
     "calibrate": "make confidence mean how often it is right",
     "ablation": "repeat the papers' claims: train and score every row of a table",
     "submit": "label a test set for its benchmark",

@@ -1,0 +1,1 @@
+"""Corruptions of scans and images, by the names and levels of the published test suites."""
