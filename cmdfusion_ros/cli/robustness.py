@@ -13,10 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint import load_checkpoint, replace_card
-from cmdfusion_ros.cli.data_options import add_data_options, data_settings
+from cmdfusion_ros.cli.runs.data_options import add_data_options, data_settings
 from cmdfusion_ros.config import settings_from_dict
+from cmdfusion_ros.data.augment.scan_context import ViewSettings
 from cmdfusion_ros.data.corruptions.suites import SUITES
-from cmdfusion_ros.data.input_views import ViewSettings
 from cmdfusion_ros.evaluation.robustness import measure, names_of, with_before
 from cmdfusion_ros.evaluation.robustness_picture import draw_robustness, table
 from cmdfusion_ros.inference import Segmenter
@@ -35,14 +35,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "--baseline", metavar="CHECKPOINT", help="what mCE is relative to (default: no mCE)"
     )
     parser.add_argument(
-        "--suites", nargs="+", choices=tuple(SUITES), default=tuple(SUITES), metavar="SUITE",
-        help=f"which to run: {', '.join(SUITES)} (default: all)",
+        "--suites",
+        nargs="+",
+        choices=tuple(SUITES),
+        default=("robo3d",),
+        metavar="SUITE",
+        help=f"which to run, some of {', '.join(SUITES)} (default: robo3d)",
     )
     parser.add_argument(
         "--scans", type=int, metavar="N", help="score N scans, evenly spaced (default: all)"
     )
     parser.add_argument(
-        "--subsets", type=int, default=64, metavar="N",
+        "--subsets",
+        type=int,
+        default=64,
+        metavar="N",
         help="subsets of the cameras for each number of live ones (default: 64, all of six)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
@@ -52,7 +59,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "--keep", action="store_true", help="write a summary into the card as `robustness`"
     )
     parser.add_argument(
-        "--allow-trained", action="store_true",
+        "--allow-trained",
+        action="store_true",
         help="score scans that the checkpoint was trained on too; the result then says so",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")

@@ -15,9 +15,9 @@ import numpy as np
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.corruptions.cameras import live_cameras
 from cmdfusion_ros.data.corruptions.suites import SUITES, corrupt, find_corruption
+from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.metrics import ConfusionMatrix
 
 Pair = tuple[Frame, Frame | None]  # a scan, and the one before it in its sequence
 
@@ -133,9 +133,8 @@ def _judged(
             "miou": _plain(mious[0]),
             "baseline": _plain(mious[1]) if len(mious) > 1 else None,
         }
-    return {"levels": levels, "ce": corruption_error(ours, theirs), "rr": resilience(
-        ours, clean[0].miou_of_present
-    )}
+    kept = resilience(ours, clean[0].miou_of_present)
+    return {"levels": levels, "ce": corruption_error(ours, theirs), "rr": kept}
 
 
 def corruption_error(mious: Sequence[float], of_baseline: Sequence[float]) -> float | None:
@@ -154,13 +153,13 @@ def _suites(corruptions: dict[str, dict[str, Any]]) -> dict[str, dict[str, float
     suites: dict[str, dict[str, float | None]] = {}
     for suite in dict.fromkeys(name.partition("/")[0] for name in corruptions):
         own = [entry for name, entry in corruptions.items() if name.startswith(f"{suite}/")]
-        suites[suite] = {
-            mean: None if None in (values := [entry[key] for entry in own]) else _plain(
-                float(np.mean(values))
-            )
-            for mean, key in (("mce", "ce"), ("mrr", "rr"))
-        }
+        suites[suite] = {"mce": _mean_of(own, "ce"), "mrr": _mean_of(own, "rr")}
     return suites
+
+
+def _mean_of(entries: list[dict[str, Any]], key: str) -> float | None:
+    values = [entry[key] for entry in entries]
+    return None if None in values else _plain(float(np.mean(values)))
 
 
 class _Cameras:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 def percent(value: float | None) -> str:
-    """"12.3" of 0.123, "-" of None."""
+    """ "12.3" of 0.123, "-" of None."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 

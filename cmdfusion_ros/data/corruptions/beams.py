@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cmdfusion_ros.data.mix import select
+from cmdfusion_ros.data.augment.mix import select
 from cmdfusion_ros.frame import Frame
 
 BANDS = 64  # where no beams can be told apart

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cmdfusion_ros.data.augment_images import misplace
+from cmdfusion_ros.data.augment.camera_views import misplace
 from cmdfusion_ros.frame import CameraView, Frame
 
 Picture = Callable[..., np.ndarray]

@@ -91,9 +91,7 @@ def _veiled(picture: np.ndarray, clouds: np.ndarray, strength: float) -> np.ndar
     return np.clip((picture + strength * clouds[..., None]) * top / (top + strength), 0, 1)
 
 
-def mist(
-    image: np.ndarray, rng: np.random.Generator, strength: float, decay: float
-) -> np.ndarray:
+def mist(image: np.ndarray, rng: np.random.Generator, strength: float, decay: float) -> np.ndarray:
     """RoboBEV's fog: clouds of `strength` over the whole picture, which is dimmed to make room."""
     return _bytes(_veiled(image / 255.0, _clouds(image, decay, rng), strength))
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.data.augment.mix import select
 from cmdfusion_ros.data.corruptions.beams import beams_of, without_beams
-from cmdfusion_ros.data.mix import select
 from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 from cmdfusion_ros.geometry.transforms import apply, rigid
 
@@ -80,9 +80,7 @@ def points_reducing(frame: Frame, rng: np.random.Generator, share: float) -> Fra
     return select(frame, np.sort(rng.permutation(frame.num_points)[:number]))
 
 
-def crosstalk(
-    frame: Frame, rng: np.random.Generator, share: float, full_scale: float
-) -> Frame:
+def crosstalk(frame: Frame, rng: np.random.Generator, share: float, full_scale: float) -> Frame:
     """Robo3D's crosstalk: `share` of the points get normal noise of 3 m on x, y and z, and of 3 on
     the intensity as the set has it, 0 to `full_scale`; they say nothing of the scene."""
     rows = rng.choice(frame.num_points, int(share * frame.num_points), replace=False)

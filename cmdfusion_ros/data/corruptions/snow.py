@@ -10,9 +10,9 @@ of it); the focus of single lasers, which is known of the HDL-64E alone, is left
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.data.augment.mix import select
 from cmdfusion_ros.data.corruptions.scans import changed
 from cmdfusion_ros.data.corruptions.wet_ground import ground_rows, incidence, noise_floor
-from cmdfusion_ros.data.mix import select
 from cmdfusion_ros.frame import Frame
 
 FIELDS = 64

@@ -63,9 +63,8 @@ class Corruption:
         """What a level means; ValueError with the known ones otherwise."""
         if level not in self.levels:
             raise ValueError(f"level: expected one of {', '.join(self.levels)}, got {level!r}")
-        return (self.nuscenes or {}).get(level, self.levels[level]) if is_nuscenes else (
-            self.levels[level]
-        )
+        others = self.nuscenes if is_nuscenes and self.nuscenes else {}
+        return others.get(level, self.levels[level])
 
 
 def _levels(names: str, *numbers: tuple) -> dict:
@@ -142,9 +141,7 @@ SUITES = {
             _robo3d((0.20,), (0.25,), (0.30,)),
             {"moderate": (0.30,), "heavy": (0.40,)},
         ),
-        "beam_missing": Corruption(
-            _of_scan(scans.beam_missing), _robo3d((0.25,), (0.5,), (0.75,))
-        ),
+        "beam_missing": Corruption(_of_scan(scans.beam_missing), _robo3d((0.25,), (0.5,), (0.75,))),
         "crosstalk": Corruption(
             _crosstalk,
             _robo3d((0.006,), (0.008,), (0.010,)),
@@ -227,9 +224,7 @@ SUITES = {
         ),
         "snow": Corruption(
             _of_pictures(pictures.flakes),
-            _easy(
-                (0.1, 3, 0.5, 10, 4, 0.8), (0.2, 2, 0.5, 12, 4, 0.7), (0.55, 4, 0.9, 12, 8, 0.7)
-            ),
+            _easy((0.1, 3, 0.5, 10, 4, 0.8), (0.2, 2, 0.5, 12, 4, 0.7), (0.55, 4, 0.9, 12, 8, 0.7)),
             of_images=True,
         ),
     },

@@ -7,8 +7,8 @@ below the noise of the sensor, which is fitted to the scan itself.
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.data.augment.mix import select
 from cmdfusion_ros.data.corruptions.scans import changed
-from cmdfusion_ros.data.mix import select
 from cmdfusion_ros.frame import Frame
 
 GROUND = frozenset(

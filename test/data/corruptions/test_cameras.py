@@ -25,8 +25,9 @@ def make_frame(num_cameras=6, seed=0, name="seq/000001"):
     draw = np.random.default_rng(seed)
     intrinsic = np.array([[40.0, 0, 31.5], [0, 40, 23.5], [0, 0, 1]])
     views = tuple(
-        CameraView(f"cam{row}", draw.integers(1, 255, (48, 64, 3)).astype(np.uint8), intrinsic,
-                   np.eye(4))
+        CameraView(
+            f"cam{row}", draw.integers(1, 255, (48, 64, 3)).astype(np.uint8), intrinsic, np.eye(4)
+        )
         for row in range(num_cameras)
     )
     points = draw.normal(0, 5, (50, 3)).astype(np.float32)
@@ -97,15 +98,32 @@ def test_plasma_fills_a_torus_from_0_to_1():
     assert seam < 3 * np.abs(np.diff(clouds, axis=1)).mean()
 
 
-@pytest.mark.parametrize(("change", "levels"), [
-    (pictures.mist, [(1.5, 2.0), (2.0, 2.0), (2.5, 1.7)]),
-    (pictures.haze, [(2, 0.0005), (3, 0.001), (4, 0.002)]),
-    (pictures.brightness, [(0.1,), (0.2,), (0.3,)]),
-])
-def test_a_higher_level_takes_more_contrast(change, levels):
+@pytest.mark.parametrize(
+    ("change", "levels"),
+    [
+        (pictures.mist, [(1.5, 2.0), (2.0, 2.0), (2.5, 1.7)]),
+        (pictures.haze, [(2, 0.0005), (3, 0.001), (4, 0.002)]),
+        (pictures.quantise, [(4,), (3,), (2,)]),
+        (pictures.dark, [(0.6, 250, 0.008), (0.4, 120, 0.018), (0.3, 50, 0.026)]),
+        (pictures.streak, [(10, 3), (15, 5), (15, 8)]),
+    ],
+)
+def test_a_higher_level_leaves_less_of_the_picture(change, levels):
+    """By the correlation of a checkerboard with what is made of it."""
+    image = np.full((64, 128, 3), 60, np.uint8)
+    image[(np.add.outer(np.arange(64) // 8, np.arange(128) // 8) % 2).astype(bool)] = 190
+    image += rng().integers(0, 16, image.shape, np.uint8)
+    left = []
+    for numbers in levels:
+        changed = change(image, np.random.default_rng(7), *numbers)
+        left.append(np.corrcoef(image.ravel(), changed.ravel())[0, 1])
+    assert left[0] > left[1] > left[2]
+
+
+def test_brightness_grows_with_its_level():
     image = make_frame().views[0].image
-    spreads = [change(image, rng(), *numbers).std() for numbers in levels]
-    assert spreads[0] > spreads[1] > spreads[2]
+    means = [pictures.brightness(image, rng(), added).mean() for added in (0.1, 0.2, 0.3)]
+    assert image.mean() < means[0] < means[1] < means[2]
 
 
 def test_snow_is_white_on_a_dark_street():
@@ -125,8 +143,7 @@ def test_crashed_cameras_are_the_same_in_every_frame():
 def test_lost_frames_come_as_often_as_said():
     number = sum(
         sum(not view.image.any() for view in cameras.missing_cameras(make_frame(), draw, 0.4).views)
-        for draw in [np.random.default_rng(0)] * 1
-        for _ in range(200)
+        for draw in np.random.default_rng(0).spawn(200)
     )
     assert number / 1200 == pytest.approx(0.4, abs=0.05)
 

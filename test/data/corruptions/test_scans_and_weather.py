@@ -175,9 +175,7 @@ def test_motion_blur_is_one_shift_and_a_tenth_of_it_for_each_point():
 def test_incomplete_echo_takes_from_vehicles_alone():
     frame, _ = make_scan()
     before = np.bincount(frame.labels, minlength=12)
-    after = np.bincount(
-        scans.incomplete_echo(frame, rng(), 0.75, STREET).labels, minlength=12
-    )
+    after = np.bincount(scans.incomplete_echo(frame, rng(), 0.75, STREET).labels, minlength=12)
     assert after[CAR] == before[CAR] - int(0.75 * before[CAR])
     assert after[ROAD] == before[ROAD] and after[BUILDING] == before[BUILDING]
 
@@ -235,7 +233,7 @@ def test_fog_moves_far_points_on_their_rays_and_dims_near_ones():
 
 def test_heavier_weather_takes_more_points():
     frame, _ = make_scan()
-    for name, where in (("fog", "own"), ("snow", "own")):
+    for name in ("fog", "snow"):
         own = []
         for level in ("light", "moderate", "heavy"):
             levels = SUITES["robo3d"][name].levels[level]
@@ -305,9 +303,7 @@ def test_snow_puts_flakes_on_the_ray_before_the_target():
     assert flakes.any() and (result.labels[flakes] == IGNORE_LABEL).all()
     far = np.linalg.norm(frame.points, axis=1)
     assert np.linalg.norm(result.points[flakes], axis=1).max() < far.max()
-    np.testing.assert_array_equal(
-        result.points[~flakes], frame.points[result.origin[~flakes]]
-    )
+    np.testing.assert_array_equal(result.points[~flakes], frame.points[result.origin[~flakes]])
 
 
 def test_a_wrong_name_or_level_is_named():
