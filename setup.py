@@ -99,8 +99,10 @@ setup(
         "onnx": ["onnxruntime>=1.17"],  # 2D teachers in .onnx files
         "tflite": ["ai-edge-litert>=1.2"],  # 2D teachers in .tflite files
         "odometry": ["kiss-icp>=1.2"],  # poses from the clouds, where a drive has none
+        "waymo": ["pyarrow>=14"],  # the Waymo Open Dataset, version 2, is Parquet files
         "test": [
             "pandas>=2",
+            "pyarrow>=14",
             "pytest>=8",
             "pytest-timeout>=2.2",
             "hypothesis>=6.90",

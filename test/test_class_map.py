@@ -10,7 +10,7 @@ import pytest
 from cmdfusion_ros.class_map import ClassInfo, ClassMap, load_class_map
 from cmdfusion_ros.frame import IGNORE_LABEL
 
-MAPS = ("nuscenes", "pandaset", "semantic_kitti", "street")
+MAPS = ("nuscenes", "pandaset", "semantic_kitti", "street", "waymo")
 RAW_IDS = {  # every id that the dataset's files may hold, from its own documentation
     "semantic_kitti": [
         0,
@@ -166,7 +166,7 @@ def test_an_unlisted_raw_id_is_an_error_that_names_it():
     [
         (
             lambda: load_class_map("streets"),
-            "expected one of nuscenes, pandaset, semantic_kitti, street, got 'streets'",
+            "expected one of nuscenes, pandaset, semantic_kitti, street, waymo, got 'streets'",
         ),
         (
             lambda: small_map().labels_from_raw(np.zeros(1), "waymo"),

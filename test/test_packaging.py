@@ -20,7 +20,7 @@ PACKAGE = REPOSITORY / "cmdfusion_ros"
 MANIFEST = ElementTree.parse(REPOSITORY / "package.xml").getroot()
 INTERFACES = sorted([*(REPOSITORY / "msg").glob("*.msg"), *(REPOSITORY / "srv").glob("*.srv")])
 PIP_NAMES = {"yaml": "PyYAML", "cv2": "opencv-python-headless"}
-USERS_EXTRAS = ("pandaset",)  # asked for by name where a verb needs them
+USERS_EXTRAS = ("pandaset", "waymo")  # asked for by name where a verb needs them
 # faster backends and those we are measured against; left out where absent
 OPTIONAL = {"triton", "torchsparse", "spconv", "MinkowskiEngine"}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cmdfusion_ros.checkpoint import load_checkpoint, replace_card
+from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
 from cmdfusion_ros.cli.runs.data_options import add_data_options, data_settings
 from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.augment.scan_context import ViewSettings

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmdfusion_ros.class_map import ClassMap
-from cmdfusion_ros.config import check_settings, setting
+from cmdfusion_ros.config import SettingsError, check_settings, setting
 from cmdfusion_ros.data.bags.frame_bag import labels_path
 from cmdfusion_ros.data.readers.labelled_bags import LabelledBags
 from cmdfusion_ros.data.readers.nuscenes import NuScenes
 from cmdfusion_ros.data.readers.pandaset import PandaSet
 from cmdfusion_ros.data.readers.scan_set import ScanSet
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
+from cmdfusion_ros.data.readers.waymo import Waymo
 from cmdfusion_ros.frame import Frame
 
 # by layout
@@ -22,6 +23,7 @@ _READERS = {
     "nuscenes": NuScenes,
     "pandaset": PandaSet,
     "bags": LabelledBags,
+    "waymo": Waymo,
 }
 LAYOUTS = tuple(_READERS)
 
@@ -46,7 +48,7 @@ class DataSettings:
     sequences: tuple[str, ...] = setting(
         (),
         "names of sequence folders, or [all]; of nuScenes names of scenes, or train, val, "
-        "mini_train, mini_val",
+        "mini_train, mini_val; of Waymo names of segments, or training, validation",
     )
     first_scan: int = setting(
         0,
@@ -66,8 +68,16 @@ class DataSettings:
         1, "how often each of its scans comes in an epoch", minimum=1, maximum=1000
     )
 
+    all_lidars: bool = setting(
+        False, "of Waymo: read the four short-range LiDARs too, whose points have no labels"
+    )
+
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.all_lidars and self.layout != "waymo":
+            raise SettingsError(
+                f"all_lidars: layout {self.layout} has one LiDAR a scan; leave it out"
+            )
 
     def open(
         self, data_folder: str | Path, class_map: ClassMap, poses: bool = False
@@ -84,6 +94,8 @@ class DataSettings:
             "images": self.images,
             "called": self.called or None,
         }
+        if self.all_lidars:
+            options["all_lidars"] = True
         return _READERS[self.layout](root, names, class_map, self.dataset, **options)
 
 
@@ -92,10 +104,10 @@ def all_sequences(root: Path, layout: str) -> tuple[str, ...]:
     them.
 
     Raises:
-        FileNotFoundError: there is none. ValueError: nuScenes, whose scenes have splits instead.
+        FileNotFoundError: there is none. ValueError: nuScenes and Waymo, which have splits instead.
     """
-    if layout == "nuscenes":
-        raise ValueError(f"{root}: sequences: [all] is not for nuscenes; name train, val or scenes")
+    if layout in ("nuscenes", "waymo"):
+        raise ValueError(f"{root}: sequences: [all] is not for {layout}; name its splits instead")
     if layout == "bags":
         names = {
             path.name
