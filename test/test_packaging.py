@@ -19,8 +19,14 @@ from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 PACKAGE = REPOSITORY / "cmdfusion_ros"
 MANIFEST = ElementTree.parse(REPOSITORY / "package.xml").getroot()
 INTERFACES = sorted([*(REPOSITORY / "msg").glob("*.msg"), *(REPOSITORY / "srv").glob("*.srv")])
-PIP_NAMES = {"yaml": "PyYAML", "cv2": "opencv-python-headless"}
-USERS_EXTRAS = ("pandaset", "waymo")  # asked for by name where a verb needs them
+PIP_NAMES = {
+    "yaml": "PyYAML",
+    "cv2": "opencv-python-headless",
+    "kiss_icp": "kiss-icp",
+    "ai_edge_litert": "ai-edge-litert",
+}
+# asked for by name where a verb needs them
+USERS_EXTRAS = ("pandaset", "onnx", "tflite", "odometry", "waymo")
 # faster backends and those we are measured against; left out where absent
 OPTIONAL = {"triton", "torchsparse", "spconv", "MinkowskiEngine"}
 
