@@ -5,6 +5,7 @@ Everything that is there already is kept, so it can be stopped and started again
 run side by side with other --seeds or --runs.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from cmdfusion_ros.training.ablation_summary import summary
 _MADE = ".made"  # in a made-up street's folder: what it was made with
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "ablation", help="repeat the papers' claims", description=__doc__
     )
@@ -70,7 +71,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Train what is missing, then print the table; returns 0."""
     if args.threads is not None:
         torch.set_num_threads(args.threads)

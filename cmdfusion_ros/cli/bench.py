@@ -12,7 +12,7 @@ from cmdfusion_ros.cli.benches.unets import UNETS
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("bench", help="measure speed", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_sparse(kinds)
@@ -125,5 +125,5 @@ def _add_node(kinds):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     return (bench_sparse if args.what == "sparse" else bench_node).run(args)

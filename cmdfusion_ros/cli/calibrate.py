@@ -5,6 +5,7 @@ Fits one temperature a ring of distance on labelled scans that the checkpoint wa
 and writes them into it. No label changes. Fitting again replaces them.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from cmdfusion_ros.training.provenance import scans_seen
 from cmdfusion_ros.training.samples import shown
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "calibrate", help="make confidence mean how often it is right", description=__doc__
     )
@@ -60,7 +61,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Fit, write, print; returns 0."""
     checkpoint = load_checkpoint(args.checkpoint)
     sets = _sets(args)

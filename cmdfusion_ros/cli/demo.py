@@ -1,16 +1,20 @@
 """`cmdfusion demo [BAG]`: replay a bag through the running node and show what it says of it."""
 
+import argparse
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.cli.runs.live import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.runs.offline import run_offline
 from cmdfusion_ros.cli.runs.processes import ProcessError
+from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.data.bags.bag import read_labelled_clouds
-from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags.bag_layout import BagLayout, inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels, write_frame_bag
 from cmdfusion_ros.data.synthetic.demo_drive import DEMO_SCANS, demo_frames
 from cmdfusion_ros.data.synthetic.rendering import available_cores
@@ -20,7 +24,7 @@ from cmdfusion_ros.labelling.snapshot import draw_snapshot
 _STREET_SCANS, _STREET_LABELS, _JPEG_QUALITY = DEMO_SCANS, "street", 90
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "demo",
         help="replay a bag through the running node and show the result",
@@ -57,7 +61,7 @@ def add_parser(subparsers):
     return parser
 
 
-def add_run_arguments(parser):
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every verb that labels a bag."""
     parser.add_argument("--points", help="PointCloud2 topic to label (default: the densest)")
     parser.add_argument(
@@ -76,7 +80,7 @@ def add_run_arguments(parser):
     )
 
 
-def run_options(args):
+def run_options(args: argparse.Namespace) -> RunOptions:
     """RunOptions from the arguments of `add_run_arguments`."""
     checkpoint = str(Path(args.checkpoint).resolve()) if args.checkpoint else ""
     return RunOptions(
@@ -98,7 +102,7 @@ def _rate(text):
     return value
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     bag = Path(args.bag) if args.bag else _made_up_bag(out)
@@ -145,7 +149,7 @@ def _made_up_bag(out):
     return bag
 
 
-def remove_bag(path):
+def remove_bag(path: Path) -> None:
     """Remove a bag that an earlier run has written; anything else at that place is an error."""
     if not path.exists():
         return
@@ -158,7 +162,7 @@ def remove_bag(path):
     shutil.rmtree(path)
 
 
-def model_class_map(options):
+def model_class_map(options: RunOptions) -> ClassMap:
     """The ClassMap of the labels that will be published."""
     if options.backend == "fake" or is_teacher(options.checkpoint):
         return load_class_map("street")
@@ -168,7 +172,7 @@ def model_class_map(options):
     return load_checkpoint(options.checkpoint or default_checkpoint_path()).class_map
 
 
-def score(bag, labelled, class_map):
+def score(bag: Path, labelled: Path, class_map: ClassMap) -> float | None:
     """mIoU of the recorded labels against the labels known of the bag's clouds; None where none
     are known.
     """
@@ -200,7 +204,14 @@ def score(bag, labelled, class_map):
     return matrix.miou
 
 
-def draw(layout, options, record, summary, class_map, out):
+def draw(
+    layout: BagLayout,
+    options: RunOptions,
+    record: RunRecord,
+    summary: Mapping[str, Any],
+    class_map: ClassMap,
+    out: Path,
+) -> None:
     """The picture of the labelled cloud in the middle of the run, as <out>/picture.png; nothing
     where no cloud was labelled.
     """
@@ -225,7 +236,7 @@ def draw(layout, options, record, summary, class_map, out):
     )
 
 
-def headline(summary):
+def headline(summary: Mapping[str, Any]) -> str:
     """The summary in one line."""
     dropped = ", ".join(f"{count} {name}" for name, count in summary["dropped"].items()) or "none"
     words = [
@@ -247,7 +258,7 @@ def headline(summary):
     return "   ·   ".join(words)
 
 
-def report(record, summary, out):
+def report(record: RunRecord, summary: Mapping[str, Any], out: Path) -> int:
     """Print the result and where it lies; the exit code: 0 where every cloud is accounted for."""
     print(headline(summary))
     for name, what in (

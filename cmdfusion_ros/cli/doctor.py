@@ -2,13 +2,16 @@
 costs.
 """
 
+import argparse
 import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
+from typing import Any
 
 from cmdfusion_ros import __version__
 from cmdfusion_ros.cli.runs.processes import fastdds_variable, find_fastdds_profile
@@ -56,7 +59,7 @@ class Finding:
     words: str
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return subparsers.add_parser(
         "doctor",
         help="say what is installed, what is chosen, and why",
@@ -65,7 +68,7 @@ def add_parser(subparsers):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     sections = {
         "This package": package_findings(),
         "Network": network_findings(),
@@ -78,7 +81,7 @@ def run(args):
     return int(any(finding.level == BAD for findings in sections.values() for finding in findings))
 
 
-def package_findings():
+def package_findings() -> list[Finding]:
     """Versions of this package, Python and the libraries."""
     findings = [
         Finding(GOOD, "cmdfusion_ros", f"{__version__} in {Path(__file__).resolve().parents[1]}"),
@@ -98,7 +101,7 @@ def package_findings():
     return findings
 
 
-def network_findings():
+def network_findings() -> list[Finding]:
     """torch, the device and the sparse backend that `auto` takes, and the shipped weights."""
     if not installed("torch"):
         return [Finding(BAD, "torch", "not installed: pip install torch")]
@@ -143,7 +146,7 @@ def network_findings():
     ]
 
 
-def backend_findings(device, taken):
+def backend_findings(device: Any, taken: str) -> list[Finding]:
     """The sparse backends that are not taken: what each is, and why it cannot run where it
     cannot.
     """
@@ -160,7 +163,7 @@ def backend_findings(device, taken):
     return found
 
 
-def ros_findings():
+def ros_findings() -> list[Finding]:
     """ROS packages, our own messages, and the Fast DDS profile. Without ROS the offline job
     still works, so nothing here is BAD.
     """
@@ -199,7 +202,7 @@ def ros_findings():
     ]
 
 
-def profile_finding(environment, shipped):
+def profile_finding(environment: Mapping[str, str], shipped: Path | None) -> Finding:
     """Whether clouds over 0.5 MB get through between processes.
 
     Args:
@@ -230,7 +233,7 @@ def profile_finding(environment, shipped):
     )
 
 
-def shared_memory_findings(folder):
+def shared_memory_findings(folder: Path) -> list[Finding]:
     """Whether Fast DDS has room for clouds in shared memory, and what processes that were killed
     may have left there; nothing where there is no `folder`.
     """
@@ -255,7 +258,7 @@ def shared_memory_findings(folder):
     ]
 
 
-def installed(module):
+def installed(module: str) -> bool:
     """Whether a module can be imported, without importing it."""
     try:
         return util.find_spec(module) is not None
@@ -263,7 +266,7 @@ def installed(module):
         return False
 
 
-def version(distribution, module):
+def version(distribution: str, module: str) -> str:
     """The version of an installed package, or where it lies if it does not say."""
     for name in (distribution, module, f"{distribution}-python-headless", f"{distribution}-python"):
         try:

@@ -5,6 +5,7 @@ Several checkpoints (of one network trained with several seeds) give the mean an
 apart.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from cmdfusion_ros.training.provenance import scans_calibrated_on, scans_seen
 from cmdfusion_ros.training.samples import shown
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("evaluate", help="score a checkpoint", description=__doc__)
     parser.add_argument(
         "checkpoints", metavar="CHECKPOINT", nargs="+", help=".safetensors files of cmdfusion train"
@@ -60,7 +61,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Score and print a table; returns 0."""
     results = [_evaluate(path, args) for path in args.checkpoints]
     if len({result["class_map"] for result in results}) > 1:

@@ -2,6 +2,7 @@
 authors of CMDFusion.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from cmdfusion_ros.checkpoint.file import save_checkpoint
 from cmdfusion_ros.checkpoint.official import import_official
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "import",
         help="take over a checkpoint of the authors of CMDFusion",
@@ -30,7 +31,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Import and say what was taken and what was not; returns 0."""
     out = Path(args.out)
     if out.exists():

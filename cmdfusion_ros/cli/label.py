@@ -2,6 +2,7 @@
 pipeline.
 """
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from cmdfusion_ros.labelling.model import is_teacher
 from cmdfusion_ros.labelling.offline import LABELLED_TOPIC
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "label",
         help="label a bag offline, without ROS",
@@ -51,7 +52,7 @@ def _with_teacher(options, args):
     return replace(options, checkpoint=str(path))
 
 
-def coverage(labelled, bag):
+def coverage(labelled: Path, bag: Path) -> str:
     """In words: how many points of a labelled bag have a label, of which classes, and, where the
     labels of `bag` are known, how many of them are right.
     """
@@ -77,7 +78,7 @@ def coverage(labelled, bag):
     return lines
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     if Path(args.out).exists():
         raise FileExistsError(f"--out {args.out}: exists; move it away, or choose another name")
     options = run_options(args)

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 
 from cmdfusion_ros.cli.runs.processes import ProcessError
 
@@ -34,7 +35,7 @@ _FILES = {"import": "import_checkpoint"}  # of verbs that cannot name a module
 _EXPECTED = (ValueError, OSError, ModuleNotFoundError, ProcessError)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:

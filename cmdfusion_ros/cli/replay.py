@@ -2,6 +2,7 @@
 machines that have only rclpy.
 """
 
+import argparse
 import os
 import tempfile
 
@@ -16,7 +17,7 @@ from cmdfusion_ros.cli.runs.terminal import LiveLine
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "replay",
         help="play a bag into ROS 2",
@@ -44,7 +45,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     if not ros_is_there():
         raise ModuleNotFoundError(
             "ROS 2 (rclpy) is not installed: source a ROS 2, or run `make demo` once and source "

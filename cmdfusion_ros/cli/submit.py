@@ -4,6 +4,7 @@ FILE.zip`: label a test set as its benchmark wants it, and check it.
 Without a checkpoint, what is at --out is only checked.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from cmdfusion_ros.inference import Segmenter
 _READERS = {"semantic_kitti": SemanticKitti, "nuscenes": NuScenes}
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "submit", help="label a test set for its benchmark", description=__doc__
     )
@@ -73,7 +74,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Label, write, check; returns 0."""
     class_map = load_class_map(args.layout)
     options = {"labels": False, "poses": False, "images": False}

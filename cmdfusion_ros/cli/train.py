@@ -4,6 +4,7 @@ Several processes share the parts of each step: torchrun --nproc_per_node 2 -m c
 RECIPE.yaml --out DIR, with `parts: 2` in the recipe.
 """
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -15,7 +16,7 @@ from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.trainer import CURVES, LOG, Trainer
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("train", help="train a network", description=__doc__)
     parser.add_argument(
         "recipe", metavar="RECIPE.yaml", help="what to train, on what and how; see config/train/"
@@ -66,7 +67,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Train; prints where the checkpoint is and how it scored. Returns 0, or 1 when training
     diverged.
     """

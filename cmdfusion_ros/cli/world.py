@@ -1,6 +1,9 @@
 """`cmdfusion world OUT`: make sequences of a made-up street: LiDAR, images, labels, poses."""
 
+import argparse
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +21,7 @@ _JPEG_QUALITY = 92
 _FOLDED = "semantic_kitti"  # class map of preview and table
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "world",
         help="make labelled sequences of a made-up street",
@@ -64,7 +67,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     names = [f"{number:02d}" for number in range(args.sequences)]
     if args.seed < 0 or args.sequences < 1 or args.scans < 1:
@@ -123,7 +126,7 @@ def _settings(args):
     return settings_from_dict(SequenceSettings, values)
 
 
-def draw_preview(path, sequence, index):
+def draw_preview(path: Path, sequence: Any, index: int) -> None:
     """Write a PNG of one scan: bird's-eye view, range image, the first camera's picture, its
     label image, and the points in it.
     """
@@ -156,7 +159,7 @@ def draw_preview(path, sequence, index):
     )
 
 
-def range_image(scan, lidar, size):
+def range_image(scan: Any, lidar: Any, size: tuple[int, int]) -> np.ndarray:
     """(height, width, 3) uint8 for `size`: rows are beams, columns azimuth (backwards at both
     ends), bright is near.
     """
@@ -173,7 +176,7 @@ def range_image(scan, lidar, size):
     return image[rows]
 
 
-def frequency_table(root, names):
+def frequency_table(root: Path, names: Iterable[str]) -> str:
     """The shares of the classes in the written sequences, as a text table."""
     class_map = load_class_map(_FOLDED)
     counts = np.zeros(256, np.int64)

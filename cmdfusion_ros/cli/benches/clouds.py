@@ -2,6 +2,7 @@
 any size.
 """
 
+import argparse
 import dataclasses
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cmdfusion_ros.data.synthetic.rigs import load_rig
 from cmdfusion_ros.data.synthetic.world import World, WorldSettings
 
 
-def clouds_of(args, default):
+def clouds_of(args: argparse.Namespace, default: int) -> list[tuple[str, np.ndarray]]:
     """[(name, (N, 3) float32 points)] of --cloud and --points; a made-up street of `default`
     points where neither is given.
     """
@@ -20,7 +21,7 @@ def clouds_of(args, default):
     return [read_cloud(text) for text in args.cloud] + [synthetic_cloud(count) for count in counts]
 
 
-def read_cloud(text):
+def read_cloud(text: str) -> tuple[str, np.ndarray]:
     """FILE[:COLUMNS] -> its name and (N, 3) float32 points; ValueError where the file does not
     hold whole points.
     """
@@ -36,7 +37,7 @@ def read_cloud(text):
     return Path(path).name, np.ascontiguousarray(points[np.isfinite(points).all(axis=1)])
 
 
-def synthetic_cloud(count):
+def synthetic_cloud(count: int) -> tuple[str, np.ndarray]:
     """A scan of a made-up street with about `count` points, and its name."""
     columns = max(count // 60, 8)  # 64 beams, of which some meet the sky
     rig = load_rig("kitti")

@@ -8,15 +8,19 @@ labels), total (wait for the worker included). "message to message" is wall time
 publishes a cloud to the arrival of its labels in the other process.
 """
 
+import argparse
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.benches.clouds import clouds_of
 from cmdfusion_ros.cli.runs.live import RunOptions, ros_is_there, run_live
+from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
 from cmdfusion_ros.frame import Frame
@@ -25,7 +29,7 @@ STAGES = ("wait", "decode", "preprocess", "inference", "postprocess", "total")
 WARM_UP = 5  # first clouds, which are not counted: caches and the allocator settle
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Measure each input, print a table, write JSON; returns 0, or 1 where ROS 2 is missing."""
     if not ros_is_there():
         print(
@@ -74,7 +78,7 @@ def _bag_of(path, points, args):
     return path
 
 
-def figures(record):
+def figures(record: RunRecord) -> dict[str, Any]:
     """Plain values of one RunRecord: clouds sent and labelled, their rate, and [median, 95th
     percentile] of every stage in ms, without the first clouds.
     """
@@ -102,7 +106,7 @@ def figures(record):
     }
 
 
-def table(result):
+def table(result: Mapping[str, Any]) -> str:
     """The words for one input."""
     dropped = (
         ", ".join(f"{count} {reason}" for reason, count in result["dropped"].items())

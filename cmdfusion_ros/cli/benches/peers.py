@@ -5,6 +5,7 @@ shipped network with its convolutions computed by one of them.
 import importlib
 import importlib.util
 import weakref
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from cmdfusion_ros.sparse.conv import SubmanifoldConv
 from cmdfusion_ros.sparse.cpu import fold
 
 
-def peer_engines():
+def peer_engines() -> tuple[list[type], dict[str, str]]:
     """Engine classes of the libraries that can run here, and for each of the others why not.
 
     Returns:
@@ -84,7 +85,7 @@ class SpconvEngine(_PeerEngine):
     name, module = "spconv", "spconv.pytorch"
     needs_one_thread = True
 
-    def begin(self, voxel_coords, features):
+    def begin(self, voxel_coords: torch.Tensor, features: torch.Tensor) -> Any:
         spatial = _not_negative(voxel_coords)
         shape = (spatial.amax(0) // 16 * 16 + 16).tolist()
         indices = torch.cat([voxel_coords[:, :1], spatial], 1).contiguous()
@@ -129,10 +130,10 @@ class SpconvEngine(_PeerEngine):
             self._layers[name] = layer
         return self._layers[name]
 
-    def with_features(self, x, features):
+    def with_features(self, x: Any, features: torch.Tensor) -> Any:
         return x.replace_feature(features)
 
-    def features(self, x):
+    def features(self, x: Any) -> torch.Tensor:
         return x.features
 
 
@@ -142,7 +143,7 @@ class TorchsparseEngine(_PeerEngine):
     name, module = "torchsparse", "torchsparse"
     needs_one_thread = False
 
-    def begin(self, voxel_coords, features):
+    def begin(self, voxel_coords: torch.Tensor, features: torch.Tensor) -> Any:
         return self._library.SparseTensor(
             features, torch.cat([_not_negative(voxel_coords), voxel_coords[:, :1]], 1).contiguous()
         )
@@ -170,12 +171,12 @@ class TorchsparseEngine(_PeerEngine):
             x.cmaps.setdefault(x.stride, x.coords)
         return self._layers[name](x)
 
-    def with_features(self, x, features):
+    def with_features(self, x: Any, features: torch.Tensor) -> Any:
         other = self._library.SparseTensor(features, x.coords, x.stride)
         other.cmaps, other.kmaps = x.cmaps, x.kmaps
         return other
 
-    def features(self, x):
+    def features(self, x: Any) -> torch.Tensor:
         return x.feats
 
 
@@ -184,7 +185,7 @@ def _not_negative(voxel_coords):
     return voxel_coords[:, 1:] - voxel_coords[:, 1:].amin(0) // 16 * 16
 
 
-def run_on(engine_class, network, num_threads):
+def run_on(engine_class: type, network: torch.nn.Module, num_threads: int) -> torch.nn.Module:
     """Replace the submanifold convolutions of a network by those of an engine; returns the
     network.
     """

@@ -9,13 +9,16 @@ Backends: cpu (ours), cpu-torch (ours where no compiler was there), torch (the r
 trains), and the other libraries; "x2" means on 2 threads.
 """
 
+import argparse
 import copy
 import functools
 import json
 import os
 import platform
 import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +54,7 @@ SGEMM = 1024  # edge of the matrices of the yardstick
 LEVELS = (1, 2, 4, 8, 16)  # of a U-Net
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Measure, print a table as it grows, write JSON; returns 0."""
     keep_freed_memory()
     engines, left_out = peer_engines()
@@ -125,11 +128,20 @@ class Case:
             measured.
     """
 
-    def __init__(self, name, gmacs, voxels, ways, close=lambda: None):
+    def __init__(
+        self,
+        name: str,
+        gmacs: float,
+        voxels: int,
+        ways: Mapping[str, Callable[[], Any]],
+        close: Callable[[], None] = lambda: None,
+    ):
         self.name, self.gmacs, self.voxels, self.ways, self.close = name, gmacs, voxels, ways, close
 
 
-def cases(points, args, threads, engine_classes):
+def cases(
+    points: np.ndarray, args: argparse.Namespace, threads: int, engine_classes: Sequence[type]
+) -> Iterator[Case]:
     """The Cases of one cloud, made one at a time."""
     (voxels,) = voxelise(points, np.zeros(len(points), np.int64), args.voxel_size)
     coords = torch.from_numpy(voxels.voxel_coords)
@@ -146,7 +158,7 @@ def cases(points, args, threads, engine_classes):
         )
 
 
-def without_kernels(function):
+def without_kernels(function: Callable[[], Any]) -> Callable[[], Any]:
     """The same function, as it runs where no compiler was there."""
 
     def call(*args):
@@ -266,7 +278,7 @@ def _pyramid_case(points, args, engine_classes, threads):
     )
 
 
-def measure(case, threads, repeats):
+def measure(case: Case, threads: int, repeats: int) -> tuple[list[dict[str, Any]], float]:
     """Rows of one case, dicts of case, backend, ms, gmacs, fraction_of_sgemm, ratio_to_ours; and
     how much other processes disturbed them (see `stopwatch`).
     """

@@ -3,7 +3,9 @@
 import os
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 # seconds a sample lasts at least, so that the kernel's count of busy time (10 ms steps) can tell
 # who was running
@@ -14,7 +16,9 @@ QUIET = 0.1  # a sample counts where other processes took less than this share o
 PATIENCE = 4  # times as many rounds as asked for, at most, while samples are disturbed
 
 
-def measure_in_turn(ways, rounds, one_thread=False):
+def measure_in_turn(
+    ways: Mapping[str, Callable[[], Any]], rounds: int, one_thread: bool = False
+) -> tuple[dict[str, float], float]:
     """Run every way in turn, again and again, so that all see the same machine.
 
     On one thread a sample is the CPU time of this process, which waiting for a core does not

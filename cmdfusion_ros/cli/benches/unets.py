@@ -7,14 +7,15 @@ strided and transposed (2x2x2); slope is that of a LeakyReLU or None; skip is an
 or None.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from cmdfusion_ros.sparse import native
 from cmdfusion_ros.sparse.conv import gather_multiply_sum
 from cmdfusion_ros.sparse.cpu import FoldedConv, convolve
-from cmdfusion_ros.sparse.tensor import KernelMaps, SparseTensor
+from cmdfusion_ros.sparse.tensor import KernelMap, KernelMaps, SparseTensor
 from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
 SLOPE = 0.1
@@ -49,7 +50,7 @@ class Layer(NamedTuple):
     stride: int
 
 
-def layers_of(unet):
+def layers_of(unet: Any) -> list[Layer]:
     """Every convolution of a U-Net: a list of Layer."""
     layers = [Layer("stem", "submanifold", IN_CHANNELS, unet.stem, 1)]
     skips, channels, stride = [unet.stem], unet.stem, 1
@@ -79,7 +80,7 @@ def _stage(name, in_channels, width, stride, blocks):
     return layers
 
 
-def random_weights(layers, seed=0):
+def random_weights(layers: Sequence[Layer], seed: int = 0) -> dict[str, FoldedConv]:
     """{name: FoldedConv} that keep activations near one."""
     generator = torch.Generator().manual_seed(seed)
     weights = {}
@@ -93,7 +94,9 @@ def random_weights(layers, seed=0):
     return weights
 
 
-def run_unet(engine, unet, voxel_coords, features):
+def run_unet(
+    engine: Any, unet: Any, voxel_coords: torch.Tensor, features: torch.Tensor
+) -> torch.Tensor:
     """(V, C) of the last layer."""
     x = engine.conv("stem", "submanifold", engine.begin(voxel_coords, features), SLOPE, None)
     skips = [x]
@@ -120,7 +123,7 @@ def _run_stage(engine, name, x, blocks):
     return x
 
 
-def kernel_map_of(kind, maps, stride):
+def kernel_map_of(kind: str, maps: KernelMaps, stride: int) -> KernelMap:
     """The KernelMap of a layer whose input has this stride."""
     if kind == "strided":
         return maps.strided(stride, 2, 2)
@@ -143,14 +146,16 @@ class TorchEngine:
     name = "torch"
     needs_one_thread = False
 
-    def __init__(self, weights, num_threads):
+    def __init__(self, weights: Mapping[str, FoldedConv], num_threads: int):
         self.names = set(weights)
         self._weights = weights
 
-    def begin(self, voxel_coords, features):
+    def begin(self, voxel_coords: torch.Tensor, features: torch.Tensor) -> SparseTensor:
         return SparseTensor(features, voxel_coords, 1, KernelMaps({1: voxel_coords}))
 
-    def conv(self, name, kind, x, slope, skip):
+    def conv(
+        self, name: str, kind: str, x: SparseTensor, slope: float | None, skip: SparseTensor | None
+    ) -> SparseTensor:
         weight, bias = self._weights[name]
         features = (
             gather_multiply_sum(x.features, weight, kernel_map_of(kind, x.maps, x.stride)) + bias
@@ -162,13 +167,13 @@ class TorchEngine:
         stride = OUT_STRIDE[kind](x.stride)
         return SparseTensor(features, x.maps.voxel_coords(stride), stride, x.maps)
 
-    def concat(self, x, y):
+    def concat(self, x: SparseTensor, y: SparseTensor) -> SparseTensor:
         return x.with_features(torch.cat([x.features, y.features], 1))
 
-    def features(self, x):
+    def features(self, x: SparseTensor) -> torch.Tensor:
         return x.features
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
@@ -177,11 +182,13 @@ class CpuEngine(TorchEngine):
 
     name = "cpu"
 
-    def __init__(self, weights, num_threads):
+    def __init__(self, weights: Mapping[str, FoldedConv], num_threads: int):
         super().__init__(weights, num_threads)
         self._workers = Workers(num_threads)
 
-    def conv(self, name, kind, x, slope, skip):
+    def conv(
+        self, name: str, kind: str, x: SparseTensor, slope: float | None, skip: SparseTensor | None
+    ) -> SparseTensor:
         with one_torch_thread():
             kernel_map = kernel_map_of(kind, x.maps, x.stride)
             skip = None if skip is None else (skip.features, None)
@@ -191,11 +198,11 @@ class CpuEngine(TorchEngine):
         stride = OUT_STRIDE[kind](x.stride)
         return SparseTensor(features, x.maps.voxel_coords(stride), stride, x.maps)
 
-    def concat(self, x, y):
+    def concat(self, x: SparseTensor, y: SparseTensor) -> SparseTensor:
         with one_torch_thread():
             return super().concat(x, y)
 
-    def close(self):
+    def close(self) -> None:
         self._workers.close()
 
 
@@ -204,12 +211,14 @@ class CpuTorchEngine(CpuEngine):
 
     name = "cpu-torch"
 
-    def conv(self, name, kind, x, slope, skip):
+    def conv(
+        self, name: str, kind: str, x: SparseTensor, slope: float | None, skip: SparseTensor | None
+    ) -> SparseTensor:
         with native.switched_off():
             return super().conv(name, kind, x, slope, skip)
 
 
-def gmacs_of(layers, voxel_coords):
+def gmacs_of(layers: Sequence[Layer], voxel_coords: torch.Tensor) -> float:
     """Useful multiply-adds of some layers on some voxels, in billions: pairs of voxels that
     really meet, times channels.
     """

@@ -1,9 +1,11 @@
 """The options by which a command is told which labelled scans to read."""
 
+import argparse
+
 from cmdfusion_ros.data.readers.data_settings import LAYOUTS, DataSettings
 
 
-def add_data_options(parser, what, required):
+def add_data_options(parser: argparse.ArgumentParser, what: str, required: bool) -> None:
     """Add --layout, --dataset, --called, --sequences, --first-scan, --last-scan and --images to
     a parser; `what` ends "sequences to ...".
     """
@@ -48,7 +50,7 @@ def add_data_options(parser, what, required):
     )
 
 
-def data_settings(args):
+def data_settings(args: argparse.Namespace) -> DataSettings:
     """The DataSettings that those options ask for."""
     chosen = {
         "sequences": tuple(args.sequences),

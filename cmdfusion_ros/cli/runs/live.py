@@ -13,6 +13,7 @@ from cmdfusion_ros.cli.runs.processes import (
 )
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.cli.runs.terminal import LiveLine, progress
+from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.data.bags.bag_parameters import (
     node_parameters,
     write_calibration_files,
@@ -57,22 +58,22 @@ class RunOptions:
     backend: str = "auto"
 
     @property
-    def model(self):
+    def model(self) -> dict[str, str]:
         """{name: value} of the node's parameters model.*."""
         return {"checkpoint": self.checkpoint, "device": self.device, "backend": self.backend}
 
     @property
-    def silence_arguments(self):
+    def silence_arguments(self) -> tuple[str, ...]:
         """For the player."""
         return tuple(word for text in self.silence for word in ("--silence", text))
 
 
-def ros_is_there():
+def ros_is_there() -> bool:
     """Whether rclpy can be imported, without importing it."""
     return importlib.util.find_spec("rclpy") is not None
 
 
-def measure_rate(layout, options):
+def measure_rate(layout: BagLayout, options: RunOptions) -> tuple[float, float]:
     """(rate, seconds a cloud takes): the largest rate up to 1 at which this machine keeps up
     with the bag, from labelling its first scans.
     """
@@ -83,7 +84,7 @@ def measure_rate(layout, options):
     return max(0.01, min(1.0, int(100 * period / (_HEADROOM * seconds)) / 100)), seconds
 
 
-def run_live(layout, options, out):
+def run_live(layout: BagLayout, options: RunOptions, out: Path) -> RunRecord:
     """Play the bag into the node and record what it says.
 
     Args:

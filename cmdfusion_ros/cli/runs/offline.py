@@ -1,11 +1,15 @@
 """A bag labelled without ROS: the node's own synchroniser and pipeline in this process."""
 
+from pathlib import Path
+
+from cmdfusion_ros.cli.runs.live import RunOptions
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.cli.runs.terminal import LiveLine, progress
+from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.labelling.offline import LABELLED_TOPIC, label_bag, offline_settings
 
 
-def run_offline(layout, options, labelled):
+def run_offline(layout: BagLayout, options: RunOptions, labelled: Path) -> RunRecord:
     """Label a bag, with a live line.
 
     Args:

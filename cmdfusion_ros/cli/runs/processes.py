@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 _TAKE_AT_MOST = 0.5  # seconds; a robot's /tf is never quiet
 # seconds a process has to end after SIGINT, then again after SIGTERM, before it is killed
@@ -23,7 +25,7 @@ class ProcessError(RuntimeError):
     """A process of the run failed. The text says which, and holds the end of its log."""
 
 
-def find_fastdds_profile():
+def find_fastdds_profile() -> Path | None:
     """The Fast DDS profile for large clouds: in the source tree or a share folder (colcon's,
     pip's); None where it is nowhere.
     """
@@ -39,7 +41,7 @@ def find_fastdds_profile():
     return next((place for place in places if place.is_file()), None)
 
 
-def fastdds_variable():
+def fastdds_variable() -> str:
     """Name of the environment variable that the Fast DDS of this ROS 2 reads its profiles from:
     version 2 knows the old name only, 3 warns about it.
     """
@@ -50,7 +52,7 @@ def fastdds_variable():
     )
 
 
-def ros_environment():
+def ros_environment() -> dict[str, str]:
     """An environment for processes that talk only among themselves: own domain, this machine, the
     Fast DDS profile for large clouds.
 
@@ -79,20 +81,22 @@ class ProcessGroup:
         events: queue of (name, event) from every process that was started with `listen`.
     """
 
-    def __init__(self, log_folder, environment):
+    def __init__(self, log_folder: Path, environment: Mapping[str, str]):
         self._folder, self._environment = Path(log_folder), environment
         self._processes, self._readers = {}, []
         self.events = queue.Queue()
 
-    def __enter__(self):
+    def __enter__(self) -> "ProcessGroup":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         for name in reversed(list(self._processes)):
             with suppress(ProcessLookupError):
                 self._end(self._processes[name])
 
-    def start(self, name, module, *arguments, listen=False):
+    def start(
+        self, name: str, module: str, *arguments: Sequence[str], listen: bool = False
+    ) -> None:
         """Start `python -m module arguments`. Its words go to <log_folder>/<name>.log; with
         `listen` its output lines are events instead.
         """
@@ -123,11 +127,11 @@ class ProcessGroup:
                 with open(self.log(name), "a") as log:  # not an event: somebody printed
                     log.write(line)
 
-    def log(self, name):
+    def log(self, name: str) -> Path:
         """Path of a process's log."""
         return self._folder / f"{name}.log"
 
-    def log_tail(self, name, lines=25):
+    def log_tail(self, name: str, lines: int = 25) -> str:
         """The last lines of a process's log."""
         return (
             "\n".join(self.log(name).read_text(errors="replace").splitlines()[-lines:])
@@ -135,7 +139,7 @@ class ProcessGroup:
             else ""
         )
 
-    def check(self):
+    def check(self) -> None:
         """Raise ProcessError where a process has ended with an exit code other than 0."""
         for name, process in self._processes.items():
             if process.poll():
@@ -144,11 +148,11 @@ class ProcessGroup:
                     f"({self.log(name)}):\n{self.log_tail(name)}"
                 )
 
-    def running(self, name):
+    def running(self, name: str) -> bool:
         """Whether a process that was not stopped still runs."""
         return self._processes[name].poll() is None
 
-    def stop(self, name, patience=0.0):
+    def stop(self, name: str, patience: float = 0.0) -> int:
         """End one process that did not end by itself within `patience` seconds; returns its exit
         code, which is no failure of the run any more.
         """
@@ -166,7 +170,9 @@ class ProcessGroup:
                     process.wait(_GRACE)
         return process.wait()
 
-    def wait_for(self, wanted, timeout, what):
+    def wait_for(
+        self, wanted: Callable[[str, dict[str, Any]], bool], timeout: float, what: str
+    ) -> tuple[str, dict[str, Any]]:
         """Take events until `wanted(name, event)` is true; returns (name, event) of that one.
 
         Raises:
@@ -185,7 +191,7 @@ class ProcessGroup:
             + "\n".join(f"--- {name}\n{self.log_tail(name, 12)}" for name in self._processes)
         )
 
-    def take(self, timeout):
+    def take(self, timeout: float) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (name, event) until nothing comes for `timeout` seconds, or half a second is
         over; then check the processes.
         """

@@ -3,6 +3,8 @@ mode, and what was dropped. And its summary.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,7 @@ class RunRecord:
         labelled_topic, status_topic: full names. num_clouds: in the bag.
     """
 
-    def __init__(self, labelled_topic, status_topic, num_clouds):
+    def __init__(self, labelled_topic: str, status_topic: str, num_clouds: int):
         self.num_clouds = num_clouds
         self._labelled_topic, self._status_topic = labelled_topic, status_topic
         # by header stamp: wall ns, wall ns, mode, {stage of ~/status: ms}
@@ -28,7 +30,7 @@ class RunRecord:
         # last values of the node's diagnostics of its pipeline and its synchroniser, {key: text}
         self.values = {}
 
-    def take(self, event):
+    def take(self, event: Mapping[str, Any]) -> None:
         """Take one event in."""
         kind, topic = event["event"], event.get("topic")
         if kind == "cloud":
@@ -47,12 +49,12 @@ class RunRecord:
         elif kind == "counts":
             self.values.update(event["counts"])
 
-    def count(self, key):
+    def count(self, key: str) -> int:
         """A count of the node's diagnostics; 0 before the first."""
         return int(self.values.get(key, 0))
 
     @property
-    def dropped(self):
+    def dropped(self) -> dict[str, int]:
         """{reason: clouds} as the node names them, without those that are 0."""
         prefix = "dropped."
         return {
@@ -62,7 +64,7 @@ class RunRecord:
         }
 
     @property
-    def settled(self):
+    def settled(self) -> bool:
         """Whether every cloud that was sent is accounted for, and every labelled one has
         come back.
         """
@@ -72,7 +74,7 @@ class RunRecord:
         ) == self.count("labelled")
 
     @property
-    def latencies_ms(self):
+    def latencies_ms(self) -> np.ndarray:
         """(M,) milliseconds of the clouds that came back, in order of stamp."""
         return np.array(
             [
@@ -83,7 +85,7 @@ class RunRecord:
         )
 
     @property
-    def rate_hz(self):
+    def rate_hz(self) -> float:
         """Labelled clouds a second of wall time; NaN for fewer than two."""
         walls = sorted(self.returned.values())
         return (
@@ -93,11 +95,11 @@ class RunRecord:
         )
 
     @property
-    def last_mode(self):
+    def last_mode(self) -> str:
         """Mode of the newest labelled cloud, "" where it is not known."""
         return self.modes[max(self.modes)] if self.modes else self.values.get("mode_last", "")
 
-    def mode_counts(self):
+    def mode_counts(self) -> dict[str, int]:
         """{FUSED, PARTIAL, LIDAR_ONLY: clouds}: of the labelled clouds, from ~/status. Where our
         messages are not built there is no ~/status; then of the
         clouds that the synchroniser released, from /diagnostics, those that were dropped afterwards
@@ -107,7 +109,7 @@ class RunRecord:
             return {mode: sum(value == mode for value in self.modes.values()) for mode in MODES}
         return {mode: self.count(f"released.{mode}") for mode in MODES}
 
-    def problems(self):
+    def problems(self) -> list[str]:
         """Sentences about what does not add up; empty where everything does."""
         found = []
         accounted = self.count("labelled") + sum(self.dropped.values())
@@ -126,7 +128,7 @@ class RunRecord:
             )
         return found
 
-    def summary(self, miou):
+    def summary(self, miou: float | None) -> dict[str, Any]:
         """The plain values of summary.json. NaN becomes None."""
         latencies = self.latencies_ms
         percentiles = {"p50": 50, "p95": 95, "max": 100}

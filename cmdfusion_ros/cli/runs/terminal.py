@@ -3,6 +3,10 @@
 import math
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from cmdfusion_ros.cli.runs.record import RunRecord
 
 _WIDTH = 28  # characters of the bar
 # seconds between lines where the output is a file and a line cannot be overwritten
@@ -14,13 +18,13 @@ class LiveLine:
     seconds.
     """
 
-    def __init__(self, stream=None):
+    def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stdout
         self._in_place = self._stream.isatty()
         self._last, self._last_text = -math.inf, ""
         self._length = 0
 
-    def show(self, text):
+    def show(self, text: str) -> None:
         """Show `text` now (in a file: when it is time and it is news)."""
         now = time.monotonic()
         if self._in_place:
@@ -31,7 +35,7 @@ class LiveLine:
             self._last, self._last_text = now, text
         self._stream.flush()
 
-    def finish(self, text):
+    def finish(self, text: str) -> None:
         """Show `text` a last time and go to the next line."""
         if self._in_place:
             self._stream.write("\r" + text.ljust(self._length) + "\n")
@@ -44,10 +48,10 @@ class LiveLine:
 class ScanProgress:
     """The live line while scans are made: bar, scans done, scans a second, time to go."""
 
-    def __init__(self, total):
+    def __init__(self, total: int):
         self._total, self._done, self._started, self._line = total, 0, time.monotonic(), LiveLine()
 
-    def add(self, count):
+    def add(self, count: int) -> None:
         """So many scans more are done."""
         self._done += count
         rate = self._done / max(time.monotonic() - self._started, 1e-3)
@@ -58,13 +62,13 @@ class ScanProgress:
             f"a second  {left:4.0f} s to go"
         )
 
-    def counted(self, items):
+    def counted(self, items: Iterable[Any]) -> Iterator[Any]:
         """The items, each counted as it passes."""
         for item in items:
             yield item
             self.add(1)
 
-    def finish(self):
+    def finish(self) -> None:
         """Replace the line by a last one that says how long it took."""
         seconds = time.monotonic() - self._started
         self._line.finish(
@@ -72,7 +76,7 @@ class ScanProgress:
         )
 
 
-def progress(record):
+def progress(record: RunRecord) -> str:
     """The line for a RunRecord: bar of clouds done, rate, mode, last latency, drops."""
     done, total = record.count("labelled") + sum(record.dropped.values()), record.num_clouds
     done = max(done, len(record.returned))
