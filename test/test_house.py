@@ -4,6 +4,7 @@ The rooms and what each is for are in docs/architecture.md.
 """
 
 import ast
+import functools
 
 import pytest
 from builders.paths import REPOSITORY
@@ -66,15 +67,18 @@ def room_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imported_modules(path):
     """(name, level) of the modules that a file imports, anywhere in it."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, 0) for alias in node.names)
+            found += [(alias.name, 0) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or "", node.level
+            found.append((node.module or "", node.level))
             if node.module and node.module.startswith("cmdfusion_ros"):
-                yield from ((f"{node.module}.{alias.name}", 0) for alias in node.names)
+                found += [(f"{node.module}.{alias.name}", 0) for alias in node.names]
+    return tuple(found)
 
 
 def module_name(path):
