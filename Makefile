@@ -1,7 +1,7 @@
 # make demo [BAG=path] [RATE=0.5]   replay a bag through the node and look at the result (demo_output/)
 # make test                         all tests
 # make lint                         ruff
-# make weights DATA=../shared/data  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
+# make weights DATA=$CMDFUSION_DATA  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
 # make clean                        remove what these commands made
 #
 # Each sets up .venv by itself (PyTorch, ROS 2 as pip wheels, our messages built with colcon) and is ready within seconds from the second run on.
@@ -32,8 +32,8 @@ lint: .venv/python_installed
 
 # DATA holds pandaset/002 and bags/pandaset_002. What is there already is not made again.
 weights: .venv/python_installed
-	@export PATH="$$PWD/.venv/bin:$$PATH" DATA=$${DATA:-../shared/data}
-	test -d "$$DATA/pandaset/002" || { echo "make weights: no $$DATA/pandaset/002; give DATA=folder" >&2; exit 2; }
+	@export PATH="$$PWD/.venv/bin:$$PATH" DATA=$${DATA:-$${CMDFUSION_DATA:-data}}
+	test -d "$$DATA/pandaset/002" || { echo "make weights: no $$DATA/pandaset/002; give DATA=folder, or set CMDFUSION_DATA (docs/data.md)" >&2; exit 2; }
 	mkdir -p weights_data && ln -sfn "$$(realpath "$$DATA")/pandaset" weights_data/pandaset
 	make_street() {
 	    test -e "weights_data/$$1/$$2/preview.png" || cmdfusion world --rig "$$2" "$${@:3}" "weights_data/$$1/$$2"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The nuScenes key frame of ../shared/data (32 beams, six cameras, no labels) as a network labels
+"""The nuScenes key frame of $CMDFUSION_DATA (32 beams, six cameras, no labels) as a network labels
 it: two pictures to look at, without images and with all six.
 
     python benchmarks/by_eye.py cmdfusion_ros/weights/flagship_nano.safetensors --data
-    ../shared/data --out by_eye
+    $CMDFUSION_DATA --out by_eye
 """
 
 import argparse

@@ -3,7 +3,7 @@
 the cameras; and of each camera by itself.
 
     python benchmarks/other_pictures.py cmdfusion_ros/weights/flagship_nano.safetensors ... --data
-    ../shared/data [--scans front] [--every 4]
+    $CMDFUSION_DATA [--scans front] [--every 4]
 
 `--scans bag`: PandaSet's bag with six cameras. `--scans front`: the scans from 44 on of the same
 drive, with the front camera alone, the kind of camera that the shipped weights were trained with,

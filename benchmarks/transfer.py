@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What networks are worth on real scans: one table of several checkpoints on the frames of
-../shared/data, and mIoU against live cameras on the six-camera bag.
+$CMDFUSION_DATA, and mIoU against live cameras on the six-camera bag.
 
     python benchmarks/transfer.py now=cmdfusion_ros/weights/flagship_nano.safetensors
-        first=runs/street_lidar/network.safetensors ... --data ../shared/data [--json FILE]
+        first=runs/street_lidar/network.safetensors ... --data $CMDFUSION_DATA [--json FILE]
         [--picture FILE.png]
 
 Each set is scored with its images (where a network looks at any) and without. A checkpoint trained

@@ -1,6 +1,6 @@
 """Official CMDFusion checkpoints (PyTorch Lightning files of the authors' code) -> our Checkpoint.
 
-The network is the same (methods B.1), its grid is not: theirs ends at 50 m (100 m on nuScenes),
+The network is the same, its grid is not: theirs ends at 50 m (100 m on nuScenes),
 where points beyond got no answer, and its scales do not nest: from stride 4 (nuScenes) or 8
 (SemanticKITTI) on its voxels are up to 6 % smaller than ours and lie elsewhere. So labels are not
 the same everywhere.

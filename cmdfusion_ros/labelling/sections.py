@@ -51,7 +51,9 @@ class PointsSettings(ScanTiming):
 
     topic: str = setting("points", "PointCloud2 input")
     intensity_field: str = setting(
-        "auto", "name of the intensity field; auto = intensity, i or reflectivity; none = zeros"
+        "auto",
+        "name of the intensity field; auto = the first there is of intensity, intensities, "
+        "reflectivity, reflectance, remission, i; none = zeros",
     )
     intensity_scale: float = setting(
         0.0, "intensity is divided by this; 0 = by datatype and range", minimum=0.0

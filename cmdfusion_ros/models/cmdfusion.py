@@ -20,7 +20,8 @@ from cmdfusion_ros.models.spv_pyramid import PyramidHead
 
 
 class CmdFusion(nn.Module):
-    """Two SPV encoders on one embedding, gates between them, a head on either (methods B.1).
+    """Two SPV encoders on one embedding, gates between them, a head on either
+    (CMDFusion, arXiv 2307.04091: LiDAR branch, 2D knowledge branch, bidirectional fusion).
 
     The released code trains only the gates into the LiDAR branch; here the other direction has a
     head of its own, whose Output comes as `auxiliary` in training and is not computed in

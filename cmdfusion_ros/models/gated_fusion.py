@@ -32,7 +32,7 @@ def frame_means(
 
 class GatedFusion(nn.Module):
     """target + relu(h * gate) with h = W2 [target, relu(W1 source)] and gate = sigmoid(W3 [h, mean
-    of h over the frame]): a gate a channel (methods B.1).
+    of h over the frame]): a gate a channel (CMDFusion, bidirectional fusion block).
 
     One instance for each direction and scale: target and source change places, weights are not
     shared.
@@ -72,7 +72,7 @@ class GatedFusion(nn.Module):
 
 
 class ScalarGatedFusion(nn.Module):
-    """U2MKD's gate (methods C.1), one number a row: relu(norm(W [target, g relu(norm(W'
+    """U2MKD's gate from camera to LiDAR, one number a row: relu(norm(W [target, g relu(norm(W'
     source))])), g = sigmoid(w tanh(W1 relu(norm(source)) + W2 target)).
 
     It replaces the target, where GatedFusion adds to it. One instance for each direction and stage:

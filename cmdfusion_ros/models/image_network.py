@@ -98,8 +98,8 @@ class ImageNetwork(nn.Module):
 
 
 class BackboneTeacher(nn.Module):
-    """The maps of a ResNet as a teacher, as CMDFusion uses one that was trained elsewhere (methods
-    B.1, "Camera branch"); never trained here.
+    """The maps of a ResNet as a teacher, as CMDFusion uses one that was trained elsewhere (its
+    camera branch); never trained here.
 
     Args:
         resnet: a ResNet.

@@ -8,8 +8,8 @@ from cmdfusion_ros.sparse.scatter import scatter_sum
 
 
 class Imputer(nn.Module):
-    """Guesses from a point's own features what an image would say of it (U2MKD's learner, methods
-    C.1).
+    """Guesses from a point's own features what an image would say of it (U2MKD's imputation of
+    missing image features).
 
     Args:
         channels: of the point features.
@@ -59,7 +59,7 @@ def impute_voxels(
     trust: nn.Module | None = None,
 ) -> torch.Tensor:
     """Image features of every voxel: the mean over its points, of which those that an image sees
-    have its features and the others the guess (methods C.1).
+    have its features and the others the guess (U2MKD).
 
     Args:
         guessed: (V, C) float.

@@ -102,8 +102,8 @@ class Context(nn.Module):
 
 
 class SpvBlock(nn.Module):
-    """One step of the encoder, from voxels of one scale to those of the next (methods B.1, "SPV
-    encoder block").
+    """One step of the encoder, from voxels of one scale to those of the next (the encoder
+    that CMDFusion takes from 2DPASS, Yan et al., ECCV 2022).
     """
 
     def __init__(self, channels: int):

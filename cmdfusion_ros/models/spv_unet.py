@@ -23,7 +23,7 @@ DOWN_WIDTHS = (1, 2, 4, 8)  # of the encoder's stages, in multiples of the stem'
 UP_WIDTHS = (8, 4, 3, 3)  # of the decoder's
 STRIDES = (1, 2, 4, 8, 16)
 DROPOUT = 0.3
-# of each stage: edge of the cubes in finest voxels, of the cones in degrees (methods C.1)
+# of each stage: edge of the cubes in finest voxels, of the cones in degrees (U2MKD, SphereFormer)
 ATTENTION_WINDOWS = ((6, 2.0), (12, 4.0), (24, 8.0), (48, 16.0))
 
 
@@ -95,8 +95,8 @@ class UpStage(nn.Module):
 
 
 class SpvUnet(nn.Module):
-    """Encoder and decoder of four stages and a point branch past the coarse ones (methods C.1, "3D
-    backbone").
+    """Encoder and decoder of four stages and a point branch past the coarse ones (SPVCNN, Tang
+    et al., ECCV 2020: U2MKD's 3D backbone).
 
     Args:
         channels: C, width of the stem; the stages are DOWN_WIDTHS and UP_WIDTHS times as wide. 32

@@ -23,8 +23,8 @@ HEAD_FACTOR = 4
 
 
 class U2mkd(SpvUnet):
-    """SpvUnet whose encoder stages take from a ResNet's stages and give to them (methods C.1,
-    "Bidirectional fusion").
+    """SpvUnet whose encoder stages take from a ResNet's stages and give to them (U2MKD's
+    bidirectional feature fusion).
 
     Exchange works on the voxels of a stage: image features are put into a voxel as the mean over
     its points, those that an image sees having its features and the others the imputer's guess.

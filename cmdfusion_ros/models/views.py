@@ -199,7 +199,7 @@ def gather(maps: torch.Tensor, pairs: PixelPairs) -> torch.Tensor:
 def splat(
     features: torch.Tensor, pairs: PixelPairs, num_views: int, size: tuple[int, int], levels: int
 ) -> torch.Tensor:
-    """Draw point features into maps (after U2MKD's multi-scale splat, methods C.1).
+    """Draw point features into maps (after U2MKD's fusion from LiDAR to camera).
 
     On each of `levels` grids, every one half as fine as the one before, a cell takes the mean of
     its points; the grids are then enlarged bilinearly and averaged, each as far as it has points.

@@ -1,5 +1,5 @@
 """Attention among the voxels of a window: half of the heads see cubes, half cones from the sensor
-outward (after SphereFormer, Lai et al. 2023; methods C.1).
+outward (after SphereFormer, Lai et al., CVPR 2023, which U2MKD builds on).
 
 A cone is a few degrees wide and as long as the scan, so that a far voxel with few neighbours sees
 what lies before it. Windows hold few or many voxels: they are cut into tiles of at most the last of

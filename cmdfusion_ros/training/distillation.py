@@ -1,8 +1,8 @@
 """Distillation: a student is drawn to what a teacher says of the same points, pixels or voxels.
 
-One class serves CMDFusion (image features at pixels, methods B.2), U2MKD (a teacher that sees more
-sweeps, matched point by point, C.2) and M2SKD (the same weights on a cloud with completed things,
-matched by voxels, D.3); they differ in their settings.
+One class serves CMDFusion (image features at pixels, arXiv 2307.04091), U2MKD (a teacher that sees
+more sweeps, matched point by point, TPAMI 46(12) 2024) and M2SKD (the same weights on a cloud with
+completed things, matched by voxels, arXiv 2304.14800); they differ in their settings.
 """
 
 from collections.abc import Sequence

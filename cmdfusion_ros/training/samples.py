@@ -37,7 +37,7 @@ class Samples:
     """The augmented scans of each step. Every scan comes once an epoch, in an order drawn anew.
 
     What adds points is drawn once, before the views are made. A teacher matched by voxels then
-    shares the student's turn, flip and shift; one matched by points has its own (methods C.2: the
+    shares the student's turn, flip and shift; one matched by points has its own (U2MKD: the
     teacher may be changed more, as pairs are found by row).
 
     Args:

@@ -65,7 +65,7 @@ def affinity_error(
     student: torch.Tensor, teacher: torch.Tensor, groups: torch.Tensor, most: int
 ) -> torch.Tensor:
     """Mean absolute difference of the cosines between all rows of a group, summed over the groups
-    (M2SKD's affinity, methods D.3).
+    (M2SKD's affinity distillation).
 
     Args:
         student, teacher: (M, D).

@@ -54,7 +54,7 @@ def layer(rng, *shape, bias=True):
 
 
 def official_tensors(num_blocks=4, num_outputs=20):
-    """methods B.4, with few channels and of the image network only what its names need."""
+    """The layout of the authors' files, few channels, of the image network what its names need."""
     rng = np.random.default_rng(0)
     parts = {
         "model_3d.voxel_3d_generator.PPmodel.0": layer(rng, C, 10),
@@ -136,7 +136,7 @@ def official(tmp_path, monkeypatch):
 
 
 class Published:
-    """The published form on points (methods B.1), from the authors' tensors. Voxels are those of
+    """The published form on points, from the authors' tensors. Voxels are those of
     our batch.
     """
 

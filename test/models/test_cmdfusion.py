@@ -42,7 +42,7 @@ def network():
 
 
 def published_logits(network, frame, gates, head, towards_lidar):
-    """methods B.1 on the points of one frame, from the features of both encoders."""
+    """CMDFusion's fusion on the points of one frame, from the features of both encoders."""
     batch = batch_of(frame)
     embedded = network.embedding(batch)
     branches = []
@@ -86,7 +86,7 @@ def test_logits_of_both_directions_are_those_of_the_published_form_frame_by_fram
     [(128, (1, 2, 4, 8, 16), 7.56, 15.5), (256, (1, 2, 4, 8, 16, 16, 16), 45.35, 92.9)],
 )
 def test_the_papers_widths_have_their_numbers_of_parameters(channels, strides, encoder, inference):
-    """In millions, methods B.1; what inference needs is all but the gates and the head of the
+    """In millions, as in the authors' network; inference needs all but gates and the head of the
     other direction. Heads differ by one class.
     """
     with torch.device("meta"):

@@ -60,7 +60,7 @@ def means(values, index):
 
 
 def published_block(block, features, coords, index, next_index):
-    """methods B.1, step by step: the point path on points."""
+    """The encoder's block step by step: the point path on points."""
     voxel = features
     for residual in block.voxel_path:
         skip = residual.skip_norm(dense_conv(voxel, coords, residual.skip))

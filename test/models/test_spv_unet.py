@@ -54,7 +54,7 @@ def dense_block(block, x):
 
 
 def dense_network(network, embedded):
-    """methods C.1 on a grid without a hole and with one point a voxel: (1, C, 16, 16, 16) -> (1,
+    """The upsampling on a grid without a hole and with one point a voxel: (1, C, 16, 16, 16) -> (1,
     classes, 16, 16, 16).
     """
 
@@ -149,7 +149,7 @@ def test_its_widths_are_those_of_u2mkd():
     with torch.device("meta"):
         network = build_network(ModelConfig(network="spv_unet", channels=32), 17)
     millions = sum(p.numel() for p in network.parameters()) / 1e6
-    # 21.8 million, methods C.1; the embedding and the classes differ a little
+    # 21.8 million in the paper's SPVCNN; the embedding and the classes differ a little
     assert 21.5 < millions < 22.1
 
 

@@ -107,7 +107,7 @@ def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
 
 
 def test_the_first_exchange_by_its_formulas(network):
-    """methods C.1: points drawn into the first map, gated; the imputer's guess where no image
+    """U2MKD's fusion: points drawn into the first map, gated; the imputer's guess where no image
     sees a point; a gate into the voxels.
     """
     frame = make_frame(FRONT, LEFT)
@@ -215,7 +215,7 @@ def test_cameras_come_and_go_without_a_reload(network):
 
 
 def test_its_parts_have_the_sizes_of_the_papers():
-    """methods C.1: 21.8 million in the U-Net, 11.79 in the image branch; our exchange is wider,
+    """In the paper 21.8 million in the U-Net, 11.79 in the image branch; our exchange is wider,
     at the last stage 512 channels instead of 128.
     """
     with torch.device("meta"):

@@ -161,9 +161,7 @@ def test_an_answer_is_detached_where_it_is_made(street_data, tmp_path):
 
 
 def test_shared_weights_on_the_same_cloud_have_nothing_to_teach(street_data, tmp_path):
-    """M2SKD without earlier scans: teacher and student see one cloud, so every term is zero
-    (methods, acceptance test 6).
-    """
+    """M2SKD without earlier scans: teacher and student see one cloud, so every term is zero."""
     settings = {
         "teacher": "shared",
         "match": "voxel",

@@ -179,7 +179,7 @@ def test_cross_entropy_is_weighted_by_class():
 
 
 def test_weights_of_the_paper_come_from_its_counts():
-    """CMDFusion's SemanticKITTI weights (methods A.2): the cube root of inverse frequency; a few
+    """CMDFusion's SemanticKITTI weights: the cube root of inverse frequency; a few
     by value.
     """
     counts = [

@@ -107,7 +107,7 @@ def paste_instances(
     rng: np.random.Generator,
 ) -> Frame:
     """Put whole things of another scan onto the ground of this one (after U2MKD's and CMDFusion's
-    instance paste, methods B.2, C.2).
+    instance paste).
 
     A thing is turned about the sensor, so that it keeps its distance and with it the density of its
     points, and is lifted to the ground it comes to stand on. It needs _MIN_GROUND points of an

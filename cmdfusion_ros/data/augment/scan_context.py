@@ -100,8 +100,8 @@ def _frame_from_other(frame, other):
 def fuse_instances(
     frame: Frame, others: Sequence[Frame], labels: Sequence[int], align: str
 ) -> Frame:
-    """`frame` with the points that its things had in other scans, laid onto them (M2SKD, methods
-    D.2).
+    """`frame` with the points that its things had in other scans, laid onto them (M2SKD's fusion
+    of hard classes over scans).
 
     A thing is what shares label and instance id within a sequence. Its earlier points are first
     moved by the poses of the sensor, where both scans have one, and then as `align` says: "pose"
