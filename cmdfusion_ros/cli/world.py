@@ -13,8 +13,12 @@ from cmdfusion_ros.config import load_settings, settings_from_dict, settings_to_
 from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.data.synthetic.rendering import available_cores, render_frames, write_folders
-from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES
-from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
+from cmdfusion_ros.data.synthetic.sequence import (
+    DATASET,
+    SEQUENCE_RIGS,
+    Sequence,
+    SequenceSettings,
+)
 from cmdfusion_ros.pictures import BACKGROUND, CameraPicture, draw_labels, save_scan_picture
 
 _JPEG_QUALITY = 92
@@ -43,7 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--scans", type=int, default=20, metavar="N", help="scans of each sequence (default 20)"
     )
-    parser.add_argument("--rig", choices=RIG_NAMES, help="sensors (default kitti)")
+    parser.add_argument(
+        "--rig",
+        choices=SEQUENCE_RIGS,
+        help="sensors; random = another for each sequence (default kitti)",
+    )
     parser.add_argument(
         "--rare",
         type=float,
@@ -72,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
     names = [f"{number:02d}" for number in range(args.sequences)]
     if args.seed < 0 or args.sequences < 1 or args.scans < 1:
         raise ValueError(
-            "expected a seed of at least 0 and at least 1 sequence of 1 scan, "
-            f"got {args.seed}, {args.sequences}, {args.scans}"
+            "expected a seed of at least 0 and at least 1 sequence of 1 scan, got "
+            f"{args.seed}, {args.sequences}, {args.scans}"
         )
     out, images = Path(args.out), not args.no_images
     workers = available_cores() if args.processes is None else args.processes
@@ -102,10 +110,9 @@ def run(args: argparse.Namespace) -> int:
     draw_preview(out / "preview.png", sequence, args.scans // 2)
     print(f"  {out / 'preview.png'}: a scan of sequence {names[0]}")
     if not args.bag:
-        print(
-            f"  {out / 'sequences'}: {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}\n"
-            f"{frequency_table(out, names)}"
-        )
+        more = " ..." if len(names) > 10 else ""
+        print(f"  {out / 'sequences'}: {', '.join(names[:10])}{more}")
+        print(frequency_table(out, names))
     return 0
 
 
@@ -167,8 +174,9 @@ def range_image(scan: Any, lidar: Any, size: tuple[int, int]) -> np.ndarray:
     azimuth = np.arctan2(scan.points[:, 1], scan.points[:, 0])
     column = ((np.pi - azimuth) / (2 * np.pi) * width).astype(int).clip(0, width - 1)
     order = np.argsort(-np.linalg.norm(scan.points, axis=1))
-    # noise reaches further than the sensor
-    nearness = np.clip(1 - np.linalg.norm(scan.points, axis=1)[order] / lidar.reach, 0, 1)
+    nearness = np.clip(
+        1 - np.linalg.norm(scan.points, axis=1)[order] / lidar.reach, 0, 1
+    )  # noise reaches further than the sensor
     image = np.tile(np.array(BACKGROUND, np.uint8), (len(lidar.elevation), width, 1))
     color = np.stack([255 * nearness**1.5, 255 * nearness**3, 90 + 100 * nearness], axis=1)
     image[scan.ring[order], column[order]] = color.clip(0, 255)

@@ -41,7 +41,7 @@ class Samples:
     teacher may be changed more, as pairs are found by row).
 
     Args:
-        scans: list of Frames with `neighbours(index, offsets)`. recipe, class_map: of the training.
+        scans: a Mixture. recipe, class_map: of the training.
         workers: threads that read ahead; 0 reads when asked.
     """
 
@@ -78,13 +78,13 @@ class Samples:
         index = int(order[place])
         rng = np.random.default_rng([recipe.seed, 1, item])
         other_rng = np.random.default_rng([recipe.seed, 2, item])
-        scene = self.scans[index]
+        scans = self.scans.of_epoch(epoch)
         scene = change_scene(
-            scene,
+            scans[index],
             recipe.augment,
             rng,
             self.class_map,
-            lambda: self.scans[int(other_rng.integers(len(self.scans)))],
+            lambda: scans[int(other_rng.integers(len(scans)))],
         )
         if recipe.distill:
             scene = replace(scene, origin=np.arange(scene.num_points, dtype=np.int32))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmdfusion_ros.class_map import ClassMap
-from cmdfusion_ros.config import SettingsError, check_settings, setting
+from cmdfusion_ros.config import SettingsError, check_settings, section, setting
 from cmdfusion_ros.data.bags.frame_bag import labels_path
 from cmdfusion_ros.data.readers.labelled_bags import LabelledBags
 from cmdfusion_ros.data.readers.nuscenes import NuScenes
@@ -15,6 +15,7 @@ from cmdfusion_ros.data.readers.pandaset import PandaSet
 from cmdfusion_ros.data.readers.scan_set import ScanSet
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.data.readers.waymo import Waymo
+from cmdfusion_ros.data.synthetic.stream import StreamSettings, StreetStream
 from cmdfusion_ros.frame import Frame
 
 # by layout
@@ -25,7 +26,8 @@ _READERS = {
     "bags": LabelledBags,
     "waymo": Waymo,
 }
-LAYOUTS = tuple(_READERS)
+STREAM = "synthetic_stream"
+LAYOUTS = tuple(_READERS)  # of what lies in files
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,13 @@ class DataSettings:
     layout: str = setting(
         "semantic_kitti",
         "how its files lie; own recordings: folders as SemanticKITTI's, or bags with labels "
-        "beside them",
-        choices=LAYOUTS,
+        "beside them; synthetic_stream has none and draws made-up streets all along",
+        choices=(*LAYOUTS, STREAM),
     )
     root: str = setting(
         ".",
-        "folder that holds the sequences, relative to the data folder given when training starts",
+        "folder that holds the sequences, relative to the data folder given when training "
+        "starts; of a stream the folder that it keeps its scans in",
     )
     dataset: str = setting(
         "semantic_kitti", "whose raw ids the label files hold, as the class map knows it"
@@ -67,6 +70,7 @@ class DataSettings:
     repeat: int = setting(
         1, "how often each of its scans comes in an epoch", minimum=1, maximum=1000
     )
+    stream: StreamSettings = section(StreamSettings)
 
     all_lidars: bool = setting(
         False, "of Waymo: read the four short-range LiDARs too, whose points have no labels"
@@ -74,6 +78,10 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.layout == STREAM and self.sequences:
+            raise SettingsError("sequences: a synthetic_stream has none; leave them out")
+        if self.layout != STREAM and self.stream != StreamSettings():
+            raise SettingsError(f"stream: layout {self.layout} has none; say layout: {STREAM}")
         if self.all_lidars and self.layout != "waymo":
             raise SettingsError(
                 f"all_lidars: layout {self.layout} has one LiDAR a scan; leave it out"
@@ -81,11 +89,14 @@ class DataSettings:
 
     def open(
         self, data_folder: str | Path, class_map: ClassMap, poses: bool = False
-    ) -> "ScanSet | Mixture":
+    ) -> "ScanSet | Mixture | StreetStream":
         """The scans as Frames with labels, and with `poses` where asked for; FileNotFoundError
         or ValueError where there are none.
         """
         root = Path(data_folder) / self.root
+        if self.layout == STREAM:
+            called = self.called or STREAM
+            return StreetStream(root, self.stream, class_map, self.images, called)
         names = all_sequences(root, self.layout) if self.sequences == ("all",) else self.sequences
         scans = range(self.first_scan, self.last_scan + 1)
         options = {
@@ -154,7 +165,30 @@ class Mixture:
         scans, row = self._items[index]
         return scans.neighbours(row, offsets)
 
+    def of_epoch(self, epoch):
+        """The scans as they are in epoch `epoch`, in the same order: those of streams change."""
+        return Epoch(self, epoch)
+
+    def scan(self, epoch, index):
+        """Scan `index` as it is in epoch `epoch`."""
+        scans, row = self._items[index]
+        return scans.scan(epoch, row) if isinstance(scans, StreetStream) else scans[row]
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the scans, each once."""
         return tuple(name for scans in self._sets for name in scans.names)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The scans of a Mixture in one epoch, as a list of Frames."""
+
+    mixture: Mixture
+    epoch: int
+
+    def __len__(self):
+        return len(self.mixture)
+
+    def __getitem__(self, index):
+        return self.mixture.scan(self.epoch, index)

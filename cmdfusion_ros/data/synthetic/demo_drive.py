@@ -28,7 +28,7 @@ def demo_frames(class_map_name, workers, num_scans=DEMO_SCANS):
         class_map_name: of the labels. workers: number of processes. num_scans: how many from the
             start.
     """
-    world = WorldSettings(character="suburb", rare=4.0, traffic=1.5, speed=6.0)
+    world = WorldSettings(place="suburb", rare=4.0, traffic=1.5, speed=6.0)
     settings = SequenceSettings(rig="demo", weather="day", start_ns=_START_NS, world=world)
     return render_frames(_SEED, _NAME, num_scans, settings, class_map_name, _living, workers)
 

@@ -26,8 +26,8 @@ def write_tables(folder, sequence):
     camera = sequence.rig.cameras[0]
     if camera.distortion is not None:
         raise ValueError(
-            f"rig {sequence.rig.name}: the SemanticKITTI layout knows no lens distortion; take "
-            "the rig kitti, nuscenes or pandaset"
+            f"rig {sequence.rig.name}: the SemanticKITTI layout knows no lens distortion; take the "
+            "rig kitti, nuscenes or pandaset"
         )
     projection = np.hstack([camera.intrinsic, np.zeros((3, 1))])
     camera_from_lidar = camera.camera_from_lidar

@@ -10,7 +10,7 @@ from cmdfusion_ros.data.synthetic.rays import GROUND
 
 _STEPS = 24  # of the search along a ray
 _CLOSE = 1e-3  # metres of height within which the search ends; one more step follows
-_STEEPEST = np.float32(0.12)  # rays that rise more than this meet no ground within reach
+_STEEPEST = np.float32(0.3)  # rays that rise more than this meet no ground within reach
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Ground:
 
     def cast(self, rays, distance, index):
         """Write hits nearer than `distance` (R, C) into it, and GROUND - zone into `index`."""
-        rows, columns = np.nonzero(rays.directions[2] < _STEEPEST)
+        rows, columns = np.nonzero((rays.directions[2] < _STEEPEST) & (distance > 0))
         o = rays.origins(rows, columns).astype(np.float32)
         d = rays.directions[:, rows, columns]
         t, zone = self.hit(o, d, distance[rows, columns])
@@ -162,13 +162,20 @@ class Ground:
         """
         t = t.copy()
         active = np.arange(len(t))
+        above, under = np.zeros_like(t), reach.copy()  # where the ray is known to be so
         for step in range(_STEPS):
             oa, da, ta = (o[:, active], d[:, active], t[active]) if step else (o, d, t)
             z, slope_x, slope_y = self.smooth(oa[0] + ta * da[0], oa[1] + ta * da[1])
             gap = oa[2] + ta * da[2] - z - lift
             fall = slope_x * da[0] + slope_y * da[1] - da[2]
             move = np.clip(gap / np.maximum(fall, 0.02), -20, 6 + 0.35 * ta)
-            t[active] = np.clip(ta + move, 0, reach[active])
+            below = gap < 0
+            above[active] = low = np.where(below, above[active], ta)
+            under[active] = high = np.where(below, ta, under[active])
+            aim = np.clip(ta + move, 0, reach[active])
+            # A bump throws the search back and forth: halve what is known to hold the surface.
+            astray = (high < reach[active]) & ((aim <= low) | (aim >= high))
+            t[active] = np.where(astray, (low + high) / 2, aim)
             active = active[(np.abs(gap) > _CLOSE) & ((t[active] < reach[active]) | (move < 0))]
             if not len(active):
                 return t

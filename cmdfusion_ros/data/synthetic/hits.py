@@ -13,12 +13,17 @@ from cmdfusion_ros.data.synthetic.cells import hash_cells
 from cmdfusion_ros.data.synthetic.solids import BALL, BOX, CROWN, GRILLE, TUBE, WEDGE
 
 NEAR = 0.02  # metres; nearer hits are the sensor's own housing
-# added to components of directions: keeps 1 / 0 away and changes nothing else in float32
-_TINY = np.float32(1e-12)
-# of a crown: way in or out, radius, how much denser than its nominal density
-_SHELLS = ((-1, 1.0, 0.55), (-1, 0.86, 1.0), (-1, 0.64, 1.5), (1, 0.86, 1.0))
+_TINY = np.float32(
+    1e-12
+)  # added to components of directions: keeps 1 / 0 away and changes nothing else in float32
+_SHELLS = (
+    (-1, 1.0, 0.55),
+    (-1, 0.86, 1.0),
+    (-1, 0.64, 1.5),
+    (1, 0.86, 1.0),
+)  # of a crown: way in or out, radius, how much denser than its nominal density
 
-# of a crown: size of a tuft of leaves as a share of the size of the patches that are thick or thin
+# Of a crown: size of a tuft of leaves as a share of the size of patches that are thick or thin.
 _BOUGH = np.float32(0.22)
 
 
@@ -90,8 +95,9 @@ def hit_tube(o, d, shape, size=None, limit=None):
     a = d[0] * d[0] + d[1] * d[1] - slope * slope * d[2] * d[2] + _TINY
     b = -slope * radius * d[2]
     room = b * b - a * (p[0] * p[0] + p[1] * p[1] - radius * radius)
-    # of the two roots the one that enters, whatever the sign of a
-    t = middle + (-b - np.sqrt(np.maximum(room, 0))) / a
+    t = (
+        middle + (-b - np.sqrt(np.maximum(room, 0))) / a
+    )  # of the two roots the one that enters, whatever the sign of a
     z = o[2] + t * d[2]
     side = np.where((room > 0) & (np.abs(z) <= 1) & (t > NEAR), t, np.inf)
     end = -np.sign(d[2])

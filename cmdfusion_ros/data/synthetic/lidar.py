@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmdfusion_ros.data.synthetic.cells import smooth_noise
+from cmdfusion_ros.data.synthetic.cells import hash_cells, smooth_noise
 from cmdfusion_ros.data.synthetic.looks import paint_surfaces
 from cmdfusion_ros.data.synthetic.rays import SKY, SpinRays, cast
 from cmdfusion_ros.data.synthetic.surfaces import labels_of, surfaces_at
-from cmdfusion_ros.geometry.transforms import invert, rigid
+from cmdfusion_ros.geometry.transforms import invert
 
-_ROUGH = {70: 0.05, 51: 0.01}  # metres: leaves are deeper than the surface that stands for them
+_UNLIKE = (50, 51, 70, 71, 80, 99)  # raw ids of what differs from part to part
+_LEAF_SPECKLE = 0.33  # of leaves
+_ROUGH = {70: 0.10, 51: 0.01}  # metres: leaves are deeper than the surface that stands for them
 _GRASS = 0.15  # metres, of the longest
 _BEAM_BIAS = 0.7  # of the noise: how far the ranges of single beams are off, always the same way
 _SPECKLE = 0.2  # of intensity, one sigma
@@ -21,8 +23,9 @@ _GLASSY = 0.6  # gloss from which a surface is glass
 # lost by and by
 _FULL = 0.35
 _FAINT = 0.012
-# reflectance that sends back enough to be measured, though the intensity reported is 0
-_LEAST = 0.06
+_LEAST = (
+    0.06  # reflectance that sends back enough to be measured, though the intensity reported is 0
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Scan:
 
 def lidar_pose(world, rig, seconds):
     """world_from_lidar (4, 4) at a time."""
-    return world.vehicle(seconds) @ rigid(np.eye(3), (0.0, 0.0, rig.lidar.height))
+    return world.vehicle(seconds) @ rig.lidar.vehicle_from_lidar
 
 
 def scan(world, rig, seconds, rng, compensated=True, clean=False):
@@ -69,6 +72,7 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
         1 / lidar.rate,
         velocity,
         yaw_rate,
+        lidar.field,
     )
     solids = world.solids(seconds)
     hits = cast(rays, solids, lidar.reach, world.ground)
@@ -81,20 +85,18 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
     kept = distance > lidar.least
     if not clean:
         part, distance = _mix(hits, rows, columns, distance, rng)
-        intensity = np.clip(
-            reflectance * rng.normal(1.0, _SPECKLE, len(reflectance))
-            + rng.normal(0, 0.03, len(reflectance)),
-            0,
-            1,
-        )
-        kept &= _returns(surfaces, reflectance, gloss, rng) & (distance > lidar.least)
+        speckle = np.where(surfaces.raw == 70, _LEAF_SPECKLE, _SPECKLE).astype(np.float32)
+        grain = 1 + speckle * rng.standard_normal(len(reflectance))
+        intensity = np.clip(reflectance * grain + rng.normal(0, 0.03, len(reflectance)), 0, 1)
+        kept &= _returns(surfaces, reflectance, gloss, lidar.dropout, rng)
+        kept &= distance > lidar.least
         distance = (
             distance
             + _range_noise(surfaces.raw, lidar.noise, rng)
             + beam_bias(lidar)[rows]
             - _grass(surfaces, rng)
         )
-    intensity = np.minimum(lidar.gain * intensity**lidar.gamma, 1)
+    intensity = _reported(lidar, intensity, surfaces.distance)
     raw, instance = labels_of(part, solids)
     points = _points(rays, pose, distance, rows, columns, yaw_rate, compensated)
     return Scan(
@@ -107,6 +109,16 @@ def scan(world, rig, seconds, rng, compensated=True, clean=False):
     )
 
 
+def _reported(lidar, intensity, distance):
+    """(N,) intensity in 0..1 as that LidarRig reports it, by what comes back from which range."""
+    value = lidar.gain * intensity**lidar.gamma
+    if lidar.falloff:
+        value = value * (10 / np.maximum(distance, 10)) ** lidar.falloff
+    if lidar.near_gain:
+        value = value * (1 + lidar.near_gain * np.exp(-distance / 3))
+    return np.clip(value, 0, 1)
+
+
 def _reflectance(surfaces, solids, albedo, gloss, ground_tone):
     """Intensity as the sensor reports it, range already compensated: material, a weak fall with
     incidence, patterns in part (they are seen in infrared too).
@@ -114,11 +126,11 @@ def _reflectance(surfaces, solids, albedo, gloss, ground_tone):
     base = surfaces.reflectance(solids)
     paint = surfaces.paint(solids)
     pattern = np.clip(albedo.mean(axis=1) / np.maximum(paint.mean(axis=1), 0.02), 0.6, 1.5)
-    # a dull surface seen aslant; ground returns of real sensors fall little
-    rough = 0.86 + 0.14 * surfaces.cosine
-    value = base * rough * (1 + 0.35 * (pattern - 1))
+    # A dull surface seen aslant; ground returns of real sensors fall little.
+    fall = np.where(surfaces.on_ground, np.float32(0.14), np.float32(0.35))
+    value = base * (1 - fall * (1 - surfaces.cosine)) * (1 + 0.35 * (pattern - 1)) * _tone(surfaces)
     painted = gloss > 0.4
-    value[painted] *= 0.15 + 0.85 * surfaces.cosine[painted] ** 2
+    value[painted] *= 0.2 + 0.8 * surfaces.cosine[painted] ** 2
     value[gloss > _GLASSY] *= 0.25
     value *= np.where(surfaces.on_ground, ground_tone[surfaces.zone], np.float32(1))
     back = (surfaces.raw == 81) & (albedo.min(axis=1) > 0.315) & (albedo.max(axis=1) < 0.325)
@@ -126,9 +138,18 @@ def _reflectance(surfaces, solids, albedo, gloss, ground_tone):
     return np.clip(value, 0.0, 1.0)
 
 
-def _returns(surfaces, reflectance, gloss, rng):
-    """Which rays come back: fewer from afar, from dark or glancing surfaces, from glass; one in
-    a hundred is lost without reason.
+def _tone(surfaces):
+    """(N,) float32 around 1: no two walls or crowns are alike, and ground is worn in patches."""
+    x, y = surfaces.points[:, 0], surfaces.points[:, 1]
+    worn = 0.8 + 0.25 * smooth_noise(x * 0.11, y * 0.11, 103) + 0.15 * smooth_noise(x, y, 104)
+    own = 0.65 + 0.7 * hash_cells(surfaces.part, surfaces.part * 0, salt=105)
+    plain = np.isin(surfaces.raw, _UNLIKE)
+    return np.where(surfaces.on_ground, worn, np.where(plain, own, np.float32(1)))
+
+
+def _returns(surfaces, reflectance, gloss, dropout, rng):
+    """Which rays come back: fewer from afar, from dark or glancing surfaces, from glass; one in a
+    hundred and the sensor's own `dropout` are lost without reason.
     """
     bright, near = np.maximum(reflectance, _LEAST) / _FULL, np.maximum(surfaces.distance, 5.0)
     signal = (
@@ -140,7 +161,7 @@ def _returns(surfaces, reflectance, gloss, rng):
     share = np.clip((signal / _FAINT) ** 0.7, 0, 0.99)
     glass = gloss > _GLASSY
     share[glass] *= np.where(surfaces.cosine[glass] > 0.985, 0.7, 0.22)
-    return rng.random(len(share)) < share
+    return rng.random(len(share)) < share * (1 - dropout)
 
 
 def _range_noise(raw, noise, rng):

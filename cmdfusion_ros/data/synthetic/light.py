@@ -10,8 +10,10 @@ from cmdfusion_ros.data.synthetic.rays import SunRays, cast, shorten
 WEATHERS = ("day", "overcast", "glare", "night")
 _SHADOW_CELL = 0.15  # metres
 _SHADOW_BIAS = 0.35
-# in the frame of the LiDAR, which sits on the roof
-_HEADLIGHTS = ((0.8, 0.6, -1.1), (0.8, -0.6, -1.1))
+_HEADLIGHTS = (
+    (0.8, 0.6, -1.1),
+    (0.8, -0.6, -1.1),
+)  # in the frame of the LiDAR, which sits on the roof
 
 
 @dataclass(frozen=True)

@@ -122,13 +122,12 @@ def _facade(albedo, gloss, glow, at, q, face, size, part):
     color[shutters] = (0.08, 0.16, 0.1)
     color[frame] = _WHITE
     tone = hash_cells(column, storey, part, salt=8)
-    # some have curtains
     color[glass] = (
         _GLASS
         + 0.25
         * (tone[glass, None] > 0.7)
         * hash_cells(fu[glass] * 7, fv[glass] * 0, salt=9)[:, None]
-    )
+    )  # some have curtains
     leaf = inside & door & ~frame
     color[leaf] = np.stack(
         [0.12 + 0.25 * tone[leaf], 0.08 + 0.12 * tone[leaf], 0.06 + 0.1 * tone[leaf]], axis=1

@@ -18,72 +18,61 @@ _GREENS = (
 
 
 def _leaves(rng):
-    paint = np.array(
-        _GREENS[rng.choice(len(_GREENS), p=(0.3, 0.25, 0.2, 0.12, 0.05, 0.08))]
-    ) * rng.uniform(0.8, 1.25)
-    return Material(VEGETATION, tuple(paint), LEAVES, float(rng.uniform(0.26, 0.42)))
+    common = (0.3, 0.25, 0.2, 0.12, 0.05, 0.08)
+    paint = np.array(_GREENS[rng.choice(len(_GREENS), p=common)]) * rng.uniform(0.8, 1.25)
+    return Material(VEGETATION, tuple(paint), LEAVES, float(rng.uniform(0.2, 0.5)))
 
 
 def _bark(rng):
-    return Material(
-        TRUNK,
-        tuple(np.array((0.14, 0.105, 0.08)) * rng.uniform(0.7, 1.4)),
-        BARK,
-        float(rng.uniform(0.25, 0.4)),
-    )
+    paint = np.array((0.14, 0.105, 0.08)) * rng.uniform(0.7, 1.4)
+    return Material(TRUNK, tuple(paint), BARK, float(rng.uniform(0.2, 0.45)))
 
 
 def broadleaf(rng, grow=1.0):
-    """A tree 5 to 14 m high: trunk, boughs that belong to it, and a crown of overlapping clumps."""
-    height, bark, leaves = rng.uniform(5.5, 12) * grow, _bark(rng), _leaves(rng)
-    fork, radius = height * rng.uniform(0.16, 0.4), 0.009 * height * rng.uniform(0.8, 1.6) + 0.05
+    """A tree 4 to 18 m high: trunk, boughs that belong to it, a crown of overlapping clumps."""
+    height, bark, leaves = rng.uniform(5.0, 13) * grow, _bark(rng), _leaves(rng)
+    fork = height * rng.uniform(0.14, 0.4)
+    radius = 0.009 * height * rng.uniform(0.7, 1.8) + 0.04
     lean = rng.normal(0, 0.25, 2)
     top = np.array([*lean, fork])
     parts = [rod((0, 0, -0.3), top, radius, bark, radius * 0.75)]
-    spread, salt = height * rng.uniform(0.2, 0.33), int(rng.integers(1000))
+    spread, salt = height * rng.uniform(0.2, 0.38), int(rng.integers(1000))
     middle = top + (0, 0, (height - fork) * 0.45)
-    turn = rng.uniform(0, 2 * np.pi)
-    for number in range(rng.integers(7, 11)):
-        angle, out = turn + number * 2.4, spread * rng.uniform(0.3, 0.95)
-        tip = middle + (
-            out * np.cos(angle),
-            out * np.sin(angle),
-            (height - fork) * rng.uniform(-0.35, 0.42) * (1.2 - 0.6 * out / spread),
-        )
+    turn, tall = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.2)
+    for number in range(rng.integers(7, 12)):
+        angle, out = turn + number * 2.4, spread * rng.uniform(0.25, 0.95)
+        rise = rng.uniform(-0.38, 0.42) * (1.2 - 0.6 * out / spread) * tall
+        away = (out * np.cos(angle), out * np.sin(angle), (height - fork) * rise)
+        tip = middle + away
         if number % 2 == 0:
             parts.append(rod(top, top + 0.8 * (tip - top), radius * 0.5, bark, radius * 0.2))
         size = spread * rng.uniform(0.3, 0.6)
-        shape = (
-            size * rng.uniform(0.8, 1.3),
-            size * rng.uniform(0.8, 1.3),
-            size * rng.uniform(0.6, 0.95),
-        )
-        parts.append(
-            crown(
-                tuple(tip),
-                shape,
-                leaves,
-                rng.uniform(0.4, 0.65),
-                rng.uniform(0.09, 0.15),
-                salt + number,
-            )
-        )
-    parts.append(
-        crown(
-            tuple(middle),
-            (spread * 0.7, spread * 0.7, (height - fork) * 0.45),
-            leaves,
-            0.5,
-            0.14,
-            salt + 50,
-        )
-    )
+        shape = size * np.array((*rng.uniform(0.75, 1.3, 2), rng.uniform(0.55, 0.95)))
+        clump = crown(
+            tuple(tip), tuple(shape), leaves, rng.uniform(0.35, 0.65), rng.uniform(0.09, 0.15),
+            salt + number,
+        )  # fmt: skip
+        parts.append(clump)
+    core = (spread * 0.7, spread * 0.7, (height - fork) * 0.45)
+    parts.append(crown(tuple(middle), core, leaves, 0.5, 0.14, salt + 50))
     return parts
 
 
-def conifer(rng):
+def poplar(rng, grow=1.0):
+    """A slim tree: leaves almost from the ground to the tip."""
+    height, bark, leaves = rng.uniform(5, 14) * grow, _bark(rng), _leaves(rng)
+    wide, salt, start = height * rng.uniform(0.07, 0.13), int(rng.integers(1000)), 0.12 * height
+    parts = [rod((0, 0, -0.3), (0, 0, height * 0.8), 0.011 * height + 0.04, bark, 0.03)]
+    for number, share in enumerate(np.linspace(0.12, 0.88, 5)):
+        size = wide * (1.1 - 0.55 * abs(share - 0.4))
+        place = (*rng.normal(0, 0.1, 2), start + (height - start) * share)
+        parts.append(crown(place, (size, size, height * 0.14), leaves, 0.6, 0.11, salt + number))
+    return parts
+
+
+def conifer(rng, grow=1.0):
     """A fir: a thin trunk and rings of branches that shrink upwards."""
-    height, bark, salt = rng.uniform(5, 14), _bark(rng), int(rng.integers(1000))
+    height, bark, salt = rng.uniform(5, 14) * grow, _bark(rng), int(rng.integers(1000))
     leaves = Material(
         VEGETATION, tuple(np.array((0.05, 0.085, 0.035)) * rng.uniform(0.8, 1.3)), LEAVES, 0.3
     )
@@ -125,23 +114,34 @@ def bush(rng, grow=1.0):
     return parts
 
 
-def hedge(rng, length):
-    """A cut hedge along x, with shoots that stand out of it."""
-    height, depth, leaves = rng.uniform(0.6, 1.8), rng.uniform(0.25, 0.5), _leaves(rng)
-    salt = int(rng.integers(1000))
-    parts = [box((0, 0, height / 2 - 0.1), (length / 2, depth, height / 2), leaves)]
+def ground_cover(rng):
+    """A patch of low plants, 0.1 to 0.5 m high."""
+    leaves, salt, high = _leaves(rng), int(rng.integers(1000)), rng.uniform(0.1, 0.5)
+    parts = []
+    for number in range(rng.integers(2, 5)):
+        place = (*rng.normal(0, 0.9, 2), high * 0.4)
+        shape = (rng.uniform(0.6, 1.5), rng.uniform(0.6, 1.5), high * rng.uniform(0.7, 1.1))
+        parts.append(crown(place, shape, leaves, 0.7, 0.07, salt + number))
+    return parts
+
+
+def hedge(rng, length, tall=False, low=False):
+    """A hedge along x, cut or grown out: shoots that stand out of it, and a ragged top.
+
+    Args:
+        rng: Generator. length: metres. tall, low: 1.6 to 4 m, or 0.4 to 0.8 m; else 0.6 to 2.2.
+    """
+    height = rng.uniform(*((1.6, 4.0) if tall else (0.4, 0.8) if low else (0.6, 2.2)))
+    depth, leaves = rng.uniform(0.25, 0.6), _leaves(rng)
+    salt, wild = int(rng.integers(1000)), rng.random() < 0.5
+    inner = height * (0.75 if wild else 1.0)
+    parts = [box((0, 0, inner / 2 - 0.1), (length / 2, depth * 0.9, inner / 2), leaves)]
     for number, x in enumerate(np.arange(-length / 2 + 0.5, length / 2 - 0.3, 1.1)):
-        place = (x + rng.uniform(-0.2, 0.2), 0, height * rng.uniform(0.45, 0.6))
-        parts.append(
-            crown(
-                place,
-                (0.75, depth + rng.uniform(0.08, 0.2), height * rng.uniform(0.46, 0.6)),
-                leaves,
-                0.5,
-                0.08,
-                salt + number % 40,
-            )
-        )
+        out, up = (rng.uniform(0.1, 0.5), rng.uniform(0.5, 0.75)) if wild else (0.14, 0.53)
+        shift = rng.normal(0, 0.1) if wild else 0.0
+        place = (x + rng.uniform(-0.2, 0.2), shift, height * rng.uniform(0.45, 0.6))
+        shape = (0.75, depth + out * rng.uniform(0.6, 1.2), height * up)
+        parts.append(crown(place, shape, leaves, 0.5, 0.08, salt + number % 40))
     return parts
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from cmdfusion_ros.data.synthetic.hits import HIT
 
 SKY, GROUND = -1, -2
-# of a box, in the order of Solids.corners
-_EDGES = np.array([(a, b) for a in range(8) for b in range(a) if bin(a ^ b).count("1") == 1])
+_EDGES = np.array(
+    [(a, b) for a in range(8) for b in range(a) if bin(a ^ b).count("1") == 1]
+)  # of a box, in the order of Solids.corners
 _PAIRS = np.array([(a, b) for a in range(8) for b in range(a)])
 _NEAR_PLANE = 0.05  # metres
 
@@ -42,6 +43,7 @@ class SpinRays:
         period: seconds a turn takes; column c is fired (c + 0.5) / columns * period - period / 2
             after the middle.
         velocity: (3,) m/s of the sensor in the world. yaw_rate: rad/s.
+        field: degrees in azimuth around ahead; no ray of the columns outside meets anything.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class SpinRays:
         period=0.1,
         velocity=(0.0, 0.0, 0.0),
         yaw_rate=0.0,
+        field=360.0,
     ):
         self.shape = (len(elevation), columns)
         self.origin = world_from_sensor[:3, 3].copy()
-        # (C,)
-        self.seconds = (((np.arange(columns) + 0.5) / columns - 0.5) * period).astype(np.float64)
+        self.seconds = (((np.arange(columns) + 0.5) / columns - 0.5) * period).astype(
+            np.float64
+        )  # (C,)
         self.velocity = np.asarray(velocity, np.float64)
         self._sensor_from_world = world_from_sensor[:3, :3].T
         self._elevation, self._half_turn, self._yaw_margin = (
@@ -64,8 +68,10 @@ class SpinRays:
             period / 2,
             abs(yaw_rate) * period / 2,
         )
-        # in the sensor's axes of the middle
-        azimuth = np.pi - (np.arange(columns) + 0.5) / columns * 2 * np.pi + yaw_rate * self.seconds
+        azimuth = (
+            np.pi - (np.arange(columns) + 0.5) / columns * 2 * np.pi + yaw_rate * self.seconds
+        )  # in the sensor's axes of the middle
+        self.blind = np.abs(azimuth) > np.radians(field) / 2 if field < 360 else None  # (C,)
         e, a = np.meshgrid(elevation, azimuth, indexing="ij")
         sensor = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
         self.directions = np.einsum("ij,jrc->irc", world_from_sensor[:3, :3], sensor).astype(
@@ -152,8 +158,9 @@ def _distance_from_axis(corners):
     gaps = np.concatenate(
         [np.diff(angles, axis=1), angles[:, :1] + 2 * np.pi - angles[:, -1:]], axis=1
     )
-    # an origin inside sees corners in every half plane
-    return np.where(gaps.max(axis=1) > np.pi, distance, 0.0)
+    return np.where(
+        gaps.max(axis=1) > np.pi, distance, 0.0
+    )  # an origin inside sees corners in every half plane
 
 
 class ImageRays:
@@ -164,6 +171,8 @@ class ImageRays:
         x, y: (H, W) float, ideal ray (x, y, 1) of each pixel, lens distortion undone; NaN where the
             lens sees nothing.
     """
+
+    blind = None
 
     def __init__(self, world_from_camera, x, y):
         self.shape = x.shape
@@ -228,6 +237,8 @@ class SunRays:
             world. cell: metres.
         height: metres above the ground up to which bodies reach.
     """
+
+    blind = None
 
     def __init__(self, toward_sun, low, high, cell, height=30.0):
         self._back = np.asarray(toward_sun, np.float64)
@@ -319,6 +330,8 @@ def cast(rays, solids, reach, ground=None):
         Hits.
     """
     distance = np.full(rays.shape, reach, np.float32)
+    if rays.blind is not None:
+        distance[:, rays.blind] = 0  # nothing is nearer
     index = np.full(rays.shape, SKY, np.int32)
     if ground is not None:
         ground.cast(rays, distance, index)

@@ -96,19 +96,25 @@ def _render_frame(task):
 
 
 @contextmanager
-def _processes(workers):
-    """Fresh processes, one thread each: a pool of processes with pools of threads is slower than
-    either.
-    """
+def single_threaded():
+    """An environment in which processes start with one thread: a pool of processes with pools of
+    threads is slower than either."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.update(dict.fromkeys(before, "1"))
     try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            try:
-                yield pool
-            except BaseException:  # Ctrl-C or a failed scan: do not work off the rest
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _processes(workers):
+    """Fresh processes, one thread each."""
+    spawn = multiprocessing.get_context("spawn")
+    with single_threaded(), ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        try:
+            yield pool
+        except BaseException:  # Ctrl-C or a failed scan: do not work off the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cmdfusion_ros.frame import Distortion
-from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
+from cmdfusion_ros.geometry.transforms import (
+    invert,
+    pitch_rotation,
+    rigid,
+    roll_rotation,
+    yaw_rotation,
+)
 
 _OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # body_from_optical
 
@@ -17,13 +23,17 @@ class LidarRig:
     """A spinning LiDAR.
 
     Attributes:
-        elevation: degrees of its beams, descending. columns: firings a turn. rate: turns a second.
-            height: metres above the road.
-        reach: metres. least: metres, nearer returns are dropped. noise: metres, of ranges (one
-            sigma).
-        gain, gamma: what the sensor reports of a reflectance v is gain * v ** gamma, at most 1. The
-            HDL-64E of KITTI spreads dull things over 0.1 to 0.5; the others' scale is made for
-            reflectors, and asphalt sends 0.03.
+        elevation: degrees of its beams, descending. columns: firings a turn. rate: turns a
+            second. height: metres above the road. reach: metres. least: metres, nearer returns
+            are dropped. noise: metres, of ranges (one sigma).
+        gain, gamma: what the sensor reports of a reflectance v is gain * v ** gamma, at most 1.
+            The HDL-64E of KITTI spreads dull things over 0.1 to 0.5; the others' scale is made
+            for reflectors, and asphalt sends 0.03.
+        roll, pitch: degrees that it is turned from the vehicle's axes; positive pitch looks down.
+        field: degrees in azimuth that it looks at, in the middle of which is ahead.
+        falloff: intensity falls with range to this power from 10 m on, where the sensor does not
+            make good for it. near_gain: what it reports too much (or too little) close by, as a
+            share; gone at some 6 m. dropout: share of returns lost without reason.
     """
 
     elevation: tuple
@@ -35,6 +45,19 @@ class LidarRig:
     noise: float
     gain: float = 1.0
     gamma: float = 1.0
+    roll: float = 0.0
+    pitch: float = 0.0
+    field: float = 360.0
+    falloff: float = 0.0
+    near_gain: float = 0.0
+    dropout: float = 0.0
+
+    @property
+    def vehicle_from_lidar(self):
+        """(4, 4) float64."""
+        roll, pitch = np.radians(self.roll), np.radians(self.pitch)
+        turn = pitch_rotation(pitch) @ roll_rotation(roll)
+        return rigid(turn, (0.0, 0.0, self.height))
 
 
 @dataclass(frozen=True)
@@ -78,12 +101,12 @@ class Rig:
     cameras: tuple
 
 
-def _hdl64():
+def hdl64_beams():
     """Velodyne HDL-64E: 32 beams a third of a degree apart above 32 half a degree apart."""
     return tuple(np.concatenate([2.0 - np.arange(32) / 3, -8.83 - np.arange(32) * 0.5]))
 
 
-def _pandar64():
+def pandar64_beams():
     """Hesai Pandar64: 0.167 degrees apart from +2 to -6, about a degree and more outside."""
     return tuple(
         np.concatenate(
@@ -129,8 +152,8 @@ def _surround(size, scale, rate, distortion=None):
     )
 
 
-# gain and gamma: what takes KITTI's road (0.28), walls (0.36) and signs (0.7) to PandaSet's (0.03,
-# 0.09, 0.7)
+# Gain and gamma: what takes KITTI's road (0.28), walls (0.36) and signs (0.7) to PandaSet's
+# (0.03, 0.09, 0.7).
 _LINEAR = (2.0, 3.0)
 RIG_NAMES = ("kitti", "nuscenes", "pandaset", "demo")
 
@@ -143,7 +166,9 @@ def load_rig(name):
     hdl32 = tuple(10.67 - np.arange(32) * 4 / 3)
     wide = Distortion("plumb_bob", (-0.22, 0.05, 0.0006, -0.0004, -0.004))
     rigs = {
-        "kitti": Rig("kitti", LidarRig(_hdl64(), 2000, 10.0, 1.73, 80.0, 2.6, 0.018), (front,)),
+        "kitti": Rig(
+            "kitti", LidarRig(hdl64_beams(), 2000, 10.0, 1.73, 80.0, 2.6, 0.018), (front,)
+        ),
         "nuscenes": Rig(
             "nuscenes",
             LidarRig(hdl32, 1084, 20.0, 1.84, 75.0, 1.0, 0.02, *_LINEAR),
@@ -151,7 +176,7 @@ def load_rig(name):
         ),
         "pandaset": Rig(
             "pandaset",
-            LidarRig(_pandar64(), 1800, 10.0, 2.23, 110.0, 1.5, 0.02, *_LINEAR),
+            LidarRig(pandar64_beams(), 1800, 10.0, 2.23, 110.0, 1.5, 0.02, *_LINEAR),
             _surround((960, 540), 0.6, 10.0),
         ),
         "demo": Rig(

@@ -12,11 +12,14 @@ from cmdfusion_ros.config import check_settings, section, setting
 from cmdfusion_ros.data.synthetic.camera import photograph
 from cmdfusion_ros.data.synthetic.lidar import lidar_pose, scan
 from cmdfusion_ros.data.synthetic.light import WEATHERS, Shadows, choose_light
+from cmdfusion_ros.data.synthetic.random_rig import random_rig
 from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES, load_rig, scaled
 from cmdfusion_ros.data.synthetic.world import World, WorldSettings
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quaternion
 
+RANDOM = "random"
+SEQUENCE_RIGS = (*RIG_NAMES, RANDOM)
 DATASET = "semantic_kitti"  # whose raw ids the labels are
 _WEATHER_SHARES = (0.6, 0.2, 0.1, 0.1)  # of WEATHERS, where the seed chooses
 
@@ -25,7 +28,7 @@ _WEATHER_SHARES = (0.6, 0.2, 0.1, 0.1)  # of WEATHERS, where the seed chooses
 class SequenceSettings:
     """What drives through the street, in which weather, and how well it is calibrated."""
 
-    rig: str = setting("kitti", "sensors of the vehicle", choices=RIG_NAMES)
+    rig: str = setting("kitti", "sensors of the vehicle", choices=SEQUENCE_RIGS)
     weather: str = setting("any", "light and sky; any = from the seed", choices=("any", *WEATHERS))
     image_scale: float = setting(
         1.0, "size of the images, as a share of the rig's", above=0.0, maximum=2.0
@@ -75,7 +78,7 @@ class Sequence:
         if num_scans < 1:
             raise ValueError(f"sequence {name}: expected at least 1 scan, got {num_scans}")
         self.seed, self.name, self.num_scans, self.settings = seed, name, num_scans, settings
-        rig = load_rig(settings.rig)
+        rig = load_rig(settings.rig) if settings.rig != RANDOM else random_rig(self._rng(4))
         self.rig = rig if settings.image_scale == 1 else scaled(rig, settings.image_scale)
         self.period = settings.spacing / self.rig.lidar.rate  # seconds from scan to scan
         rng = self._rng(0)
@@ -178,8 +181,9 @@ class Sequence:
         )
 
 
-# a world and its shadows take a second or two; a process works on one sequence at a time
-@lru_cache(maxsize=1)
+@lru_cache(
+    maxsize=1
+)  # a world and its shadows take a second or two; a process works on one sequence at a time
 def open_sequence(seed, name, num_scans, settings):
     """The Sequence of these arguments; the last one is kept."""
     return Sequence(seed, name, num_scans, settings)

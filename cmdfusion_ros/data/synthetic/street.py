@@ -8,7 +8,7 @@ from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
 
 MARGIN = 120.0  # metres of street before the first and behind the last place of the vehicle
 SIDE = 75.0  # metres from the middle of the road to the edge of the world
-_ALONG_BIN, _ACROSS_BIN = 0.25, 0.05  # metres
+_BIN = 0.1  # metres, of the map of zones
 _SAMPLE = 0.5
 
 
@@ -75,8 +75,9 @@ class Street:
         nodes = np.stack([x.reshape(-1), y.reshape(-1)], axis=1)
         coarse = self._place[::16]
         nearest = np.empty(len(nodes), np.int64)
-        # in pieces: the whole table of distances would not fit in the cache
-        for start in range(0, len(nodes), 20000):
+        for start in range(
+            0, len(nodes), 20000
+        ):  # in pieces: the whole table of distances would not fit in the cache
             part = nodes[start : start + 20000]
             square = (part[:, :1] - coarse[:, 0]) ** 2 + (part[:, 1:] - coarse[:, 1]) ** 2
             nearest[start : start + 20000] = square.argmin(axis=1) * 16
@@ -95,15 +96,33 @@ class Street:
         border.
         """
         rows, columns = self.zone_shape
-        row = np.clip((along - self.first) / _ALONG_BIN, 0, rows - 1).astype(np.int32)
-        return row, np.clip((across + SIDE) / _ACROSS_BIN, 0, columns - 1).astype(np.int32)
+        row = np.clip((along - self.first) / _BIN, 0, rows - 1).astype(np.int32)
+        return row, np.clip((across + SIDE) / _BIN, 0, columns - 1).astype(np.int32)
 
     @property
     def zone_shape(self):
         """(rows, columns) of the map of zones."""
-        return int((self.last - self.first) / _ALONG_BIN), int(2 * SIDE / _ACROSS_BIN)
+        return int((self.last - self.first) / _BIN), int(2 * SIDE / _BIN)
 
     def paint(self, zones, zone, along, across):
-        """Fill a rectangle of road coordinates, (from, to) each, with a zone; in place."""
+        """Fill a rectangle of road coordinates, (from, to) each, with a zone; in place.
+
+        Its borders go to the nearest ones between cells.
+        """
+        (top, bottom), _ = self.bins(np.array(along) + _BIN / 2, np.zeros(2))
+        _, (left, right) = self.bins(np.zeros(2), np.array(across) + _BIN / 2)
+        end_row = zones.shape[0] if along[1] >= self.last else bottom
+        zones[top:end_row, left : zones.shape[1] if across[1] >= SIDE else right] = zone
+
+    def patch(self, along, across):
+        """A rectangle of the map of zones, (from, to) each.
+
+        Returns:
+            (rows, columns): slices of the map. along (R, 1), across (1, C): metres, of the middles
+            of its cells.
+        """
         row, column = self.bins(np.array(along), np.array(across))
-        zones[row[0] : row[1] + (along[1] >= self.last), column[0] : column[1]] = zone
+        rows, columns = slice(row[0], row[1] + 1), slice(column[0], column[1] + 1)
+        middles = self.first + _BIN * (np.arange(rows.start, rows.stop) + 0.5)
+        beside = _BIN * (np.arange(columns.start, columns.stop) + 0.5) - SIDE
+        return rows, columns, middles[:, None], beside[None, :]

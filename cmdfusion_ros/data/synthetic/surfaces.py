@@ -74,10 +74,9 @@ def surfaces_at(rays, hits, solids, ground, rows, columns):
     """The Surfaces of rays (rows, columns: (N,)) that hit something."""
     part, distance = hits.index[rows, columns], hits.distance[rows, columns]
     directions = np.ascontiguousarray(rays.directions[:, rows, columns].T)
-    # from the grid's own origin
     away = (rays.origins(rows, columns) - rays.origin[:, None]).T.astype(
         np.float32
-    ) + directions * distance[:, None]
+    ) + directions * distance[:, None]  # from the grid's own origin
     points = away + rays.origin.astype(np.float32)
     raw, instance = labels_of(part, solids)
     local, face, normals = np.zeros_like(points), np.zeros_like(points), np.zeros_like(points)

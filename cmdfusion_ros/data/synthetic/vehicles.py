@@ -92,11 +92,10 @@ def car(rng):
             0.2,
         ),
         *_wheels(CAR, 0.3 * length, width / 2 - 0.1, rng.uniform(0.29, 0.34)),
-        # mirrors
         *[
             box((ahead - 0.25, side * (width / 2 + 0.06), belt + 0.05), (0.07, 0.09, 0.07), shell)
             for side in (-1, 1)
-        ],
+        ],  # mirrors
     ]
 
 
@@ -109,9 +108,9 @@ def _metal(rng, paint):
     """LiDAR intensity of a painted sheet: dark and metallic paint sends little back; half of
     SemanticKITTI's points of cars have none.
     """
-    if rng.random() < 0.5:
+    if rng.random() < 0.45:
         return float(rng.uniform(0.0, 0.03))
-    return float(np.clip(0.08 + 0.35 * np.mean(paint) + rng.normal(0, 0.05), 0.03, 0.5))
+    return float(np.clip(0.12 + 0.5 * np.mean(paint) + rng.normal(0, 0.08), 0.03, 0.6))
 
 
 def _wheels(raw, reach, side, radius, axles=None):
@@ -266,8 +265,9 @@ def bicycle(rng, raw=BICYCLE):
         rod((bars[0], -0.28, bars[2]), (bars[0], 0.28, bars[2]), 0.02, tyre),
         box((saddle[0], 0, 0.93), (0.13, 0.07, 0.03), tyre),
         box((0.02, 0, 0.45), (0.05, 0.05, 0.05), tyre),
-        # a basket
-        *([box((base, 0, 0.98), (0.16, 0.2, 0.12), tyre)] if rng.random() < 0.35 else []),
+        *(
+            [box((base, 0, 0.98), (0.16, 0.2, 0.12), tyre)] if rng.random() < 0.35 else []
+        ),  # a basket
     ]
 
 

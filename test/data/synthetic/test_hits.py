@@ -66,7 +66,7 @@ def inside(kind, shape, p):
         (TUBE, (1, 0, 0, 0)),
         (TUBE, (0.4, 0, 0, 0)),
         (TUBE, (1.6, 0, 0, 0)),
-    ],
+    ],  # fmt: skip
 )
 def test_a_hit_is_the_first_place_inside_the_shape(kind, shape):
     rng = np.random.default_rng(0)
@@ -129,8 +129,9 @@ def test_a_crown_lets_a_part_of_the_rays_through_and_always_the_same():
     assert not np.isfinite(t[y**2 + z**2 > 1]).any()
     assert np.array_equal(t, hit_crown(o, d, shape, size))
     radius = np.sqrt((t - 5) ** 2 + y**2 + z**2)[np.isfinite(t)]
-    # on one of its shells
-    assert np.abs(radius[:, None] - [1.0, 0.86, 0.64]).min(axis=1).max() < 1e-3
+    assert (
+        np.abs(radius[:, None] - [1.0, 0.86, 0.64]).min(axis=1).max() < 1e-3
+    )  # on one of its shells
 
 
 def test_normals_point_out_of_the_face_that_was_hit():
@@ -264,8 +265,9 @@ def test_rays_meet_road_kerb_and_footway_where_geometry_says():
     t, zone = ground.hit(o, (d / way).astype(np.float32), np.full(len(aims), 100, np.float32))
     assert zone.tolist()[:5] == [MARKING, ASPHALT, SLABS, KERB_FACE, LAWN]
     np.testing.assert_allclose(t[:5], way[:5], rtol=2e-4, atol=2e-3)
-    # passes over the kerb's edge and comes down on the footway
-    beyond = (2.0 - 0.12) / (2.0 - 0.2) * way[5]
+    beyond = (
+        (2.0 - 0.12) / (2.0 - 0.2) * way[5]
+    )  # passes over the kerb's edge and comes down on the footway
     assert t[5] == pytest.approx(beyond, rel=1e-3) and zone[5] == SLABS
 
 
@@ -284,8 +286,9 @@ def test_a_hit_on_hilly_ground_lies_on_the_surface_and_nothing_is_before_it():
     np.testing.assert_allclose(z[found], ground.smooth(x, y)[0][found], atol=3e-3)
     for share in np.linspace(0.02, 0.97, 60):
         x, y, z = o + share * np.where(found, t, 0) * d
-        # first hits, but for the flattest of rays over a crest
-        assert ((z - ground.smooth(x, y)[0])[found] > -0.02).mean() > 0.99
+        assert (
+            (z - ground.smooth(x, y)[0])[found] > -0.02
+        ).mean() > 0.99  # first hits, but for the flattest of rays over a crest
 
 
 def test_the_ground_is_hidden_by_bodies_and_hides_what_is_under_it():

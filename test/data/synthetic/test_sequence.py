@@ -49,10 +49,12 @@ def test_labelled_points_fall_onto_pixels_of_their_class(clean):
     )
     u, v = np.rint(pixels[visible]).astype(int).T
     distance = np.linalg.norm(apply(view.camera_from_lidar, scan.points[visible]), axis=1)
-    # the camera sees the surface that the LiDAR has hit
-    seen = np.abs(photograph.depth[v, u] - distance) < 0.02 * distance + 0.05
-    # what moves has moved between the firing of its column and the shutter
-    still = scan.raw[visible] < 250
+    seen = (
+        np.abs(photograph.depth[v, u] - distance) < 0.02 * distance + 0.05
+    )  # the camera sees the surface that the LiDAR has hit
+    still = (
+        scan.raw[visible] < 250
+    )  # what moves has moved between the firing of its column and the shutter
     assert (seen & still).sum() > 5000
     labels, pixel_labels = (
         KITTI.labels_from_raw(raw, "semantic_kitti")
@@ -75,8 +77,9 @@ def test_labelled_points_fall_onto_pixels_of_their_class(clean):
 def test_poses_chain_points_of_one_scan_are_what_rays_meet_from_the_place_of_another(clean):
     first, later = 1, 9
     scan = clean.scan(first)
-    # leaves and fences may be met or passed
-    still = scan.points[(scan.raw < 250) & ~np.isin(scan.raw, [70, 51])]
+    still = scan.points[
+        (scan.raw < 250) & ~np.isin(scan.raw, [70, 51])
+    ]  # leaves and fences may be met or passed
     there = apply(
         np.linalg.inv(clean.world_from_lidar(later)) @ clean.world_from_lidar(first),
         still.astype(np.float64),
@@ -88,10 +91,9 @@ def test_poses_chain_points_of_one_scan_are_what_rays_meet_from_the_place_of_ano
     rays = ImageRays(
         pose, (-ahead[:, 1] / ahead[:, 0])[:, None], (-ahead[:, 2] / ahead[:, 0])[:, None]
     )
-    # these rays are in no order
     rays.windows = lambda solids, reach: (
         (part, 0.0, 0, len(ahead), 0, 1) for part in np.flatnonzero(np.ones(len(solids)))
-    )
+    )  # these rays are in no order
     near = np.linalg.norm(clean.world.static.world_from_local[:, :, 3] - pose[:3, 3], axis=1) < 70
     static = type(clean.world.static)(
         **{
@@ -193,8 +195,9 @@ def test_all_nineteen_classes_occur_and_rare_ones_can_be_made_common():
 
     raw, many = things_of(8.0)
     labels = set(KITTI.labels_from_raw(np.array(sorted(raw)), "semantic_kitti").tolist())
-    # dustbins and benches, which the benchmark ignores
-    assert labels - {IGNORE_LABEL} == set(range(19)) and 99 in raw
+    assert (
+        labels - {IGNORE_LABEL} == set(range(19)) and 99 in raw
+    )  # dustbins and benches, which the benchmark ignores
     assert many > 4 * things_of(1.0)[1] > 0
 
 
@@ -212,8 +215,9 @@ def test_scans_may_be_many_turns_apart():
     way = [np.linalg.norm(drive.world_from_lidar(1)[:3, 3]) for drive in (near, far)]
     assert way[0] == pytest.approx(1.0, rel=0.02) and way[1] == pytest.approx(25.0, rel=0.05)
     assert far.stamp(2) == 5_000_000_000
-    # the LiDAR turns as fast as ever
-    assert np.abs(far.scan(1).seconds).max() == pytest.approx(0.05, abs=1e-3)
+    assert np.abs(far.scan(1).seconds).max() == pytest.approx(
+        0.05, abs=1e-3
+    )  # the LiDAR turns as fast as ever
 
 
 def test_each_lidar_reports_intensity_on_its_own_scale():
@@ -233,8 +237,9 @@ def test_actors_move_as_their_velocity_says():
     speed = np.linalg.norm(now.velocity[cars], axis=1)
     assert speed.min() > 2
     ratio = np.linalg.norm(moved, axis=1) / speed
-    # on the inside of a bend they cover less than the middle of the road does
-    assert np.abs(ratio - 1).max() < 0.1
+    assert (
+        np.abs(ratio - 1).max() < 0.1
+    )  # on the inside of a bend they cover less than the middle of the road does
 
 
 @pytest.mark.parametrize("name", RIG_NAMES)
@@ -287,8 +292,9 @@ def test_each_camera_of_a_ring_has_its_own_stamp_and_view():
         and max(abs(stamp - frame.stamp) for stamp in stamps) <= 50_000_000
     )
     by_name = {view.name: view for view in frame.views}
-    # it turns clockwise, as seen from above
-    assert by_name["left"].stamp < by_name["front"].stamp == frame.stamp < by_name["right"].stamp
+    assert (
+        by_name["left"].stamp < by_name["front"].stamp == frame.stamp < by_name["right"].stamp
+    )  # it turns clockwise, as seen from above
     seen = np.zeros(frame.num_points, bool)
     for view in frame.views:
         seen |= project_points(
