@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What the made-up street costs, and how often its classes occur.
 
-python benchmarks/world.py speed          # seconds of CPU a scan and a picture on one core, each rig, and where they go
-python benchmarks/world.py frequencies    # shares of the classes beside those of SemanticKITTI
+python benchmarks/world.py speed          # seconds of CPU a scan and a picture on one core,
+each rig, and where they go python benchmarks/world.py frequencies    # shares of the classes
+beside those of SemanticKITTI
 """
 
 import argparse
@@ -86,7 +87,8 @@ def print_frequencies(streets):
     made = 100 * counts[: class_map.num_classes] / counts[: class_map.num_classes].sum()
     real = 100 * np.array(REAL_POINTS) / sum(REAL_POINTS)
     print(
-        f"{2 * streets} scans of {streets} made-up streets, {counts.sum() / (2 * streets):.0f} points a scan"
+        f"{2 * streets} scans of {streets} made-up streets, {counts.sum() / (2 * streets):.0f} "
+        "points a scan"
     )
     print(f"{'class':<16}{'made up':>10}{'real':>10}{'ratio':>8}")
     for name, ours, theirs in zip(class_map.names, made, real, strict=True):
@@ -101,9 +103,8 @@ def print_speed(rig, scans):
     for number in range(scans):
         with street:
             drive = Sequence(0, f"{number:02d}", 40, SequenceSettings(rig=rig, weather="day"))
-            drive.photograph(
-                0, 0
-            )  # the shadows of what stands are cast once, with the first picture
+            # the shadows of what stands are cast once, with the first picture
+            drive.photograph(0, 0)
         with scan:
             points += len(drive.scan(20).points)
         for view in range(len(drive.rig.cameras)):
@@ -111,11 +112,13 @@ def print_speed(rig, scans):
                 drive.photograph(20, view)
     cameras, (width, height) = len(drive.rig.cameras), drive.rig.cameras[0].size
     print(
-        f"{rig}: {len(drive.rig.lidar.elevation)} beams, {points / scans:.0f} points, {cameras} pictures of {width}x{height}"
+        f"{rig}: {len(drive.rig.lidar.elevation)} beams, {points / scans:.0f} points, {cameras} "
+        f"pictures of {width}x{height}"
     )
     of_scan, of_picture = scan.total / scans, picture.total / scans / cameras
     print(
-        f"  a scan {of_scan:.2f} s ({1 / of_scan:.2f} a second), a picture {of_picture:.2f} s, both with all cameras {of_scan + cameras * of_picture:.2f} s"
+        f"  a scan {of_scan:.2f} s ({1 / of_scan:.2f} a second), a picture {of_picture:.2f} s, "
+        f"both with all cameras {of_scan + cameras * of_picture:.2f} s"
     )
     print(f"  once a street {street.total / scans:.2f} s")
     print(f"  of a scan: {scan.table(scans)}\n  of a picture: {picture.table(scans * cameras)}")

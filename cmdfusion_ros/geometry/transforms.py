@@ -99,7 +99,9 @@ def yaw_rotation(angle: float) -> np.ndarray:
 
 
 def pitch_rotation(angle):
-    """(3, 3) rotation by `angle` radians about y: with x forward, z up, a positive one looks down."""
+    """(3, 3) rotation by `angle` radians about y: with x forward and z up, a positive one looks
+    down.
+    """
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 

@@ -305,7 +305,8 @@ def test_each_camera_of_a_ring_has_its_own_stamp_and_view():
 
 def test_wrong_settings_are_refused():
     with pytest.raises(
-        ValueError, match="rig: expected one of kitti, nuscenes, pandaset, demo, got 'waymo'"
+        ValueError,
+        match="rig: expected one of kitti, nuscenes, pandaset, demo, random, got 'waymo'",
     ):
         SequenceSettings(rig="waymo")
     with pytest.raises(ValueError, match="sequence 00: expected at least 1 scan, got 0"):
