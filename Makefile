@@ -1,6 +1,6 @@
 # make demo [BAG=path] [RATE=0.5]   replay a bag through the node and look at the result (demo_output/)
-# make test                         all tests
-# make lint                         ruff
+# make test                         lint, then all tests
+# make lint                         ruff: rules and format
 # make weights DATA=$CMDFUSION_DATA  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
 # make clean                        remove what these commands made
 #
@@ -23,12 +23,13 @@ demo: .venv/interfaces_built
 	@source .venv/setup.bash
 	python -m cmdfusion_ros demo $${BAG:+"$$BAG"} $${RATE:+--rate "$$RATE"}
 
-test: .venv/interfaces_built
+test: lint .venv/interfaces_built
 	@source .venv/setup.bash
 	python -m pytest
 
 lint: .venv/python_installed
 	@.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 
 # DATA holds pandaset/002 and bags/pandaset_002. What is there already is not made again.
 weights: .venv/python_installed

@@ -75,6 +75,7 @@ setup(
     package_dir={"": "."},
     package_data={
         "cmdfusion_ros": [
+            "py.typed",
             "class_maps/*.yaml",
             "image_teachers/class_lists/*.yaml",
             "weights/*.safetensors",
@@ -100,6 +101,7 @@ setup(
         "tflite": ["ai-edge-litert>=1.2"],  # 2D teachers in .tflite files
         "odometry": ["kiss-icp>=1.2"],  # poses from the clouds, where a drive has none
         "waymo": ["pyarrow>=14"],  # the Waymo Open Dataset, version 2, is Parquet files
+        "docs": ["sphinx>=7", "myst-parser>=3", "furo>=2024.1.29"],  # what rosdoc2 builds with
         "test": [
             "pandas>=2",
             "pyarrow>=14",
