@@ -119,8 +119,9 @@ class ClassMap:
                 f"{raw.max()}; do they hold instance ids too?"
             )
         table = np.full(_MAX_RAW, -1, np.int16)
+        labels = {name: label for label, name in enumerate(self.names)}
         for raw_id, name in self.folds[dataset].items():
-            table[raw_id] = IGNORE_LABEL if name is None else self.label(name)
+            table[raw_id] = IGNORE_LABEL if name is None else labels[name]
         labels = table[raw]
         if (labels < 0).any():
             unknown = np.unique(raw[labels < 0])[:8].tolist()

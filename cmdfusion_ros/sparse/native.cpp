@@ -156,7 +156,7 @@ extern "C" {
 
 // Raised with every change of what these functions are given, so that native.py knows a build from
 // other sources.
-int cmdfusion_version() { return 2; }
+int cmdfusion_version() { return 3; }
 
 // The best instruction set here: 0 plain, 1 AVX2, 2 AVX-512.
 int cmdfusion_best() {

@@ -18,7 +18,7 @@ import torch
 from cmdfusion_ros.sparse.neighbours import X_STEP, Y_STEP, Pairs, join_with_mirrors
 from cmdfusion_ros.sparse.workers import Workers
 
-VERSION = 2  # of what native*.cpp expect to be given
+VERSION = 3  # of what native*.cpp expect to be given
 INSTRUCTION_SETS = ("plain", "AVX2", "AVX-512")
 # output rows that stay in the second-level cache while all offsets are added to them
 BLOCK_ROWS = 1024
@@ -123,6 +123,14 @@ class Kernels:
             ctypes.c_int,
         ]
         library.cmdfusion_weight_gradient.restype = None
+        library.cmdfusion_scatter_sum.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_int64,
+            ctypes.c_int64,
+            ctypes.c_void_p,
+        ]
+        library.cmdfusion_scatter_sum.restype = None
         library.cmdfusion_lovasz.argtypes = [ctypes.POINTER(_Lovasz)]
         library.cmdfusion_lovasz.restype = ctypes.c_double
         self.instruction_set = INSTRUCTION_SETS[library.cmdfusion_best()]
@@ -228,6 +236,15 @@ class Kernels:
 
         workers.run(task, parts)
         return grad_weight
+
+    def scatter_sum(self, values: torch.Tensor, index: torch.Tensor, num_rows: int) -> torch.Tensor:
+        """`scatter.scatter_sum` of (N, C) float32 without a gradient; indices are not checked."""
+        values, index = values.contiguous(), index.contiguous()
+        out = torch.zeros(num_rows, values.shape[1])
+        self._library.cmdfusion_scatter_sum(
+            values.data_ptr(), index.data_ptr(), *values.shape, out.data_ptr()
+        )
+        return out
 
     def lovasz(
         self, probabilities: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor

@@ -187,6 +187,19 @@ void cmdfusion_weight_gradient(const Gradient* a, int64_t first, int64_t last, f
     weight_gradient<Plain>(*a, first, last, scratch);
 }
 
+// out[index[i]] += values[i] for rows of `channels` floats, in their order.
+void cmdfusion_scatter_sum(const float* values, const int64_t* index, int64_t rows,
+                           int64_t channels, float* out) {
+    typedef Vector<4>::stored Stored;
+    for (int64_t row = 0; row < rows; ++row, values += channels) {
+        float* target = out + index[row] * channels;
+        int64_t c = 0;
+        for (; c + 4 <= channels; c += 4)
+            *(Stored*)(target + c) = *(const Stored*)(target + c) + *(const Stored*)(values + c);
+        for (; c < channels; ++c) target[c] += values[c];
+    }
+}
+
 // The mean over the classes that are present; 0 where there are none.
 double cmdfusion_lovasz(const Lovasz* a) {
     double loss = 0;

@@ -2,6 +2,8 @@
 
 import torch
 
+from cmdfusion_ros.sparse import native
+
 
 def scatter_sum(values: torch.Tensor, index: torch.Tensor, num_rows: int) -> torch.Tensor:
     """Sum the rows of each target.
@@ -17,7 +19,31 @@ def scatter_sum(values: torch.Tensor, index: torch.Tensor, num_rows: int) -> tor
     """
     if values.dtype in (torch.bfloat16, torch.float16):
         return scatter_sum(values.float(), index, num_rows).to(values.dtype)
+    on_cpu = values.device.type == "cpu" and values.dtype == torch.float32
+    if on_cpu and native.kernels() is not None:
+        return _CompiledSum.apply(values, index, num_rows)
     return values.new_zeros(num_rows, values.shape[1]).index_add(0, index, values)
+
+
+class _CompiledSum(torch.autograd.Function):
+    """`index_add` in one pass over the rows; torch sorts them first."""
+
+    @staticmethod
+    def forward(ctx, values, index, num_rows):
+        if len(index):
+            lowest, highest = map(int, index.aminmax())
+            if lowest < 0 or highest >= num_rows:
+                raise IndexError(
+                    f"index: expected 0..{num_rows - 1} for {num_rows} rows, got "
+                    f"{lowest}..{highest}"
+                )
+        ctx.save_for_backward(index)
+        return native.kernels().scatter_sum(values.detach(), index, num_rows)
+
+    @staticmethod
+    def backward(ctx, grad_output):
+        (index,) = ctx.saved_tensors
+        return grad_output.index_select(0, index), None, None
 
 
 def scatter_mean(values: torch.Tensor, index: torch.Tensor, num_rows: int) -> torch.Tensor:

@@ -120,6 +120,8 @@ class Trainer:
             self.objective.prepare(self.network, self.average, self._telling_sample())
         self.parameters = [*self.network.parameters(), *self.objective.parameters()]
         self.optimizer = _make_optimizer(recipe, self.parameters)
+        # (tensor of the average, the network's): what is averaged, and whole numbers
+        self._averaged, self._copied = [], []
         self.step = 0
         self.counts = None  # (C,) labelled points of each class in the training scans
         self.validation = None  # last scores
@@ -260,14 +262,16 @@ class Trainer:
     def _update_average(self):
         # the first weights are random: forget them fast
         decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        pairs = list(
-            zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
-        )
-        for kept, new in pairs:
-            if not kept.is_floating_point():
-                kept.copy_(new)
-        averaged = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-        get_ema_multi_avg_fn(decay)(*map(list, averaged), None)  # all tensors in one call
+        if not self._averaged:  # a state_dict anew every step takes longer than the average
+            pairs = zip(
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            )
+            for kept, new in pairs:
+                (self._averaged if kept.is_floating_point() else self._copied).append((kept, new))
+        for kept, new in self._copied:
+            kept.copy_(new)
+        averaged = map(list, zip(*self._averaged, strict=True))
+        get_ema_multi_avg_fn(decay)(*averaged, None)  # all tensors in one call
 
     def _after_step(self):
         done = self.step == self.recipe.steps
@@ -363,9 +367,11 @@ def _make_optimizer(recipe, parameters):
             nesterov=True,
             weight_decay=recipe.weight_decay,
         )
-    return torch.optim.AdamW(
-        parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, foreach=True
-    )
+    rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    try:
+        return torch.optim.AdamW(parameters, **rates, fused=True)
+    except RuntimeError:  # torch before 2.4 has no fused kernel for a CPU
+        return torch.optim.AdamW(parameters, **rates, foreach=True)
 
 
 def count_labels(scans: Iterable[Frame], num_classes: int) -> np.ndarray:

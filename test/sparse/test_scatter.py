@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cmdfusion_ros.sparse import native
 from cmdfusion_ros.sparse.scatter import scatter_mean, scatter_sum
 
 VALUES = torch.tensor([[1.0, -5.0], [3.0, -1.0], [10.0, 4.0]])
@@ -23,6 +24,25 @@ def test_gradients_equal_finite_differences():
         assert torch.autograd.gradcheck(
             lambda x, operation=operation: operation(x, index, 5), values
         )
+
+
+@pytest.mark.parametrize("width", [1, 3, 4, 17, 32])
+def test_float32_has_the_sums_and_gradients_of_torch(width):
+    generator = torch.Generator().manual_seed(width)
+    index = torch.randint(0, 40, (700,), generator=generator)
+    values = torch.randn(width, 700, generator=generator).T.requires_grad_()  # a view
+    along = torch.randn(45, width, generator=generator)
+    ours = scatter_sum(values, index, 45)
+    expected = torch.zeros(45, width).index_add(0, index, values)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad((sums * along).sum(), values) for sums in (ours, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.skipif(native.kernels() is None, reason=f"no compiled kernels: {native.why_not()}")
+def test_a_target_that_is_not_there_is_named():
+    with pytest.raises(IndexError, match=r"expected 0\.\.1 for 2 rows, got 0\.\.2"):
+        scatter_sum(VALUES, INDEX, 2)
 
 
 def test_no_rows_give_zeros():

@@ -22,10 +22,12 @@ _MAX_OCCUPIED = 0.05  # other points in its place, as a fraction of its own
 
 def select(frame: Frame, rows: np.ndarray) -> Frame:
     """The points of `frame` at `rows` (indices or a mask), with all they carry."""
-    taken = {
-        name: getattr(frame, name)[rows] for name in _OF_POINTS if getattr(frame, name) is not None
-    }
-    return replace(frame, **taken)
+    held = {name: getattr(frame, name) for name in _OF_POINTS}
+    held = {name: each for name, each in held.items() if each is not None}
+    if isinstance(rows, np.ndarray) and rows.dtype == bool:
+        rows = np.flatnonzero(rows)  # numpy takes rows by number twice as fast as by a mask
+        return replace(frame, **{name: np.take(each, rows, 0) for name, each in held.items()})
+    return replace(frame, **{name: each[rows] for name, each in held.items()})
 
 
 def join(frame: Frame, added: Frame, keep_instances: bool = False) -> Frame:
