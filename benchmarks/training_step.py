@@ -14,6 +14,7 @@ ratio of their medians, the peak memory of each process, and how far the loss cu
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -61,9 +62,8 @@ def serve(network: str, data: Path, steps: int, reference: bool) -> None:
     from cmdfusion_ros.training.losses import class_weights_from_counts
 
     torch.set_num_threads(1)
-    if reference:
-        native.switched_off().__enter__()  # for the rest of the process
-    with tempfile.TemporaryDirectory() as out:
+    off = native.switched_off() if reference else contextlib.nullcontext()
+    with off, tempfile.TemporaryDirectory() as out:
         trainer = make_trainer(network, data, Path(out) / "run", steps)
         weights = class_weights_from_counts(trainer.counts, trainer.recipe.class_weight_power)
         for _ in sys.stdin:
