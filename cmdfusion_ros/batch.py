@@ -10,6 +10,7 @@ import torch
 
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.voxels import VoxelGrid
+from cmdfusion_ros.intensity import scaled_intensity
 from cmdfusion_ros.sparse.tensor import KernelMaps
 from cmdfusion_ros.sparse.voxelise import voxelise
 
@@ -39,6 +40,7 @@ class Batch:
     Attributes:
         points: (N, 3) float32, metres, LiDAR frame; the points of all frames in order.
         intensity: (N,) float32 in [0, 1].
+        scaled_intensity: (N, 2) float32, see `intensity.scaled_intensity`.
         frame_index: (N,) int64, which frame a point comes from; ascending.
         num_frames: number of frames, empty ones included.
         voxel_size: edge of the finest voxel, metres.
@@ -52,6 +54,7 @@ class Batch:
 
     points: torch.Tensor
     intensity: torch.Tensor
+    scaled_intensity: torch.Tensor
     frame_index: torch.Tensor
     num_frames: int
     voxel_size: float
@@ -103,6 +106,11 @@ def make_batch(
     return Batch(
         points=tensor(points),
         intensity=tensor(np.concatenate([frame.intensity for frame in frames])),
+        scaled_intensity=tensor(
+            np.concatenate(
+                [scaled_intensity(frame.intensity, frame.intensity_rank) for frame in frames]
+            )
+        ),
         frame_index=tensor(frame_index),
         num_frames=len(frames),
         voxel_size=grid.voxel_size,

@@ -248,6 +248,17 @@ class ModelConfig:
         maximum=256,
     )
 
+    inputs: str = setting(
+        "scaled",
+        "what is read of points: scaled (unit size, intensity beside its rank in the scan), or raw "
+        "(metres, intensity), as the authors' released networks",
+        choices=("scaled", "raw"),
+    )
+    widths: str = setting(
+        "paper",
+        "of the stages of spv_unet: as in U2MKD's paper, or slim, for CPUs",
+        choices=("paper", "slim"),
+    )
     attention: str = setting(
         "none",
         "of U-Nets, after each stage of the encoder: none, or windows (cubes, and cones outward)",
@@ -296,6 +307,11 @@ class ModelConfig:
             raise SettingsError(
                 f"image_trust: expected full for network {self.network}, got {self.image_trust}; "
                 "flagship alone has a gate for it"
+            )
+        if self.widths != "paper" and self.network != "spv_unet":
+            raise SettingsError(
+                f"widths: expected paper for network {self.network}, got {self.widths}; "
+                "spv_unet can have others"
             )
         if self.attention != "none" and self.network not in ("spv_unet", "u2mkd"):
             raise SettingsError(

@@ -145,6 +145,8 @@ class Frame:
         labels: (N,) uint8, train ids or IGNORE_LABEL; None where unknown.
         instance_ids: (N,) uint16, equal for the points of one thing through a sequence and of no
             two things of one label, 0 for none; None where unknown.
+        intensity_rank: (N,) float32 in [0, 1], the ranks of `intensity` in the whole scan
+            (`intensity.intensity_rank`) where these points are a part of it; None = they are all.
         world_from_lidar: (4, 4) float64, rigid, pose of the scan; None where unknown.
         measured_points: (N, 3) float32, where the sensor saw the points that augmentation has moved
             since: what the views show, so what is projected into them. Rows of points that no
@@ -162,6 +164,7 @@ class Frame:
     views: tuple = ()
     labels: np.ndarray | None = None
     instance_ids: np.ndarray | None = None
+    intensity_rank: np.ndarray | None = None
     world_from_lidar: np.ndarray | None = None
     measured_points: np.ndarray | None = None
     origin: np.ndarray | None = None
@@ -192,6 +195,8 @@ class Frame:
             require_array(f"{where}labels", self.labels, (num_points,), np.uint8)
         if self.instance_ids is not None:
             require_array(f"{where}instance_ids", self.instance_ids, (num_points,), np.uint16)
+        if self.intensity_rank is not None:
+            require_array(f"{where}intensity_rank", self.intensity_rank, (num_points,), np.float32)
         if self.world_from_lidar is not None:
             require_rigid(f"{where}world_from_lidar", self.world_from_lidar)
         if self.measured_points is not None:

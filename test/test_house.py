@@ -26,7 +26,7 @@ ROS_PACKAGES = {
     "rcl_interfaces", "rclpy", "rosgraph_msgs", "sensor_msgs", "sensor_msgs_py", "std_msgs",
     "std_srvs", "tf2_msgs", "tf2_ros", "vision_msgs", "visualization_msgs",
 }  # fmt: skip
-CELLAR = {"frame", "class_map", "config", "geometry", "sparse"}
+CELLAR = {"frame", "class_map", "config", "intensity", "geometry", "sparse"}
 FIRST = CELLAR | {"batch", "models", "checkpoint"}
 SECOND = FIRST | {
     "messages", "data", "inference", "image_teachers", "instances", "pictures",
@@ -35,6 +35,7 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "frame": set(),
     "class_map": {"frame"},
     "config": set(),
+    "intensity": set(),
     "geometry": {"frame"},
     "sparse": set(),
     "batch": CELLAR,
@@ -56,8 +57,8 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "__main__": {"cli"},
 }
 NO_TORCH = {
-    "frame", "class_map", "config", "geometry", "image_teachers", "messages", "data",
-    "instances", "pictures", "pairing",
+    "frame", "class_map", "config", "intensity", "geometry", "image_teachers", "messages",
+    "data", "instances", "pictures", "pairing",
 }  # fmt: skip
 EXEMPT_FROM_CV_BRIDGE = {"messages/images.py"}  # tries cv_bridge, where it is, on a message
 

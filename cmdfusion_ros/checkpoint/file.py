@@ -195,9 +195,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{metadata['format_version']}; update cmdfusion_ros"
         )
     try:
-        model_config = settings_from_dict(
-            ModelConfig, json.loads(metadata["model_config"]), where="model_config."
-        )
+        # files that say nothing of their inputs are older than the setting
+        config = {"inputs": "raw", **json.loads(metadata["model_config"])}
+        model_config = settings_from_dict(ModelConfig, config, where="model_config.")
         class_map = ClassMap.from_dict(json.loads(metadata["class_map"]))
         card = json.loads(metadata["card"])
         # newer than some checkpoints

@@ -179,6 +179,7 @@ def _shape_of(path, tensors):
             f"{path}: expected 20 outputs (SemanticKITTI) or 17 (nuScenes), got {head.shape[0]}"
         )
     config = ModelConfig(
+        inputs="raw",
         network="cmdfusion",
         channels=embedding.shape[0],
         voxel_size=_VOXEL_SIZE,

@@ -21,13 +21,14 @@ def build_network(model_config: ModelConfig, num_classes: int) -> nn.Module:
     """
     config, shape = model_config, (model_config.channels, model_config.strides, num_classes)
     images = (config.image_size, config.image_depth, config.image_stem_stride, config.image_width)
+    scaled = config.inputs == "scaled"
     windows = config.voxel_size if config.attention == "windows" else None
     makers = {
-        "spv_pyramid": lambda: SpvPyramid(*shape),
-        "cmdfusion": lambda: CmdFusion(*shape),
-        "flagship": lambda: Flagship(*shape, *images, config.image_trust == "learned"),
-        "spv_unet": lambda: SpvUnet(config.channels, num_classes, windows),
-        "u2mkd": lambda: U2mkd(config.channels, num_classes, *images, windows),
+        "spv_pyramid": lambda: SpvPyramid(*shape, scaled),
+        "cmdfusion": lambda: CmdFusion(*shape, scaled),
+        "flagship": lambda: Flagship(*shape, *images, config.image_trust == "learned", scaled),
+        "spv_unet": lambda: SpvUnet(config.channels, num_classes, windows, config.widths, scaled),
+        "u2mkd": lambda: U2mkd(config.channels, num_classes, *images, windows, scaled),
         "image": lambda: ImageNetwork(config.channels, num_classes, *images),
     }
     return makers[config.network]()

@@ -34,9 +34,11 @@ class CmdFusion(nn.Module):
         num_classes: columns of the logits.
     """
 
-    def __init__(self, channels: int, strides: tuple[int, ...], num_classes: int):
+    def __init__(
+        self, channels: int, strides: tuple[int, ...], num_classes: int, scaled: bool = True
+    ):
         super().__init__()
-        self.embedding = PointEmbedding(channels)
+        self.embedding = PointEmbedding(channels, scaled)
         self.lidar = SpvEncoder(channels, strides)
         self.knowledge = SpvEncoder(channels, strides)
         self.to_lidar = nn.ModuleList(GatedFusion(channels) for _ in strides[1:])

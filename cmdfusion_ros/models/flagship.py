@@ -33,7 +33,7 @@ class Flagship(CmdFusion):
     images say.
 
     Args:
-        channels, strides, num_classes: see CmdFusion.
+        channels, strides, num_classes, scaled: see CmdFusion.
         image_size: (width, height) that images are resized to.
         image_depth, stem_stride, image_width: see `resnet`.
         weighed: whether a gate (`imputer.Trust`, one for each scale) decides how far image features
@@ -50,8 +50,9 @@ class Flagship(CmdFusion):
         stem_stride: int = 2,
         image_width: int = 64,
         weighed: bool = False,
+        scaled: bool = True,
     ):
-        super().__init__(channels, strides, num_classes)
+        super().__init__(channels, strides, num_classes, scaled)
         self.image_size = tuple(image_size)
         self.images = ImageEncoder(image_depth, channels, stem_stride, image_width)
         self.trust = (

@@ -18,20 +18,30 @@ from cmdfusion_ros.sparse.conv import SubmanifoldConv
 from cmdfusion_ros.sparse.scatter import scatter_mean, scatter_sum
 from cmdfusion_ros.sparse.tensor import KernelMaps, SparseTensor
 
+# x, y, z in metres, intensity and rank (`intensity.scaled_intensity`), two offsets in metres: what
+# brings each to about unit size on street scans with voxels of 0.05 to 0.15 m
+INPUT_SCALES = (1 / 15, 1 / 15, 1 / 2, 1.0, 1.0, *[25.0] * 6)
 SLOPE = 0.1  # of every LeakyReLU
 
 
 class PointEmbedding(nn.Module):
     """Points -> features of the finest voxels.
 
-    Each point gives ten numbers: x, y, z (metres), intensity, offset from the mean of its voxel's
-    points and offset from its voxel's lower corner (metres). An MLP 10 -> C -> C lifts them, and a
-    voxel takes the mean of its points.
+    Each point gives x, y, z (metres), its intensity and the rank of it, its offset from the mean of
+    its voxel's points and its offset from its voxel's lower corner (metres). An MLP 11 -> C -> C
+    lifts them, and a voxel takes the mean of its points.
+
+    Args:
+        channels: C.
+        scaled: bring every input to about unit size first, without which metres drown the
+            intensity (docs/decisions.md, 2026-11-26). False: metres and the plain intensity, ten
+            numbers, as the authors' released networks read them.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, scaled: bool = True):
         super().__init__()
-        self.lift = nn.Linear(10, channels)
+        self.lift = nn.Linear(len(INPUT_SCALES) if scaled else 10, channels)
+        self.register_buffer("scales", torch.tensor(INPUT_SCALES) if scaled else None)
         self.mix = nn.Linear(channels, channels)  # after the mean, with which it commutes
 
     def forward(self, batch: Batch) -> SparseTensor:
@@ -41,16 +51,11 @@ class PointEmbedding(nn.Module):
         means = scatter_mean(batch.points, scale.point_to_voxel, num_voxels)
         corners = scale.voxel_coords[:, 1:] * batch.voxel_size
         anchors = torch.cat([means, corners], 1).index_select(0, scale.point_to_voxel)  # (N, 6)
-        # (N, 10)
-        inputs = torch.cat(
-            [
-                batch.points,
-                batch.intensity[:, None],
-                batch.points - anchors[:, :3],
-                batch.points - anchors[:, 3:],
-            ],
-            1,
-        )
+        intensity = batch.intensity[:, None] if self.scales is None else batch.scaled_intensity
+        from_mean, from_corner = batch.points - anchors[:, :3], batch.points - anchors[:, 3:]
+        inputs = torch.cat([batch.points, intensity, from_mean, from_corner], 1)  # (N, 10 or 11)
+        if self.scales is not None:
+            inputs = inputs * self.scales
         lifted = torch.relu(self.lift(inputs))
         features = self.mix(scatter_mean(lifted, scale.point_to_voxel, num_voxels))
         return SparseTensor(features, scale.voxel_coords, 1, batch.maps)

@@ -57,9 +57,11 @@ class SpvPyramid(nn.Module):
         num_classes: columns of the logits.
     """
 
-    def __init__(self, channels: int, strides: tuple[int, ...], num_classes: int):
+    def __init__(
+        self, channels: int, strides: tuple[int, ...], num_classes: int, scaled: bool = True
+    ):
         super().__init__()
-        self.embedding = PointEmbedding(channels)
+        self.embedding = PointEmbedding(channels, scaled)
         self.encoder = SpvEncoder(channels, strides)
         self.head = PyramidHead(channels, strides[1:], num_classes)
 

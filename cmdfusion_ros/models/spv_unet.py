@@ -22,7 +22,10 @@ from cmdfusion_ros.sparse.tensor import SparseTensor
 DOWN_WIDTHS = (1, 2, 4, 8)  # of the encoder's stages, in multiples of the stem's
 UP_WIDTHS = (8, 4, 3, 3)  # of the decoder's
 STRIDES = (1, 2, 4, 8, 16)
-DROPOUT = 0.3
+WIDTHS = {  # of the stages of encoder and decoder, in multiples of the stem's
+    "paper": (DOWN_WIDTHS, UP_WIDTHS),
+    "slim": ((1, 2, 4, 6), (6, 4, 2, 2)),  # the finest stage of the decoder costs most on a CPU
+}
 # of each stage: edge of the cubes in finest voxels, of the cones in degrees (U2MKD, SphereFormer)
 ATTENTION_WINDOWS = ((6, 2.0), (12, 4.0), (24, 8.0), (48, 16.0))
 
@@ -99,18 +102,25 @@ class SpvUnet(nn.Module):
     et al., ECCV 2020: U2MKD's 3D backbone).
 
     Args:
-        channels: C, width of the stem; the stages are DOWN_WIDTHS and UP_WIDTHS times as wide. 32
-            in U2MKD.
+        channels: C, width of the stem. 32 in U2MKD.
+        widths: of the other stages, a key of WIDTHS.
+        scaled: see PointEmbedding.
         num_classes: columns of the logits.
         attention_voxel_size: edge of the finest voxel, metres, for WindowAttention after each stage
             of the encoder; None = no attention.
     """
 
-    def __init__(self, channels: int, num_classes: int, attention_voxel_size: float | None = None):
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        attention_voxel_size: float | None = None,
+        widths: str = "paper",
+        scaled: bool = True,
+    ):
         super().__init__()
-        down = [channels * factor for factor in DOWN_WIDTHS]
-        up = [channels * factor for factor in UP_WIDTHS]
-        self.embedding = PointEmbedding(channels)
+        down, up = ([channels * factor for factor in factors] for factors in WIDTHS[widths])
+        self.embedding = PointEmbedding(channels, scaled)
         self.stem = nn.Sequential(
             ConvNormRelu(SubmanifoldConv(channels, channels)),
             ConvNormRelu(SubmanifoldConv(channels, channels)),
@@ -137,7 +147,6 @@ class SpvUnet(nn.Module):
             nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())
             for a, b in zip(points, points[1:], strict=False)
         )
-        self.dropout = nn.Dropout(DROPOUT)
         self.head = nn.Linear(up[3], num_classes)
 
     def forward(self, batch: Batch) -> Output:
@@ -157,10 +166,10 @@ class SpvUnet(nn.Module):
         """SparseTensors of STRIDES -> (V_1, classes) on the finest voxels."""
         finest, x = encoded[0], encoded[4]
         points = _spread(x, batch) + self.of_points[0](finest.features)
-        x = x.with_features(self.dropout(_mean(points, x.stride, batch)))
+        x = x.with_features(_mean(points, x.stride, batch))
         x = self.up[1](self.up[0](x, encoded[3]), encoded[2])
         points = _spread(x, batch) + self.of_points[1](points)
-        x = x.with_features(self.dropout(_mean(points, x.stride, batch)))
+        x = x.with_features(_mean(points, x.stride, batch))
         x = self.up[3](self.up[2](x, encoded[1]), encoded[0])
         return self.head(x.features + self.of_points[2](points))
 

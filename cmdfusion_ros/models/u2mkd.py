@@ -46,8 +46,9 @@ class U2mkd(SpvUnet):
         stem_stride: int = 2,
         image_width: int = 64,
         attention_voxel_size: float | None = None,
+        scaled: bool = True,
     ):
-        super().__init__(channels, num_classes, attention_voxel_size)
+        super().__init__(channels, num_classes, attention_voxel_size, scaled=scaled)
         self.image_size = tuple(image_size)
         self.images = ImageEncoder(image_depth, HEAD_FACTOR * channels, stem_stride, image_width)
         widths = [channels * factor for factor in DOWN_WIDTHS]

@@ -16,6 +16,7 @@ from cmdfusion_ros.data.augment.scan_context import ViewSettings
 from cmdfusion_ros.data.readers.data_settings import Mixture
 from cmdfusion_ros.data.readers.scan_set import ScanSet
 from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.intensity import intensity_rank
 from cmdfusion_ros.training.recipe import Recipe
 
 
@@ -80,11 +81,11 @@ class Samples:
         other_rng = np.random.default_rng([recipe.seed, 2, item])
         scans = self.scans.of_epoch(epoch)
         scene = change_scene(
-            scans[index],
+            _ranked(scans[index]),
             recipe.augment,
             rng,
             self.class_map,
-            lambda: scans[int(other_rng.integers(len(scans)))],
+            lambda: _ranked(scans[int(other_rng.integers(len(scans)))]),
         )
         if recipe.distill:
             scene = replace(scene, origin=np.arange(scene.num_points, dtype=np.int32))
@@ -118,6 +119,11 @@ class Samples:
 
     def _shown(self, frame, index, view):
         return view.apply(frame, self.scans.neighbours(index, view.offsets), self.class_map)
+
+
+def _ranked(frame):
+    """`frame` with the ranks of its intensities, which in a part of it would be others."""
+    return replace(frame, intensity_rank=intensity_rank(frame.intensity))
 
 
 def shown(scans: ScanSet | Mixture, view: ViewSettings, class_map: ClassMap) -> Iterator[Frame]:

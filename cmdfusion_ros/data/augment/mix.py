@@ -11,9 +11,18 @@ import numpy as np
 
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.transforms import yaw_rotation
+from cmdfusion_ros.intensity import intensity_rank
 
 # what a Frame holds for each point
-_OF_POINTS = ("points", "intensity", "labels", "instance_ids", "measured_points", "origin")
+_OF_POINTS = (
+    "points",
+    "intensity",
+    "intensity_rank",
+    "labels",
+    "instance_ids",
+    "measured_points",
+    "origin",
+)
 _TRIES = 5  # azimuths tried for a thing
 _MIN_POINTS = 20  # of a thing that is worth pasting
 _MIN_GROUND = 10  # points of ground where it shall stand
@@ -48,6 +57,10 @@ def join(frame: Frame, added: Frame, keep_instances: bool = False) -> Frame:
         name: np.concatenate([getattr(frame, name), getattr(added, name)])
         for name in ("points", "intensity")
     }
+    if frame.intensity_rank is not None:
+        ranks = added.intensity_rank
+        ranks = intensity_rank(added.intensity) if ranks is None else ranks
+        values["intensity_rank"] = np.concatenate([frame.intensity_rank, ranks])
     if frame.labels is not None:
         values["labels"] = np.concatenate([frame.labels, added.labels])
     if frame.instance_ids is not None:

@@ -20,7 +20,9 @@ from cmdfusion_ros.data.augment.scans import (
     scale,
     shift,
     thin_beams,
+    tilt,
     without_intensity,
+    without_intensity_rank,
 )
 from cmdfusion_ros.frame import Frame
 
@@ -74,6 +76,13 @@ class AugmentSettings:
         0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0
     )
     flip: float = setting(0.0, "chance to mirror x, and again y", minimum=0.0, maximum=1.0)
+    tilt: float = setting(
+        0.0,
+        "standard deviation of a turn about x and about y, as of a sensor that is not level",
+        "degrees",
+        minimum=0.0,
+        maximum=30.0,
+    )
     scale: float = setting(0.0, "grow or shrink by up to this fraction", minimum=0.0, maximum=0.5)
     shift: float = setting(
         0.0, "standard deviation of a shift along x and y", "m", minimum=0.0, maximum=100.0
@@ -99,7 +108,13 @@ class AugmentSettings:
         0.0, "chance to take away whole beams, as a sensor with fewer has", minimum=0.0, maximum=1.0
     )
     intensity_dropout: float = setting(
-        0.0, "chance that a scan has no intensity (zeros)", minimum=0.0, maximum=1.0
+        0.0, "chance that a scan has no intensity", minimum=0.0, maximum=1.0
+    )
+    intensity_part_dropout: float = setting(
+        0.0,
+        "chance that a scan lacks either the values of its intensity or their ranks",
+        minimum=0.0,
+        maximum=1.0,
     )
     intensity_gain: float = setting(
         1.0, "multiply intensity by up to this, or divide by it", minimum=1.0, maximum=100.0
@@ -238,7 +253,7 @@ def change_view(frame: Frame, settings: AugmentSettings, rng: np.random.Generato
         frame = crop_sector(frame, rng.uniform(-np.pi, np.pi), np.radians(settings.sector))
     if settings.thin_chance and rng.random() < settings.thin_chance:
         period = np.radians(rng.uniform(0.4, 1.6))
-        frame = thin_beams(frame, period, keep=rng.uniform(0.3, 0.7), phase=rng.random())
+        frame = thin_beams(frame, period, keep=rng.uniform(0.2, 0.7), phase=rng.random())
     if settings.point_dropout:
         frame = drop_points(frame, rng.uniform(0.0, settings.point_dropout), rng)
     if settings.jitter:
@@ -251,6 +266,8 @@ def change_view(frame: Frame, settings: AugmentSettings, rng: np.random.Generato
         frame = scale(frame, rng.uniform(1 - settings.scale, 1 + settings.scale))
     if settings.yaw:
         frame = rotate(frame, np.radians(rng.uniform(-settings.yaw, settings.yaw)))
+    if settings.tilt:
+        frame = tilt(frame, *np.radians(rng.normal(0.0, settings.tilt, 2)))
     offset = np.array([*rng.normal(0.0, settings.shift, 2), rng.uniform(*settings.shift_z)])
     frame = shift(frame, offset)
     frame = _augment_intensity(frame, settings, rng)
@@ -269,6 +286,10 @@ def change_view(frame: Frame, settings: AugmentSettings, rng: np.random.Generato
 def _augment_intensity(frame, settings, rng):
     if settings.intensity_dropout and rng.random() < settings.intensity_dropout:
         return without_intensity(frame)
+    if settings.intensity_part_dropout and rng.random() < settings.intensity_part_dropout:
+        if frame.intensity_rank is None or rng.random() < 0.5:
+            return without_intensity_rank(frame)
+        return replace(frame, intensity=np.zeros_like(frame.intensity))
     gain = settings.intensity_gain ** rng.uniform(-1.0, 1.0)
     gamma = settings.intensity_gamma ** rng.uniform(-1.0, 1.0)
     return change_intensity(frame, gain, gamma)

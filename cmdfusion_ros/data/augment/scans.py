@@ -22,6 +22,14 @@ def rotate(frame: Frame, angle: float) -> Frame:
     return _move(frame, rigid(yaw_rotation(angle), np.zeros(3)))
 
 
+def tilt(frame: Frame, roll: float, pitch: float) -> Frame:
+    """Turn by `roll` radians about x, then by `pitch` about y; the pose turns back."""
+    (a, b), (c, d) = (np.cos(roll), np.sin(roll)), (np.cos(pitch), np.sin(pitch))
+    about_x = np.array([[1, 0, 0], [0, a, -b], [0, b, a]])
+    about_y = np.array([[c, 0, d], [0, 1, 0], [-d, 0, c]])
+    return _move(frame, rigid(about_y @ about_x, np.zeros(3)))
+
+
 def shift(frame: Frame, offset: np.ndarray) -> Frame:
     """Shift by `offset` (3,) metres; the pose shifts back."""
     return _move(frame, rigid(np.eye(3), np.asarray(offset, np.float64)))
@@ -139,7 +147,12 @@ def thin_beams(frame: Frame, period: float, keep: float, phase: float) -> Frame:
 
 def without_intensity(frame: Frame) -> Frame:
     """All intensities zero, as from a sensor that gives none."""
-    return replace(frame, intensity=np.zeros_like(frame.intensity))
+    return replace(without_intensity_rank(frame), intensity=np.zeros_like(frame.intensity))
+
+
+def without_intensity_rank(frame: Frame) -> Frame:
+    """All ranks of intensities equal, so that they say nothing; the intensities stay."""
+    return replace(frame, intensity_rank=np.full(frame.num_points, 0.5, np.float32))
 
 
 def change_intensity(frame: Frame, gain: float, gamma: float) -> Frame:

@@ -57,14 +57,13 @@ class FoldedEmbedding:
     """
 
     def __init__(self, embedding: nn.Module):
-        # (10, C): x y z, intensity, offset from the mean, offset from the corner
-        columns = embedding.lift.weight.detach().double().T
-        position, intensity, to_mean, to_corner = (
-            columns[:3],
-            columns[3:4],
-            columns[4:7],
-            columns[7:],
-        )
+        weight, self._scaled = embedding.lift.weight.detach().double(), False
+        if embedding.scales is not None:
+            weight, self._scaled = weight * embedding.scales.double(), True
+        # x y z, intensity (one column or two), offset from the mean, offset from the corner
+        columns = weight.T
+        position, intensity = columns[:3], columns[3:-6]
+        to_mean, to_corner = columns[-6:-3], columns[-3:]
         self.own = torch.cat([position + to_mean + to_corner, intensity]).float()
         self.of_voxel = torch.cat([position, -to_mean]).float()
         self.bias = embedding.lift.bias.detach()
@@ -73,15 +72,17 @@ class FoldedEmbedding:
     def __call__(self, batch: Batch, workers: Workers) -> torch.Tensor:
         """(V, C) on the voxels of stride 1."""
         scale = batch.scale(1)
-        points = torch.cat([batch.points, batch.intensity[:, None]], 1)
-        corners = torch.nn.functional.pad(scale.voxel_coords[:, 1:] * batch.voxel_size, (0, 1))
+        intensity = batch.scaled_intensity if self._scaled else batch.intensity[:, None]
+        points = torch.cat([batch.points, intensity], 1)
+        corners = scale.voxel_coords[:, 1:] * batch.voxel_size
+        corners = torch.nn.functional.pad(corners, (0, intensity.shape[1]))
         bags = make_bags(scale.point_to_voxel, len(scale.voxel_coords))
         out = points.new_empty(len(scale.voxel_coords), len(self.bias))
 
         def task(start, end):
             rows, starts, voxel = _members(bags, start, end)
             corner = corners[start:end]
-            # (n, 4), offset and intensity
+            # (n, 4 or 5), offset and intensity
             own = points.index_select(0, rows).sub_(corner.index_select(0, voxel))
             everyone = torch.arange(len(rows), dtype=torch.int32)
             mean = embedding_bag(everyone, own, starts, mode="mean")[:, :3]
