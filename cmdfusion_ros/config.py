@@ -235,7 +235,15 @@ class ModelConfig:
     network: str = setting(
         "spv_pyramid",
         "the network, a file of models/",
-        choices=("spv_pyramid", "cmdfusion", "flagship", "spv_unet", "u2mkd", "image"),
+        choices=(
+            "spv_pyramid",
+            "cmdfusion",
+            "flagship",
+            "spv_unet",
+            "unet_flagship",
+            "u2mkd",
+            "image",
+        ),
     )
     channels: int = setting(
         32, "width of every layer of the encoder; of the stem, in U-Nets", minimum=4, maximum=1024
@@ -256,7 +264,7 @@ class ModelConfig:
     )
     widths: str = setting(
         "paper",
-        "of the stages of spv_unet: as in U2MKD's paper, or slim, for CPUs",
+        "of the stages of spv_unet and unet_flagship: as in U2MKD's paper, or slim, for CPUs",
         choices=("paper", "slim"),
     )
     attention: str = setting(
@@ -271,6 +279,13 @@ class ModelConfig:
         "px",
         minimum=32,
         maximum=4096,
+    )
+    image_focal: float = setting(
+        200.0,
+        "unet_flagship: focal length that images are scaled to; others take image_size",
+        "px",
+        minimum=16.0,
+        maximum=4096.0,
     )
     image_depth: int = setting(
         18,
@@ -308,10 +323,10 @@ class ModelConfig:
                 f"image_trust: expected full for network {self.network}, got {self.image_trust}; "
                 "flagship alone has a gate for it"
             )
-        if self.widths != "paper" and self.network != "spv_unet":
+        if self.widths != "paper" and self.network not in ("spv_unet", "unet_flagship"):
             raise SettingsError(
                 f"widths: expected paper for network {self.network}, got {self.widths}; "
-                "spv_unet can have others"
+                "spv_unet and unet_flagship can have others"
             )
         if self.attention != "none" and self.network not in ("spv_unet", "u2mkd"):
             raise SettingsError(
@@ -323,7 +338,15 @@ class ModelConfig:
                 "channels: expected an even number for attention, whose heads come in pairs, got "
                 f"{self.channels}"
             )
-        if self.network in ("spv_unet", "u2mkd") and self.strides != (1, 2, 4, 8, 16):
+        if self.network == "unet_flagship" and self.inputs != "scaled":
+            raise SettingsError("inputs: unet_flagship reads scaled ones; leave it out")
+        if self.network in ("spv_unet", "unet_flagship", "u2mkd") and self.strides != (
+            1,
+            2,
+            4,
+            8,
+            16,
+        ):
             raise SettingsError(
                 f"strides: {self.network} has the strides (1, 2, 4, 8, 16), got {self.strides}; "
                 "change voxel_size instead"

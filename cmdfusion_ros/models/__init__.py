@@ -10,6 +10,7 @@ from cmdfusion_ros.models.image_network import ImageNetwork
 from cmdfusion_ros.models.spv_pyramid import SpvPyramid
 from cmdfusion_ros.models.spv_unet import SpvUnet
 from cmdfusion_ros.models.u2mkd import U2mkd
+from cmdfusion_ros.models.unet_flagship import UnetFlagship
 
 
 def build_network(model_config: ModelConfig, num_classes: int) -> nn.Module:
@@ -29,6 +30,9 @@ def build_network(model_config: ModelConfig, num_classes: int) -> nn.Module:
         "flagship": lambda: Flagship(*shape, *images, config.image_trust == "learned", scaled),
         "spv_unet": lambda: SpvUnet(config.channels, num_classes, windows, config.widths, scaled),
         "u2mkd": lambda: U2mkd(config.channels, num_classes, *images, windows, scaled),
+        "unet_flagship": lambda: UnetFlagship(
+            config.channels, num_classes, config.image_focal, config.widths
+        ),
         "image": lambda: ImageNetwork(config.channels, num_classes, *images),
     }
     return makers[config.network]()

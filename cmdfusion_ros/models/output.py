@@ -63,6 +63,9 @@ class Output:
         answered: (N,) bool, the points of which a head on images can say anything (the logits of
             others are 0); None = all.
         auxiliary: Outputs of other heads, which training supervises too; none in evaluation mode.
+        without_images: Output of the same frames answered without their images, which training
+            supervises too; None in evaluation mode, without images, and of networks that give
+            none or give it in `auxiliary`.
         knowledge: ScaleFeatures, what a network guesses from points alone that images would say (a
             knowledge branch before fusion, or imputers), which training draws to what images do
             say: to `pixels`, or to a teacher's. None in evaluation mode.
@@ -79,6 +82,7 @@ class Output:
     point_to_row: torch.Tensor
     answered: torch.Tensor | None = None
     auxiliary: tuple = ()
+    without_images: "Output | None" = None
     knowledge: tuple = ()
     pixels: PixelFeatures | None = None
     deep: ScaleFeatures | None = None

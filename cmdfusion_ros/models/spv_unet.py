@@ -151,16 +151,19 @@ class SpvUnet(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Batch -> Output, with `deep`."""
-        x = self.stem(self.embedding(batch))
-        encoded = [x]
-        for stage in self.down:
-            x = stage(x)
-            encoded.append(x)
+        encoded = self.encode(batch)
         return Output(
             self.decode(encoded, batch),
             batch.scale(1).point_to_voxel,
-            deep=ScaleFeatures(x.stride, x.features),
+            deep=ScaleFeatures(encoded[-1].stride, encoded[-1].features),
         )
+
+    def encode(self, batch: Batch) -> list[SparseTensor]:
+        """SparseTensors of STRIDES."""
+        encoded = [self.stem(self.embedding(batch))]
+        for stage in self.down:
+            encoded.append(stage(encoded[-1]))
+        return encoded
 
     def decode(self, encoded: Sequence[SparseTensor], batch: Batch) -> torch.Tensor:
         """SparseTensors of STRIDES -> (V_1, classes) on the finest voxels."""

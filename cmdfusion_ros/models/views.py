@@ -11,6 +11,7 @@ from torch.nn.functional import embedding_bag, interpolate
 
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.frame import CameraView
+from cmdfusion_ros.geometry.occlusion import hidden_points
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.uv import UVTransform
 from cmdfusion_ros.sparse.scatter import scatter_mean
@@ -84,14 +85,19 @@ def make_views(batch: Batch, image_size: tuple[int, int]) -> Views:
 
 
 def pair_with_pixels(
-    batch: Batch, image_size: tuple[int, int]
+    batch: Batch, image_size: tuple[int, int] | None, skip_hidden: bool = False
 ) -> tuple[PixelPairs, PixelPairs, torch.Tensor]:
-    """`pairs`, `chosen` and `camera_mask` of the Views of a Batch."""
+    """`pairs`, `chosen` and `camera_mask` of the Views of a Batch.
+
+    Args:
+        image_size: see `make_views`; None = each image has the size it has. Only rounding differs.
+        skip_hidden: leave out points that something nearer hides from a camera.
+    """
     device = batch.points.device
     pairs, chosen, first_row, first_image = [], [], 0, 0
     camera_mask = np.zeros(len(batch.points), np.int64)
     for views, points in zip(batch.views, batch.measured_points, strict=True):
-        seen = [_see(points, view, image_size) for view in views]
+        seen = [_see(points, view, image_size, skip_hidden) for view in views]
         best = _best_view(seen, [view.name for view in views], len(points))
         for number, (rows, uv) in enumerate(seen):
             mine = best[rows] == number
@@ -104,13 +110,16 @@ def pair_with_pixels(
     return _join(pairs, device), _join(chosen, device), torch.from_numpy(camera_mask).to(device)
 
 
-def _see(points, view, image_size):
+def _see(points, view, image_size, skip_hidden):
     """Rows (m,) of the points that fall into a view, and their uv (m, 2)."""
     pixels, visible = project_points(
         points, view.intrinsic, view.camera_from_lidar, view.image_size, view.distortion
     )
     rows = np.flatnonzero(visible)
-    resize = UVTransform.resize(view.image_size, image_size)
+    if skip_hidden and len(rows):
+        depths = points[rows] @ view.camera_from_lidar[2, :3] + view.camera_from_lidar[2, 3]
+        rows = rows[~hidden_points(pixels[rows], depths, view.image_size)]
+    resize = UVTransform.resize(view.image_size, image_size or view.image_size)
     return rows, resize.normalise(resize.apply(pixels[rows]))
 
 

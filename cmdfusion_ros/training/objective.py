@@ -6,11 +6,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.voxels import VoxelGrid
+from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.training.distillation import Distiller
 from cmdfusion_ros.training.losses import segmentation_loss
 from cmdfusion_ros.training.recipe import Recipe
@@ -90,17 +92,23 @@ class Objective(nn.Module):
         batch = make_batch(frames, self.grid, self.device)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             output = network(batch)
-        terms = [_on_labels(head, batch, class_weights) for head in (output, *output.auxiliary)]
-        (cross_entropy, lovasz), *others = terms
+        blind = () if output.without_images is None else (output.without_images,)
+        heads = (output, *output.auxiliary, *blind)
+        terms = [_on_labels(head, batch, class_weights) for head in heads]
+        (entropy, lovasz), *others = terms
         # 0 without other heads
         auxiliary = sum(one + recipe.lovasz_weight * two for one, two in others)
         loss = (
-            recipe.answer_weight * (cross_entropy + recipe.lovasz_weight * lovasz)
+            recipe.answer_weight * (entropy + recipe.lovasz_weight * lovasz)
             + recipe.auxiliary_weight * auxiliary
         )
-        row = {"cross_entropy": cross_entropy.item(), "lovasz": lovasz.item()}
+        row = {"cross_entropy": entropy.item(), "lovasz": lovasz.item()}
         if others:
             row["auxiliary"] = auxiliary.item()
+        if recipe.no_harm and blind:
+            harm = harm_of_images(output, batch.labels)
+            loss = loss + recipe.no_harm * harm
+            row["harm"] = harm.item()
         for number, (name, distiller) in enumerate(zip(self._names, self.distillers, strict=True)):
             teacher_frames = [sample.teacher_frames[number] for sample in samples]
             with torch.autocast(
@@ -127,6 +135,29 @@ def _on_labels(head, batch, class_weights):
     return segmentation_loss(
         head.row_logits.float(), head.point_to_row, batch.labels, mask, class_weights
     )
+
+
+def harm_of_images(output: Output, labels: torch.Tensor) -> torch.Tensor:
+    """The mean over labelled points that an image sees of relu(cross-entropy with images - that
+    without), a scalar; the answer without images is the measure and learns nothing from it.
+
+    Args:
+        output: an Output with `without_images` and `camera_mask`.
+        labels: (N,) int64, labels or IGNORE_LABEL.
+    """
+    seen = ((output.camera_mask > 0) & (labels != IGNORE_LABEL)).nonzero()[:, 0]
+    if not len(seen):
+        return output.row_logits.sum() * 0.0
+    blind, truth = output.without_images, labels[seen]
+    ours, theirs = (
+        cross_entropy(
+            each.row_logits.index_select(0, each.point_to_row[seen]).float(),
+            truth,
+            reduction="none",
+        )
+        for each in (output, blind)
+    )
+    return (ours - theirs.detach()).relu().mean()
 
 
 def mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

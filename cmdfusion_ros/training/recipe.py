@@ -29,10 +29,18 @@ class Recipe:
         "checkpoint whose weights training starts from, relative to the data folder; empty = from "
         "scratch",
     )
+    start_partly: bool = setting(
+        False,
+        "start_from may hold another network: what fits by name and shape is taken, and the card "
+        "says what",
+    )
+    frozen: tuple[str, ...] = setting(
+        (), "parts of the network that keep what they start from, statistics too"
+    )
     image_weights: str = setting(
         "",
-        "what the image encoder starts from, relative to the data folder: a published ResNet, or "
-        "a checkpoint that looks at images; empty = from scratch",
+        "what the image encoder starts from, relative to the data folder: a published ResNet or "
+        "EfficientNet-lite0, or a checkpoint that looks at images; empty = from scratch",
     )
     steps: int = setting(1000, "optimiser steps", minimum=1)
     batch_size: int = setting(1, "scans a step", minimum=1, maximum=256)
@@ -88,6 +96,14 @@ class Recipe:
     validate_every: int = setting(
         0, "steps between scores on the validation scans; 0 = only at the end", minimum=0
     )
+    no_harm: float = setting(
+        0.0,
+        "weight of what a seen point's cross-entropy is higher with images than without; of "
+        "networks that answer without them too (unet_flagship)",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    halved: bool = setting(False, "keep matrices in 16 bits in the checkpoint")
     save_every: int = setting(100, "steps between saves from which training can resume", minimum=1)
     seed: int = setting(0, "seed of weights, order and augmentation", minimum=0)
     licence: str = setting("", "licence of the weights, written into the checkpoint")
@@ -105,7 +121,7 @@ class Recipe:
                 )
         if self.validation.repeat != 1:
             raise SettingsError("validation.repeat: every scan is scored once; leave it out")
-        if self.start_from and self.image_weights:
+        if self.start_from and self.image_weights and not self.start_partly:
             raise SettingsError(
                 "image_weights: start_from gives every weight, those of the image encoder too; "
                 "leave one of them out"

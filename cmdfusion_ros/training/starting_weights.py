@@ -1,72 +1,144 @@
-"""What a network starts from: a whole checkpoint, or the image encoder of another network."""
+"""What a training starts from, and which parts of a network keep it."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from cmdfusion_ros.checkpoint.file import is_checkpoint, load_checkpoint
-from cmdfusion_ros.checkpoint.published import load_published_resnet
+from cmdfusion_ros.checkpoint.published import load_published_lite, load_published_resnet
+from cmdfusion_ros.models.efficientnet import EfficientNetLite
 from cmdfusion_ros.models.resnet import ResNet
 from cmdfusion_ros.training.provenance import kept_of
 from cmdfusion_ros.training.recipe import Recipe
 
 
 def start_from(path: str | Path, network: nn.Module, recipe: Recipe) -> dict[str, Any]:
-    """Give `network` the weights of a checkpoint. Returns what its card says of its training."""
+    """Give `network` the weights of a checkpoint. Returns what its card says of its training; with
+    `start_partly` also what was taken and what was not, under "taken".
+
+    Raises:
+        ValueError: it holds another network; with `start_partly`, none of its parts.
+    """
     checkpoint = load_checkpoint(path)
-    if checkpoint.model_config != recipe.model or checkpoint.class_map.name != recipe.class_map:
-        ours, theirs = (
-            f"{model} for {name}"
-            for model, name in (
-                (recipe.model, recipe.class_map),
-                (checkpoint.model_config, checkpoint.class_map.name),
-            )
-        )
+    ours, theirs = (
+        (recipe.model, recipe.class_map),
+        (
+            checkpoint.model_config,
+            checkpoint.class_map.name,
+        ),
+    )
+    known = kept_of(checkpoint.card)
+    if ours == theirs:
+        network.load_state_dict(checkpoint.weights)
+        return known
+    told = f"{theirs[0]} for {theirs[1]}, the recipe asks for {ours[0]} for {ours[1]}"
+    if not recipe.start_partly:
         raise ValueError(
-            f"start_from: {path}: holds {theirs}, the recipe asks for {ours}; change model or "
-            "class_map of the recipe"
+            f"start_from: {path}: holds {told}; change model or class_map of the recipe, or set "
+            "start_partly"
         )
-    network.load_state_dict(checkpoint.weights)
-    return kept_of(checkpoint.card)
+    same = ("voxel_size", "inputs")
+    if theirs[1] != ours[1] or any(getattr(ours[0], x) != getattr(theirs[0], x) for x in same):
+        raise ValueError(
+            f"start_from: {path}: holds {told}; start_partly needs the same class_map, "
+            f"{' and '.join(same)}"
+        )
+    return {**known, "taken": take_parts(path, network, checkpoint.weights)}
+
+
+def take_parts(
+    path: str | Path, network: nn.Module, weights: Mapping[str, torch.Tensor]
+) -> dict[str, list[str]]:
+    """Give `network` those of `weights` that it has by name and shape.
+
+    Returns:
+        {"taken", "new", "left": sorted names of modules}: whose tensors were taken, those of the
+        network that had none, and those in the file that it has no place for.
+
+    Raises:
+        ValueError: there is none to take.
+    """
+    own = network.state_dict()
+    taken = {name: t for name, t in weights.items() if name in own and own[name].shape == t.shape}
+    if not taken:
+        raise ValueError(f"start_from: {path}: no tensor fits this network by name and shape")
+    network.load_state_dict({**own, **taken})
+
+    def modules(names):
+        return sorted({name.split(".")[0] for name in names})
+
+    return {
+        "taken": modules(taken),
+        "new": modules(set(own) - set(taken)),
+        "left": modules(set(weights) - set(taken)),
+    }
 
 
 def start_images_from(path: str | Path, network: nn.Module) -> dict[str, Any] | None:
-    """Give the image encoder of a network the weights of a published ResNet, or of another
-    network's image encoder: the ResNet, and the decoder where it has the same shape. Returns what
-    that network's card says of its training; None for published weights.
+    """Give the image encoder of a network published weights (a ResNet's or EfficientNet-lite0's),
+    or those of another network's image encoder: the backbone, and the decoder where it has the
+    same shape. Returns what that network's card says of its training; None for published weights.
 
     Raises:
-        ValueError: the network has no ResNet, or one of another shape.
+        ValueError: the network looks at no images, or by a backbone of another kind or shape.
     """
-    resnets = [module for module in network.modules() if isinstance(module, ResNet)]
-    if not resnets:
+    kinds = (ResNet, EfficientNetLite)
+    backbones = [module for module in network.modules() if isinstance(module, kinds)]
+    if not backbones:
         raise ValueError("image_weights: the network looks at no images; leave it out")
     if is_checkpoint(path):
         checkpoint = load_checkpoint(path)
-        encoder = {
-            name.removeprefix("images."): tensor
-            for name, tensor in checkpoint.weights.items()
-            if name.startswith("images.")
-        }
-        published = {
-            name.removeprefix("backbone."): tensor
-            for name, tensor in encoder.items()
-            if name.startswith("backbone.")
-        }
+        encoder = _below(checkpoint.weights, "images.")
+        published = _below(encoder, "backbone.")
         if _shapes(encoder) == _shapes(network.images.state_dict()):
             network.images.load_state_dict(encoder)
+    elif isinstance(backbones[0], EfficientNetLite):
+        checkpoint, published = None, load_published_lite(path).state_dict()
     else:
         checkpoint, published = None, load_published_resnet(path).state_dict()
-    for resnet in resnets:
-        if _shapes(published) != _shapes(resnet.state_dict()):
+    for backbone in backbones:
+        if _shapes(published) != _shapes(backbone.state_dict()):
             raise ValueError(
-                f"image_weights: {path}: a ResNet of another depth or width than the network's; "
+                f"image_weights: {path}: a backbone of another depth or width than the network's; "
                 "change model.image_depth or model.image_width"
             )
-        resnet.load_state_dict(published)
+        backbone.load_state_dict(published)
     return None if checkpoint is None else kept_of(checkpoint.card)
 
 
-def _shapes(weights):
+def freeze(network: nn.Module, parts: Sequence[str]) -> None:
+    """Let no parameter learn that belongs to one of `parts` (names of modules).
+
+    Raises:
+        ValueError: the network has no such module.
+    """
+    for module in _parts(network, parts):
+        module.requires_grad_(False)
+
+
+def still(network: nn.Module, parts: Sequence[str]) -> None:
+    """Put `parts` into evaluation mode, so that the statistics of their normalisations stay."""
+    for module in _parts(network, parts):
+        module.eval()
+
+
+def _parts(network: nn.Module, parts: Sequence[str]) -> list:
+    modules = dict(network.named_modules())
+    for name in parts:
+        if name not in modules:
+            raise ValueError(
+                f"frozen: the network has no part {name!r}; it has "
+                f"{', '.join(key for key, _ in network.named_children())}"
+            )
+    return [modules[name] for name in parts]
+
+
+def _below(weights: dict, prefix: str) -> dict:
+    return {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+
+
+def _shapes(weights: dict) -> dict:
     return {name: tensor.shape for name, tensor in weights.items()}

@@ -37,7 +37,12 @@ from cmdfusion_ros.training.replicas import Processes
 from cmdfusion_ros.training.run_log import RunLog
 from cmdfusion_ros.training.samples import Samples, shown
 from cmdfusion_ros.training.schedule import learning_rate_at
-from cmdfusion_ros.training.starting_weights import start_from, start_images_from
+from cmdfusion_ros.training.starting_weights import (
+    freeze,
+    start_from,
+    start_images_from,
+    still,
+)
 
 # network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and
 # plain values
@@ -105,6 +110,7 @@ class Trainer:
             self.started_from = start_images_from(Path(data_folder) / recipe.image_weights, network)
         if recipe.start_from and not resume:
             self.started_from = start_from(Path(data_folder) / recipe.start_from, network, recipe)
+        freeze(network, recipe.frozen)
         self.network = use_backend(network, choose_backend("auto", self.device, training=True).name)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.grid = grid_of(recipe.model)
@@ -118,7 +124,8 @@ class Trainer:
         self.samples = Samples(self.scans, recipe, self.class_map, workers)
         if recipe.distill:
             self.objective.prepare(self.network, self.average, self._telling_sample())
-        self.parameters = [*self.network.parameters(), *self.objective.parameters()]
+        learnt = [one for one in self.network.parameters() if one.requires_grad]
+        self.parameters = [*learnt, *self.objective.parameters()]
         self.optimizer = _make_optimizer(recipe, self.parameters)
         # (tensor of the average, the network's): what is averaged, and whole numbers
         self._averaged, self._copied = [], []
@@ -200,6 +207,7 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         self.network.train()
+        still(self.network, recipe.frozen)
         rows, names = self._add_gradients(class_weights)
         self.processes.sum_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
@@ -317,8 +325,9 @@ class Trainer:
         return card
 
     def _save_network(self):
+        recipe, path = self.recipe, self.out / NETWORK
         save_checkpoint(
-            self.out / NETWORK, self.average, self.recipe.model, self.class_map, self.card()
+            path, self.average, recipe.model, self.class_map, self.card(), recipe.halved
         )
 
     def _save_state(self):

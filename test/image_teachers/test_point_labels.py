@@ -5,8 +5,8 @@ import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
+from cmdfusion_ros.geometry.occlusion import hidden_points
 from cmdfusion_ros.geometry.transforms import rigid
-from cmdfusion_ros.image_teachers.occlusion import hidden_points
 from cmdfusion_ros.image_teachers.point_labels import (
     PointLabelSettings,
     TeacherSegmenter,

@@ -1,4 +1,4 @@
-"""The inference forms of the sparse U-Net and of U2MKD on a CPU: a copy of the network in which
+"""The inference forms of the sparse U-Nets on a CPU: a copy of the network in which
 convolutions, their normalisations, skip connections and ReLUs
 are one pass each over blocks of rows, shared among a few threads (see `sparse.cpu`). Same numbers
 to rounding, no gradient.
@@ -8,12 +8,15 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.folded.folded_cmdfusion import fold_images
-from cmdfusion_ros.models.folded.folded_pyramid import FoldedEmbedding
+from cmdfusion_ros.models.folded.folded_pyramid import FoldedEmbedding, FoldedEncoder
 from cmdfusion_ros.models.output import Output
+from cmdfusion_ros.models.spv_encoder import SpvEncoder
 from cmdfusion_ros.models.spv_unet import STRIDES, ConvNormRelu, UnetBlock
+from cmdfusion_ros.models.unet_flagship import UnetFlagship
 from cmdfusion_ros.sparse.conv import SubmanifoldConv, TransposedConv
 from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, prepare
 from cmdfusion_ros.sparse.tensor import SparseTensor
@@ -21,18 +24,20 @@ from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
 
 class FoldedUnet:
-    """Built from a trained SpvUnet or U2mkd, which it does not change; call it with a Batch on the
-    CPU.
+    """Built from a trained SpvUnet, UnetFlagship or U2mkd, which it does not change; call it with a
+    Batch on the CPU.
 
     Args:
-        network: a SpvUnet or U2mkd on the CPU.
+        network: one of them, on the CPU.
         num_threads: threads that share the work.
     """
 
     def __init__(self, network: nn.Module, num_threads: int):
         self._workers = Workers(num_threads)
         self._network = _folded(copy.deepcopy(network).eval().requires_grad_(False), self._workers)
-        if hasattr(network, "images"):
+        if isinstance(network, UnetFlagship):
+            self._network.images = fold_lite_images(network.images)
+        elif hasattr(network, "images"):
             self._network.images = fold_images(network.images)
             resnet = self._network.images.backbone
             for number, layer in enumerate(resnet.layers, start=1):
@@ -72,9 +77,30 @@ def _folded(module, workers):
             setattr(module, name, _FoldedBlock(child, workers))
         elif name == "embedding":
             setattr(module, name, _Embedding(child, workers))
+        elif isinstance(child, SpvEncoder):
+            setattr(module, name, _Encoder(child, workers))
         elif name != "images":
             _folded(child, workers)
     return module
+
+
+def fold_lite_images(encoder):
+    """A copy of a LiteImageEncoder whose normalisations are folded into its convolutions."""
+    encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
+    backbone = encoder.backbone
+    backbone._conv_stem = fuse_conv_bn_eval(backbone._conv_stem, backbone._bn0)
+    backbone._bn0 = nn.Identity()
+    for block in backbone._blocks:
+        for convolution, norm in (
+            ("_expand_conv", "_bn0"),
+            ("_depthwise_conv", "_bn1"),
+            ("_project_conv", "_bn2"),
+        ):
+            if hasattr(block, convolution):
+                folded = fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm))
+                setattr(block, convolution, folded)
+                setattr(block, norm, nn.Identity())
+    return encoder.to(memory_format=torch.channels_last)
 
 
 class _Embedding(nn.Module):
@@ -88,6 +114,17 @@ class _Embedding(nn.Module):
         return SparseTensor(
             self.folded(batch, self.workers), batch.scale(1).voxel_coords, 1, batch.maps
         )
+
+
+class _Encoder(nn.Module):
+    """SpvEncoder."""
+
+    def __init__(self, encoder, workers):
+        super().__init__()
+        self.folded, self.workers = FoldedEncoder(encoder), workers
+
+    def forward(self, embedded, batch):
+        return self.folded(embedded.features, batch, self.workers)
 
 
 class _FoldedLayer(nn.Module):

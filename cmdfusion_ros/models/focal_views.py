@@ -1,0 +1,64 @@
+"""The images of a Batch, each scaled to one focal length: a thing at some distance is then as large
+whatever the camera, where images of one size show it large through a long lens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from cmdfusion_ros.batch import Batch
+from cmdfusion_ros.frame import CameraView
+from cmdfusion_ros.models.views import PixelPairs, gather, pair_with_pixels, read_image
+
+SMALLEST, LARGEST = 32, 1024  # pixels of a side; wide lenses would become large
+
+
+@dataclass(frozen=True, eq=False)
+class FocalViews:
+    """The images of a Batch.
+
+    Attributes:
+        images: (1, 3, h_i, w_i) float32 tensors, one an image, as `views.read_image` normalises;
+            frames in order, the views of a frame in its order.
+        chosen, camera_mask, shown: as in `views.Views`; without points that the camera does not
+            see because something nearer hides them (`geometry.occlusion`).
+    """
+
+    images: tuple
+    chosen: PixelPairs
+    camera_mask: torch.Tensor
+    shown: torch.Tensor | None
+
+
+def scaled_size(view: CameraView, focal: float) -> tuple[int, int]:
+    """(width, height) that gives an image square pixels and this focal length, in pixels, as far
+    as SMALLEST and LARGEST let it.
+    """
+    lengths = abs(float(view.intrinsic[0, 0])), float(view.intrinsic[1, 1])
+    return tuple(
+        min(max(round(size * focal / length), SMALLEST), LARGEST)
+        for size, length in zip(view.image_size, lengths, strict=True)
+    )
+
+
+def make_focal_views(batch: Batch, focal: float) -> FocalViews:
+    """Scale the images of a Batch and project its measured points into them."""
+    device = batch.points.device
+    views = [view for of_frame in batch.views for view in of_frame]
+    images = tuple(read_image(view, scaled_size(view, focal), device)[None] for view in views)
+    _, chosen, camera_mask = pair_with_pixels(batch, None, skip_hidden=True)
+    spoilt = torch.tensor([view.is_spoilt for view in views], dtype=torch.bool, device=device)
+    shown = ~spoilt.index_select(0, chosen.view_rows) if spoilt.any() else None
+    return FocalViews(images, chosen, camera_mask, shown)
+
+
+def gather_from_each(maps: list, pairs: PixelPairs) -> torch.Tensor:
+    """`views.gather` from maps (1, C, h_i, w_i) of different sizes, one an image: (M, C), pairs
+    grouped by image as `make_focal_views` gives them.
+    """
+    parts = []
+    for number, level in enumerate(maps):
+        rows = pairs.view_rows == number
+        first = torch.zeros(int(rows.sum()), dtype=torch.int64, device=level.device)
+        parts.append(gather(level, PixelPairs(pairs.point_rows[rows], first, pairs.uv[rows])))
+    return torch.cat(parts)
