@@ -47,6 +47,7 @@ PARTS = {
     "cmdfusion": (("spv_pyramid", 0), ("cmdfusion", 0)),
     "flagship": (("spv_pyramid", 0), ("cmdfusion", 0), ("flagship", 0), ("flagship", "n")),
     "spv_unet": (("spv_unet", 0),),
+    "unet_flagship": (("spv_unet", 0), ("unet_flagship", 0), ("unet_flagship", "n")),
     "u2mkd": (("spv_unet", 0), ("u2mkd", 0), ("u2mkd", "n")),
     "image": (("image", "n"),),
 }
@@ -211,7 +212,10 @@ def part_of(model, network):
     """The ModelConfig of a part of a preset: what only the whole has is left out."""
     trust = model.image_trust if network == "flagship" else "full"
     attention = model.attention if network in ("spv_unet", "u2mkd") else "none"
-    return dataclasses.replace(model, network=network, image_trust=trust, attention=attention)
+    widths = model.widths if network in ("spv_unet", "unet_flagship") else "paper"
+    return dataclasses.replace(
+        model, network=network, image_trust=trust, attention=attention, widths=widths
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,14 @@ CHANNELS = (24, 40, 112)
 _EPSILON = 1e-3  # of the normalisations, as in training of the published weights
 
 
+def as_published(images: torch.Tensor) -> torch.Tensor:
+    """(V, 3, H, W) as `views` normalises them -> (x - 127) / 128, x in 0 .. 255, as the published
+    weights read them.
+    """
+    std, mean = (images.new_tensor(values)[:, None, None] for values in (IMAGE_STD, IMAGE_MEAN))
+    return images * (std * 255 / 128) + (mean * 255 - 127) / 128
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow does: what is odd goes to the right and below."""
 
@@ -77,16 +85,12 @@ class EfficientNetLite(nn.Module):
                 blocks.append(InvertedBlock(width, channels, kernel, step, expansion))
                 width = channels
         self._blocks = nn.ModuleList(blocks)
-        # images come as `views` normalises them; the published weights read (x - 127) / 128
-        std, mean = torch.tensor(IMAGE_STD), torch.tensor(IMAGE_MEAN)
-        self.register_buffer("gain", (std * 255 / 128)[:, None, None], persistent=False)
-        self.register_buffer("offset", ((mean * 255 - 127) / 128)[:, None, None], persistent=False)
 
     def forward(self, images: torch.Tensor) -> list:
         """(V, 3, H, W), normalised as `views` does -> three maps (V, channels[i], h_i, w_i) at a
         quarter, an eighth and a sixteenth of the size, finest first.
         """
-        x = nn.functional.relu6(self._bn0(self._conv_stem(images * self.gain + self.offset)))
+        x = nn.functional.relu6(self._bn0(self._conv_stem(as_published(images))))
         maps = []
         for number, block in enumerate(self._blocks):
             x = block(x)

@@ -185,6 +185,31 @@ def test_weights_for_other_classes_are_refused(network):
         checkpoint.build_network()
 
 
+def test_a_halved_file_is_half_as_large_and_says_nearly_the_same(network, path, tmp_path):
+    half = tmp_path / "half.safetensors"
+    save_checkpoint(half, network, CONFIG, STREET, CARD, halved=True)
+    stored, read = load_file(half), load_checkpoint(half)
+    matrices = [name for name, tensor in stored.items() if tensor.ndim > 1]
+    assert all((stored[name].dtype == torch.float16) == (name in matrices) for name in stored)
+    assert all(tensor.dtype != torch.float16 for tensor in read.weights.values())
+    for name, tensor in load_checkpoint(path).weights.items():
+        assert torch.allclose(read.weights[name], tensor, rtol=1e-3, atol=1e-7)
+    replace_card(half, {"licence": "none"})  # stays as small
+    assert load_file(half)[matrices[0]].dtype == torch.float16
+
+
+def test_a_file_that_says_nothing_of_its_inputs_is_read_as_raw(path):
+    """Files from before inputs were brought to unit size."""
+
+    def without_inputs(metadata):
+        config = json.loads(metadata["model_config"])
+        del config["inputs"]
+        return {**metadata, "model_config": json.dumps(config)}
+
+    resave(path, change_metadata=without_inputs)
+    assert load_checkpoint(path).model_config.inputs == "raw"
+
+
 TEMPERATURES = Temperatures((5.0, 15.0), (1.5, 0.8))
 
 

@@ -179,7 +179,7 @@ def test_it_learns_one_small_scan():
     config = ModelConfig(network="cmdfusion", channels=16, voxel_size=0.1, strides=(1, 2, 4))
     network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    for _ in range(25):
+    for _ in range(50):
         output = network(batch)
         optimizer.zero_grad()
         sum(

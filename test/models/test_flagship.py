@@ -239,7 +239,7 @@ def test_it_learns_one_small_scan_with_and_without_its_images():
     )
     network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    for _ in range(18):
+    for _ in range(80):
         output = network(batch)
         optimizer.zero_grad()
         sum(

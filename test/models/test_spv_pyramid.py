@@ -10,7 +10,7 @@ from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.models import build_network, grid_of
 
-CONFIG = ModelConfig(channels=8, voxel_size=0.5, strides=(1, 2, 4, 4))
+CONFIG = ModelConfig(inputs="raw", channels=8, voxel_size=0.5, strides=(1, 2, 4, 4))
 NUM_CLASSES = 5
 
 

@@ -23,6 +23,7 @@ from cmdfusion_ros.data.augment.scans import (
     scale,
     shift,
     thin_beams,
+    tilt,
     without_intensity,
 )
 from cmdfusion_ros.frame import CameraView, Frame
@@ -41,7 +42,9 @@ EVERYTHING = AugmentSettings(
     shift_z=(-0.5, 0.5),
     point_dropout=0.3,
     thin_chance=0.5,
+    tilt=2.0,
     intensity_dropout=0.2,
+    intensity_part_dropout=0.5,
     intensity_gain=2.0,
     intensity_gamma=2.0,
 )
@@ -61,6 +64,34 @@ def make_frame(num_points=500, seed=0):
         world_from_lidar=pose,
         name="made",
     )
+
+
+def test_a_sensor_that_nods_sees_the_road_ahead_rise():
+    ahead = Frame(np.array([[10, 0, -2], [0, 10, -2]], np.float32), np.ones(2, np.float32))
+    pitched = tilt(ahead, 0.0, np.radians(-3)).points
+    assert pitched[0, 2] == pytest.approx(-2 * np.cos(np.radians(3)) + 10 * np.sin(np.radians(3)))
+    assert pitched[1, 2] == pytest.approx(-2 * np.cos(np.radians(3)))
+    rolled = tilt(ahead, np.radians(3), 0.0).points
+    assert rolled[1, 2] > -1.5 and rolled[0, 2] == pytest.approx(-2 * np.cos(np.radians(3)))
+
+
+def test_a_tilted_scan_keeps_its_points_in_the_world():
+    frame = make_frame()
+    tilted = tilt(frame, 0.1, -0.05)
+    world = apply(frame.world_from_lidar, frame.points)
+    assert np.allclose(apply(tilted.world_from_lidar, tilted.points), world, atol=1e-4)
+
+
+def test_intensities_or_their_ranks_can_be_missing_one_by_one():
+    frame = dataclasses.replace(make_frame(), intensity_rank=np.linspace(0, 1, 500, dtype="f4"))
+    settings = AugmentSettings(intensity_part_dropout=1.0)
+    seen = set()
+    for seed in range(20):
+        changed = augment(frame, settings, np.random.default_rng(seed), STREET)
+        has = bool(changed.intensity.any()), bool(np.ptp(changed.intensity_rank))
+        assert has in ((True, False), (False, True))
+        seen.add(has)
+    assert len(seen) == 2
 
 
 def test_a_quarter_turn_takes_forward_to_left():
@@ -206,7 +237,9 @@ def test_labels_stay_with_their_points_and_changes_stay_in_bounds():
     shift are held small.
     """
     # copies belong to no thing
-    settings = dataclasses.replace(EVERYTHING, scale=0.0, shift=0.0, fill_chance=0.0, paste=())
+    settings = dataclasses.replace(
+        EVERYTHING, scale=0.0, shift=0.0, tilt=0.0, fill_chance=0.0, paste=()
+    )
     frame = make_frame()
     for step in range(20):
         changed = augment(frame, settings, np.random.default_rng(step), STREET)
