@@ -51,8 +51,9 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "evaluation": SECOND,
     "training": SECOND | {"evaluation"},
     "labelling": SECOND | {"pairing"},
+    "adaptation": SECOND | {"evaluation", "training"},
     "ros": SECOND | {"pairing", "labelling"},
-    "cli": SECOND | {"pairing", "labelling", "evaluation", "training"},
+    "cli": SECOND | {"pairing", "labelling", "evaluation", "training", "adaptation"},
     "__init__": set(),
     "__main__": {"cli"},
 }

@@ -23,6 +23,8 @@ VERBS = {
     "train": "train a network",
     "evaluate": "score a checkpoint",
     "robustness": "score a checkpoint in bad weather and with broken sensors",
+    "adapt": "let a network learn from a drive that nobody labelled",
+    "map": "make one labelled cloud of a drive",
     "calibrate": "make confidence mean how often it is right",
     "ablation": "repeat the papers' claims: train and score every row of a table",
     "submit": "label a test set for its benchmark",

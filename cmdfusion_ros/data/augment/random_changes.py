@@ -24,7 +24,7 @@ from cmdfusion_ros.data.augment.scans import (
     without_intensity,
     without_intensity_rank,
 )
-from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,12 @@ class AugmentSettings:
         "degrees",
         minimum=1.0,
         maximum=360.0,
+    )
+    sector_around: str = setting(
+        "anywhere",
+        "where the sector lies: anywhere, or around a random labelled point, for scans of which "
+        "few points have a label",
+        choices=("anywhere", "labels"),
     )
     yaw: float = setting(
         0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0
@@ -250,7 +256,7 @@ def change_scene(
 def change_view(frame: Frame, settings: AugmentSettings, rng: np.random.Generator) -> Frame:
     """What leaves points out, moves them or changes what the sensors say of them; adds none."""
     if settings.sector < 360.0:
-        frame = crop_sector(frame, rng.uniform(-np.pi, np.pi), np.radians(settings.sector))
+        frame = crop_sector(frame, _sector_start(frame, settings, rng), np.radians(settings.sector))
     if settings.thin_chance and rng.random() < settings.thin_chance:
         period = np.radians(rng.uniform(0.4, 1.6))
         frame = thin_beams(frame, period, keep=rng.uniform(0.2, 0.7), phase=rng.random())
@@ -281,6 +287,17 @@ def change_view(frame: Frame, settings: AugmentSettings, rng: np.random.Generato
         measured = frame.points if frame.measured_points is None else frame.measured_points
         views = tuple(view for view in views if camera_views.sees_any(view, measured))
     return replace(frame, views=tuple(_augment_view(view, settings, rng) for view in views))
+
+
+def _sector_start(frame, settings, rng):
+    """Azimuth, radians, at which the sector to keep begins."""
+    start = rng.uniform(-np.pi, np.pi)
+    if settings.sector_around == "labels":
+        known = np.flatnonzero(frame.labels != IGNORE_LABEL)
+        if len(known):
+            x, y = frame.points[known[rng.integers(len(known))], :2]
+            return np.arctan2(y, x) - np.radians(settings.sector) / 2
+    return start
 
 
 def _augment_intensity(frame, settings, rng):

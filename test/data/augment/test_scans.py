@@ -26,7 +26,7 @@ from cmdfusion_ros.data.augment.scans import (
     tilt,
     without_intensity,
 )
-from cmdfusion_ros.frame import CameraView, Frame
+from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
 from cmdfusion_ros.geometry.transforms import apply, rigid, yaw_rotation
 
 STREET = load_class_map("street")
@@ -132,6 +132,23 @@ def test_dropping_points_keeps_what_belongs_to_the_others():
     np.testing.assert_array_equal(kept.points, frame.points[rows])
     np.testing.assert_array_equal(kept.labels, frame.labels[rows])
     np.testing.assert_array_equal(kept.intensity, frame.intensity[rows])
+
+
+def test_a_sector_around_labels_holds_one_in_its_middle():
+    """Where a drive's teacher labelled a twelfth of a scan, most sectors drawn anywhere miss it."""
+    azimuth = np.linspace(-np.pi, np.pi, 720, endpoint=False)
+    points = 10 * np.column_stack([np.cos(azimuth), np.sin(azimuth), 0 * azimuth])
+    labels = np.where(np.abs(azimuth - 2.9) < 0.2, 0, IGNORE_LABEL).astype(np.uint8)
+    frame = Frame(points.astype(np.float32), np.zeros(720, np.float32), labels=labels)
+    for seed in range(20):
+        settings = AugmentSettings(sector=60.0, sector_around="labels")
+        kept = augment(frame, settings, np.random.default_rng(seed), STREET)
+        assert kept.num_points == pytest.approx(120, abs=1)
+        middle = kept.points.mean(0)
+        assert abs(np.arctan2(middle[1], middle[0]) - 2.9) < 0.21
+    unlabelled = dataclasses.replace(frame, labels=np.full(720, IGNORE_LABEL, np.uint8))
+    rng = np.random.default_rng(0)
+    assert augment(unlabelled, settings, rng, STREET).num_points > 100
 
 
 def test_a_sector_opens_counter_clockwise_and_may_cross_the_back():
