@@ -98,7 +98,7 @@ def yaw_rotation(angle: float) -> np.ndarray:
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
-def pitch_rotation(angle):
+def pitch_rotation(angle: float) -> np.ndarray:
     """(3, 3) rotation by `angle` radians about y: with x forward and z up, a positive one looks
     down.
     """
@@ -106,7 +106,7 @@ def pitch_rotation(angle):
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
 
-def roll_rotation(angle):
+def roll_rotation(angle: float) -> np.ndarray:
     """(3, 3) rotation by `angle` radians about x."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])

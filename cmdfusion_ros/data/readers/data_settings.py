@@ -165,11 +165,11 @@ class Mixture:
         scans, row = self._items[index]
         return scans.neighbours(row, offsets)
 
-    def of_epoch(self, epoch):
+    def of_epoch(self, epoch: int) -> "Epoch":
         """The scans as they are in epoch `epoch`, in the same order: those of streams change."""
         return Epoch(self, epoch)
 
-    def scan(self, epoch, index):
+    def scan(self, epoch: int, index: int) -> Frame:
         """Scan `index` as it is in epoch `epoch`."""
         scans, row = self._items[index]
         return scans.scan(epoch, row) if isinstance(scans, StreetStream) else scans[row]
@@ -187,8 +187,8 @@ class Epoch:
     mixture: Mixture
     epoch: int
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.mixture)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Frame:
         return self.mixture.scan(self.epoch, index)

@@ -10,6 +10,7 @@ from cmdfusion_ros.data.synthetic.solids import (
     PLAIN,
     ROOF,
     Material,
+    Part,
     box,
     grille,
     wedge,
@@ -40,7 +41,7 @@ def _wall(rng):
     )
 
 
-def house(rng, length, depth, storeys):
+def house(rng: np.random.Generator, length: float, depth: float, storeys: int) -> list[Part]:
     """A house with a pitched or flat roof, and what sticks out of it: chimney, balconies, porch,
     a wing at the back.
     """
@@ -124,7 +125,7 @@ def _balcony(rng, x, z, trim):
     ]
 
 
-def garage(rng):
+def garage(rng: np.random.Generator) -> list[Part]:
     """A flat shed, one or two cars wide."""
     wide = rng.choice([1.6, 3.0])
     return [
@@ -138,7 +139,7 @@ def garage(rng):
     ]
 
 
-def hall(rng, length, depth):
+def hall(rng: np.random.Generator, length: float, depth: float) -> list[Part]:
     """A shop or hall with a flat roof and a canopy."""
     wall, height = _wall(rng), rng.uniform(4.5, 7.5)
     trim = Material(BUILDING, tuple(rng.uniform(0.1, 0.6, 3)), PLAIN, 0.35)

@@ -6,10 +6,19 @@ from functools import cache
 import numpy as np
 
 from cmdfusion_ros.data.synthetic.lidar import lidar_pose
-from cmdfusion_ros.data.synthetic.light import develop, lamp_places, shade, sky_color
+from cmdfusion_ros.data.synthetic.light import (
+    Light,
+    Shadows,
+    develop,
+    lamp_places,
+    shade,
+    sky_color,
+)
 from cmdfusion_ros.data.synthetic.looks import paint_surfaces
 from cmdfusion_ros.data.synthetic.rays import SKY, ImageRays, cast
+from cmdfusion_ros.data.synthetic.rigs import CameraRig, Rig
 from cmdfusion_ros.data.synthetic.surfaces import labels_of, surfaces_at
+from cmdfusion_ros.data.synthetic.world import World
 from cmdfusion_ros.frame import CameraView
 from cmdfusion_ros.geometry.projection import distort
 from cmdfusion_ros.geometry.transforms import invert
@@ -33,7 +42,7 @@ class Photograph:
 
 
 @cache
-def pixel_rays(camera):
+def pixel_rays(camera: CameraRig) -> tuple[np.ndarray, np.ndarray]:
     """Ideal rays (x, y) of the pixels of a CameraRig, each (H, W) float64: the lens model undone
     by Newton's method.
     """
@@ -56,7 +65,17 @@ def pixel_rays(camera):
     return x.reshape(height, width), y.reshape(height, width)
 
 
-def photograph(world, rig, camera, light, shadows, seconds, stamp, rng, camera_from_lidar=None):
+def photograph(
+    world: World,
+    rig: Rig,
+    camera: CameraRig,
+    light: Light,
+    shadows: Shadows,
+    seconds: float,
+    stamp: int,
+    rng: np.random.Generator,
+    camera_from_lidar: np.ndarray | None = None,
+) -> Photograph:
     """A Photograph at `seconds`.
 
     Args:

@@ -9,7 +9,9 @@ _MIX, _SHIFT_A, _SHIFT_B = np.uint32(0x85EBCA6B), np.uint32(13), np.uint32(16)
 _TO_UNIT = np.float32(1 / 2**32)
 
 
-def hash_cells(x, y, z=None, salt=0):
+def hash_cells(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray | None = None, salt: int = 0
+) -> np.ndarray:
     """Uniform numbers in [0, 1), one for each integer cell.
 
     Args:
@@ -36,7 +38,7 @@ def _whole(values):
     return np.floor(values).astype(np.int32).view(np.uint32)
 
 
-def smooth_noise(x, y, salt=0):
+def smooth_noise(x: np.ndarray, y: np.ndarray, salt: int = 0) -> np.ndarray:
     """Smooth noise in [0, 1] over the plane: hashed corners of unit cells, blended. float32,
     shape of `x`.
     """

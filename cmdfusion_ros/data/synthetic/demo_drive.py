@@ -2,9 +2,12 @@
 die and come back.
 """
 
+from collections.abc import Iterator
+
 from cmdfusion_ros.data.synthetic.rendering import render_frames
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
 from cmdfusion_ros.data.synthetic.world import WorldSettings
+from cmdfusion_ros.frame import Frame
 
 DEMO_SCANS = 50  # rendered before they are played, and nobody should wait long for a first picture
 _RATE = 10.0  # scans a second of the rig
@@ -20,7 +23,7 @@ _OUTAGES = {  # camera: (from, to) in seconds after the start
 }
 
 
-def demo_frames(class_map_name, workers, num_scans=DEMO_SCANS):
+def demo_frames(class_map_name: str, workers: int, num_scans: int = DEMO_SCANS) -> Iterator[Frame]:
     """Yields the Frames of the drive in order; a frame lacks the views of the cameras that are dead
     then. Between 3 and 4 s all are.
 

@@ -4,6 +4,7 @@ data/readers/semantic_kitti.py read it.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from cmdfusion_ros.data.readers.semantic_kitti import CAMERAS, FIRST_CAMERA
 from cmdfusion_ros.geometry.transforms import invert
 
 
-def write_tables(folder, sequence):
+def write_tables(folder: Path, sequence: Any) -> None:
     """Write calib.txt, poses.txt (left camera in the frame of the first one, KITTI's convention)
     and times.txt of a Sequence.
 
@@ -57,7 +58,7 @@ def write_tables(folder, sequence):
         )
 
 
-def write_scan(folder, sequence, index, images=True):
+def write_scan(folder: Path, sequence: Any, index: int, images: bool = True) -> None:
     """Write one scan of a Sequence: points, labels with instance ids, and every camera's
     picture.
     """

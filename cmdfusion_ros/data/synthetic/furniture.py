@@ -32,7 +32,7 @@ _PLATES = (
 )
 
 
-def lamp(rng):
+def lamp(rng: np.random.Generator) -> list[Part]:
     """A street lamp; its arm reaches along +y. 4 to 9 m high."""
     height = rng.uniform(4.0, 9.0)
     paint = tuple(np.array(_GREY.paint) * rng.uniform(0.3, 1.2))
@@ -51,7 +51,7 @@ def lamp(rng):
     return [*parts, rod((0, 0, height), (0, 0, height + 0.5), 0.16, steel, 0.26)]
 
 
-def mast(rng):
+def mast(rng: np.random.Generator) -> list[Part]:
     """A wooden pole of an overhead line."""
     wood = Material(POLE, (0.20, 0.15, 0.11), PLAIN, 0.3)
     height = rng.uniform(6.5, 9)
@@ -61,7 +61,7 @@ def mast(rng):
     ]
 
 
-def bollard(rng):
+def bollard(rng: np.random.Generator) -> list[Part]:
     """A post a metre high."""
     return [
         rod(
@@ -73,7 +73,7 @@ def bollard(rng):
     ]
 
 
-def traffic_sign(rng):
+def traffic_sign(rng: np.random.Generator) -> list[Part]:
     """A pole with one or two plates that face +x (against those who come from there)."""
     height = rng.uniform(2.2, 3.2)
     parts = [rod((0, 0, -0.2), (0, 0, height + 0.25), 0.038, _GREY)]
@@ -100,7 +100,7 @@ def traffic_sign(rng):
     return parts
 
 
-def direction_board(rng):
+def direction_board(rng: np.random.Generator) -> list[Part]:
     """A board on two poles, as at a town's edge."""
     wide = rng.uniform(0.8, 1.6)
     paint = ((0.65, 0.5, 0.02), (0.02, 0.1, 0.4), (0.6, 0.6, 0.58))[rng.integers(3)]
@@ -112,7 +112,7 @@ def direction_board(rng):
     return [*posts, box((0.07, 0, 2.0), (0.015, wide, rng.uniform(0.35, 0.7)), plate)]
 
 
-def traffic_light(rng):
+def traffic_light(rng: np.random.Generator) -> list[Part]:
     """A pole with one to three lamps boxes towards +x, some with an arm over the road (+y)."""
     height, dark = rng.uniform(2.6, 3.6), Material(TRAFFIC_SIGN, (0.04, 0.04, 0.04), PLAIN, 0.2)
     steel = Material(POLE, tuple(rng.uniform(0.1, 0.5, 1).repeat(3)), PLAIN, 0.25)
@@ -126,7 +126,7 @@ def traffic_light(rng):
     return parts
 
 
-def bus_stop(rng):
+def bus_stop(rng: np.random.Generator) -> list[Part]:
     """A shelter: roof, glass back and side, bench; open towards -y."""
     steel = Material(OTHER_OBJECT, tuple(rng.uniform(0.1, 0.5, 1).repeat(3)), PLAIN, 0.28)
     glass = Material(OTHER_OBJECT, (0.06, 0.07, 0.08), GLASS, 0.1, gloss=0.8)
@@ -150,7 +150,7 @@ _OBJECT_PAINTS = (
 )  # fmt: skip
 
 
-def other_object(rng):
+def other_object(rng: np.random.Generator) -> list[Part]:
     """What else stands in a street: dustbins, benches ... SemanticKITTI's other-object."""
     kind = rng.choice(_OBJECTS)
     paint = np.array(_OBJECT_PAINTS[rng.integers(len(_OBJECT_PAINTS))]) * rng.uniform(0.7, 1.3)
@@ -232,7 +232,7 @@ _MAKE = {
 }  # fmt: skip
 
 
-def guard_rail(length):
+def guard_rail(length: float) -> list[Part]:
     """A crash barrier along x: a steel band on posts."""
     steel = Material(FENCE, (0.42, 0.43, 0.44), PLAIN, 0.3, gloss=0.2)
     posts = [
@@ -245,7 +245,9 @@ def guard_rail(length):
 _WALLS = ((0.45, 0.42, 0.38), (0.55, 0.53, 0.5), (0.33, 0.17, 0.12), (0.6, 0.57, 0.48))
 
 
-def wall(rng, length, low=(1.0, 2.6)):
+def wall(
+    rng: np.random.Generator, length: float, low: tuple[float, float] = (1.0, 2.6)
+) -> list[Part]:
     """A wall along x, `low` metres high; some with pillars or a coping."""
     paint = np.array(_WALLS[rng.integers(len(_WALLS))]) * rng.uniform(0.7, 1.2)
     stone = Material(FENCE, tuple(paint), PLAIN, float(rng.uniform(0.25, 0.5)))
@@ -263,7 +265,7 @@ _FENCES = {"slats": 0.17, "wire": 0.22, "planks": 0.12, "wall": 0.14, "railing":
            "rails": 0.1, "mesh": 0.13}  # fmt: skip
 
 
-def fence(rng, length):
+def fence(rng: np.random.Generator, length: float) -> list[Part]:
     """A fence along x: slats, wire, planks, a wall, iron bars, wooden rails, or coarse mesh."""
     kind = rng.choice(list(_FENCES), p=list(_FENCES.values()))
     height, half = rng.uniform(0.8, 2.0), length / 2

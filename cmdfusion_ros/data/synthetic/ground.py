@@ -2,11 +2,13 @@
 says so.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from cmdfusion_ros.data.synthetic.rays import GROUND
+from cmdfusion_ros.data.synthetic.rays import GROUND, ImageRays, SpinRays
+from cmdfusion_ros.data.synthetic.street import Street
 
 _STEPS = 24  # of the search along a ray
 _CLOSE = 1e-3  # metres of height within which the search ends; one more step follows
@@ -67,7 +69,13 @@ class Ground:
         kerb: metres.
     """
 
-    def __init__(self, street, height, zones, kerb):
+    def __init__(
+        self,
+        street: Street,
+        height: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        zones: np.ndarray,
+        kerb: float,
+    ):
         self.street, self.zones, self.kerb = street, zones, kerb
         self._rows, self._columns = height.shape
         self._height = _cells(height)
@@ -89,7 +97,7 @@ class Ground:
             (gy - row).astype(np.float32),
         )
 
-    def smooth(self, x, y):
+    def smooth(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Height without kerbs and its two slopes at (N,) world coordinates."""
         cell, fx, fy = self._cell(x, y)
         c = np.take(self._height, cell, axis=0)
@@ -99,7 +107,7 @@ class Ground:
             c[:, 2] + c[:, 3] * fx,
         )
 
-    def road_coordinates(self, x, y):
+    def road_coordinates(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(along, across) in metres at (N,) world coordinates: the distance along the middle of
         the road, and to the left of it.
         """
@@ -109,17 +117,17 @@ class Ground:
             c[:, k] + c[:, k + 1] * fx + (c[:, k + 2] + c[:, k + 3] * fx) * fy for k in (0, 4)
         )
 
-    def zone(self, x, y):
+    def zone(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """(N,) uint8: the zone at world coordinates."""
         row, column = self.street.bins(*self.road_coordinates(x, y))
         return self.zones[row, column]
 
-    def height(self, x, y):
+    def height(self, x: float, y: float) -> float:
         """Height at one place, kerb included, metres."""
         x, y = np.array([x], np.float32), np.array([y], np.float32)
         return float(self.smooth(x, y)[0][0] + self.kerb * RAISED[self.zone(x, y)[0]])
 
-    def cast(self, rays, distance, index):
+    def cast(self, rays: SpinRays | ImageRays, distance: np.ndarray, index: np.ndarray) -> None:
         """Write hits nearer than `distance` (R, C) into it, and GROUND - zone into `index`."""
         rows, columns = np.nonzero((rays.directions[2] < _STEEPEST) & (distance > 0))
         o = rays.origins(rows, columns).astype(np.float32)
@@ -129,7 +137,7 @@ class Ground:
         distance[rows[found], columns[found]] = t[found]
         index[rows[found], columns[found]] = GROUND - zone[found].astype(np.int32)
 
-    def hit(self, o, d, reach):
+    def hit(self, o: np.ndarray, d: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First hits of rays.
 
         Args:
@@ -196,7 +204,7 @@ class Ground:
             before, after = np.where(inside, before, middle), np.where(inside, middle, after)
         return before
 
-    def normals(self, points, zone, directions):
+    def normals(self, points: np.ndarray, zone: np.ndarray, directions: np.ndarray) -> np.ndarray:
         """Unit normals (N, 3) float32 at hits (N, 3); a kerb's face looks back along the ray,
         level.
         """

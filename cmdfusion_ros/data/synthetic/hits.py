@@ -7,6 +7,8 @@ world. Returned t is infinity for a miss. A ray that starts inside a shape misse
 hits beyond it need not be found.
 """
 
+from typing import Any
+
 import numpy as np
 
 from cmdfusion_ros.data.synthetic.cells import hash_cells
@@ -27,7 +29,13 @@ _SHELLS = (
 _BOUGH = np.float32(0.22)
 
 
-def hit_box(o, d, shape=None, size=None, limit=None):
+def hit_box(
+    o: Any,
+    d: Any,
+    shape: np.ndarray | None = None,
+    size: np.ndarray | None = None,
+    limit: np.ndarray | None = None,
+) -> np.ndarray:
     """t (...) of the entry into the cube [-1, 1]^3."""
     near, far = -np.inf, np.inf
     for axis in range(3):
@@ -37,7 +45,7 @@ def hit_box(o, d, shape=None, size=None, limit=None):
     return np.where((near <= far) & (near > NEAR), near, np.inf).astype(np.float32, copy=False)
 
 
-def wedge_planes(shape):
+def wedge_planes(shape: np.ndarray) -> np.ndarray:
     """(6, 4) float32 rows (n, c) with the shape inside n . p <= c; order +x, -x, +y, -y, +z, -z."""
     front, rear, sides = (float(value) / 2 for value in shape[:3])
     return np.array(
@@ -53,7 +61,13 @@ def wedge_planes(shape):
     )
 
 
-def hit_wedge(o, d, shape, size=None, limit=None):
+def hit_wedge(
+    o: Any,
+    d: Any,
+    shape: np.ndarray,
+    size: np.ndarray | None = None,
+    limit: np.ndarray | None = None,
+) -> np.ndarray:
     """As `hit_box`, between the six planes of a WEDGE."""
     near, far = -np.inf, np.inf
     for nx, ny, nz, c in wedge_planes(shape):
@@ -76,7 +90,13 @@ def _nearest_approach(o, d, axes):
     return t, square, [o[axis] + t * d[axis] for axis in range(3)]
 
 
-def hit_ball(o, d, shape=None, size=None, limit=None):
+def hit_ball(
+    o: Any,
+    d: Any,
+    shape: np.ndarray | None = None,
+    size: np.ndarray | None = None,
+    limit: np.ndarray | None = None,
+) -> np.ndarray:
     """t of the entry into the unit ball."""
     middle, square, p = _nearest_approach(o, d, (0, 1, 2))
     room = 1 - (p[0] * p[0] + p[1] * p[1] + p[2] * p[2])
@@ -84,7 +104,13 @@ def hit_ball(o, d, shape=None, size=None, limit=None):
     return np.where((room > 0) & (t > NEAR), t, np.inf).astype(np.float32, copy=False)
 
 
-def hit_tube(o, d, shape, size=None, limit=None):
+def hit_tube(
+    o: Any,
+    d: Any,
+    shape: np.ndarray,
+    size: np.ndarray | None = None,
+    limit: np.ndarray | None = None,
+) -> np.ndarray:
     """t of the entry into the tube around z, through its side or an end; ends may have a hole
     (what is behind it is then seen).
     """
@@ -109,7 +135,9 @@ def hit_tube(o, d, shape, size=None, limit=None):
     return np.minimum(side, cap).astype(np.float32, copy=False)
 
 
-def hit_crown(o, d, shape, size, limit=None):
+def hit_crown(
+    o: Any, d: Any, shape: np.ndarray, size: np.ndarray, limit: np.ndarray | None = None
+) -> np.ndarray:
     """t of the first leaf: on the outer, then the inner shells on the way in, then on the way
     out. Which places of a shell have a leaf is hashed.
     """
@@ -151,7 +179,9 @@ def _pick(values, shape, rows):
     return values.reshape(-1)[rows]
 
 
-def hit_grille(o, d, shape, size, limit=None):
+def hit_grille(
+    o: Any, d: Any, shape: np.ndarray, size: np.ndarray, limit: np.ndarray | None = None
+) -> np.ndarray:
     """As `hit_box`, where there is a slat or a rail; holes let the ray through."""
     t = hit_box(o, d)
     period, solid, rail = (float(value) for value in shape[:3])
@@ -173,7 +203,7 @@ HIT = {
 }
 
 
-def local_normals(kind, shape, p):
+def local_normals(kind: np.ndarray, shape: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Normals (N, 3) at points (N, 3) on unit shapes, in local coordinates and not of unit
     length. kind (N,), shape (N, 4): of each point's part.
     """

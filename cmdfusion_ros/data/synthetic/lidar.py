@@ -9,7 +9,9 @@ import numpy as np
 from cmdfusion_ros.data.synthetic.cells import hash_cells, smooth_noise
 from cmdfusion_ros.data.synthetic.looks import paint_surfaces
 from cmdfusion_ros.data.synthetic.rays import SKY, SpinRays, cast
+from cmdfusion_ros.data.synthetic.rigs import LidarRig, Rig
 from cmdfusion_ros.data.synthetic.surfaces import labels_of, surfaces_at
+from cmdfusion_ros.data.synthetic.world import World
 from cmdfusion_ros.geometry.transforms import invert
 
 _UNLIKE = (50, 51, 70, 71, 80, 99)  # raw ids of what differs from part to part
@@ -48,12 +50,19 @@ class Scan:
     seconds: np.ndarray
 
 
-def lidar_pose(world, rig, seconds):
+def lidar_pose(world: World, rig: Rig, seconds: float) -> np.ndarray:
     """world_from_lidar (4, 4) at a time."""
     return world.vehicle(seconds) @ rig.lidar.vehicle_from_lidar
 
 
-def scan(world, rig, seconds, rng, compensated=True, clean=False):
+def scan(
+    world: World,
+    rig: Rig,
+    seconds: float,
+    rng: np.random.Generator,
+    compensated: bool = True,
+    clean: bool = False,
+) -> Scan:
     """A Scan at `seconds`.
 
     Args:
@@ -171,7 +180,7 @@ def _range_noise(raw, noise, rng):
     return (rng.standard_normal(len(raw)) * sigma).astype(np.float32)
 
 
-def beam_bias(lidar):
+def beam_bias(lidar: LidarRig) -> np.ndarray:
     """(R,) float32 metres by which each beam of that LidarRig measures too far."""
     return (
         np.random.default_rng(len(lidar.elevation))

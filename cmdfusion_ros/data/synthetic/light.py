@@ -6,6 +6,9 @@ import numpy as np
 
 from cmdfusion_ros.data.synthetic.cells import hash_cells, smooth_noise
 from cmdfusion_ros.data.synthetic.rays import SunRays, cast, shorten
+from cmdfusion_ros.data.synthetic.solids import Solids
+from cmdfusion_ros.data.synthetic.surfaces import Surfaces
+from cmdfusion_ros.data.synthetic.world import World
 
 WEATHERS = ("day", "overcast", "glare", "night")
 _SHADOW_CELL = 0.15  # metres
@@ -33,12 +36,12 @@ class Light:
     haze: float
 
     @property
-    def casts_shadows(self):
+    def casts_shadows(self) -> bool:
         """Whether the sun is bright enough for shadows."""
         return self.weather in ("day", "glare")
 
 
-def choose_light(rng, weather, heading):
+def choose_light(rng: np.random.Generator, weather: str, heading: float) -> Light:
     """A Light from a Generator. `heading`: radians, where the vehicle drives to; in a glare the
     sun stands low before it.
     """
@@ -85,7 +88,7 @@ class Shadows:
         light: Light. world: World.
     """
 
-    def __init__(self, light, world):
+    def __init__(self, light: Light, world: World):
         self._rays = None
         if light.casts_shadows:
             street = world.street
@@ -100,7 +103,7 @@ class Shadows:
             )
             self._standing = cast(self._rays, world.static, 1e4).distance
 
-    def sunlit(self, points, normals, solids):
+    def sunlit(self, points: np.ndarray, normals: np.ndarray, solids: Solids) -> np.ndarray:
         """(N,) float32 in 0..1: the share of the sun that reaches places with those normals, the
         moving bodies of `solids` included.
         """
@@ -122,7 +125,7 @@ class Shadows:
         return lit / 2
 
 
-def sky_color(light, directions):
+def sky_color(light: Light, directions: np.ndarray) -> np.ndarray:
     """(N, 3) float32: what rays see that hit nothing: gradient, clouds, the sun."""
     up = np.clip(directions[:, 2:], 0.0, 1.0)
     color = light.horizon.astype(np.float32) + (light.zenith - light.horizon).astype(np.float32) * (
@@ -145,7 +148,16 @@ def sky_color(light, directions):
     return color.astype(np.float32)
 
 
-def shade(surfaces, albedo, gloss, glow, light, sunlit, lamps, world_from_lidar):
+def shade(
+    surfaces: Surfaces,
+    albedo: np.ndarray,
+    gloss: np.ndarray,
+    glow: np.ndarray,
+    light: Light,
+    sunlit: np.ndarray,
+    lamps: np.ndarray,
+    world_from_lidar: np.ndarray,
+) -> np.ndarray:
     """Light that leaves each hit towards the camera.
 
     Args:
@@ -229,7 +241,7 @@ def _headlights(surfaces, world_from_lidar):
     return total
 
 
-def develop(radiance, weather, rng):
+def develop(radiance: np.ndarray, weather: str, rng: np.random.Generator) -> np.ndarray:
     """What a camera makes of light: exposure, lens flare, vignette, noise, tone curve.
 
     Args:
@@ -276,7 +288,7 @@ def _veil(radiance):
     return ((halo + streak) * size)[..., None] * np.array((1.0, 0.9, 0.75), np.float32)
 
 
-def lamp_places(solids, near, reach=45.0):
+def lamp_places(solids: Solids, near: np.ndarray, reach: float = 45.0) -> np.ndarray:
     """(L, 3) places of the street lamps within `reach` metres of `near` (3,): the upper ends of
     the tall poles. Some lamps do not burn.
     """

@@ -7,13 +7,18 @@ import numpy as np
 from cmdfusion_ros.data.synthetic import ground as zones
 from cmdfusion_ros.data.synthetic import solids as looks
 from cmdfusion_ros.data.synthetic.cells import hash_cells, smooth_noise
+from cmdfusion_ros.data.synthetic.ground import Ground
+from cmdfusion_ros.data.synthetic.solids import Solids
+from cmdfusion_ros.data.synthetic.surfaces import Surfaces
 
 _STOREY = 2.9  # metres
 _GLASS = np.array((0.025, 0.03, 0.035), np.float32)
 _WHITE, _BLACK = np.float32(0.62), np.float32(0.03)
 
 
-def paint_surfaces(surfaces, solids, ground):
+def paint_surfaces(
+    surfaces: Surfaces, solids: Solids, ground: Ground
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Albedo and gloss of every hit with its pattern.
 
     Returns:

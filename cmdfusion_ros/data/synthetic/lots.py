@@ -14,6 +14,8 @@ from cmdfusion_ros.data.synthetic.ground import (
     SLABS,
     SOIL,
 )
+from cmdfusion_ros.data.synthetic.plan import Plan, Shares, Spans
+from cmdfusion_ros.data.synthetic.solids import Part
 
 DEEP = 34.0  # metres from the middle of the road to the back of the lots
 _LENGTH = {
@@ -23,7 +25,7 @@ _LENGTH = {
 }  # fmt: skip
 
 
-def fill_lots(plan, side, edge, shares, gaps):
+def fill_lots(plan: Plan, side: int, edge: float, shares: Shares, gaps: Spans) -> None:
     """Build on one side of the street.
 
     Args:
@@ -52,7 +54,7 @@ class Lot:
     middle, y away from the street.
     """
 
-    def __init__(self, plan, side, edge, along, length):
+    def __init__(self, plan: Plan, side: int, edge: float, along: float, length: float):
         self.plan, self.rng, self.side, self.edge, self.middle, self.length = (
             plan,
             plan.rng,
@@ -62,7 +64,7 @@ class Lot:
             length,
         )
 
-    def put(self, body, x, y, yaw=0.0):
+    def put(self, body: list[Part], x: float, y: float, yaw: float = 0.0) -> None:
         """Put a body whose y axis points away from the street, turned by `yaw`."""
         self.plan.put(
             body,
@@ -71,22 +73,22 @@ class Lot:
             yaw if self.side > 0 else yaw + np.pi,
         )
 
-    def paint(self, zone, x, y):
+    def paint(self, zone: int, x: tuple[float, float], y: tuple[float, float]) -> None:
         """Paint a zone over x = (from, to), y = (from, to)."""
         along = sorted(self.middle + value * self.side for value in x)
         across = sorted(self.side * (self.edge + value) for value in y)
         self.plan.paint(zone, along, across)
 
-    def between(self, low, high):
+    def between(self, low: float, high: float) -> float:
         """A number from `low` to `high`; `low` where a short lot leaves no room."""
         return self.rng.uniform(low, max(low, high))
 
-    def people(self, x, y):
+    def people(self, x: float, y: float) -> None:
         """Someone who stands there, or a group."""
         self.plan.put_people(self.middle + x * self.side, self.side * (self.edge + y))
 
     @property
-    def depth(self):
+    def depth(self) -> float:
         """Metres from front to back."""
         return DEEP - self.edge
 
@@ -377,7 +379,7 @@ _BUILD = {
 }
 
 
-def fill_background(plan, side, taken):
+def fill_background(plan: Plan, side: int, taken: Spans) -> None:
     """Behind the lots: woods and the backs of other houses, here and there a gap to see through.
 
     Args:

@@ -4,7 +4,16 @@ part.
 
 import numpy as np
 
-from cmdfusion_ros.data.synthetic.solids import BARK, BLOSSOM, LEAVES, Material, box, crown, rod
+from cmdfusion_ros.data.synthetic.solids import (
+    BARK,
+    BLOSSOM,
+    LEAVES,
+    Material,
+    Part,
+    box,
+    crown,
+    rod,
+)
 
 VEGETATION, TRUNK = 70, 71
 _GREENS = (
@@ -28,7 +37,7 @@ def _bark(rng):
     return Material(TRUNK, tuple(paint), BARK, float(rng.uniform(0.2, 0.45)))
 
 
-def broadleaf(rng, grow=1.0):
+def broadleaf(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
     """A tree 4 to 18 m high: trunk, boughs that belong to it, a crown of overlapping clumps."""
     height, bark, leaves = rng.uniform(5.0, 13) * grow, _bark(rng), _leaves(rng)
     fork = height * rng.uniform(0.14, 0.4)
@@ -58,7 +67,7 @@ def broadleaf(rng, grow=1.0):
     return parts
 
 
-def poplar(rng, grow=1.0):
+def poplar(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
     """A slim tree: leaves almost from the ground to the tip."""
     height, bark, leaves = rng.uniform(5, 14) * grow, _bark(rng), _leaves(rng)
     wide, salt, start = height * rng.uniform(0.07, 0.13), int(rng.integers(1000)), 0.12 * height
@@ -70,7 +79,7 @@ def poplar(rng, grow=1.0):
     return parts
 
 
-def conifer(rng, grow=1.0):
+def conifer(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
     """A fir: a thin trunk and rings of branches that shrink upwards."""
     height, bark, salt = rng.uniform(5, 14) * grow, _bark(rng), int(rng.integers(1000))
     leaves = Material(
@@ -93,7 +102,7 @@ def conifer(rng, grow=1.0):
     return parts
 
 
-def bush(rng, grow=1.0):
+def bush(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
     """One to three low clumps, 0.5 to 2 m high."""
     leaves, salt = _leaves(rng), int(rng.integers(1000))
     if rng.random() < 0.15:
@@ -114,7 +123,7 @@ def bush(rng, grow=1.0):
     return parts
 
 
-def ground_cover(rng):
+def ground_cover(rng: np.random.Generator) -> list[Part]:
     """A patch of low plants, 0.1 to 0.5 m high."""
     leaves, salt, high = _leaves(rng), int(rng.integers(1000)), rng.uniform(0.1, 0.5)
     parts = []
@@ -125,7 +134,9 @@ def ground_cover(rng):
     return parts
 
 
-def hedge(rng, length, tall=False, low=False):
+def hedge(
+    rng: np.random.Generator, length: float, tall: bool = False, low: bool = False
+) -> list[Part]:
     """A hedge along x, cut or grown out: shoots that stand out of it, and a ragged top.
 
     Args:
@@ -145,7 +156,7 @@ def hedge(rng, length, tall=False, low=False):
     return parts
 
 
-def grove(rng, length, depth):
+def grove(rng: np.random.Generator, length: float, depth: float) -> list[Part]:
     """Trees and undergrowth of a piece of wood, length along x, depth along y."""
     parts = []
     for x in np.arange(-length / 2 + 2, length / 2 - 1, rng.uniform(4, 6)):

@@ -16,7 +16,7 @@ _HEIGHTS = ((0.4, 1.1), (1.5, 2.0), (1.9, 2.6), (2.6, 3.5))
 _HEIGHT_SHARES = (0.18, 0.47, 0.25, 0.10)
 
 
-def random_rig(rng):
+def random_rig(rng: np.random.Generator) -> Rig:
     """A Rig named "random" from a Generator; equal states give equal rigs."""
     beams = _beams(rng)
     ahead = rng.random() < 0.15

@@ -5,11 +5,15 @@ Rays lie in a grid, row by row from the top, so that "can meet it" is a rectangl
 bounds of the angles under which the part is seen.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cmdfusion_ros.data.synthetic.hits import HIT
+from cmdfusion_ros.data.synthetic.solids import Solids
 
 SKY, GROUND = -1, -2
 _EDGES = np.array(
@@ -48,13 +52,13 @@ class SpinRays:
 
     def __init__(
         self,
-        world_from_sensor,
-        elevation,
-        columns,
-        period=0.1,
-        velocity=(0.0, 0.0, 0.0),
-        yaw_rate=0.0,
-        field=360.0,
+        world_from_sensor: np.ndarray,
+        elevation: np.ndarray,
+        columns: int,
+        period: float = 0.1,
+        velocity: ArrayLike = (0.0, 0.0, 0.0),
+        yaw_rate: float = 0.0,
+        field: float = 360.0,
     ):
         self.shape = (len(elevation), columns)
         self.origin = world_from_sensor[:3, 3].copy()
@@ -78,7 +82,9 @@ class SpinRays:
             np.float32
         )
 
-    def windows(self, solids, reach):
+    def windows(
+        self, solids: Solids, reach: float
+    ) -> Iterator[tuple[int, float, int, int, int, int]]:
         """Where to try which part.
 
         Yields:
@@ -122,7 +128,9 @@ class SpinRays:
             if stop > columns:
                 yield (*head, 0, int(stop - columns))
 
-    def local(self, local_from_world, velocity, rows, columns):
+    def local(
+        self, local_from_world: np.ndarray, velocity: np.ndarray, rows: slice, columns: slice
+    ) -> tuple[Any, Any]:
         """Origins and directions of a rectangle of rays in the coordinates of a part that moves
         at `velocity`: two triples of arrays.
         """
@@ -135,7 +143,7 @@ class SpinRays:
         ]
         return o, _turned(linear, self.directions[:, rows, columns])
 
-    def origins(self, rows, columns):
+    def origins(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(3, N) float64, world: where the rays of these rows and columns (each (N,)) start."""
         return self.origin[:, None] + self.velocity[:, None] * self.seconds[columns]
 
@@ -174,7 +182,7 @@ class ImageRays:
 
     blind = None
 
-    def __init__(self, world_from_camera, x, y):
+    def __init__(self, world_from_camera: np.ndarray, x: np.ndarray, y: np.ndarray):
         self.shape = x.shape
         self.origin = world_from_camera[:3, 3].copy()
         self._camera_from_world = world_from_camera[:3, :3].T
@@ -192,7 +200,9 @@ class ImageRays:
             np.minimum.accumulate(y.min(axis=1)[::-1])[::-1],
         )
 
-    def windows(self, solids, reach):
+    def windows(
+        self, solids: Solids, reach: float
+    ) -> Iterator[tuple[int, float, int, int, int, int]]:
         """As `SpinRays.windows`."""
         corners = (solids.corners() - self.origin) @ self._camera_from_world.T  # (P, 8, 3)
         depth = corners[..., 2]
@@ -217,13 +227,15 @@ class ImageRays:
         ):
             yield (part, float(near[part]), *(int(bound[part]) for bound in bounds))
 
-    def local(self, local_from_world, velocity, rows, columns):
+    def local(
+        self, local_from_world: np.ndarray, velocity: np.ndarray, rows: slice, columns: slice
+    ) -> tuple[Any, Any]:
         """As `SpinRays.local`."""
         linear = local_from_world[:, :3]
         start = (linear @ self.origin + local_from_world[:, 3]).astype(np.float32)
         return list(start), _turned(linear, self.directions[:, rows, columns])
 
-    def origins(self, rows, columns):
+    def origins(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """As `SpinRays.origins`."""
         return np.broadcast_to(self.origin[:, None], (3, len(rows)))
 
@@ -240,7 +252,14 @@ class SunRays:
 
     blind = None
 
-    def __init__(self, toward_sun, low, high, cell, height=30.0):
+    def __init__(
+        self,
+        toward_sun: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        cell: float,
+        height: float = 30.0,
+    ):
         self._back = np.asarray(toward_sun, np.float64)
         right = np.cross((0.0, 0.0, 1.0), self._back)
         self._right = right / np.linalg.norm(right)
@@ -261,7 +280,7 @@ class SunRays:
             int(np.ceil((across.max() - across.min()) / cell)),
         )
 
-    def cells(self, points):
+    def cells(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(N, 3) world -> row, column (N,) int64 clipped into the grid, and distance (N,) that a
         ray of the sun travels to them.
         """
@@ -277,7 +296,9 @@ class SunRays:
         ).astype(np.int64)
         return row, column, self._top - points @ self._back.astype(points.dtype)
 
-    def windows(self, solids, reach):
+    def windows(
+        self, solids: Solids, reach: float
+    ) -> Iterator[tuple[int, float, int, int, int, int]]:
         """As `SpinRays.windows`; `reach` is not used."""
         corners = solids.corners()
         bounds = []
@@ -290,7 +311,9 @@ class SunRays:
         for part in np.flatnonzero((bounds[0] < bounds[1]) & (bounds[2] < bounds[3])):
             yield (int(part), 0.0, *(int(bound[part]) for bound in bounds))
 
-    def local(self, local_from_world, velocity, rows, columns):
+    def local(
+        self, local_from_world: np.ndarray, velocity: np.ndarray, rows: slice, columns: slice
+    ) -> tuple[Any, Any]:
         """As `SpinRays.local`."""
         linear = local_from_world[:, :3]
         corner = self._right * self._start[0] + self._down * self._start[1] + self._back * self._top
@@ -319,7 +342,9 @@ def _turned(linear, directions):
     ]
 
 
-def cast(rays, solids, reach, ground=None):
+def cast(
+    rays: SpinRays | ImageRays | SunRays, solids: Solids, reach: float, ground: Any = None
+) -> Hits:
     """The first hit of every ray of a grid.
 
     Args:
@@ -340,7 +365,9 @@ def cast(rays, solids, reach, ground=None):
     return Hits(distance, index)
 
 
-def shorten(rays, solids, distance):
+def shorten(
+    rays: SpinRays | ImageRays | SunRays, solids: Solids, distance: np.ndarray
+) -> np.ndarray:
     """`distance` (R, C) float32 of the rays of a grid -> the same, shorter where a ray meets one
     of `solids` before.
     """

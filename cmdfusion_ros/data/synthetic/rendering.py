@@ -3,23 +3,33 @@
 import multiprocessing
 import os
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.synthetic.folders import write_scan, write_tables
-from cmdfusion_ros.data.synthetic.sequence import open_sequence
+from cmdfusion_ros.data.synthetic.sequence import SequenceSettings, open_sequence
+from cmdfusion_ros.frame import Frame
 
 _CHUNK = 5  # scans a task
 
 
-def available_cores():
+def available_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def write_folders(root, seed, names, num_scans, settings, images=True, workers=1):
+def write_folders(
+    root: str | Path,
+    seed: int,
+    names: Iterable[str],
+    num_scans: int,
+    settings: SequenceSettings,
+    images: bool = True,
+    workers: int = 1,
+) -> Iterator[int]:
     """Write sequences in the SemanticKITTI layout to `root`/sequences/<name>.
 
     Args:
@@ -52,7 +62,15 @@ def write_folders(root, seed, names, num_scans, settings, images=True, workers=1
             yield future.result()
 
 
-def render_frames(seed, name, num_scans, settings, class_map_name, cameras_of=None, workers=1):
+def render_frames(
+    seed: int,
+    name: str,
+    num_scans: int,
+    settings: SequenceSettings,
+    class_map_name: str,
+    cameras_of: Callable[[int], tuple[str, ...]] | None = None,
+    workers: int = 1,
+) -> Iterator[Frame]:
     """The Frames of a sequence in order, rendered by `workers` processes, a few ahead of what is
     asked for.
 
@@ -96,7 +114,7 @@ def _render_frame(task):
 
 
 @contextmanager
-def single_threaded():
+def single_threaded() -> Iterator[None]:
     """An environment in which processes start with one thread: a pool of processes with pools of
     threads is slower than either."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

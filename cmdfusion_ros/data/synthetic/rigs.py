@@ -53,7 +53,7 @@ class LidarRig:
     dropout: float = 0.0
 
     @property
-    def vehicle_from_lidar(self):
+    def vehicle_from_lidar(self) -> np.ndarray:
         """(4, 4) float64."""
         roll, pitch = np.radians(self.roll), np.radians(self.pitch)
         turn = pitch_rotation(pitch) @ roll_rotation(roll)
@@ -81,13 +81,13 @@ class CameraRig:
     late_ns: int = 0
 
     @property
-    def intrinsic(self):
+    def intrinsic(self) -> np.ndarray:
         """(3, 3) float64."""
         u, v = self.centre or ((self.size[0] - 1) / 2, (self.size[1] - 1) / 2)
         return np.array([[self.focal, 0, u], [0, self.focal, v], [0, 0, 1.0]])
 
     @property
-    def camera_from_lidar(self):
+    def camera_from_lidar(self) -> np.ndarray:
         """(4, 4) float64."""
         return invert(rigid(yaw_rotation(np.radians(self.yaw)) @ _OPTICAL, self.place))
 
@@ -101,12 +101,12 @@ class Rig:
     cameras: tuple
 
 
-def hdl64_beams():
+def hdl64_beams() -> tuple[float, ...]:
     """Velodyne HDL-64E: 32 beams a third of a degree apart above 32 half a degree apart."""
     return tuple(np.concatenate([2.0 - np.arange(32) / 3, -8.83 - np.arange(32) * 0.5]))
 
 
-def pandar64_beams():
+def pandar64_beams() -> tuple[float, ...]:
     """Hesai Pandar64: 0.167 degrees apart from +2 to -6, about a degree and more outside."""
     return tuple(
         np.concatenate(
@@ -158,7 +158,7 @@ _LINEAR = (2.0, 3.0)
 RIG_NAMES = ("kitti", "nuscenes", "pandaset", "demo")
 
 
-def load_rig(name):
+def load_rig(name: str) -> Rig:
     """The Rig of that name, one of RIG_NAMES; "demo" is the smallest: 32 beams and six small
     images through a bending lens.
     """
@@ -190,7 +190,7 @@ def load_rig(name):
     return rigs[name]
 
 
-def scaled(rig, share):
+def scaled(rig: Rig, share: float) -> Rig:
     """The rig with images of `share` times the size."""
     cameras = []
     for camera in rig.cameras:

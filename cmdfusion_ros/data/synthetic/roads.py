@@ -1,13 +1,16 @@
 """Roads that leave the main one, with rounded corners: the ground, and what stands along them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.data.synthetic import buildings, furniture, plants
 from cmdfusion_ros.data.synthetic.ground import ASPHALT, LAWN, MARKING, SLABS
 from cmdfusion_ros.data.synthetic.lots import DEEP
-from cmdfusion_ros.data.synthetic.street import SIDE
+from cmdfusion_ros.data.synthetic.plan import Plan
+from cmdfusion_ros.data.synthetic.street import SIDE, Street
 
 KERB_STONE = 0.15  # metres
 
@@ -32,33 +35,35 @@ class SideRoad:
     corner: float
 
     @property
-    def edge(self):
+    def edge(self) -> float:
         """Metres from its middle to what lies beside it."""
         return self.half + KERB_STONE + self.verge + self.walk
 
-    def offset(self, along, across):
+    def offset(self, along: Any, across: Any) -> Any:
         """Metres to the left of its middle, looking outwards, of road coordinates."""
         sine, cosine = np.sin(self.lean), np.cos(self.lean)
         return (across * self.side * sine - (along - self.at) * cosine) * self.side
 
-    def place(self, way, offset):
+    def place(self, way: Any, offset: Any) -> tuple[Any, Any]:
         """Road coordinates of the place `way` metres out along its middle, `offset` to the left."""
         sine, cosine = np.sin(self.lean), np.cos(self.lean)
         along = self.at + way * sine - offset * cosine * self.side
         return along, self.side * (way * cosine + offset * self.side * sine)
 
-    def yaw(self):
+    def yaw(self) -> float:
         """Radians from the direction of the main road to its own, outwards."""
         return self.side * (np.pi / 2 - self.lean)
 
-    def span(self, near, far, beside=0.0):
+    def span(self, near: float, far: float, beside: float = 0.0) -> tuple[float, float]:
         """(from, to) along that it takes between two distances from the main road's middle."""
         ends = self.at + np.tan(self.lean) * np.array([near, far])
         reach = (self.edge + beside) / np.cos(self.lean)
         return float(ends.min() - reach), float(ends.max() + reach)
 
 
-def draw_side_roads(rng, street, place, edge):
+def draw_side_roads(
+    rng: np.random.Generator, street: Street, place: Any, edge: Mapping[int, float]
+) -> list[SideRoad]:
     """The side roads of a street: T-junctions, crossings, some aslant.
 
     Args:
@@ -77,7 +82,7 @@ def draw_side_roads(rng, street, place, edge):
     return roads
 
 
-def paint_side_road(plan, section, road):
+def paint_side_road(plan: Plan, section: Any, road: SideRoad) -> None:
     """Paint a side road with its footways; kerbs and footways go round the corners."""
     kerb = section.kerb(road.side)
     low, high = road.span(0, SIDE, beside=2 * road.corner + 3)
@@ -102,7 +107,7 @@ def paint_side_road(plan, section, road):
     plan.zones[rows, columns] = zones
 
 
-def mark_junction(plan, section, road):
+def mark_junction(plan: Plan, section: Any, road: SideRoad) -> None:
     """Zebra crossings, stop lines, and an island in the mouth of some side roads."""
     rng, mouth = plan.rng, section.kerb(road.side) + 0.3
     low, high = road.span(section.half, section.half + 4)
@@ -137,7 +142,7 @@ def _island(plan, road, way):
     plan.put(make(plan.rng), *road.place(way + 0.6, 0.0), road.yaw() + np.pi)
 
 
-def furnish_side_road(plan, section, road):
+def furnish_side_road(plan: Plan, section: Any, road: SideRoad) -> None:
     """What stands along a side road: parked cars, lamps, trees, borders, houses behind."""
     rng = plan.rng
     start = section.edge[road.side] + road.corner + 2

@@ -1,5 +1,7 @@
 """The cross-section of a street, from the middle of the road to the lots, and what stands there."""
 
+from typing import Any
+
 import numpy as np
 
 from cmdfusion_ros.data.synthetic import furniture, lots, plants, roads, vehicles
@@ -14,6 +16,7 @@ from cmdfusion_ros.data.synthetic.ground import (
     PATCH,
     SLABS,
 )
+from cmdfusion_ros.data.synthetic.plan import Plan
 
 _SIDES = (-1, 1)
 
@@ -32,7 +35,7 @@ class Section:
             as the road. rough: metres, how far lumps of lawns stand out.
     """
 
-    def __init__(self, plan, place):
+    def __init__(self, plan: Plan, place: Any):
         rng = plan.rng
         self.plan, self.place = plan, place
         many = rng.random() < place.lanes
@@ -57,11 +60,11 @@ class Section:
         self.rough = rng.uniform(0.015, 0.08)
         self.roads = roads.draw_side_roads(rng, plan.street, place, self.edge)
 
-    def kerb(self, side):
+    def kerb(self, side: int) -> float:
         """Metres from the middle of the road to the kerb of one side."""
         return self.half + self.parking[side]
 
-    def build(self):
+    def build(self) -> None:
         """Paint the ground and put up everything."""
         plan = self.plan
         everywhere = (plan.street.first, plan.street.last)
@@ -153,7 +156,7 @@ class Section:
     def _paint(self, zone, along, side, near, far):
         self.plan.paint(zone, along, sorted((side * near, side * far)))
 
-    def is_free(self, along, margin=3.0):
+    def is_free(self, along: float, margin: float = 3.0) -> bool:
         """Whether no side road meets the main one within `margin` metres of a place along it."""
         for road in self.roads:
             start, stop = road.span(self.half, self.half + 4, road.corner * 0.7)

@@ -2,15 +2,17 @@
 equal bytes, in any order and on any number of processes.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from zlib import crc32
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import check_settings, section, setting
-from cmdfusion_ros.data.synthetic.camera import photograph
-from cmdfusion_ros.data.synthetic.lidar import lidar_pose, scan
+from cmdfusion_ros.data.synthetic.camera import Photograph, photograph
+from cmdfusion_ros.data.synthetic.lidar import Scan, lidar_pose, scan
 from cmdfusion_ros.data.synthetic.light import WEATHERS, Shadows, choose_light
 from cmdfusion_ros.data.synthetic.random_rig import random_rig
 from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES, load_rig, scaled
@@ -61,7 +63,7 @@ class SequenceSettings:
     start_ns: int = setting(0, "stamp of the first scan", unit="ns", minimum=0)
     world: WorldSettings = section(WorldSettings)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
 
 
@@ -74,7 +76,7 @@ class Sequence:
         settings: SequenceSettings.
     """
 
-    def __init__(self, seed, name, num_scans, settings):
+    def __init__(self, seed: int, name: str, num_scans: int, settings: SequenceSettings):
         if num_scans < 1:
             raise ValueError(f"sequence {name}: expected at least 1 scan, got {num_scans}")
         self.seed, self.name, self.num_scans, self.settings = seed, name, num_scans, settings
@@ -98,18 +100,18 @@ class Sequence:
     def _shadows(self):
         return Shadows(self.light, self.world)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_scans
 
-    def seconds(self, index):
+    def seconds(self, index: int) -> float:
         """Time of a scan's stamp after the start."""
         return index * self.period
 
-    def stamp(self, index):
+    def stamp(self, index: int) -> int:
         """Stamp of a scan, ns."""
         return self.settings.start_ns + round(self.seconds(index) * 1e9)
 
-    def world_from_lidar(self, index):
+    def world_from_lidar(self, index: int) -> np.ndarray:
         """(4, 4) pose of a scan in the frame of the first scan's LiDAR, as data sets give it."""
         return (
             np.eye(4)
@@ -117,7 +119,7 @@ class Sequence:
             else self._first_from_world @ lidar_pose(self.world, self.rig, self.seconds(index))
         )
 
-    def scan(self, index):
+    def scan(self, index: int) -> Scan:
         """The Scan of that number."""
         return scan(
             self.world,
@@ -128,7 +130,7 @@ class Sequence:
             self.settings.clean,
         )
 
-    def photograph(self, index, camera):
+    def photograph(self, index: int, camera: int) -> Photograph:
         """The Photograph that camera number `camera` of the rig takes for a scan."""
         spec = self.rig.cameras[camera]
         seconds = self.seconds(index) + spec.late_ns / 1e9 + self.settings.time_offset_ms / 1e3
@@ -158,7 +160,9 @@ class Sequence:
         rotation = rotation_from_quaternion((*(turn / 2), 1.0))
         return rigid(rotation, metres * sway[3:]) @ spec.camera_from_lidar
 
-    def frame(self, index, class_map, cameras=None):
+    def frame(
+        self, index: int, class_map: ClassMap, cameras: Collection[str] | None = None
+    ) -> Frame:
         """A Frame with labels of `class_map`, which must fold SemanticKITTI. `cameras`: names of
         those that take a picture; None for all.
         """
@@ -184,6 +188,6 @@ class Sequence:
 @lru_cache(
     maxsize=1
 )  # a world and its shadows take a second or two; a process works on one sequence at a time
-def open_sequence(seed, name, num_scans, settings):
+def open_sequence(seed: int, name: str, num_scans: int, settings: SequenceSettings) -> Sequence:
     """The Sequence of these arguments; the last one is kept."""
     return Sequence(seed, name, num_scans, settings)

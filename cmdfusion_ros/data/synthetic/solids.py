@@ -2,9 +2,11 @@
 material.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Kinds of unit shape. All fill [-1, 1] on each axis.
 BOX = 0  # a cube
@@ -104,10 +106,10 @@ class Solids:
     reflectance: np.ndarray
     gloss: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.kind)
 
-    def corners(self):
+    def corners(self) -> np.ndarray:
         """(P, 8, 3) float64: the corners of the box around each part, world."""
         unit = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
         return (
@@ -116,7 +118,12 @@ class Solids:
         )
 
 
-def place(body, world_from_body, instance=0, velocity=(0.0, 0.0, 0.0)):
+def place(
+    body: list[Part],
+    world_from_body: np.ndarray,
+    instance: int = 0,
+    velocity: ArrayLike = (0.0, 0.0, 0.0),
+) -> Solids:
     """A body (list of Parts) at a pose -> Solids."""
     count = len(body)
     local = np.zeros((count, 3, 4))
@@ -143,13 +150,13 @@ def place(body, world_from_body, instance=0, velocity=(0.0, 0.0, 0.0)):
     )
 
 
-def invert_affine(transforms):
+def invert_affine(transforms: np.ndarray) -> np.ndarray:
     """(P, 3, 4) -> (P, 3, 4), the inverses."""
     linear = np.linalg.inv(transforms[:, :, :3])
     return np.concatenate((linear, -linear @ transforms[:, :, 3:]), axis=2)
 
 
-def join(groups):
+def join(groups: Iterable[Solids]) -> Solids:
     """Several Solids -> one."""
     groups = [group for group in groups if len(group)] or groups[:1]
     names = Solids.__dataclass_fields__
@@ -158,7 +165,7 @@ def join(groups):
     )
 
 
-def moved(solids, seconds):
+def moved(solids: Solids, seconds: float) -> Solids:
     """The Solids after so many seconds of straight motion at their velocities."""
     world_from_local = solids.world_from_local.copy()
     world_from_local[:, :, 3] += solids.velocity * seconds
@@ -167,19 +174,38 @@ def moved(solids, seconds):
     )
 
 
-def box(centre, half, material, rotation=None):
+def box(
+    centre: ArrayLike, half: ArrayLike, material: Material, rotation: np.ndarray | None = None
+) -> Part:
     return Part(BOX, centre, half, material, rotation=rotation)
 
 
-def wedge(centre, half, material, front=0.0, rear=0.0, sides=0.0, rotation=None):
+def wedge(
+    centre: ArrayLike,
+    half: ArrayLike,
+    material: Material,
+    front: float = 0.0,
+    rear: float = 0.0,
+    sides: float = 0.0,
+    rotation: np.ndarray | None = None,
+) -> Part:
     return Part(WEDGE, centre, half, material, (front, rear, sides, 0.0), rotation)
 
 
-def ball(centre, half, material, rotation=None):
+def ball(
+    centre: ArrayLike, half: ArrayLike, material: Material, rotation: np.ndarray | None = None
+) -> Part:
     return Part(BALL, centre, half, material, rotation=rotation)
 
 
-def rod(start, end, radius, material, end_radius=None, flat=1.0):
+def rod(
+    start: ArrayLike,
+    end: ArrayLike,
+    radius: float,
+    material: Material,
+    end_radius: float | None = None,
+    flat: float = 1.0,
+) -> Part:
     """A TUBE from `start` to `end` (3,) metres; `end_radius` None for the same; `flat` squeezes
     its second axis.
     """
@@ -201,7 +227,9 @@ def rod(start, end, radius, material, end_radius=None, flat=1.0):
     )
 
 
-def disc(centre, radius, half_width, material, hole=0.0):
+def disc(
+    centre: ArrayLike, radius: float, half_width: float, material: Material, hole: float = 0.0
+) -> Part:
     """A wheel: a TUBE whose axis is y. `hole` is the share of the radius that one can look
     through.
     """
@@ -211,9 +239,24 @@ def disc(centre, radius, half_width, material, hole=0.0):
     )
 
 
-def crown(centre, half, material, leaves=0.5, clump=0.14, salt=0):
+def crown(
+    centre: ArrayLike,
+    half: ArrayLike,
+    material: Material,
+    leaves: float = 0.5,
+    clump: float = 0.14,
+    salt: int = 0,
+) -> Part:
     return Part(CROWN, centre, half, material, (leaves, clump, salt, 0.0))
 
 
-def grille(centre, half, material, period, solid, rail=0.0, rotation=None):
+def grille(
+    centre: ArrayLike,
+    half: ArrayLike,
+    material: Material,
+    period: float,
+    solid: float,
+    rail: float = 0.0,
+    rotation: np.ndarray | None = None,
+) -> Part:
     return Part(GRILLE, centre, half, material, (period, solid, rail, 0.0), rotation)

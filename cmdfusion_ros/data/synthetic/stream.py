@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import re
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import check_settings, save_settings, section, setting
 from cmdfusion_ros.data.synthetic.rendering import single_threaded
 from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
@@ -42,7 +44,7 @@ class StreamSettings:
     processes: int = setting(1, "workers that draw ahead; 0 = draw when asked", minimum=0)
     drive: SequenceSettings = section(SequenceSettings)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
         if self.scans % self.per_street:
             raise ValueError(
@@ -55,22 +57,22 @@ class StreamSettings:
             )
 
     @property
-    def streets(self):
+    def streets(self) -> int:
         """Streets of a round."""
         return self.scans // self.per_street
 
-    def street_of(self, epoch, slot):
+    def street_of(self, epoch: int, slot: int) -> int:
         """Number of the street that has place `slot` of round `epoch`."""
         generation = (epoch + slot % self.reuse) // self.reuse
         return generation * self.streets + slot
 
-    def rounds_of(self, street):
+    def rounds_of(self, street: int) -> range:
         """Range of the rounds that have the street of this number."""
         generation, slot = divmod(street, self.streets)
         first = generation * self.reuse - slot % self.reuse
         return range(max(first, 0), first + self.reuse)
 
-    def new_in(self, epoch):
+    def new_in(self, epoch: int) -> list[int]:
         """Numbers of the streets that round `epoch` has and the round before has not."""
         numbers = (self.street_of(epoch, slot) for slot in range(self.streets))
         return [number for number in numbers if self.rounds_of(number).start == epoch]
@@ -86,7 +88,14 @@ class StreetStream:
         images: whether the frames have pictures. called: what the set is called in names.
     """
 
-    def __init__(self, root, settings, class_map, images=False, called="street"):
+    def __init__(
+        self,
+        root: str | Path,
+        settings: StreamSettings,
+        class_map: ClassMap,
+        images: bool = False,
+        called: str = "street",
+    ):
         self.settings, self.class_map, self.images = settings, class_map, images
         self.folder = Path(root) / _key(settings, images)
         self._called, self._epoch, self._running = called, 0, {}
@@ -94,18 +103,18 @@ class StreetStream:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_settings(settings, self.folder / "stream.yaml")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.settings.scans
 
-    def __getitem__(self, row):
+    def __getitem__(self, row: int) -> Frame:
         return self.scan(0, row)
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """One name for all scans: nobody else has any of them."""
         return (f"{self._called}/seed {self.settings.seed}",)
 
-    def neighbours(self, row, offsets):
+    def neighbours(self, row: int, offsets: Iterable[int]) -> tuple[Frame, ...]:
         """No scan has others before or behind it; ValueError where any are asked for."""
         if len(offsets):
             raise ValueError(
@@ -114,7 +123,7 @@ class StreetStream:
             )
         return ()
 
-    def scan(self, epoch, row):
+    def scan(self, epoch: int, row: int) -> Frame:
         """The Frame that row `row` of round `epoch` has; waits until it is drawn."""
         if not 0 <= row < len(self):
             raise IndexError(f"row: expected 0 to {len(self) - 1}, got {row}")
@@ -134,7 +143,7 @@ class StreetStream:
             f"{path}: drawn and removed by another process; is its kept too low?"
         )
 
-    def close(self):
+    def close(self) -> None:
         """Stop the workers; streets in work are finished, no more are begun."""
         with self._lock:
             pool, self._pool, self._running = self._pool, None, {}
@@ -225,7 +234,7 @@ class _Done:
         return True
 
 
-def draw_street(folder, settings, street, images):
+def draw_street(folder: Path, settings: StreamSettings, street: int, images: bool) -> int:
     """Draw the scans of one street into a folder, unless they are there.
 
     Several processes may ask for the same one: the first draws, the others wait for it.

@@ -2,7 +2,10 @@
 zones painted in them.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
 
@@ -20,7 +23,7 @@ class Street:
         bend: largest curvature, 1 / metres.
     """
 
-    def __init__(self, rng, length, bend):
+    def __init__(self, rng: np.random.Generator, length: float, bend: float):
         self.first, self.last = -MARGIN, length + MARGIN
         self._s = np.arange(self.first, self.last + _SAMPLE, _SAMPLE)
         curvature = np.zeros_like(self._s)
@@ -45,15 +48,15 @@ class Street:
         columns, rows = np.ceil(high - self.low).astype(int) + 1
         self.along, self.across = self._coordinates(rows, columns)
 
-    def heading(self, along):
+    def heading(self, along: ArrayLike) -> Any:
         """Radians, of the road's direction in the world."""
         return np.interp(along, self._s, self._heading)
 
-    def curvature(self, along):
+    def curvature(self, along: float) -> float:
         """1 / metres, positive to the left."""
         return float(np.interp(along, self._s, self._curvature))
 
-    def point(self, along, across):
+    def point(self, along: ArrayLike, across: ArrayLike) -> tuple[Any, Any]:
         """(x, y) in the world."""
         heading = self.heading(along)
         x, y = (
@@ -62,7 +65,7 @@ class Street:
         )
         return x - across * np.sin(heading), y + across * np.cos(heading)
 
-    def pose(self, along, across, yaw=0.0, z=0.0):
+    def pose(self, along: float, across: float, yaw: float = 0.0, z: float = 0.0) -> np.ndarray:
         """world_from_body of a body that stands there, turned by `yaw` radians from the road's
         direction.
         """
@@ -91,7 +94,7 @@ class Street:
         across = -offset[:, 0] * np.sin(heading) + offset[:, 1] * np.cos(heading)
         return (self._s[nearest] + ahead).reshape(rows, columns), across.reshape(rows, columns)
 
-    def bins(self, along, across):
+    def bins(self, along: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Row and column (N,) of road coordinates in the map of zones; the border's beyond the
         border.
         """
@@ -100,11 +103,13 @@ class Street:
         return row, np.clip((across + SIDE) / _BIN, 0, columns - 1).astype(np.int32)
 
     @property
-    def zone_shape(self):
+    def zone_shape(self) -> tuple[int, int]:
         """(rows, columns) of the map of zones."""
         return int((self.last - self.first) / _BIN), int(2 * SIDE / _BIN)
 
-    def paint(self, zones, zone, along, across):
+    def paint(
+        self, zones: np.ndarray, zone: int, along: tuple[float, float], across: tuple[float, float]
+    ) -> None:
         """Fill a rectangle of road coordinates, (from, to) each, with a zone; in place.
 
         Its borders go to the nearest ones between cells.
@@ -114,7 +119,9 @@ class Street:
         end_row = zones.shape[0] if along[1] >= self.last else bottom
         zones[top:end_row, left : zones.shape[1] if across[1] >= SIDE else right] = zone
 
-    def patch(self, along, across):
+    def patch(
+        self, along: tuple[float, float], across: tuple[float, float]
+    ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
         """A rectangle of the map of zones, (from, to) each.
 
         Returns:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cmdfusion_ros.data.synthetic.ground import ZONES
+from cmdfusion_ros.data.synthetic.ground import ZONES, Ground
 from cmdfusion_ros.data.synthetic.hits import local_normals
-from cmdfusion_ros.data.synthetic.rays import GROUND
+from cmdfusion_ros.data.synthetic.rays import GROUND, Hits, ImageRays, SpinRays
+from cmdfusion_ros.data.synthetic.solids import Solids
 
 _ZONE_RAW = np.array([zone.raw for zone in ZONES], np.uint16)
 _ZONE_PAINT = np.array([zone.paint for zone in ZONES], np.float32)
@@ -39,22 +40,22 @@ class Surfaces:
     face: np.ndarray
 
     @property
-    def on_ground(self):
+    def on_ground(self) -> np.ndarray:
         """(N,) bool."""
         return self.part <= GROUND
 
     @property
-    def zone(self):
+    def zone(self) -> np.ndarray:
         """(N,) row of ZONES; 0 where not on the ground."""
         return np.maximum(GROUND - self.part, 0)
 
-    def paint(self, solids):
+    def paint(self, solids: Solids) -> np.ndarray:
         """(N, 3) float32 albedo without patterns."""
         return np.where(
             self.on_ground[:, None], _ZONE_PAINT[self.zone], solids.paint[np.maximum(self.part, 0)]
         )
 
-    def reflectance(self, solids):
+    def reflectance(self, solids: Solids) -> np.ndarray:
         """(N,) float32 LiDAR intensity at normal incidence, without patterns."""
         return np.where(
             self.on_ground,
@@ -63,14 +64,21 @@ class Surfaces:
         )
 
 
-def labels_of(part, solids):
+def labels_of(part: np.ndarray, solids: Solids) -> tuple[np.ndarray, np.ndarray]:
     """(raw, instance) uint16 arrays of rows of Solids or GROUND - zone."""
     ground, row = part <= GROUND, np.maximum(part, 0)
     raw = np.where(ground, _ZONE_RAW[np.maximum(GROUND - part, 0)], solids.raw[row])
     return raw, np.where(ground, 0, solids.instance[row]).astype(np.uint16)
 
 
-def surfaces_at(rays, hits, solids, ground, rows, columns):
+def surfaces_at(
+    rays: SpinRays | ImageRays,
+    hits: Hits,
+    solids: Solids,
+    ground: Ground,
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> Surfaces:
     """The Surfaces of rays (rows, columns: (N,)) that hit something."""
     part, distance = hits.index[rows, columns], hits.distance[rows, columns]
     directions = np.ascontiguousarray(rays.directions[:, rows, columns].T)

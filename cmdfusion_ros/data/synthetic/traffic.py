@@ -1,10 +1,16 @@
 """Who moves along a street: cars, lorries, buses, riders, walkers."""
 
+from typing import Any
+
 from cmdfusion_ros.data.synthetic import vehicles
 from cmdfusion_ros.data.synthetic.people import Person, bicyclist, motorcyclist
+from cmdfusion_ros.data.synthetic.plan import Plan
+from cmdfusion_ros.data.synthetic.section import Section
 
 
-def add_traffic(plan, section, own_lane, speed, seconds, settings):
+def add_traffic(
+    plan: Plan, section: Section, own_lane: float, speed: float, seconds: float, settings: Any
+) -> None:
     """Let things move: all cars of a lane at one speed, so that none runs into another.
 
     Args:

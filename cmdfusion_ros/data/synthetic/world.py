@@ -9,7 +9,7 @@ from cmdfusion_ros.data.synthetic.ground import LAWN, SOIL, ZONES, Ground
 from cmdfusion_ros.data.synthetic.places import PLACE_SHARES, PLACES
 from cmdfusion_ros.data.synthetic.plan import Plan
 from cmdfusion_ros.data.synthetic.section import Section
-from cmdfusion_ros.data.synthetic.solids import join, place
+from cmdfusion_ros.data.synthetic.solids import Solids, join, place
 from cmdfusion_ros.data.synthetic.street import Street
 from cmdfusion_ros.data.synthetic.traffic import add_traffic
 from cmdfusion_ros.geometry.transforms import pitch_rotation, rigid, roll_rotation, yaw_rotation
@@ -45,7 +45,7 @@ class WorldSettings:
         maximum=30.0,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
 
 
@@ -58,7 +58,7 @@ class World:
         settings: WorldSettings.
     """
 
-    def __init__(self, rng, seconds, settings):
+    def __init__(self, rng: np.random.Generator, seconds: float, settings: WorldSettings):
         self.settings = settings
         name = settings.place
         if name == "any":
@@ -110,7 +110,7 @@ class World:
         pose[2, 3] = self.ground.height(pose[0, 3], pose[1, 3])
         return pose
 
-    def solids(self, seconds):
+    def solids(self, seconds: float) -> Solids:
         """All bodies at a time, in seconds after the start: Solids, with velocities."""
         moving = []
         for actor in self._actors:
@@ -136,7 +136,7 @@ class World:
             )
         return join([self.static, *moving])
 
-    def vehicle(self, seconds):
+    def vehicle(self, seconds: float) -> np.ndarray:
         """world_from_vehicle at a time: the middle between the axles on the road, x forward;
         pitch follows the road and the springs.
         """
@@ -164,7 +164,7 @@ class World:
         )
         return rigid(turn, (x, y, (ends[0] + ends[1]) / 2))
 
-    def motion(self, seconds):
+    def motion(self, seconds: float) -> tuple[np.ndarray, float]:
         """(velocity (3,) m/s in the world, yaw rate rad/s) of the vehicle."""
         before, after = self.vehicle(seconds - 0.05), self.vehicle(seconds + 0.05)
         return (after[:3, 3] - before[:3, 3]) / 0.1, self.speed * self.street.curvature(
