@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from builders.nuscenes_layout import write_nuscenes
 from builders.paths import DATA
 
 from cmdfusion_ros.class_map import load_class_map
@@ -195,3 +196,29 @@ def test_the_real_drive_places_its_cameras_within_two_centimetres():
             worst = max(worst, np.linalg.norm(view.camera_from_lidar[:3, 3] - truth))
             fixed = max(fixed, np.linalg.norm(unmoved.camera_from_lidar[:3, 3] - truth))
     assert worst < 0.02 < 0.1 < fixed
+
+
+def test_nuscenes_scenes_are_drives_with_exact_cameras(tmp_path):
+    write_nuscenes(tmp_path, scenes=("scene-0061", "scene-0103"), key_frames=2)
+    drives = open_folder(tmp_path)
+    assert [drive.name for drive in drives] == ["scene-0061", "scene-0103"]
+    assert len(drives[0]) == 2 and drives[0].odometry == "recorded poses"
+    bare, full = drives[0].read(1, images=False), drives[0].read(1)
+    assert bare.views == () and full.labels is None and bare.world_from_lidar is not None
+    assert {view.name for view in full.views} == {"CAM_FRONT", "CAM_BACK"}
+
+
+def test_pandaset_as_distributed_is_a_drive(tmp_path, monkeypatch):
+    (tmp_path / "set" / "002" / "lidar").mkdir(parents=True)
+    asked = []
+
+    def reader(root, sequences, class_map, labels, images):
+        asked.append((root, sequences, labels, images))
+        return [Frame(np.zeros((0, 3), np.float32), np.zeros(0, np.float32), stamp=7)]
+
+    monkeypatch.setattr("cmdfusion_ros.data.drives.folder_drive.PandaSet", reader)
+    for given in (tmp_path / "set", tmp_path / "set" / "002"):
+        (drive,) = open_folder(given)
+        assert drive.name == "002" and drive.read(0).stamp == 7
+    assert asked[0] == (tmp_path / "set", ["002"], False, False) and asked[1][3]
+    assert asked[2][0] == tmp_path / "set"
