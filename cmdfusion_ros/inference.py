@@ -15,20 +15,9 @@ from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint
 from cmdfusion_ros.frame import Frame, Prediction
 from cmdfusion_ros.models import grid_of
-from cmdfusion_ros.models.folded.folded_cmdfusion import FoldedCmdFusion, FoldedFlagship
-from cmdfusion_ros.models.folded.folded_pyramid import FoldedSpvPyramid
-from cmdfusion_ros.models.folded.folded_unet import FoldedUnet
+from cmdfusion_ros.models.folded import inference_form
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
-
-_INFERENCE_FORMS = {  # on a CPU
-    "spv_pyramid": FoldedSpvPyramid,
-    "cmdfusion": FoldedCmdFusion,
-    "flagship": FoldedFlagship,
-    "spv_unet": FoldedUnet,
-    "unet_flagship": FoldedUnet,
-    "u2mkd": FoldedUnet,
-}
 
 
 def default_checkpoint_path() -> Path:
@@ -106,9 +95,7 @@ class Segmenter:
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.backend == "cpu":
-            self._network = _INFERENCE_FORMS[checkpoint.model_config.network](
-                network, cpu_threads or torch.get_num_threads()
-            )
+            self._network = inference_form(network, cpu_threads or torch.get_num_threads())
             weakref.finalize(self, self._network.close)
         else:
             self._network = use_backend(network.to(self.device), self.backend)
