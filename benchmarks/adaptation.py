@@ -4,9 +4,10 @@
         --teacher ../shared/data/teachers/deeplab*.tflite --streets STREETS --work WORK
     python benchmarks/adaptation.py --kitti ../shared/data/semantickitti --test 00 04 ...
 
-Rows: the network before; the control, as many steps on made-up streets alone; lessons of the
-teacher (what `cmdfusion adapt` learns); with --truth also the true labels in their place. For KITTI
-every sequence but the one tested is learnt, each in turn.
+Printed first: how many points the lessons label, and how many of those labels are right. Rows: the
+network before; the control, as many steps on made-up streets alone; the lessons, what
+`cmdfusion adapt` learns; with --truth also the true labels in their place. For KITTI every sequence
+but the one tested is learnt, each in turn.
 """
 
 import argparse
@@ -21,11 +22,13 @@ from cmdfusion_ros.adaptation.adapt import (
     LESSONS,
     DrivePlan,
     judge_frames,
+    taught_scans,
     train,
     training_recipe,
     write_lessons,
 )
-from cmdfusion_ros.adaptation.settings import AdaptSettings
+from cmdfusion_ros.adaptation.carried_labels import carry_labels, join_labels
+from cmdfusion_ros.adaptation.settings import AdaptSettings, LessonSettings
 from cmdfusion_ros.adaptation.teacher_labels import TeacherLabels, ask_teacher
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.class_map import load_class_map
@@ -61,12 +64,35 @@ def write_truth(labels: list[np.ndarray], folder: Path) -> TeacherLabels:
     return kept
 
 
+def print_lesson_quality(plans, folder: Path, truth: Path) -> None:
+    """How many points have the teacher's label, a carried one too, a lesson, and how many of those
+    whose true class is known are right."""
+    kinds = ("teacher", "carried", "lesson")
+    counts = {kind: np.zeros(3, np.int64) for kind in kinds}  # points, of known truth, right
+    total = 0
+    for number, plan in enumerate(plans):
+        carried = carry_labels(taught_scans(plan), STREET, LessonSettings())
+        lessons = SemanticKitti(folder, [f"{number:02d}"], STREET, "street", poses=False)
+        for place, index in enumerate(plan.learnt):
+            frame, direct = plan.drive.read(index, images=False), plan.taught.read(index)[0]
+            true = TeacherLabels(truth / plan.drive.name).read(index)[0]
+            joined = join_labels(direct, carried.of(frame), STREET)
+            total += len(true)
+            for kind, labels in zip(kinds, (direct, joined, lessons[place].labels), strict=True):
+                known = labels != IGNORE_LABEL
+                both = known & (true != IGNORE_LABEL)
+                counts[kind] += known.sum(), both.sum(), (labels == true)[both].sum()
+    for kind, (points, known, right) in counts.items():
+        shares = 100 * points / total, 100 * right / max(known, 1)
+        print(f"{kind:<10}{shares[0]:6.1f} % of the points, {shares[1]:5.1f} % right", flush=True)
+
+
 def rows_of(args, plans, tests, work, settings):
     """{row: scores} of one split. tests: [(Frame, true labels)]."""
     start = Path(args.checkpoint or default_checkpoint_path())
     checkpoint, segmenter = load_checkpoint(start), Segmenter(start, cpu_threads=args.threads)
-    rows = {"before": judge_frames(segmenter, tests)}
-    kinds = ["control", "lessons"] + (["truth"] if args.truth else [])
+    rows = {} if args.lessons_only else {"before": judge_frames(segmenter, tests)}
+    kinds = ["lessons", "control"] + (["truth"] if args.truth else [])
     for kind in kinds:
         folder = work / kind
         network = folder / "run" / "network.safetensors"
@@ -74,6 +100,10 @@ def rows_of(args, plans, tests, work, settings):
             folder.mkdir(parents=True, exist_ok=True)
             lent = ScanProgress(sum(len(plan.learnt) for plan in plans))
             print(write_lessons(plans, segmenter, settings, folder / LESSONS, lent.add))
+        if kind == "lessons":
+            print_lesson_quality(plans, folder / LESSONS, work.parent / "truth")
+            if args.lessons_only:
+                return rows
         if kind == "truth" and not (folder / LESSONS).exists():
             folder.mkdir(parents=True, exist_ok=True)
             true = [replace(plan, taught=plan_truth(plan, work)) for plan in plans]
@@ -150,6 +180,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--settings", help="AdaptSettings as YAML")
     parser.add_argument("--truth", action="store_true", help="also learn the true labels")
+    parser.add_argument("--lessons-only", action="store_true", help="make lessons, train nothing")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     settings = load_settings(AdaptSettings, args.settings) if args.settings else AdaptSettings()

@@ -82,7 +82,7 @@ def write_lessons(
     totals = {"direct": 0, "carried": 0, "learnt": 0, "points": 0}
     own: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
     for plan in plans:
-        carried = carry_labels(_taught_scans(plan), class_map, lessons)
+        carried = carry_labels(taught_scans(plan), class_map, lessons)
         for index in plan.learnt:
             frame, (direct, _) = plan.drive.read(index, images=False), plan.taught.read(index)
             joined = join_labels(direct, carried.of(frame), class_map)
@@ -110,12 +110,13 @@ def write_lessons(
         totals["learnt"] += int((lesson != IGNORE_LABEL).sum())
         sequence = part / "sequences" / f"{plans.index(plan):02d}"
         _write_scan(sequence, index, plan.drive.read(index, images=False), class_map, lesson)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run killed before it noted the shares
     part.rename(folder)
     points = max(totals.pop("points"), 1)
     return {name: count / points for name, count in totals.items()}
 
 
-def _taught_scans(plan: DrivePlan) -> Iterator[tuple[Frame, np.ndarray, np.ndarray]]:
+def taught_scans(plan: DrivePlan) -> Iterator[tuple[Frame, np.ndarray, np.ndarray]]:
     """What is carried: the labels of the scans that are learnt alone, so that those that judge stay
     unseen."""
     for index in plan.learnt:
