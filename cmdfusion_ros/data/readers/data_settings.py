@@ -28,6 +28,8 @@ _READERS = {
 }
 STREAM = "synthetic_stream"
 LAYOUTS = tuple(_READERS)  # of what lies in files
+# what sets are asked for by that know no "all"
+_SPLITS = {"nuscenes": "train, val or scenes", "waymo": "training, validation or segments"}
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,9 @@ def all_sequences(root: Path, layout: str) -> tuple[str, ...]:
     Raises:
         FileNotFoundError: there is none. ValueError: nuScenes and Waymo, which have splits instead.
     """
-    if layout in ("nuscenes", "waymo"):
-        raise ValueError(f"{root}: sequences: [all] is not for {layout}; name its splits instead")
+    if layout in _SPLITS:
+        names = _SPLITS[layout]
+        raise ValueError(f"{root}: sequences: [all] is not for {layout}; name {names}")
     if layout == "bags":
         names = {
             path.name
