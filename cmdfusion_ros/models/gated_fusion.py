@@ -72,10 +72,12 @@ class GatedFusion(nn.Module):
 
 
 class ScalarGatedFusion(nn.Module):
-    """U2MKD's gate from camera to LiDAR, one number a row: relu(norm(W [target, g relu(norm(W'
-    source))])), g = sigmoid(w tanh(W1 relu(norm(source)) + W2 target)).
+    """U2MKD's gate from camera to LiDAR, one number a row: W [target, g relu(norm(W' source))] + b,
+    g = sigmoid(w tanh(W1 relu(norm(source)) + W2 target)).
 
-    It replaces the target, where GatedFusion adds to it. One instance for each direction and stage:
+    W starts as [identity, 0], so that a network that was trained without images is not scrambled
+    by the joins put into it. The paper has a normalisation and a ReLU behind W, which no weights
+    make an identity. One instance for each direction and stage:
     into voxels, and into pixels as rows.
 
     Args:
@@ -94,11 +96,12 @@ class ScalarGatedFusion(nn.Module):
             nn.BatchNorm1d(target_channels),
             nn.ReLU(),
         )
-        self.join = nn.Sequential(
-            nn.Linear(2 * target_channels, target_channels, bias=False),
-            nn.BatchNorm1d(target_channels),
-            nn.ReLU(),
-        )
+        self.join = nn.Linear(2 * target_channels, target_channels)
+        with torch.no_grad():
+            own, of_message = self.join.weight.chunk(2, 1)
+            own.copy_(torch.eye(target_channels))
+            of_message.zero_()
+            self.join.bias.zero_()
 
     def forward(self, target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """(N, Ct), (N, Cs) -> (N, Ct)."""

@@ -74,6 +74,8 @@ class Output:
             images alone).
         deep: ScaleFeatures of the coarsest stage of a U-Net before any image was fused, in both
             modes; None of other networks.
+        taps: ScaleFeatures of the first encoder stage and of the last decoder stage of a U-Net, in
+            both modes; none of other networks.
         camera_mask: (N,) int64, bit i set where view i of its frame gave a point image features;
             None of a network that has no use for images.
     """
@@ -86,6 +88,7 @@ class Output:
     knowledge: tuple = ()
     pixels: PixelFeatures | None = None
     deep: ScaleFeatures | None = None
+    taps: tuple[ScaleFeatures, ...] = ()
     camera_mask: torch.Tensor | None = None
 
     @property

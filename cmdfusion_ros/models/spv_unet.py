@@ -150,12 +150,14 @@ class SpvUnet(nn.Module):
         self.head = nn.Linear(up[3], num_classes)
 
     def forward(self, batch: Batch) -> Output:
-        """Batch -> Output, with `deep`."""
+        """Batch -> Output, with `deep` and `taps`."""
         encoded = self.encode(batch)
+        last = self.decode(encoded, batch)
         return Output(
-            self.decode(encoded, batch),
+            self.head(last),
             batch.scale(1).point_to_voxel,
             deep=ScaleFeatures(encoded[-1].stride, encoded[-1].features),
+            taps=taps_of(encoded, last),
         )
 
     def encode(self, batch: Batch) -> list[SparseTensor]:
@@ -166,7 +168,7 @@ class SpvUnet(nn.Module):
         return encoded
 
     def decode(self, encoded: Sequence[SparseTensor], batch: Batch) -> torch.Tensor:
-        """SparseTensors of STRIDES -> (V_1, classes) on the finest voxels."""
+        """SparseTensors of STRIDES -> (V_1, D) features on the finest voxels, for the head."""
         finest, x = encoded[0], encoded[4]
         points = _spread(x, batch) + self.of_points[0](finest.features)
         x = x.with_features(_mean(points, x.stride, batch))
@@ -174,7 +176,12 @@ class SpvUnet(nn.Module):
         points = _spread(x, batch) + self.of_points[1](points)
         x = x.with_features(_mean(points, x.stride, batch))
         x = self.up[3](self.up[2](x, encoded[1]), encoded[0])
-        return self.head(x.features + self.of_points[2](points))
+        return x.features + self.of_points[2](points)
+
+
+def taps_of(encoded: Sequence[SparseTensor], last: torch.Tensor) -> tuple[ScaleFeatures, ...]:
+    """`Output.taps` of SparseTensors of STRIDES and what `decode` makes of them."""
+    return ScaleFeatures(encoded[1].stride, encoded[1].features), ScaleFeatures(1, last)
 
 
 def _spread(x, batch):

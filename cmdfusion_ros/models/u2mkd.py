@@ -14,7 +14,7 @@ from cmdfusion_ros.models.image_encoder import ImageEncoder
 from cmdfusion_ros.models.image_network import PixelHead
 from cmdfusion_ros.models.imputer import Imputer, impute_voxels
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
-from cmdfusion_ros.models.spv_unet import DOWN_WIDTHS, SpvUnet
+from cmdfusion_ros.models.spv_unet import DOWN_WIDTHS, SpvUnet, taps_of
 from cmdfusion_ros.models.views import gather, make_views, splat
 
 # width of the maps of the pixel head, which is for training alone, in multiples of the stem's: 128
@@ -79,13 +79,11 @@ class U2mkd(SpvUnet):
                 )
             x = x.with_features(self.to_voxels[number](x.features, guess))
             encoded.append(x)
-        rows, point_to_row, deep = (
-            self.decode(encoded, batch),
-            batch.scale(1).point_to_voxel,
-            ScaleFeatures(deep.stride, deep.features),
-        )
+        last = self.decode(encoded, batch)
+        rows, point_to_row = self.head(last), batch.scale(1).point_to_voxel
+        deep, taps = ScaleFeatures(deep.stride, deep.features), taps_of(encoded, last)
         if not self.training:
-            return Output(rows, point_to_row, deep=deep, camera_mask=views.camera_mask)
+            return Output(rows, point_to_row, deep=deep, taps=taps, camera_mask=views.camera_mask)
         auxiliary, pixels = (), None
         if image is not None:
             auxiliary = (self.pixel_head(self.images.decoder(maps)[0], views),)
@@ -97,6 +95,7 @@ class U2mkd(SpvUnet):
             knowledge=tuple(guesses),
             pixels=pixels,
             deep=deep,
+            taps=taps,
             camera_mask=views.camera_mask,
         )
 

@@ -197,4 +197,4 @@ class UnetFlagship(SpvUnet):
         for stage, join, source in zip(STAGES, self.joins, known, strict=True):
             x: SparseTensor = encoded[stage]
             fused[stage] = x.with_features(join(x.features, source, x.stride, batch))
-        return self.decode(fused, batch)
+        return self.head(self.decode(fused, batch))

@@ -6,7 +6,6 @@ completed things, matched by voxels, arXiv 2304.14800); they differ in their set
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ from torch import nn
 
 from cmdfusion_ros.batch import Batch, make_batch
 from cmdfusion_ros.class_map import ClassMap
-from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
-from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.config import ModelConfig, SettingsError
 from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.models.output import Output
+from cmdfusion_ros.training.distill_settings import DistillSettings
+from cmdfusion_ros.training.feature_pairs import completed_points, pixel_pairs, unet_pairs
 from cmdfusion_ros.training.losses import segmentation_loss
 from cmdfusion_ros.training.pairs import match_origins, match_voxels
 from cmdfusion_ros.training.teachers import TeacherAnswer, open_teacher
@@ -28,102 +28,6 @@ from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_di
 # in a row without a pair: camera dropping may take all images for some steps, a wrong setting takes
 # them for ever
 MAX_DRY_STEPS = 50
-
-
-@dataclass(frozen=True)
-class DistillSettings:
-    """One teacher, and what is learnt from it."""
-
-    teacher: str = setting(
-        "own_images",
-        "own_images: the network's own image encoder; checkpoint: another network, frozen; "
-        "published_images: a frozen ResNet; shared: the same weights on "
-        "another view; average: the running average of the weights",
-        choices=("own_images", "checkpoint", "published_images", "shared", "average"),
-    )
-    path: str = setting(
-        "", "file of a frozen teacher, relative to the data folder, or to where training starts"
-    )
-    match: str = setting(
-        "pixel",
-        "what is compared: points that an image sees, points of one raw row, or voxels of one "
-        "place",
-        choices=("pixel", "point", "voxel"),
-    )
-    view: ViewSettings = section(ViewSettings)
-    features: float = setting(
-        0.0, "weight of the squared difference of features", minimum=0.0, maximum=100.0
-    )
-    feature_unit: str = setting(
-        "absolute",
-        "the squared difference itself, or as a part of the teacher's variance",
-        choices=("absolute", "variance"),
-    )
-    feature_floor: float = setting(0.0, "leave out features that differ by no more", minimum=0.0)
-    logits: float = setting(
-        0.0, "weight of the divergence of class probabilities", minimum=0.0, maximum=100.0
-    )
-    logit_kind: str = setting(
-        "kl", "kl, or M2SKD's mean of absolute log ratios", choices=("kl", "absolute")
-    )
-    logit_floor: float = setting(0.0, "leave out rows that diverge by no more", minimum=0.0)
-    temperature: float = setting(1.0, "divides logits before the softmax", above=0.0, maximum=100.0)
-    affinity: float = setting(
-        0.0,
-        "weight of the difference of cosines between the logits of one group",
-        minimum=0.0,
-        maximum=100.0,
-    )
-    affinity_group: str = setting(
-        "class", "a group is a class, or a thing", choices=("class", "instance")
-    )
-    affinity_classes: tuple[str, ...] = setting((), "classes whose groups are compared; none = all")
-    affinity_points: int = setting(
-        500, "rows of a group that are compared", minimum=2, maximum=10000
-    )
-    labels: float = setting(
-        0.0,
-        "weight of the cross-entropy of a shared teacher on the points that its view added",
-        minimum=0.0,
-        maximum=100.0,
-    )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        name, of_images = (
-            f"teacher {self.teacher}",
-            self.teacher in ("own_images", "published_images"),
-        )
-        if (self.teacher in ("checkpoint", "published_images")) != bool(self.path):
-            raise SettingsError(
-                f"distill: {name} with path {self.path!r}: checkpoint and published_images need "
-                "one, others take none"
-            )
-        if of_images and (self.match != "pixel" or self.logits or self.affinity):
-            raise SettingsError(f"distill: {name} has features of pixels and nothing else")
-        if self.match == "pixel" and self.view.kind != "single":
-            raise SettingsError(
-                f"distill: match pixel with view {self.view.kind}: images see the scan alone"
-            )
-        if self.labels and (self.teacher != "shared" or self.view.kind != "instance_fused"):
-            raise SettingsError(
-                f"distill: labels with {name} and view {self.view.kind}: shared weights learn "
-                "from points that instance_fused adds"
-            )
-        for weight, dependent in _DEPENDENT.items():
-            for key in dependent if not getattr(self, weight) else ():
-                if getattr(self, key) != DistillSettings.__dataclass_fields__[key].default:
-                    raise SettingsError(
-                        f"distill: {key} with {weight} 0 would do nothing; give {weight} a weight "
-                        f"or leave {key} out"
-                    )
-
-
-_DEPENDENT = {  # weight: settings that mean nothing where it is 0
-    "features": ("feature_unit", "feature_floor"),
-    "logits": ("logit_kind", "logit_floor", "temperature"),
-    "affinity": ("affinity_group", "affinity_classes", "affinity_points"),
-}
 
 
 class Distiller(nn.Module):
@@ -195,7 +99,9 @@ class Distiller(nn.Module):
             widths = (
                 [
                     (a.shape[1], b.shape[1])
-                    for a, b in self._features(output, batch, rows, teacher_rows, answer)
+                    for a, b in self._features(
+                        output, batch, rows, teacher_rows, answer, frames, teacher_frames
+                    )
                 ]
                 if self.settings.features
                 else []
@@ -236,10 +142,15 @@ class Distiller(nn.Module):
         self._count_dry(len(rows))
         terms, measures = {}, {"pairs": len(rows)}
         if settings.features:
-            pairs = self._features(output, batch, rows, teacher_rows, answer) if len(rows) else []
+            pairs = (
+                self._features(output, batch, rows, teacher_rows, answer, frames, teacher_frames)
+                if len(rows)
+                else []
+            )
             pairs = [
                 (adapt(ours), theirs)
                 for adapt, (ours, theirs) in zip(self.adapters, pairs, strict=False)
+                if len(theirs)  # no thing of this step may be completed
             ]
             terms["features"] = sum(
                 (
@@ -308,6 +219,10 @@ class Distiller(nn.Module):
                 label_loss = segmentation_loss(
                     theirs.row_logits, theirs.point_to_row, seen.labels, mask
                 )[0]
+                # a scan adds some dozens of points to its thousands: as a mean over themselves
+                # alone each would weigh hundreds of times as much as a point of the scan
+                labelled = (seen.labels != IGNORE_LABEL).sum().clamp(min=1)
+                label_loss = label_loss * (mask.sum() / labelled)
         return TeacherAnswer.of(theirs, seen), label_loss
 
     def _pairs(self, batch, frames, teacher_frames, answer):
@@ -323,26 +238,14 @@ class Distiller(nn.Module):
             return match_voxels(batch, answer.batch)
         return tuple(rows.to(self.device) for rows in match_origins(frames, teacher_frames))
 
-    def _features(self, output, batch, rows, teacher_rows, answer):
+    def _features(self, output, batch, rows, teacher_rows, answer, frames, teacher_frames):
         """Pairs of (M, C_i) features of student and teacher, one for each scale."""
         if self.settings.match == "pixel":
-            if not output.knowledge or answer.pixels is None:
-                raise ValueError(
-                    "distill: features of pixels need a network with a knowledge branch or "
-                    "imputers and a teacher with images; take another match"
-                )
-            return [
-                (z.at_points(batch, rows), answer.pixels.of_scale(number))
-                for number, z in enumerate(output.knowledge)
-            ]
-        if output.deep is None or answer.deep is None:
-            raise ValueError(
-                "distill: features of points and voxels are those of U-Nets (deep); student or "
-                "teacher is none, so set `features` to 0"
-            )
-        return [
-            (output.deep.at_points(batch, rows), answer.deep.at_points(answer.batch, teacher_rows))
-        ]
+            return pixel_pairs(output, batch, answer, self.settings.feature_rows == "voxels")
+        if self.settings.feature_rows == "completed":
+            kept = completed_points(frames, teacher_frames).to(rows.device)[rows]
+            rows, teacher_rows = rows[kept], teacher_rows[kept]
+        return unet_pairs(output, batch, rows, answer, teacher_rows, self.settings.feature_place)
 
     def _groups(self, batch, frames, rows):
         """(M,) int64, which group of the affinity a row is in; -1 for none."""

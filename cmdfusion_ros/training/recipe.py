@@ -8,7 +8,7 @@ from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, sec
 from cmdfusion_ros.data.augment.random_changes import AugmentSettings
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
 from cmdfusion_ros.data.readers.data_settings import DataSettings, Mixture
-from cmdfusion_ros.training.distillation import DistillSettings
+from cmdfusion_ros.training.distill_settings import DistillSettings
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ class Recipe:
             raise SettingsError(
                 f"parts: expected a divisor of batch_size {self.batch_size}, got {self.parts}"
             )
-        if self.view.kind == "instance_fused":
+        if self.view.kind == "instance_fused" and self.distill:
             raise SettingsError(
-                "view: instance_fused needs the labels that a network shall find; it is the view "
-                "of a teacher, in distill"
+                "view: instance_fused needs the labels that a network shall find, so such a "
+                "network is good for a teacher alone; leave distill out"
             )
         by_voxel = [each for each in self.distill if each.match == "voxel"]
         if len(by_voxel) > 1 or (by_voxel and self.view.kind != "single"):

@@ -11,13 +11,15 @@ import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.augment.mix import select
-from cmdfusion_ros.data.augment.random_changes import change_scene, change_view
+from cmdfusion_ros.data.augment.random_changes import change_scene, change_view, sector_start
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
 from cmdfusion_ros.data.readers.data_settings import Mixture
 from cmdfusion_ros.data.readers.scan_set import ScanSet
-from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 from cmdfusion_ros.intensity import intensity_rank
 from cmdfusion_ros.training.recipe import Recipe
+
+TEACHER_MARGIN = np.radians(7.5)  # on either side of the student's sector
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,8 @@ class Samples:
 
     What adds points is drawn once, before the views are made. A teacher matched by voxels then
     shares the student's turn, flip and shift; one matched by points has its own (U2MKD: the
-    teacher may be changed more, as pairs are found by row).
+    teacher may be changed more, as pairs are found by row). It looks at the student's sector and
+    TEACHER_MARGIN beyond, and keeps every point: what it does not see it cannot teach.
 
     Args:
         scans: a Mixture. recipe, class_map: of the training.
@@ -90,8 +93,12 @@ class Samples:
         if recipe.distill:
             scene = replace(scene, origin=np.arange(scene.num_points, dtype=np.int32))
         shared = next((each for each in recipe.distill if each.match == "voxel"), None)
+        sector = self._sector(scene, item)
         seen = change_view(
-            self._shown(scene, index, shared.view if shared else recipe.view), recipe.augment, rng
+            self._shown(scene, index, shared.view if shared else recipe.view),
+            recipe.augment,
+            rng,
+            sector,
         )
         frame = select(seen, seen.origin >= 0) if shared else seen
         teacher_frames = []
@@ -103,9 +110,24 @@ class Samples:
             else:
                 own_rng = np.random.default_rng([recipe.seed, 3 + number, item])
                 teacher_frames.append(
-                    change_view(self._shown(scene, index, distill.view), recipe.augment, own_rng)
+                    change_view(
+                        self._shown(scene, index, distill.view),
+                        replace(recipe.augment, point_dropout=0.0, thin_chance=0.0, sector=360.0),
+                        own_rng,
+                        _wider(sector),
+                    )
                 )
         return Sample(frame, tuple(teacher_frames))
+
+    def _sector(self, scene, item):
+        """(start, width) of the sector that student and teachers matched by points share; None
+        where they see everything, or there is no such teacher and the student draws for itself.
+        """
+        width = self.recipe.augment.sector
+        if width >= 360.0 or all(each.match != "point" for each in self.recipe.distill):
+            return None
+        rng = np.random.default_rng([self.recipe.seed, 103, item])
+        return sector_start(scene, self.recipe.augment, rng), np.radians(width)
 
     def plain(self, index: int) -> Sample:
         """Scan `index` unchanged, as a Sample."""
@@ -126,7 +148,22 @@ def _ranked(frame):
     return replace(frame, intensity_rank=intensity_rank(frame.intensity))
 
 
+def _wider(sector):
+    """The sector that a teacher sees of that of its student; None = everything."""
+    if sector is None or sector[1] + 2 * TEACHER_MARGIN >= 2 * np.pi:
+        return None
+    return sector[0] - TEACHER_MARGIN, sector[1] + 2 * TEACHER_MARGIN
+
+
 def shown(scans: ScanSet | Mixture, view: ViewSettings, class_map: ClassMap) -> Iterator[Frame]:
-    """Every Frame of some scans as a network with this ViewSettings is shown it."""
+    """Every Frame of some scans as a network with this ViewSettings is shown it. Only the scan's
+    own points keep their labels, so that networks of any view are scored on the same points.
+    """
     for index in range(len(scans)):
-        yield view.apply(scans[index], scans.neighbours(index, view.offsets), class_map)
+        scan = scans[index]
+        frame = view.apply(scan, scans.neighbours(index, view.offsets), class_map)
+        if frame.labels is not None and frame.num_points > scan.num_points:
+            labels = frame.labels.copy()
+            labels[scan.num_points :] = IGNORE_LABEL
+            frame = replace(frame, labels=labels)
+        yield frame

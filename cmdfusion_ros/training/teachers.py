@@ -32,7 +32,7 @@ class TeacherAnswer:
         logits: (N, C) of every point of it; None of teachers that know no classes.
         answered: (N,) bool, the points that `logits` says anything of; None = all.
         pixels: PixelFeatures; None without images.
-        deep: ScaleFeatures of a U-Net; None of others.
+        deep: ScaleFeatures of a U-Net; None of others. taps: see Output; none of others.
     """
 
     batch: object
@@ -40,20 +40,21 @@ class TeacherAnswer:
     answered: torch.Tensor | None = None
     pixels: PixelFeatures | None = None
     deep: ScaleFeatures | None = None
+    taps: tuple[ScaleFeatures, ...] = ()
 
     @classmethod
     def of(cls, output: Output | PixelFeatures | None, batch: Batch) -> "TeacherAnswer":
         """The answer that an Output, or PixelFeatures, or None (no image) is."""
         if not isinstance(output, Output):
             return cls(batch, pixels=_detached_pixels(output))
-        deep = (
-            None
-            if output.deep is None
-            else ScaleFeatures(output.deep.stride, output.deep.features.detach())
-        )
-        return cls(
-            batch, output.logits.detach(), output.answered, _detached_pixels(output.pixels), deep
-        )
+        deep = None if output.deep is None else _detached(output.deep)
+        taps = tuple(map(_detached, output.taps))
+        pixels = _detached_pixels(output.pixels)
+        return cls(batch, output.logits.detach(), output.answered, pixels, deep, taps)
+
+
+def _detached(features):
+    return ScaleFeatures(features.stride, features.features.detach())
 
 
 def _detached_pixels(pixels):

@@ -4,6 +4,7 @@ set of weights that is loaded once.
 
 import numpy as np
 import pytest
+from builders.joins import off_identity
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
@@ -41,8 +42,9 @@ def segmenter(request):
         ModelConfig(network=request.param, channels=4, voxel_size=0.5, image_size=(64, 32)),
         load_class_map("street"),
     )
+    network = off_identity(build_network(config, street.num_classes))
     return Segmenter(
-        Checkpoint(build_network(config, street.num_classes).state_dict(), config, street),
+        Checkpoint(network.state_dict(), config, street),
         device="cpu",
         cpu_threads=1,
     )

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from builders.joins import off_identity
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint
@@ -76,7 +77,8 @@ def test_a_spoilt_image_changes_the_answer_and_is_no_target(name):
     """Blank and shuffled pictures teach the gate to shut, not the guess to say what they say."""
     torch.manual_seed(0)
     config = ModelConfig(network=name, channels=8, voxel_size=0.4, image_size=(64, 32))
-    network, frame = build_network(config, STREET.num_classes).train(), make_frame()
+    network = off_identity(build_network(config, STREET.num_classes)).train()
+    frame = make_frame()
     front = frame.views[0]
     turned = np.diag([-1.0, 1, -1, 1])
     back = dataclasses.replace(

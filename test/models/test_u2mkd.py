@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from builders.joins import off_identity
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint
@@ -56,7 +57,7 @@ def batch_of(*frames):
 def network():
     """A small network whose normalisations have seen some data, in evaluation mode."""
     torch.manual_seed(0)
-    network = build_network(CONFIG, STREET.num_classes)
+    network = off_identity(build_network(CONFIG, STREET.num_classes))
     for seed in range(3):
         network(batch_of(make_frame(FRONT, LEFT, BACK, seed=seed)))
     return network.eval()
@@ -162,7 +163,7 @@ def test_the_first_exchange_by_its_formulas(network):
 
 def test_training_gets_guesses_and_pixels_of_every_stage_and_the_answer_of_the_images():
     torch.manual_seed(0)
-    network = build_network(CONFIG, 5)
+    network = off_identity(build_network(CONFIG, 5))
     batch = batch_of(make_frame(FRONT, BACK), make_frame(FRONT, BACK, seed=1))
     output = network(batch)
     assert [guess.stride for guess in output.knowledge] == [

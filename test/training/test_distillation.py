@@ -11,7 +11,8 @@ from builders.small_trainings import make_trainer, recipe
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.config import SettingsError, settings_from_dict
-from cmdfusion_ros.training.distillation import MAX_DRY_STEPS, DistillSettings
+from cmdfusion_ros.training.distill_settings import DistillSettings
+from cmdfusion_ros.training.distillation import MAX_DRY_STEPS
 from cmdfusion_ros.training.teachers import TeacherAnswer
 from cmdfusion_ros.training.trainer import NETWORK, Trainer
 
@@ -367,7 +368,7 @@ def test_recipes_that_cannot_be_are_named():
     with pytest.raises(
         SettingsError, match="instance_fused needs the labels that a network shall find"
     ):
-        recipe(view=FUSED)
+        recipe(view=FUSED, distill=[{"teacher": "own_images", "features": 1.0}])
     with pytest.raises(SettingsError, match="parts: expected a divisor of batch_size 2, got 3"):
         recipe(parts=3)
     with pytest.raises(SettingsError, match="start_from gives every weight"):

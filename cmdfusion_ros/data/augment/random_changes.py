@@ -253,10 +253,22 @@ def change_scene(
     return frame
 
 
-def change_view(frame: Frame, settings: AugmentSettings, rng: np.random.Generator) -> Frame:
-    """What leaves points out, moves them or changes what the sensors say of them; adds none."""
-    if settings.sector < 360.0:
-        frame = crop_sector(frame, _sector_start(frame, settings, rng), np.radians(settings.sector))
+def change_view(
+    frame: Frame,
+    settings: AugmentSettings,
+    rng: np.random.Generator,
+    sector: tuple[float, float] | None = None,
+) -> Frame:
+    """What leaves points out, moves them or changes what the sensors say of them; adds none.
+
+    Args:
+        sector: (start, width) in radians of the sector that is kept; None = one is drawn, where the
+            settings ask for it.
+    """
+    if sector is None and settings.sector < 360.0:
+        sector = sector_start(frame, settings, rng), np.radians(settings.sector)
+    if sector is not None:
+        frame = crop_sector(frame, *sector)
     if settings.thin_chance and rng.random() < settings.thin_chance:
         period = np.radians(rng.uniform(0.4, 1.6))
         frame = thin_beams(frame, period, keep=rng.uniform(0.2, 0.7), phase=rng.random())
@@ -289,7 +301,7 @@ def change_view(frame: Frame, settings: AugmentSettings, rng: np.random.Generato
     return replace(frame, views=tuple(_augment_view(view, settings, rng) for view in views))
 
 
-def _sector_start(frame, settings, rng):
+def sector_start(frame: Frame, settings: AugmentSettings, rng: np.random.Generator) -> float:
     """Azimuth, radians, at which the sector to keep begins."""
     start = rng.uniform(-np.pi, np.pi)
     if settings.sector_around == "labels":
