@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""What the made-up street costs, and how often its classes occur.
+"""What the made-up street costs, how often its classes occur, and how like real scans it is.
 
 python benchmarks/world.py speed          # seconds of CPU a scan and a picture on one core,
-each rig, and where they go python benchmarks/world.py frequencies    # shares of the classes
-beside those of SemanticKITTI
+                                          # each rig, and where they go
+python benchmarks/world.py frequencies    # shares of the classes beside SemanticKITTI's
+python benchmarks/world.py compare --data ../shared/data/semantickitti --sequences 00 05
 """
 
 import argparse
@@ -13,11 +14,13 @@ from collections import Counter
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.data.synthetic import camera, lidar
 from cmdfusion_ros.data.synthetic.light import Shadows
 from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES
 from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
 from cmdfusion_ros.data.synthetic.world import World
+from cmdfusion_ros.frame import IGNORE_LABEL
 
 # Points of the 19 classes in the training sequences of SemanticKITTI, 00-07, 09 and 10, as
 # CMDFusion's loss weights have them.
@@ -42,6 +45,8 @@ REAL_POINTS = (
     4506626,
     1168181,
 )
+STREET = load_class_map("street")
+_RINGS = (0, 10, 20, 40)  # metres, where rings of distance begin
 _BOTH = ("cast", "surfaces_at", "paint_surfaces")
 SCAN_STAGES = (*((lidar, name) for name in _BOTH), (World, "solids"))
 PICTURE_STAGES = (
@@ -63,13 +68,74 @@ def main(arguments=None):
     )
     frequencies = what.add_parser("frequencies")
     frequencies.add_argument("--streets", type=int, default=60)
+    compare = what.add_parser("compare")
+    compare.add_argument("--data", required=True, help="folder of real scans in this layout")
+    compare.add_argument("--dataset", default=DATASET, help="whose raw ids its labels hold")
+    compare.add_argument("--sequences", nargs="+", required=True)
+    compare.add_argument("--every", type=int, default=4, help="take one real scan in so many")
+    compare.add_argument("--rig", choices=RIG_NAMES, default="kitti")
+    compare.add_argument("--streets", type=int, default=10)
     args = parser.parse_args(arguments)
-    if args.what == "frequencies":
+    if args.what == "compare":
+        real = SemanticKitti(args.data, args.sequences, STREET, args.dataset, poses=False)
+        print_comparison((real[row] for row in range(0, len(real), args.every)), args)
+    elif args.what == "frequencies":
         print_frequencies(args.streets)
     else:
         for rig in args.rigs:
             print_speed(rig, args.scans)
     return 0
+
+
+class Statistics:
+    """What labelled scans are like, class by class: where points lie, how high, how bright."""
+
+    def __init__(self):
+        self.scans, self.points = 0, np.zeros((len(_RINGS), STREET.num_classes))
+        self._rows = []  # (label, height over the ground below the sensor, intensity rank) a scan
+
+    def add(self, frame):
+        """Count a Frame with labels."""
+        self.scans += 1
+        known = frame.labels != IGNORE_LABEL
+        points, labels = frame.points[known], frame.labels[known]
+        away = np.hypot(points[:, 0], points[:, 1])
+        ring = np.searchsorted(_RINGS, away, side="right") - 1
+        np.add.at(self.points, (ring, labels), 1)
+        order = np.argsort(np.argsort(frame.intensity[known], kind="stable"))
+        near = (labels == 0) & (away < 15)
+        floor = np.median(points[near, 2]) if near.any() else points[:, 2].min()
+        self._rows.append((labels, points[:, 2] - floor, order / max(len(order), 1)))
+
+    def row(self, label):
+        """Shares by ring in percent, then medians and spreads (10 and 90 %) of height and rank."""
+        shares = 100 * self.points[:, label] / np.maximum(self.points.sum(axis=1), 1)
+        found = [np.concatenate([r[k][r[0] == label] for r in self._rows]) for k in (1, 2)]
+        if not len(found[0]):
+            return shares, None
+        return shares, [np.percentile(values, (10, 50, 90)) for values in found]
+
+
+def print_comparison(real_frames, args):
+    """Class by class, real scans above made-up ones of the same sensor."""
+    real, made = Statistics(), Statistics()
+    for frame in real_frames:
+        real.add(frame)
+    for number in range(args.streets):
+        drive = Sequence(0, f"{number:02d}", 2, SequenceSettings(rig=args.rig, spacing=50))
+        for index in range(2):
+            made.add(drive.frame(index, STREET, cameras=()))
+    for name, each in (("real", real), ("made up", made)):
+        by_ring = ", ".join(f"{count:.0f}" for count in each.points.sum(axis=1) / each.scans)
+        print(f"{name}: {each.scans} scans; points a scan from {_RINGS} m on: {by_ring}")
+    print(f"{'':24}share from {_RINGS} m on, %   height 10/50/90 %, m   intensity rank")
+    for label, name in enumerate(STREET.names):
+        for what, each in (("real", real), ("made up", made)):
+            shares, spread = each.row(label)
+            cells = " ".join(f"{share:6.2f}" for share in shares)
+            if spread is not None:
+                cells += "   " + "   ".join(" ".join(f"{v:5.2f}" for v in row) for row in spread)
+            print(f"{name:<15}{what:<9}{cells}")
 
 
 def print_frequencies(streets):

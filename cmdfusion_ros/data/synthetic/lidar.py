@@ -98,13 +98,13 @@ def scan(
         grain = 1 + speckle * rng.standard_normal(len(reflectance))
         intensity = np.clip(reflectance * grain + rng.normal(0, 0.03, len(reflectance)), 0, 1)
         kept &= _returns(surfaces, reflectance, gloss, lidar.dropout, rng)
-        kept &= distance > lidar.least
         distance = (
             distance
             + _range_noise(surfaces.raw, lidar.noise, rng)
             + beam_bias(lidar)[rows]
             - _grass(surfaces, rng)
         )
+        kept &= distance > lidar.least  # what is measured, not what is there
     intensity = _reported(lidar, intensity, surfaces.distance)
     raw, instance = labels_of(part, solids)
     points = _points(rays, pose, distance, rows, columns, yaw_rate, compensated)

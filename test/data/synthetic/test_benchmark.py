@@ -3,10 +3,12 @@
 import importlib.util
 import re
 
+import numpy as np
 import pytest
 from builders.paths import REPOSITORY
 
 from cmdfusion_ros.data.synthetic import lidar
+from cmdfusion_ros.frame import Frame
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,16 @@ def test_frequencies_stand_beside_the_real_ones(benchmark, capsys):
         100, abs=0.05
     )
     assert rows["vegetation"][1] == pytest.approx(32.83, abs=0.01)
+
+
+def test_statistics_are_those_worked_out_by_hand(benchmark):
+    points = np.array([[5, 0, -2], [6, 0, -2], [0, 12, 1], [50, 0, 0]], np.float32)
+    labels = np.array([0, 0, 3, 255], np.uint8)
+    intensity = np.array([0.1, 0.3, 0.2, 0.9], np.float32)
+    statistics = benchmark.Statistics()
+    statistics.add(Frame(points=points, intensity=intensity, labels=labels))
+    shares, (height, rank) = statistics.row(3)
+    assert shares.tolist() == [0, 100, 0, 0]  # alone from 10 to 20 m
+    assert height.tolist() == [3, 3, 3]  # over the road's -2 m
+    assert rank[1] == pytest.approx(1 / 3)  # one of the three known points is darker
+    assert statistics.row(0)[0].tolist() == [100, 0, 0, 0] and statistics.row(5)[1] is None

@@ -152,9 +152,9 @@ def test_the_sensor_adds_what_real_ones_have(clean):
     grass = error[(noisy.raw == 72) & (error > -0.2)]
     assert grass.mean() < -0.01  # blades stand before the ground
     assert 0.001 < (np.abs(error[noisy.raw != 72]) > 0.2).mean() < 0.05  # mixed pixels
-    assert ((noisy.intensity >= 0) & (noisy.intensity <= 1)).all() and (noisy.points**2).sum(
-        axis=1
-    ).min() > 2.4**2
+    assert ((noisy.intensity >= 0) & (noisy.intensity <= 1)).all()
+    # Nothing is measured within 2.6 m; at 10 m/s a point is half a metre nearer at the stamp.
+    assert np.linalg.norm(noisy.points, axis=1).min() > clean.rig.lidar.least - 10.0 * 0.05
     glass_and_paint, road = (
         noisy.intensity[noisy.raw == 10].mean(),
         noisy.intensity[noisy.raw == 40].mean(),
