@@ -113,8 +113,8 @@ def direction_board(rng: np.random.Generator) -> list[Part]:
 
 
 def traffic_light(rng: np.random.Generator) -> list[Part]:
-    """A pole with one to three lamps boxes towards +x, some with an arm over the road (+y)."""
-    height, dark = rng.uniform(2.6, 3.6), Material(TRAFFIC_SIGN, (0.04, 0.04, 0.04), PLAIN, 0.2)
+    """A pole with boxes of lamps towards +x, some with an arm over the road (+y)."""
+    height, dark = rng.uniform(2.6, 3.6), Material(POLE, (0.04, 0.04, 0.04), PLAIN, 0.2)
     steel = Material(POLE, tuple(rng.uniform(0.1, 0.5, 1).repeat(3)), PLAIN, 0.25)
     parts = [rod((0, 0, -0.2), (0, 0, height + 0.2), rng.uniform(0.05, 0.09), steel)]
     parts.append(box((0.14, 0, height - 0.3), (0.12, 0.15, 0.45), dark))
@@ -283,7 +283,7 @@ def fence(rng: np.random.Generator, length: float) -> list[Part]:
         return [box((0, 0, height / 2), (half, 0.03, height / 2), wood)]
     wood = kind in ("slats", "rails")
     paint = np.array((0.34, 0.25, 0.16) if wood else (0.15, 0.2, 0.16)) * rng.uniform(0.6, 1.5)
-    material = Material(FENCE, tuple(paint), PLAIN, float(rng.uniform(0.2, 0.45)))
+    material = Material(FENCE, tuple(paint), PLAIN, float(rng.uniform(0.22, 0.55)))
     places = np.linspace(-half, half, max(2, round(length / 2.5) + 1))
     posts = [rod((x, 0, -0.2), (x, 0, height + 0.05), 0.045, material) for x in places]
     if kind == "rails":

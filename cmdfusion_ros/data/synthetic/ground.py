@@ -176,13 +176,13 @@ class Ground:
             z, slope_x, slope_y = self.smooth(oa[0] + ta * da[0], oa[1] + ta * da[1])
             gap = oa[2] + ta * da[2] - z - lift
             fall = slope_x * da[0] + slope_y * da[1] - da[2]
-            move = np.clip(gap / np.maximum(fall, 0.02), -20, 6 + 0.35 * ta)
+            move = np.clip(gap / np.maximum(fall, 0.004), -20, 6 + 0.35 * ta)
             below = gap < 0
             above[active] = low = np.where(below, above[active], ta)
             under[active] = high = np.where(below, ta, under[active])
             aim = np.clip(ta + move, 0, reach[active])
             # A bump throws the search back and forth: halve what is known to hold the surface.
-            astray = (high < reach[active]) & ((aim <= low) | (aim >= high))
+            astray = (high < reach[active]) & ((aim < low) | (aim > high))
             t[active] = np.where(astray, (low + high) / 2, aim)
             active = active[(np.abs(gap) > _CLOSE) & ((t[active] < reach[active]) | (move < 0))]
             if not len(active):

@@ -15,6 +15,7 @@ from cmdfusion_ros.data.synthetic.world import World
 from cmdfusion_ros.geometry.transforms import invert
 
 _UNLIKE = (50, 51, 70, 71, 80, 99)  # raw ids of what differs from part to part
+_RETRO = 0.8  # intensity of reflectors of cars
 _LEAF_SPECKLE = 0.33  # of leaves
 _ROUGH = {70: 0.10, 51: 0.01}  # metres: leaves are deeper than the surface that stands for them
 _GRASS = 0.15  # metres, of the longest
@@ -144,7 +145,16 @@ def _reflectance(surfaces, solids, albedo, gloss, ground_tone):
     value *= np.where(surfaces.on_ground, ground_tone[surfaces.zone], np.float32(1))
     back = (surfaces.raw == 81) & (albedo.min(axis=1) > 0.315) & (albedo.max(axis=1) < 0.325)
     value[back] = 0.3
+    value[_reflectors(surfaces, albedo, gloss)] = _RETRO
     return np.clip(value, 0.0, 1.0)
+
+
+def _reflectors(surfaces, albedo, gloss):
+    """(N,) bool: number plates and rear lamps of cars, which send light back where it came from."""
+    car = np.isin(surfaces.raw, (10, 252))
+    plate = (gloss == 0) & (albedo.min(axis=1) > 0.6)
+    lamp = (albedo[:, 0] > 0.44) & (albedo[:, 1] < 0.03)
+    return car & (plate | lamp)
 
 
 def _tone(surfaces):

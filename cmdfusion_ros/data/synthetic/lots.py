@@ -390,8 +390,8 @@ def fill_background(plan: Plan, side: int, taken: Spans) -> None:
         yaw, kind = 0.0 if side > 0 else np.pi, plan.rng.random()
         if any(start - 8 < along < stop + 8 for start, stop in taken):
             continue
-        if kind < 0.4:
+        if kind < 0.22:
             house = buildings.house(rng, rng.uniform(10, 16), 9.0, rng.integers(2, 5))
             plan.put(house, along, across, yaw + rng.normal(0, 0.1))
-        elif kind < 0.85:
+        elif kind < 0.9:
             plan.put(plants.grove(rng, 17, 5), along, across, yaw)

@@ -27,10 +27,10 @@ class Place:
     walk_width: tuple = (1.5, 3.2)
     verge: float = 0.35
     parking: float = 0.25
-    parked: tuple = (0.05, 0.55)
+    parked: tuple = (0.0, 0.4)
     kerbless: float = 0.15
     junctions: tuple = (45.0, 110.0)
-    slope: tuple = (-0.05, 0.14)
+    slope: tuple = (-0.1, 0.11)
     ditch: float = 0.0
     rail: float = 0.2
     people: float = 1.0
@@ -51,12 +51,12 @@ PLACES = {
         {"garden": 0.33, "farm": 0.17, "row": 0.11, "villa": 0.08, "wood": 0.12, "field": 0.09,
          "lawn": 0.1},
         lane=(2.3, 3.1), walk=0.5, walk_width=(1.0, 2.2), verge=0.25, parking=0.08,
-        parked=(0.0, 0.3), kerbless=0.5, slope=(-0.1, 0.18),
+        parked=(0.0, 0.3), kerbless=0.5, slope=(-0.14, 0.15),
     ),
     "country": Place(
         {"wood": 0.38, "field": 0.38, "farm": 0.07, "garden": 0.06, "lawn": 0.11},
         lane=(2.6, 3.8), lanes=0.12, walk=0.15, verge=0.5, parking=0.02, parked=(0.0, 0.1),
-        kerbless=0.8, junctions=(90.0, 260.0), slope=(-0.16, 0.28), ditch=0.35, rail=0.35,
+        kerbless=0.8, junctions=(90.0, 260.0), slope=(-0.2, 0.25), ditch=0.35, rail=0.35,
         people=0.3,
     ),
     "square": Place(
@@ -67,7 +67,7 @@ PLACES = {
     "green": Place(
         {"wood": 0.35, "park": 0.2, "lawn": 0.2, "villa": 0.1, "garden": 0.12, "field": 0.03},
         walk=0.6, walk_width=(1.6, 4.0), verge=0.55, parking=0.08, parked=(0.0, 0.3),
-        kerbless=0.2, junctions=(60.0, 150.0), slope=(-0.08, 0.25),
+        kerbless=0.2, junctions=(60.0, 150.0), slope=(-0.14, 0.2),
     ),
 }  # fmt: skip
 PLACE_SHARES = {

@@ -246,7 +246,7 @@ class Section:
                     across = back - rng.uniform(0, 0.3) if rng.random() < 0.6 else kerb + 0.4
                     turn = rng.choice([0.0, np.pi]) + rng.normal(0, 0.2)
                     plan.put(make(rng), along, side * across, turn)
-        for _ in range(rng.poisson((last - first) / 26)):
+        for _ in range(rng.poisson((last - first) / 38)):
             along = rng.uniform(first, last)
             across = side * (back - 0.1 if rng.random() < 0.7 else kerb + 0.4)
             if self.is_free(along, 0.0):

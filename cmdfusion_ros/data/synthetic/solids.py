@@ -198,6 +198,12 @@ def ball(
     return Part(BALL, centre, half, material, rotation=rotation)
 
 
+def _cross(a, b):
+    """The cross product of two vectors; np.cross took a fifth of the time to make a street."""
+    (ax, ay, az), (bx, by, bz) = a, b
+    return np.array((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx))
+
+
 def rod(
     start: ArrayLike,
     end: ArrayLike,
@@ -213,9 +219,9 @@ def rod(
     along = end - start
     length = np.linalg.norm(along)
     z = along / length
-    side = np.cross((0.0, 1.0, 0.0) if abs(z[1]) < 0.9 else (1.0, 0.0, 0.0), z)
+    side = _cross((0.0, 1.0, 0.0) if abs(z[1]) < 0.9 else (1.0, 0.0, 0.0), z)
     side /= np.linalg.norm(side)
-    rotation = np.stack([side, np.cross(z, side), z], axis=1)
+    rotation = np.stack([side, _cross(z, side), z], axis=1)
     taper = 1.0 if end_radius is None else end_radius / radius
     return Part(
         TUBE,

@@ -109,9 +109,9 @@ def _metal(rng, paint):
     """LiDAR intensity of a painted sheet: dark and metallic paint sends little back; half of
     SemanticKITTI's points of cars have none.
     """
-    if rng.random() < 0.45:
+    if rng.random() < 0.55:
         return float(rng.uniform(0.0, 0.03))
-    return float(np.clip(0.12 + 0.5 * np.mean(paint) + rng.normal(0, 0.08), 0.03, 0.6))
+    return float(np.clip(0.08 + 0.4 * np.mean(paint) + rng.normal(0, 0.06), 0.03, 0.5))
 
 
 def _wheels(raw, reach, side, radius, axles=None):

@@ -90,10 +90,11 @@ class World:
         along, across = self.street.along, self.street.across
         waves = (70.0, 130.0)
         hills = sum(
-            rng.uniform(0.05, 0.3) * np.sin(2 * np.pi * along / wave + rng.uniform(0, 6.3))
+            rng.uniform(0.05, 0.6) * np.sin(2 * np.pi * along / wave + rng.uniform(0, 6.3))
             for wave in waves
         )
         height = hills - 0.02 * np.minimum(np.abs(across), section.half)
+        height += rng.normal(0, 0.012) * across  # the whole street leans
         green = np.isin(plan.zones[self.street.bins(along, across)], (LAWN, SOIL))
         for side in (-1, 1):
             away = side * across - section.edge[side]

@@ -254,6 +254,26 @@ def flat_street(kerb=0.12):
     return Ground(street, np.zeros_like(street.along), zones, kerb)
 
 
+def test_no_ray_is_lost_in_a_bumpy_lawn():
+    flat = flat_street()
+    bumps = np.random.default_rng(2).normal(0, 0.08, flat.street.along.shape)
+    ground = Ground(flat.street, bumps, np.full_like(flat.zones, LAWN), 0.0)
+    rng = np.random.default_rng(3)
+    aims = np.stack([rng.uniform(2, 30, 80), rng.uniform(-9, 9, 80), np.full(80, -0.3)])
+    o = np.tile(np.array([[0.0], [0.0], [1.7]], np.float32), 80)
+    d = ((aims - o) / np.linalg.norm(aims - o, axis=0)).astype(np.float32)
+    t, _ = ground.hit(o, d, np.full(80, 60, np.float32))
+    steps = np.arange(0, 40, 0.004, dtype=np.float32)
+    first = []
+    for ray in range(80):
+        x, y, z = o[:, ray, None] + steps * d[:, ray, None]
+        first.append(steps[np.argmax(z < ground.smooth(x, y)[0])])
+    x, y, z = o + t * d
+    assert np.abs(z - ground.smooth(x, y)[0]).max() < 0.002
+    assert (np.abs(t - first) < 0.02).mean() > 0.95  # a thin crest may be passed over
+    assert (t > np.array(first) - 0.02).all()
+
+
 def test_rays_meet_road_kerb_and_footway_where_geometry_says():
     ground = flat_street()
     aims = np.array(
