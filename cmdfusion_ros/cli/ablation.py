@@ -17,7 +17,7 @@ from cmdfusion_ros.data.synthetic.rendering import available_cores, write_folder
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
 from cmdfusion_ros.training.ablation import SCORES, Ablation, do_run, folder_of
 from cmdfusion_ros.training.ablation_pictures import draw_ablation, markdown_table
-from cmdfusion_ros.training.ablation_summary import summary
+from cmdfusion_ros.training.ablation_summary import refuse_closed_gates, summary
 
 _MADE = ".made"  # in a made-up street's folder: what it was made with
 
@@ -67,6 +67,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
     )
+    parser.add_argument(
+        "--past-gates",
+        action="store_true",
+        help="train students of teachers that failed theirs too",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures here too")
     return parser
 
@@ -88,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
                 continue
             if not (folder_of(args.out, name, seed) / SCORES).exists():
                 print(f"{name}, seed {seed}", flush=True)
+                if not args.past_gates:
+                    refuse_closed_gates(ablation, name, args.out, all_seeds)
             do_run(ablation, name, seed, args.data, args.out, args.workers)
             result = _write(ablation, args, all_seeds)
     print(markdown_table(result))

@@ -63,7 +63,11 @@ def answer_with(segmenter: Segmenter, tta: str) -> Callable[[Frame], tuple[Predi
 
 
 def evaluate(
-    segmenter: Segmenter, frames: Iterable[Frame], tta: str = "none", max_subsets: int = 6
+    segmenter: Segmenter,
+    frames: Iterable[Frame],
+    tta: str = "none",
+    max_subsets: int = 6,
+    watch: Callable[[Frame, int, int, np.ndarray], None] | None = None,
 ) -> dict[str, Any]:
     """Score a Segmenter.
 
@@ -72,6 +76,7 @@ def evaluate(
         tta: one of TEST_TIME_CHANGES.
         max_subsets: of the cameras of a scan, for each number of live ones; more are drawn from,
             with the scan's name as the seed.
+        watch: is called with every frame, its number of live cameras, that of all, and the labels.
 
     Returns:
         what Scores.to_dict says, and `by_live_cameras`: {"0": {miou, miou_of_present, points,
@@ -91,9 +96,10 @@ def evaluate(
             )
             subsets = _subsets(frame, number, max_subsets) if number < number_of_views else [frame]
             for subset in subsets:
-                matrix.add(
-                    frame.labels, prediction.labels if subset is frame else segment(subset).labels
-                )
+                labels = prediction.labels if subset is frame else segment(subset).labels
+                matrix.add(frame.labels, labels)
+                if watch is not None:
+                    watch(frame, number, number_of_views, labels)
             by_number[number][1] = count + len(subsets)
     live = {
         str(number): {

@@ -26,11 +26,13 @@ from cmdfusion_ros.evaluation.evaluate import evaluate
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.samples import shown
+from cmdfusion_ros.training.street_counts import StreetCounts
 from cmdfusion_ros.training.trainer import NETWORK, RECIPE, STATE, Trainer
 
 SCORES = "scores.json"
 ANSWERS = ("own", "knowledge")
-_KEYS = {"name", "seeds", "hard", "worlds", "test", "recipe", "runs", "rows", "curve", "claims"}
+_OPTIONAL = {"worlds", "curve", "claims", "gates", "least_things"}
+_KEYS = {"name", "seeds", "hard", "test", "recipe", "runs", "rows"} | _OPTIONAL
 # of CMDFusion: what has the same shape on either side
 _BRANCHES = (("lidar.", "knowledge."), ("to_lidar.", "to_knowledge."), ("head.", "knowledge_head."))
 
@@ -64,13 +66,23 @@ class Claim:
     of: str = "miou"
 
 
+@dataclass(frozen=True)
+class Gate(Claim):
+    """A claim that must hold, seeds together, before any run of `before` is trained: a teacher that
+    is no better than its student has nothing to teach.
+    """
+
+    before: tuple[str, ...] = ()
+
+
 class Ablation:
     """One file of config/ablation/.
 
     Attributes:
         name, seeds, hard (names of classes), worlds (dicts, see `cli/ablation.py`), test
-        (DataSettings), rows, claims; runs: names in the order of training;
-        curve: runs whose mIoU is drawn against live cameras.
+        (DataSettings), rows, claims, gates; runs: names in the order of training;
+        curve: runs whose mIoU is drawn against live cameras; least_things: of a hard class in
+        the test, for it to count.
 
     Raises:
         SettingsError: naming file and place.
@@ -81,10 +93,11 @@ class Ablation:
         unknown = sorted(set(values) - _KEYS)
         if unknown:
             raise SettingsError(f"{path}: {unknown[0]}: unknown{nearest_name(unknown[0], _KEYS)}")
-        missing = sorted(_KEYS - {"worlds", "curve", "claims"} - set(values))
+        missing = sorted(_KEYS - _OPTIONAL - set(values))
         if missing:
             raise SettingsError(f"{path}: expected {', '.join(sorted(_KEYS))}, got no {missing[0]}")
         self.name, self.seeds, self.hard = values["name"], values["seeds"], tuple(values["hard"])
+        self.least_things = values.get("least_things", 0)
         self.worlds, self.curve = values.get("worlds", []), tuple(values.get("curve", ()))
         self.test = settings_from_dict(DataSettings, values["test"], where=f"{path}: test.")
         self._recipe, self._changes = (
@@ -111,7 +124,11 @@ class Ablation:
         self.claims = tuple(
             _made(Claim, entry, f"{path}: claims") for entry in values.get("claims", ())
         )
-        for run in (*self.curve, *(row.run for row in self.rows)):
+        self.gates = tuple(
+            _made(Gate, entry, f"{path}: gates") for entry in values.get("gates", ())
+        )
+        behind = (run for gate in self.gates for run in gate.before)
+        for run in (*self.curve, *(row.run for row in self.rows), *behind):
             if run not in self.runs:
                 raise SettingsError(f"{path}: run {run!r} of a row{nearest_name(run, self.runs)}")
         for row in self.rows:
@@ -121,7 +138,7 @@ class Ablation:
                     f"{row.answer!r}"
                 )
         known = {row.row for row in self.rows}
-        for claim in self.claims:
+        for claim in (*self.claims, *self.gates):
             if not {claim.better, claim.than} <= known or claim.of not in ("miou", "hard"):
                 raise SettingsError(
                     f"{path}: claim {claim.title!r}: expected rows of {', '.join(sorted(known))} "
@@ -243,7 +260,12 @@ def _scored(ablation, recipe, checkpoint, answer, data_folder):
     segmenter = Segmenter(checkpoint)
     test = replace(ablation.test, images=segmenter.uses_images)
     scans = test.open(data_folder, segmenter.class_map, poses=recipe.view.kind != "single")
-    return evaluate(segmenter, shown(scans, recipe.view, segmenter.class_map), max_subsets=3)
+    streets = StreetCounts(segmenter.class_map)
+    frames = shown(scans, recipe.view, segmenter.class_map)
+    return {
+        **evaluate(segmenter, frames, max_subsets=3, watch=streets),
+        "by_street": streets.to_dict(),
+    }
 
 
 def with_branches_swapped(checkpoint: Checkpoint) -> Checkpoint:

@@ -20,15 +20,22 @@ def markdown_table(result: Mapping[str, Any]) -> str:
             f"| {row['row']} | {row['title']} | {len(row['seeds'])} | "
             f"{_with_spread(row.get('miou'))} | {_with_spread(row.get('hard'))} |"
         )
-    lines += ["", "| claim | difference, points | needed | verdict |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "| claim | difference, points | 95 % over seeds | over streets | needed | p (Holm) "
+        "| verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for claim in result["claims"]:
         error = "" if claim["standard_error"] is None else f" ± {100 * claim['standard_error']:.1f}"
         what = (
             f"{claim['claim']} ({claim['better']} - "
             f"{claim['than']}{', hard classes' if claim['of'] == 'hard' else ''})"
         )
+        p = "-" if claim["p"] is None else f"{claim['p_holm']:.3f}"
         lines.append(
-            f"| {what} | {100 * claim['difference']:+.1f}{error} | > {100 * claim['by']:g} | "
+            f"| {what} | {100 * claim['difference']:+.1f}{error} | {_edges(claim['interval'])} | "
+            f"{_edges(claim['over_streets'])} | > {100 * claim['by']:g} | {p} | "
             f"{claim['verdict']} |"
         )
     for run, curve in result["live_cameras"].items():
@@ -111,3 +118,7 @@ def _with_spread(entry):
     return f"{100 * entry['mean']:.1f}" + (
         "" if entry["sd"] is None else f" ± {100 * entry['sd']:.1f}"
     )
+
+
+def _edges(interval):
+    return "-" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from cmdfusion_ros.training.ablation import SCORES, Ablation, folder_of
+from cmdfusion_ros.training.statistics import (
+    bootstrap_difference,
+    holm,
+    p_of_more,
+    t_interval,
+)
 from cmdfusion_ros.training.trainer import LOG
+
+CHANCE = 0.05  # of any false claim among all that are said to show
 
 
 def summary(ablation: Ablation, out: str | Path, seeds: Sequence[int]) -> dict[str, Any]:
@@ -33,10 +41,16 @@ def summary(ablation: Ablation, out: str | Path, seeds: Sequence[int]) -> dict[s
         "hard": list(ablation.hard),
         "table": list(rows.values()),
         "live_cameras": curves,
-        "claims": [
-            *(judged for claim in ablation.claims if (judged := _judged(claim, rows))),
-            *(_of_curve(run, curve) for run, curve in curves.items()),
-        ],
+        "claims": _with_verdicts(
+            [
+                *(
+                    judged
+                    for claim in ablation.claims
+                    if (judged := _judged(ablation, claim, rows, scores))
+                ),
+                *(_of_curve(run, curve) for run, curve in curves.items()),
+            ]
+        ),
         "training_minutes": {run: _minutes(out, run, seeds) for run in ablation.runs},
     }
 
@@ -52,7 +66,7 @@ def _row_of(ablation, row, scores, seeds):
         if row.cameras is None:
             mious.append(result["miou"])
             ious.append(result["iou"])
-            present = [result["iou"][name] for name in ablation.hard if result["points"][name]]
+            present = [result["iou"][name] for name in hard_classes(ablation, result)]
             hard.append(float(np.mean(present)) if present else None)
         else:
             mious.append(result["by_live_cameras"][str(row.cameras)]["miou"])
@@ -78,7 +92,45 @@ def _row_of(ablation, row, scores, seeds):
     return entry
 
 
-def _judged(claim, rows):
+def refuse_closed_gates(
+    ablation: Ablation, run: str, out: str | Path, seeds: Sequence[int]
+) -> None:
+    """Raise ValueError where a gate before `run` is not passed, or not measured yet."""
+    gates = [gate for gate in ablation.gates if run in gate.before]
+    if not gates:
+        return
+    scores = {
+        (name, seed): _read_scores(out, name, seed) for name in ablation.runs for seed in seeds
+    }
+    rows = {row.row: _row_of(ablation, row, scores, seeds) for row in ablation.rows}
+    for gate in gates:
+        judged = _judged(ablation, gate, rows, scores)
+        if judged is None:
+            raise ValueError(
+                f"{run}: gate {gate.title!r}: rows {gate.better} and {gate.than} are not measured "
+                "yet; train their runs first"
+            )
+        if judged["difference"] <= gate.by:
+            raise ValueError(
+                f"{run}: gate {gate.title!r} is closed: {gate.better} - {gate.than} is "
+                f"{100 * judged['difference']:+.1f} points of {gate.of}, needed > "
+                f"{100 * gate.by:g}; mend the teacher, or pass --past-gates"
+            )
+
+
+def hard_classes(ablation: Ablation, result: dict[str, Any]) -> list[str]:
+    """Those of the hard classes that the test has points and `least_things` things of, so that one
+    thing does not decide; where it counts no things, those that have points.
+    """
+    things = result.get("by_street", {}).get("things", {})
+    return [
+        name
+        for name in ablation.hard
+        if result["points"][name] and (not things or things[name] >= ablation.least_things)
+    ]
+
+
+def _judged(ablation, claim, rows, scores):
     """A Claim against the table; None while a row of it is missing."""
     better, than = rows[claim.better], rows[claim.than]
     if claim.of not in better or claim.of not in than:
@@ -97,7 +149,29 @@ def _judged(claim, rows):
         "by": claim.by,
         "seeds": seeds,
     }
-    return {**words, **_verdict([ours[seed] - theirs[seed] for seed in seeds], claim.by)}
+    differences = [ours[seed] - theirs[seed] for seed in seeds]
+    return {
+        **words,
+        **_measured(differences, claim.by),
+        "over_streets": _over_streets(ablation, claim, seeds, scores),
+    }
+
+
+def _over_streets(ablation, claim, seeds, scores):
+    """The bootstrap interval of a claim over streets and seeds; None where none were counted."""
+    of = {row.row: row for row in ablation.rows}
+    sides, names = [], None
+    for row in (of[claim.better], of[claim.than]):
+        answers = [scores[row.run, seed][row.answer] for seed in seeds]
+        key = "0" if row.cameras == 0 else "all"
+        if row.cameras not in (None, 0) or any("by_street" not in each for each in answers):
+            return None
+        sides.append(np.array([each["by_street"]["counts"][key] for each in answers]))
+        names = list(answers[0]["iou"])
+        hard = hard_classes(ablation, answers[0])
+    chosen = hard if claim.of == "hard" else names
+    labels = np.array([names.index(name) for name in chosen])
+    return [round(edge, 6) for edge in bootstrap_difference(*sides, labels)]
 
 
 def _of_curve(run, curve):
@@ -118,30 +192,42 @@ def _of_curve(run, curve):
         "of": "miou",
         "by": 0.0,
     }
-    return {**words, **_verdict(worst, 0.0)}
+    return {**words, **_measured(worst, 0.0), "over_streets": None}
 
 
-def _verdict(differences, by):
+def _measured(differences, by):
     """What differences, one a seed, say of a claim that they are more than `by`."""
-    mean = float(np.mean(differences))
     error = (
-        float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
-        if len(differences) > 1
-        else None
+        np.std(differences, ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else None
     )
-    if error is None:
-        verdict = "one seed only"
-    elif mean - 2 * error > by:
-        verdict = "shows"
-    elif mean + 2 * error < by:
-        verdict = "does not show"
-    else:
-        verdict = "within the spread of the seeds"
+    interval = t_interval(differences)
     return {
-        "difference": round(mean, 6),
-        "standard_error": None if error is None else round(error, 6),
-        "verdict": verdict,
+        "difference": round(float(np.mean(differences)), 6),
+        "standard_error": None if error is None else round(float(error), 6),
+        "interval": None if interval is None else [round(edge, 6) for edge in interval],
+        "p": p_of_more(differences, by),
     }
+
+
+def _with_verdicts(claims):
+    """Claims with `p_holm`, over all that have more than one seed, and the verdict: a claim shows
+    where that is below CHANCE, and other streets would have said so too.
+    """
+    told = [claim for claim in claims if claim["p"] is not None]
+    for claim, raised in zip(told, holm([claim["p"] for claim in told]), strict=True):
+        claim["p_holm"] = round(raised, 6)
+    return [{**claim, "verdict": _verdict(claim)} for claim in claims]
+
+
+def _verdict(claim):
+    if claim["p"] is None:
+        return "one seed only"
+    streets = claim["over_streets"]
+    if claim["p_holm"] < CHANCE and (streets is None or streets[0] > claim["by"]):
+        return "shows"
+    if claim["interval"][1] < claim["by"]:
+        return "does not show"
+    return "within the spread of the seeds"
 
 
 def _read_scores(out, run, seed):

@@ -22,7 +22,7 @@ from cmdfusion_ros.training.ablation import (
     with_branches_swapped,
 )
 from cmdfusion_ros.training.ablation_pictures import markdown_table
-from cmdfusion_ros.training.ablation_summary import summary
+from cmdfusion_ros.training.ablation_summary import refuse_closed_gates, summary
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.trainer import LOG, NETWORK, Trainer
 
@@ -334,3 +334,22 @@ def test_shipped_ablations_are_valid(path):
         assert all(
             order[each.path] < place for each in ablation.recipe(run, 0, "out").distill if each.path
         )
+
+
+def test_a_teacher_that_is_no_better_closes_its_gate(config, tmp_path):
+    gate = {"title": "d teaches", "better": "d", "than": "a", "by": 0.02, "before": ["flagship"]}
+    path = config(gates=[gate])
+    ablation, out = Ablation(path), tmp_path / "out"
+    with pytest.raises(ValueError, match="rows d and a are not measured yet"):
+        refuse_closed_gates(ablation, "flagship", out, [0, 1])
+    for run, miou in (("lidar", 0.3), ("both", 0.31)):
+        folder_of(out, run, 0).mkdir(parents=True)
+        (folder_of(out, run, 0) / "scores.json").write_text(
+            json.dumps({**scores(miou, 0.1), "knowledge": scores(miou, 0.1)["own"]})
+        )
+    refuse_closed_gates(ablation, "lidar", out, [0, 1])
+    with pytest.raises(ValueError, match=r"d - a is \+1.0 points of miou, needed > 2; mend"):
+        refuse_closed_gates(ablation, "flagship", out, [0, 1])
+    refuse_closed_gates(Ablation(config(gates=[{**gate, "by": 0.0}])), "flagship", out, [0, 1])
+    with pytest.raises(SettingsError, match="run 'nobody' of a row"):
+        Ablation(config(gates=[{**gate, "before": ["nobody"]}]))

@@ -1,8 +1,13 @@
 """Tests of differences, against tables and by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.training.ablation_summary import hard_classes
 from cmdfusion_ros.training.statistics import (
     bootstrap_difference,
     holm,
@@ -12,6 +17,7 @@ from cmdfusion_ros.training.statistics import (
     t_quantile,
     t_tail,
 )
+from cmdfusion_ros.training.street_counts import StreetCounts
 
 
 @pytest.mark.parametrize(
@@ -61,3 +67,33 @@ def test_a_difference_that_hangs_on_one_street_is_not_sure():
     one[:, 3] = right
     low, high = bootstrap_difference(one, nowhere, np.arange(2), draws=200)
     assert low == 0.0 < high
+
+
+def test_streets_are_counted_with_and_without_cameras_and_things_once():
+    class_map = load_class_map("street")
+    labels = np.array([8, 8, 11, 255], np.uint8)
+    ids = np.array([3, 3, 5, 0], np.uint16)
+    points, zeros = np.zeros((4, 3), np.float32), np.zeros(4, np.float32)
+    streets = StreetCounts(class_map)
+    for street, scan in (("00", 0), ("00", 1), ("01", 0)):
+        frame = Frame(
+            points, zeros, labels=labels, instance_ids=ids, name=f"set/{street}/{scan:06d}"
+        )
+        streets(frame, 2, 2, labels)
+        streets(frame, 1, 2, labels)
+        streets(frame, 0, 2, np.zeros(4, np.uint8))
+    found = streets.to_dict()
+    assert found["streets"] == ["set/00", "set/01"]
+    assert found["things"]["car"] == 2 and found["things"]["person"] == 2
+    counts, without = (np.array(found["counts"][key]) for key in ("all", "0"))
+    assert counts.sum() == 9 and np.trace(counts.sum(0)) == 9
+    assert without[0, 8, 0] == 4 and without[1, 11, 0] == 1
+
+
+def test_classes_of_few_things_are_not_among_the_hard_ones():
+    result = {"points": {"person": 9, "truck": 5, "bicycle": 0}}
+    ablation = SimpleNamespace(hard=("person", "truck", "bicycle"), least_things=30)
+    assert hard_classes(ablation, result) == ["person", "truck"]
+    things = {"person": 30, "truck": 29, "bicycle": 0}
+    counted = {**result, "by_street": {"things": things}}
+    assert hard_classes(ablation, counted) == ["person"]
