@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -86,7 +87,7 @@ def draw(results: list[dict], path: Path) -> None:
     for row, result in enumerate(results):
         left = 0.0
         for name, stage in result["stages"].items():
-            color = known.setdefault(name, f"C{len(known)}" if len(known) < 10 else None)
+            color = known.setdefault(name, colormaps["tab20"](len(known) % 20))
             label = name if name not in panel.get_legend_handles_labels()[1] else None
             panel.barh(row, stage["cpu_ms"], left=left, color=color, label=label)
             left += stage["cpu_ms"]
