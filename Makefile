@@ -1,6 +1,6 @@
 # make demo [BAG=path] [RATE=0.5]   replay a bag through the node and look at the result (demo_output/)
 # make test                         lint, then all tests
-# make lint                         ruff: rules and format
+# make lint                         ruff (rules and format) and mypy
 # make weights DATA=$CMDFUSION_DATA  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
 # make clean                        remove what these commands made
 #
@@ -30,6 +30,7 @@ test: lint .venv/interfaces_built
 lint: .venv/python_installed
 	@.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 # DATA holds pandaset/002 and bags/pandaset_002. What is there already is not made again.
 weights: .venv/python_installed
@@ -56,7 +57,7 @@ weights: .venv/python_installed
 	    --json $$run/scores.json --page $$run/scores.html --keep
 
 clean:
-	rm -rf .venv demo_output cmdfusion_ros.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv demo_output cmdfusion_ros.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache docs/_build
 
 .venv/python_installed: setup.py .ci/setup
 	@.ci/setup python

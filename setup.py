@@ -110,6 +110,7 @@ setup(
             "hypothesis>=6.90",
             "torchmetrics>=1.4",
             "ruff==0.17.5",
+            "mypy==2.4.1",
             "onnx>=1.15",
             "onnxruntime>=1.17",
         ],

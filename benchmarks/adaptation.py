@@ -1,8 +1,8 @@
 """What adaptation is worth, against the truth: a drive's first part is learnt, the rest tests.
 
-    python benchmarks/adaptation.py --drive ../shared/data/bags/pandaset_002 \\
-        --teacher ../shared/data/teachers/deeplab*.tflite --streets STREETS --work WORK
-    python benchmarks/adaptation.py --kitti ../shared/data/semantickitti --test 00 04 ...
+    python benchmarks/adaptation.py --drive $CMDFUSION_DATA/bags/pandaset_002 \\
+        --teacher $CMDFUSION_DATA/teachers/deeplab*.tflite --streets STREETS --work WORK
+    python benchmarks/adaptation.py --kitti $CMDFUSION_DATA/semantickitti --test 00 04 ...
 
 Printed first: how many points the lessons label, and how many of those labels are right. Rows: the
 network before; the control, as many steps on made-up streets alone; the lessons, what

@@ -4,7 +4,7 @@
 python benchmarks/world.py speed          # seconds of CPU a scan and a picture on one core,
                                           # each rig, and where they go
 python benchmarks/world.py frequencies    # shares of the classes beside SemanticKITTI's
-python benchmarks/world.py compare --data ../shared/data/semantickitti --sequences 00 05
+python benchmarks/world.py compare --data $CMDFUSION_DATA/semantickitti --sequences 00 05
 """
 
 import argparse

@@ -4,6 +4,7 @@ the voxels of every scale.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ import torch
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.intensity import scaled_intensity
-from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.tensor import KernelMaps
 from cmdfusion_ros.sparse.voxelise import voxelise
 
@@ -99,14 +99,11 @@ def make_batch(
     frame_index = np.repeat(np.arange(len(frames)), [frame.num_points for frame in frames])
     labelled = all(frame.labels is not None for frame in frames)
 
-    def tensor(array):
+    def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-    with stage("voxelise"):
-        (finest,) = voxelise(points, frame_index, grid.voxel_size)
-    with stage("nest scales"):
-        coords, point_to_voxel = tensor(finest.voxel_coords), tensor(finest.point_to_voxel)
-        scales, maps = _nest(coords, point_to_voxel, grid.strides)
+    (finest,) = voxelise(points, frame_index, grid.voxel_size)
+    scales, maps = _nest(tensor(finest.voxel_coords), tensor(finest.point_to_voxel), grid.strides)
     return Batch(
         points=tensor(points),
         intensity=tensor(np.concatenate([frame.intensity for frame in frames])),
@@ -131,7 +128,9 @@ def make_batch(
     )
 
 
-def _nest(voxel_coords, point_to_voxel, strides):
+def _nest(
+    voxel_coords: Any, point_to_voxel: Any, strides: tuple[int, ...]
+) -> tuple[tuple[Scale, ...], KernelMaps]:
     """The Scales of all strides and the KernelMaps that hold them, from the finest voxels."""
     maps = KernelMaps({1: voxel_coords})
     num_points = torch.bincount(point_to_voxel, minlength=len(voxel_coords)).float()

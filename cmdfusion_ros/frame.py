@@ -37,11 +37,11 @@ def require_array(
         )
 
 
-def _then(advice):
+def _then(advice: str) -> str:
     return f"; {advice}" if advice else ""
 
 
-def require_rigid(name: str, transform: object) -> None:
+def require_rigid(name: str, transform: Any) -> None:
     """Raise ValueError unless `transform` is a (4, 4) float64 rigid transform (rotation part
     orthonormal, determinant +1).
     """

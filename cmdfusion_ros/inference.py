@@ -18,7 +18,6 @@ from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.folded import inference_form
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
-from cmdfusion_ros.sparse.stages import stage
 
 
 def default_checkpoint_path() -> Path:
@@ -117,30 +116,23 @@ class Segmenter:
         """
         return self._segment(frame, with_raw=True)
 
-    def _segment(self, frame, with_raw):
+    def _segment(self, frame: Frame, with_raw: bool) -> tuple[Prediction, Any]:
         if frame.num_points == 0:
             return Prediction(
                 np.zeros(0, np.uint8), np.zeros(0, np.float32), np.zeros(0, np.uint32)
             ), np.zeros(0, np.float32)
         with self._lock, torch.inference_mode():
-            with stage("rest"):
-                output = self._answer(frame)
-            with stage("labels, confidence"):
-                highest, row_labels = output.row_logits.max(1)
-                below = output.row_logits - highest[:, None]
-                labels = (
-                    row_labels.to(torch.uint8).index_select(0, output.point_to_row).cpu().numpy()
-                )
-                raw = confidence = None
-                if with_raw or self.temperatures is None:
-                    row_confidence = 1 / torch.exp(below).sum(1)  # the softmax at its maximum
-                    raw = confidence = (
-                        row_confidence.index_select(0, output.point_to_row).cpu().numpy()
-                    )
-                if self.temperatures is not None:
-                    confidence = (
-                        (1 / self._tempered(below, output, frame).exp_().sum(1)).cpu().numpy()
-                    )
+            output = self._answer(frame)
+            highest, row_labels = output.row_logits.max(1)
+            below = output.row_logits - highest[:, None]
+            labels = row_labels.to(torch.uint8).index_select(0, output.point_to_row).cpu().numpy()
+            raw: Any = None
+            confidence: Any = None
+            if with_raw or self.temperatures is None:
+                row_confidence = 1 / torch.exp(below).sum(1)  # the softmax at its maximum
+                raw = confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
+            if self.temperatures is not None:
+                confidence = (1 / self._tempered(below, output, frame).exp_().sum(1)).cpu().numpy()
         return Prediction(labels, confidence, _camera_mask(output, frame)), raw
 
     def probabilities(self, frame: Frame, calibrated: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -159,12 +151,13 @@ class Segmenter:
                 rows = torch.softmax(output.row_logits, 1).index_select(0, output.point_to_row)
         return rows.cpu().numpy(), _camera_mask(output, frame)
 
-    def _tempered(self, row_logits, output, frame):
+    def _tempered(self, row_logits: torch.Tensor, output: Any, frame: Frame) -> torch.Tensor:
         """(N, C), the logits of every point divided by its temperature."""
+        assert self.temperatures is not None
         inverse = torch.from_numpy(self.temperatures.inverse_at(frame.points)).to(row_logits.device)
         return row_logits.index_select(0, output.point_to_row).mul_(inverse[:, None])
 
-    def _answer(self, frame):
+    def _answer(self, frame: Frame) -> Any:
         if self._torch_threads and torch.get_num_threads() != self._torch_threads:
             # of the calling thread, so it cannot be set once for all
             torch.set_num_threads(self._torch_threads)
@@ -202,7 +195,7 @@ def images_help(card: dict[str, Any]) -> tuple[bool, str]:
     )
 
 
-def _choose_images(asked, can_look, card):
+def _choose_images(asked: str, can_look: bool, card: dict[str, Any]) -> tuple[bool, str]:
     """(looks at images, reason) for the `images` of a Segmenter."""
     if not can_look:
         return False, "not looked at: this network sees points alone"
@@ -213,7 +206,7 @@ def _choose_images(asked, can_look, card):
     )
 
 
-def _camera_mask(output, frame):
+def _camera_mask(output: Any, frame: Frame) -> np.ndarray:
     seen = output.camera_mask
     return (
         np.zeros(frame.num_points, np.uint32)
@@ -222,7 +215,7 @@ def _camera_mask(output, frame):
     )
 
 
-def _choose_device(name):
+def _choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -19,6 +19,7 @@ from cmdfusion_ros.adaptation.settings import AdaptSettings
 from cmdfusion_ros.adaptation.stretches import held_out_stretches
 from cmdfusion_ros.adaptation.teacher_labels import TeacherLabels, ask_teacher
 from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint, replace_card
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import settings_to_dict
 from cmdfusion_ros.data.augment.random_changes import AugmentSettings
 from cmdfusion_ros.data.drives.drive import Drive
@@ -217,7 +218,7 @@ def judge_frames(
     return summary(matrix, segmenter.class_map)
 
 
-def summary(matrix: ConfusionMatrix, class_map) -> dict[str, object]:
+def summary(matrix: ConfusionMatrix, class_map: ClassMap) -> dict[str, object]:
     """Plain values of a ConfusionMatrix, see `judge`."""
     enough = matrix.points >= _LEAST_POINTS
     iou = {

@@ -6,6 +6,7 @@ Nothing is ever unpickled, so a checkpoint from a stranger cannot run code.
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def replace_card(
     _write(Path(out or path), replace(checkpoint, card=card, temperatures=temperatures))
 
 
-def _write(path, checkpoint):
+def _write(path: Path, checkpoint: Checkpoint) -> None:
     metadata = {
         "format_version": str(FORMAT_VERSION),
         "model_config": json.dumps(settings_to_dict(checkpoint.model_config)),
@@ -146,7 +147,7 @@ def _write(path, checkpoint):
     os.replace(unfinished, path)
 
 
-def _halved(tensor):
+def _halved(tensor: torch.Tensor) -> torch.Tensor:
     """A matrix or kernel in 16 bits; vectors (statistics, biases) are few and stay as they are."""
     return tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
 
@@ -219,6 +220,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(weights, model_config, class_map, card, str(path), temperatures, halved)
 
 
-def _shortened(names):
+def _shortened(names: Sequence[str]) -> str:
     shown = ", ".join(names[:4])
     return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

@@ -9,14 +9,16 @@ the same everywhere.
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cmdfusion_ros.checkpoint.file import Checkpoint, CheckpointError
 from cmdfusion_ros.checkpoint.pickled import PickledTensor, read_pickled
-from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.models import build_network
 
@@ -155,7 +157,7 @@ def import_official(path: str | Path) -> Imported:
     )
 
 
-def _shape_of(path, tensors):
+def _shape_of(path: str | Path, tensors: Mapping[str, Any]) -> tuple[ModelConfig, ClassMap]:
     """(ModelConfig, ClassMap) from the shapes and the number of the tensors."""
     embedding, head = (
         tensors.get("model_3d.voxel_3d_generator.PPmodel.0.weight"),
@@ -188,7 +190,7 @@ def _shape_of(path, tensors):
     return config, load_class_map(_CLASS_MAPS[head.shape[0]])
 
 
-def _their_name(name):
+def _their_name(name: str) -> str:
     module, _, tensor = name.rpartition(".")
     for pattern, theirs in _NAMES:
         match = re.fullmatch(pattern, module)
@@ -199,7 +201,9 @@ def _their_name(name):
     raise KeyError(f"{name} has no place in the table of names")
 
 
-def _converted(path, name, pickled, shape, class_map_name):
+def _converted(
+    path: str | Path, name: str, pickled: Any, shape: Any, class_map_name: str
+) -> torch.Tensor:
     """Their tensor as ours is laid out."""
     tensor = pickled.load()
     tensor = tensor.float() if tensor.is_floating_point() else tensor
@@ -224,7 +228,7 @@ def _converted(path, name, pickled, shape, class_map_name):
     return tensor.contiguous()
 
 
-def _unit_kernel(tensor):
+def _unit_kernel(tensor: torch.Tensor) -> torch.Tensor:
     """A 1x1x1 kernel of spconv 2.1 and later, (out, 1, 1, 1, in) by its shape. It is applied as x @
     reshape(in, out) whatever that shape says; since here
     in = out, a transpose would go unnoticed.
@@ -232,7 +236,7 @@ def _unit_kernel(tensor):
     return tensor.reshape(1, tensor.shape[-1], tensor.shape[0])
 
 
-def _kernel(path, name, tensor):
+def _kernel(path: str | Path, name: str, tensor: torch.Tensor) -> torch.Tensor:
     """(out, 3, 3, 3, in) over (z, y, x), for their voxels are (batch, z, y, x), -> (27, in, out)
     over (x, y, z).
     """
@@ -244,13 +248,13 @@ def _kernel(path, name, tensor):
     return tensor.permute(3, 2, 1, 4, 0).reshape(27, tensor.shape[4], tensor.shape[0])
 
 
-def _part(name):
+def _part(name: str) -> str:
     """What a tensor of theirs belongs to, for the report."""
     parts = name.split(".")
     return ".".join(parts[:2]) if parts[0] in ("model_3d", "fusion") else parts[0]
 
 
-def _sha256(path):
+def _sha256(path: str | Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):

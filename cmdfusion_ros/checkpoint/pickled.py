@@ -106,18 +106,18 @@ def read_pickled(path: str | Path) -> tuple[Any, list[str]]:
 class _Unpickler(pickle.Unpickler):
     """Finds nothing but what tensors are made of."""
 
-    def __init__(self, stream, path, folder):
+    def __init__(self, stream: Any, path: Path, folder: str):
         super().__init__(stream)
         self._path, self._folder = path, folder
-        self.replaced = set()
+        self.replaced: set[str] = set()
 
-    def persistent_load(self, identity):
+    def persistent_load(self, identity: Any) -> tuple[Any, str, Any]:
         kind, dtype, key, *_ = identity
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"unknown reference {identity!r}")
         return self._path, f"{self._folder}/data/{key}", dtype
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if module == "torch._utils" and name in _MAKERS:
@@ -135,7 +135,9 @@ class _MakeTensor:
 
     __slots__ = ()
 
-    def __call__(self, storage, offset, shape, stride, *_):
+    def __call__(
+        self, storage: Any, offset: int, shape: Any, stride: Any, *_: Any
+    ) -> PickledTensor:
         path, member, dtype = storage
         return PickledTensor(path, member, dtype, offset, tuple(shape), tuple(stride))
 
@@ -145,7 +147,7 @@ class _MakeParameter:
 
     __slots__ = ()
 
-    def __call__(self, tensor, *_):
+    def __call__(self, tensor: Any, *_: Any) -> Any:
         return tensor
 
 
@@ -157,22 +159,22 @@ class _StandIn(dict):
     keeps only the items of a dict.
     """
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return dict.__new__(cls)
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__()
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         pass
 
-    def append(self, item):
+    def append(self, item: Any) -> None:
         """A pickled list's item; forgotten."""
 
-    def extend(self, items):
+    def extend(self, items: Any) -> None:
         """A pickled list's items; forgotten."""
 
-    def add(self, item):
+    def add(self, item: Any) -> None:
         """A pickled set's item; forgotten."""
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a dict's keys may be stand-ins

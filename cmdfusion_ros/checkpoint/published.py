@@ -3,7 +3,9 @@ EfficientNet-lite0 -> ours.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -79,7 +81,7 @@ def load_published_lite(path: Path | str) -> EfficientNetLite:
     return network
 
 
-def _read(path):
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; published weights are not downloaded, put the file there"
@@ -105,13 +107,13 @@ def _read(path):
     return content
 
 
-def _bare(name):
+def _bare(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name
 
 
-def _depth_of(path, tensors):
+def _depth_of(path: str | Path, tensors: Mapping[str, Any]) -> int:
     """The depth whose blocks are those named in the file."""
     blocks = [
         max(

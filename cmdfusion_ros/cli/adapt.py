@@ -7,6 +7,7 @@ nothing is forgotten. The end of each stretch of the drive is held out; only if 
 better with the teacher there is it written to --out. See docs/adapt.md.
 """
 
+import argparse
 import json
 import time
 from dataclasses import replace
@@ -43,7 +44,7 @@ from cmdfusion_ros.inference import Segmenter, default_checkpoint_path
 _RIGS = ("kitti", "pandaset", "nuscenes")  # whose streets are mixed where none are given
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "adapt", help="let a network learn from a drive that nobody labelled", description=__doc__
     )
@@ -72,7 +73,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Adapt; 0 where the network got better and was written, 1 where it did not and was not."""
     started = time.monotonic()
     out = Path(args.out)

@@ -5,8 +5,10 @@ and thinned to one point a voxel, whose class is what most of the answers there 
 the kind of file: .ply or .las.
 """
 
+import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +19,14 @@ from cmdfusion_ros.data.point_files import SUFFIXES, LabelledCloud, write_cloud
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.geometry.voxel_map import VoxelMap
+from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.labelling.model import open_segmenter
 from cmdfusion_ros.labelling.sections import ModelSettings
 
 _PRIOR = 0.1  # votes for each class before anyone voted
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "map", help="make a labelled map of a drive", description=__doc__
     )
@@ -48,7 +51,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Make the map; 0, or 1 where nothing was labelled."""
     out = Path(args.out)
     if out.suffix not in SUFFIXES:
@@ -64,7 +67,7 @@ def run(args):
     images = bool(args.teacher) or args.images
     cloud = map_of(drives[0], segmenter, args.voxel, args.reach, images, args.without_dynamic)
     write_cloud(out, cloud)
-    figures = {
+    figures: dict[str, Any] = {
         "map": str(out),
         "scans": len(drives[0]),
         "odometry": drives[0].odometry,
@@ -84,7 +87,12 @@ def run(args):
 
 
 def map_of(
-    drive: Drive, segmenter, voxel: float, reach: float, images: bool, without_dynamic: bool
+    drive: Drive,
+    segmenter: Segmenter,
+    voxel: float,
+    reach: float,
+    images: bool,
+    without_dynamic: bool,
 ) -> LabelledCloud:
     """The labelled, thinned cloud of a drive, in the frame of its first scan.
 

@@ -224,7 +224,7 @@ class Scores:
     `to_dict`.
     """
 
-    class_map: object
+    class_map: ClassMap
     overall: ConfusionMatrix
     by_distance: tuple  # ConfusionMatrix of each ring of DISTANCES
     calibration: RingCalibration

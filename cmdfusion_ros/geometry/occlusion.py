@@ -32,7 +32,7 @@ def hidden_points(
     width, height = (-(-size // _CELL) for size in image_size)
     columns = np.clip(((pixels[:, 0] + 0.5) / _CELL).astype(np.int64), 0, width - 1)
     rows = np.clip(((pixels[:, 1] + 0.5) / _CELL).astype(np.int64), 0, height - 1)
-    nearest = np.full(height * width, np.inf, np.float32)
+    nearest: np.ndarray = np.full(height * width, np.inf, np.float32)
     np.minimum.at(nearest, rows * width + columns, depths.astype(np.float32))
     nearest = nearest.reshape(height, width)
     filled = np.isfinite(nearest)

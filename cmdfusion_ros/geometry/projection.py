@@ -2,6 +2,9 @@
 are never warped.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from cmdfusion_ros.frame import Distortion
@@ -54,7 +57,7 @@ def project_points(
 
 
 def distort(
-    x: np.ndarray, y: np.ndarray, distortion: Distortion
+    x: np.ndarray, y: np.ndarray, distortion: Distortion | None
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """Bend ideal rays (x, y) = (X/Z, Y/Z) by a lens model (OpenCV's formulas, which ROS uses).
 
@@ -76,12 +79,12 @@ def distort(
     return (bent_x, bent_y), r2 < _turning_point((k1, k2, k3), (k4, k5, k6))
 
 
-def _rational(r2, top, bottom):
+def _rational(r2: Any, top: Sequence[float], bottom: Sequence[float]) -> Any:
     numerator = 1 + r2 * (top[0] + r2 * (top[1] + r2 * top[2]))
     return numerator / (1 + r2 * (bottom[0] + r2 * (bottom[1] + r2 * bottom[2])))
 
 
-def _turning_point(top, bottom):
+def _turning_point(top: Sequence[float], bottom: Sequence[float]) -> float:
     """Square of the first radius at which r * radial(r^2) stops growing; infinity where it never
     does within 89 degrees.
     """
@@ -92,7 +95,9 @@ def _turning_point(top, bottom):
     return r[falling[0]] ** 2 if len(falling) else np.inf
 
 
-def _distort_fisheye(x, y, coefficients):
+def _distort_fisheye(
+    x: np.ndarray, y: np.ndarray, coefficients: Sequence[float]
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     k1, k2, k3, k4 = coefficients
     r = np.hypot(x, y)
     theta = np.arctan(r)
@@ -106,5 +111,5 @@ def _distort_fisheye(x, y, coefficients):
     return (x * scale, y * scale), theta < limit
 
 
-def _padded(coefficients, length):
+def _padded(coefficients: Sequence[float], length: int) -> tuple[float, ...]:
     return tuple(coefficients) + (0.0,) * (length - len(coefficients))

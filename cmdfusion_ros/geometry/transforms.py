@@ -2,6 +2,8 @@
 coordinates in b, and chains read `c_from_b @ b_from_a`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -26,7 +28,7 @@ def apply(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
     return moved.astype(points.dtype)
 
 
-def rotation_from_quaternion(quaternion: ArrayLike) -> np.ndarray:
+def rotation_from_quaternion(quaternion: Sequence[float] | np.ndarray) -> np.ndarray:
     """(x, y, z, w), as ROS orders it -> (3, 3). Normalises first; raises ValueError for a zero
     or non-finite quaternion, which drivers do send.
     """

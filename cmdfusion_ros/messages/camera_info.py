@@ -86,7 +86,7 @@ def read_camera_info(
     return _as_published(intrinsic, message), distortion, _published_size(message)
 
 
-def _matrix(name, values, shape):
+def _matrix(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.size != shape[0] * shape[1]:
         raise MessageError(
@@ -95,7 +95,7 @@ def _matrix(name, values, shape):
     return values.reshape(shape).copy()
 
 
-def _distortion(model, coefficients):
+def _distortion(model: str, coefficients: Any) -> Distortion | None:
     coefficients = tuple(float(value) for value in coefficients)
     if model in ("", "none") and not any(coefficients):
         return None
@@ -113,7 +113,7 @@ def _distortion(model, coefficients):
     return distortion if any(coefficients) or model == "equidistant" else None
 
 
-def _window(message):
+def _window(message: Any) -> tuple[Any, Any]:
     """(x_offset, y_offset, width, height) of the region of interest in full-resolution pixels,
     and (binning_x, binning_y).
     """
@@ -139,7 +139,7 @@ def _window(message):
     return window, binning
 
 
-def _published_size(message):
+def _published_size(message: Any) -> tuple[int, int]:
     window, binning = _window(message)
     size = window[2] // binning[0], window[3] // binning[1]
     if not all(size):
@@ -150,7 +150,7 @@ def _published_size(message):
     return size
 
 
-def _as_published(intrinsic, message):
+def _as_published(intrinsic: np.ndarray, message: Any) -> np.ndarray:
     (x_offset, y_offset, _, _), binning = _window(message)
     intrinsic[:2, 2] += 0.5 - np.array([x_offset, y_offset])
     intrinsic[:2] /= np.array([binning]).T
@@ -190,7 +190,7 @@ _REQUIRED = {
 _OPTIONAL = {"camera_name", "projection_matrix", "rectification_matrix", "camera_from_lidar"}
 
 
-def _from_file(values, rectified):
+def _from_file(values: Any, rectified: bool) -> CalibrationFile:
     if not isinstance(values, dict):
         raise MessageError(f"expected a mapping, got {type(values).__name__}")
     required = _REQUIRED | ({"projection_matrix"} if rectified else set())
@@ -223,7 +223,7 @@ def _from_file(values, rectified):
     )
 
 
-def _data(values, key):
+def _data(values: Any, key: str) -> list[float]:
     matrix = values[key]
     if not isinstance(matrix, dict) or not isinstance(matrix.get("data"), list):
         raise MessageError(f"{key}: expected rows, cols and data, got {matrix!r}")

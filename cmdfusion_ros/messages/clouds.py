@@ -13,6 +13,7 @@ cloud as width x height. It knows neither all-zero points nor scales of intensit
 the loops people write.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,7 +177,7 @@ def read_columns(message: Any) -> np.ndarray:
         "itemsize": grid.point_step,
     }
     try:
-        dtype = np.dtype(layout)
+        dtype = np.dtype(layout)  # type: ignore[call-overload]  # numpy's stubs know no such dict
     except ValueError as error:  # two fields of one name
         raise MessageError(f"cloud fields: {error}; is this the LiDAR's topic?") from error
     return grid.rows(dtype)
@@ -192,14 +193,14 @@ class _Grid:
     point_step: int
     row_step: int
 
-    def rows(self, dtype):
+    def rows(self, dtype: Any) -> np.ndarray:
         """(N,) of a structured dtype as wide as a point."""
         if not self.height * self.width:
             return np.zeros(0, dtype)
         shape, strides = (self.height, self.width), (self.row_step, self.point_step)
         return np.ndarray(shape, dtype, self.flat, 0, strides).reshape(-1)
 
-    def values(self, offset, dtype, columns=None):
+    def values(self, offset: int, dtype: Any, columns: Any = None) -> np.ndarray:
         """(N,) or (N, columns) values that start `offset` bytes into each point: a view unless
         rows are padded or bytes must be swapped.
         """
@@ -213,14 +214,14 @@ class _Grid:
         return values.reshape(-1, *inner).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _fields_of(message):
+def _fields_of(message: Any) -> tuple[Field, ...]:
     return tuple(
         Field(str(f.name), int(f.offset), int(f.datatype), int(f.count) or 1)
         for f in message.fields
     )
 
 
-def _check_grid(message, fields):
+def _check_grid(message: Any, fields: Sequence[Field]) -> _Grid:
     height, width = int(message.height), int(message.width)
     point_step, row_step = int(message.point_step), int(message.row_step)
     if not height * width and not point_step:
@@ -259,7 +260,7 @@ def _check_grid(message, fields):
     return _Grid(flat, height, width, point_step, row_step)
 
 
-def _check_fields(fields, point_step):
+def _check_fields(fields: Sequence[Field], point_step: int) -> None:
     """Every field must lie inside the point. A type that we do not know (a newer message's)
     passes as long as nobody reads it.
     """
@@ -272,11 +273,11 @@ def _check_fields(fields, point_step):
             )
 
 
-def _end(item):
+def _end(item: Field) -> int:
     return item.offset + np.dtype(DTYPES.get(item.datatype, "u1")).itemsize * item.count
 
 
-def _find_field(fields, name, datatypes):
+def _find_field(fields: Sequence[Field], name: str, datatypes: Collection[int]) -> Field:
     found = [item for item in fields if item.name == name]
     if len(found) != 1:
         known = ", ".join(item.name for item in fields) or "none"
@@ -293,7 +294,7 @@ def _find_field(fields, name, datatypes):
     return found[0]
 
 
-def _intensity_field(fields, wanted):
+def _intensity_field(fields: Sequence[Field], wanted: str) -> Field | None:
     if wanted == "auto":
         names = {item.name for item in fields}
         wanted = next((name for name in INTENSITY_NAMES if name in names), "none")
@@ -302,7 +303,7 @@ def _intensity_field(fields, wanted):
     return _find_field(fields, wanted, DTYPES)
 
 
-def _read_points(grid, fields, order):
+def _read_points(grid: _Grid, fields: Sequence[Field], order: str) -> np.ndarray:
     if not grid.height * grid.width:
         return np.zeros((0, 3), np.float32)
     x, y, z = (_find_field(fields, name, (FLOAT32, FLOAT64)) for name in "xyz")
@@ -322,7 +323,7 @@ def _read_points(grid, fields, order):
     return points
 
 
-def _usable(points):
+def _usable(points: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         # one pass; NaN and infinity fail the comparisons
         squares = np.einsum("ij,ij->i", points, points)
@@ -347,7 +348,7 @@ def guess_intensity_scale(
     return max(least_scale, next((scale for scale in scales if largest <= scale), scales[-1]))
 
 
-def _normalised(values, scale):
+def _normalised(values: np.ndarray, scale: float) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         intensity = values.astype(np.float32)
         intensity *= np.float32(1.0 / scale)

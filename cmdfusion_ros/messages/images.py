@@ -49,8 +49,8 @@ def image_decoder() -> tuple[Callable[[Any], np.ndarray], str]:
     return (decode, "cv_bridge") if works else (decode_image, "own")
 
 
-def _bridge_decoder(bridge):
-    def decode(message):
+def _bridge_decoder(bridge: Any) -> Callable[[Any], np.ndarray]:
+    def decode(message: Any) -> np.ndarray:
         if not _suits_bridge(message):
             return decode_image(message)
         _rows(message)  # cv_bridge checks sizes only in part
@@ -66,7 +66,7 @@ def _bridge_decoder(bridge):
     return decode
 
 
-def _suits_bridge(message):
+def _suits_bridge(message: Any) -> bool:
     if getattr(message, "encoding", None) not in _BRIDGE_ENCODINGS or message.is_bigendian:
         return False
     return message.step % ENCODINGS[message.encoding][0] == 0
@@ -87,7 +87,7 @@ def decode_image(message: Any) -> np.ndarray:
     return _decode_compressed(message)
 
 
-def _decode_raw(message):
+def _decode_raw(message: Any) -> np.ndarray:
     _, to_rgb = _encoding(message)
     try:
         return to_rgb(_rows(message), bool(message.is_bigendian))
@@ -98,7 +98,7 @@ def _decode_raw(message):
         ) from error
 
 
-def _encoding(message):
+def _encoding(message: Any) -> Any:
     if message.encoding not in ENCODINGS:
         raise MessageError(
             f"image encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}; "
@@ -107,7 +107,7 @@ def _encoding(message):
     return ENCODINGS[message.encoding]
 
 
-def _rows(message):
+def _rows(message: Any) -> np.ndarray:
     """The message's pixels, (H, W, bytes of a pixel) uint8, or (H * 3 / 2, W, 1) for the planes
     of nv12 and nv21: a view, row padding skipped.
     """
@@ -143,19 +143,21 @@ def _rows(message):
     return rows
 
 
-def _keep(rows, big_endian):
+def _keep(rows: np.ndarray, big_endian: bool) -> np.ndarray:
     return np.ascontiguousarray(rows)
 
 
-def _recolour(code):
+def _recolour(code: int) -> Callable[[np.ndarray, bool], np.ndarray]:
     return lambda rows, big_endian: cv2.cvtColor(np.ascontiguousarray(rows), code)
 
 
-def _grey(rows, big_endian):
+def _grey(rows: np.ndarray, big_endian: bool) -> np.ndarray:
     return np.repeat(rows, 3, axis=2)
 
 
-def _upper_byte(to_rgb):
+def _upper_byte(
+    to_rgb: Callable[[np.ndarray, bool], np.ndarray],
+) -> Callable[[np.ndarray, bool], np.ndarray]:
     """For 16-bit samples: drop the lower byte of each, then go on as with 8 bits."""
     return lambda rows, big_endian: to_rgb(
         rows[:, :, 0::2] if big_endian else rows[:, :, 1::2], big_endian
@@ -196,7 +198,7 @@ _BRIDGE_ENCODINGS = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "yuv422", "yuv42
 }
 
 
-def _decode_compressed(message):
+def _decode_compressed(message: Any) -> np.ndarray:
     """JPEG or PNG, told by their first bytes. `format` says whether red and blue were swapped
     before compressing, and whether it is a Bayer mosaic.
     """
@@ -231,7 +233,7 @@ def _decode_compressed(message):
         ) from error
 
 
-def _last_bytes(data):
+def _last_bytes(data: Any) -> bytes:
     """The last 16 bytes of a file, without the zeros that drivers with buffers of a fixed size
     put behind it.
     """
@@ -241,7 +243,7 @@ def _last_bytes(data):
     return bytes(data[max(end - _BLOCK - 16, 0) : end]).rstrip(b"\0")[-16:]
 
 
-def _read_file(data, kind):
+def _read_file(data: Any, kind: str) -> np.ndarray:
     mosaic = _MOSAIC.match(kind)
     if mosaic and mosaic[1] in _BAYER:
         samples = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)

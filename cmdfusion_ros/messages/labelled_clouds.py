@@ -1,7 +1,7 @@
 """Labels -> PointCloud2: the layouts in which labelled clouds are published."""
 
 import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,14 @@ def write_labelled_cloud(
     )
 
 
-def _spread(cloud, prediction, rows, class_map, confidence_threshold, unlabelled_id):
+def _spread(
+    cloud: Cloud,
+    prediction: Prediction,
+    rows: np.ndarray,
+    class_map: ClassMap,
+    confidence_threshold: float,
+    unlabelled_id: int | None,
+) -> dict[str, np.ndarray]:
     """Our four columns, each (N,) uint32 (floats as their bits), for all rows of the cloud."""
     rows = np.asarray(rows)
     num_rows = int(np.count_nonzero(rows)) if rows.dtype == bool else len(rows)
@@ -96,15 +103,16 @@ def _spread(cloud, prediction, rows, class_map, confidence_threshold, unlabelled
             f"prediction: expected {num_rows} labels, one for each of `rows`, got "
             f"{len(prediction.labels)}"
         )
+    place: np.ndarray | slice = rows
     if rows.dtype == bool and num_rows == len(rows):
-        rows = slice(None)  # every point: a plain copy, four times as fast as a scatter
+        place = slice(None)  # every point: a plain copy, four times as fast as a scatter
     sure = prediction.confidence >= confidence_threshold
     labels = np.full(cloud.num_points, IGNORE_LABEL, np.uint8)
-    labels[rows] = np.where(sure, prediction.labels, IGNORE_LABEL)
+    labels[place] = np.where(sure, prediction.labels, IGNORE_LABEL)
     confidence = np.zeros(cloud.num_points, np.float32)
-    confidence[rows] = np.where(sure, prediction.confidence, 0)
+    confidence[place] = np.where(sure, prediction.confidence, 0)
     camera_mask = np.zeros(cloud.num_points, np.uint32)
-    camera_mask[rows] = prediction.camera_mask
+    camera_mask[place] = prediction.camera_mask
     every_label = np.arange(256, dtype=np.uint8)
     raw_of = class_map.raw_from_labels(every_label).astype(np.uint32)
     if unlabelled_id is not None:
@@ -119,7 +127,7 @@ def _spread(cloud, prediction, rows, class_map, confidence_threshold, unlabelled
     }
 
 
-def _write_full(cloud, columns):
+def _write_full(cloud: Cloud, columns: Mapping[str, np.ndarray]) -> CloudPayload:
     fields = (*_XYZ, Field("intensity", 12, FLOAT32), *_our_fields(16))
     data, words = _blank(cloud, 32, np.uint32)
     words[:, :3].view(np.float32)[:] = cloud.points
@@ -128,14 +136,14 @@ def _write_full(cloud, columns):
     return _payload(cloud, fields, 32, data)
 
 
-def _write_minimal(cloud, columns):
+def _write_minimal(cloud: Cloud, columns: Mapping[str, np.ndarray]) -> CloudPayload:
     data, words = _blank(cloud, 16, np.uint32)
     words[:, :3].view(np.float32)[:] = cloud.points
     words[:, 3] = columns["label"]
     return _payload(cloud, (*_XYZ, Field("label", 12, UINT32)), 16, data)
 
 
-def _write_autoware(cloud, columns):
+def _write_autoware(cloud: Cloud, columns: Mapping[str, np.ndarray]) -> CloudPayload:
     largest = int(columns["label"].max(initial=0))
     if largest > 255:
         raise ValueError(
@@ -156,7 +164,7 @@ def _write_autoware(cloud, columns):
     )
 
 
-def _write_append(cloud, columns):
+def _write_append(cloud: Cloud, columns: Mapping[str, np.ndarray]) -> CloudPayload:
     theirs = tuple(item for item in cloud.fields if item.name not in _OURS)
     old_step = cloud.raw.shape[1]
     start = (old_step + 3) // 4 * 4  # ours begin at a whole word
@@ -168,7 +176,7 @@ def _write_append(cloud, columns):
     return _payload(cloud, theirs + _our_fields(start), start + 16, data)
 
 
-def _swap_bytes(rows, fields):
+def _swap_bytes(rows: np.ndarray, fields: Sequence[Field]) -> None:
     for item in fields:
         if item.datatype not in DTYPES:
             raise MessageError(
@@ -217,7 +225,7 @@ def fill_cloud(
     return message
 
 
-def _blank(cloud, point_step, dtype):
+def _blank(cloud: Cloud, point_step: int, dtype: Any) -> tuple[Any, np.ndarray]:
     """Zeroed bytes for every point of `cloud` and a (N, point_step / itemsize) view of them to
     write through: filled in place, never copied.
     """
@@ -227,17 +235,17 @@ def _blank(cloud, point_step, dtype):
     return data, np.frombuffer(data, dtype).reshape(cloud.num_points, -1)
 
 
-def _our_fields(start):
+def _our_fields(start: int) -> tuple[Field, ...]:
     return tuple(
         Field(name, start + 4 * index, datatype)
         for index, (name, datatype) in enumerate(_OURS.items())
     )
 
 
-def _fill(words, columns):
+def _fill(words: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
     for index, name in enumerate(_OURS):
         words[:, index] = columns[name]
 
 
-def _payload(cloud, fields, point_step, data):
+def _payload(cloud: Cloud, fields: tuple[Field, ...], point_step: int, data: Any) -> CloudPayload:
     return CloudPayload(cloud.height, cloud.width, fields, point_step, data, cloud.is_dense)

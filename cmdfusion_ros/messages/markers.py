@@ -134,7 +134,9 @@ def frustum_marker(
     )
 
 
-def _text(namespace, number, position, text, color, letter_height):
+def _text(
+    namespace: str, number: int, position: Any, text: str, color: Any, letter_height: float
+) -> MarkerSpec:
     return MarkerSpec(
         namespace,
         number,

@@ -6,7 +6,7 @@ node uses that through `Tf2Buffer`, which has the same lookups and raises the sa
 
 import bisect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,14 +30,14 @@ class _Link:
     by stamp.
     """
 
-    def __init__(self, parent, static, history_ns):
+    def __init__(self, parent: str, static: bool, history_ns: int):
         self.parent = parent
         self.static = static
         self._history_ns = history_ns
-        self.stamps = []
-        self.matrices = []
+        self.stamps: list[int] = []
+        self.matrices: list[np.ndarray] = []
 
-    def insert(self, stamp, matrix):
+    def insert(self, stamp: int, matrix: np.ndarray) -> None:
         # older than all that is kept: time began anew
         if self.static or (self.stamps and stamp < self.stamps[-1] - self._history_ns):
             self.stamps, self.matrices = [stamp], [matrix]
@@ -51,7 +51,7 @@ class _Link:
         oldest = bisect.bisect_left(self.stamps, self.stamps[-1] - self._history_ns)
         del self.stamps[:oldest], self.matrices[:oldest]
 
-    def at(self, stamp, child):
+    def at(self, stamp: int, child: str) -> np.ndarray:
         if self.static:
             return self.matrices[0]
         place = bisect.bisect_left(self.stamps, stamp)
@@ -95,7 +95,7 @@ class TransformBuffer:
 
     def __init__(self, history_ns: int = HISTORY_NS):
         self._history_ns = history_ns
-        self._links = {}  # child -> _Link
+        self._links: dict[str, _Link] = {}  # by child
         self._lock = threading.Lock()
 
     def add(self, message: Any, static: bool) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ class TransformBuffer:
         with self._lock:
             self._links = {child: link for child, link in self._links.items() if link.static}
 
-    def _lookup(self, target, source, stamp):
+    def _lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
         up_source, up_target = self._ancestors(source), self._ancestors(target)
         shared = next((name for name in up_source if name in set(up_target)), None)
         if shared is None:
@@ -176,7 +176,7 @@ class TransformBuffer:
             stamp = min(moving, default=0)
         return invert(self._chain(from_target, stamp)) @ self._chain(from_source, stamp)
 
-    def _ancestors(self, name):
+    def _ancestors(self, name: str) -> list[str]:
         """`name`, its parent, and so on to the root."""
         names = [name]
         while names[-1] in self._links:
@@ -189,14 +189,16 @@ class TransformBuffer:
             names.append(parent)
         return names
 
-    def _chain(self, names, stamp):
+    def _chain(self, names: Sequence[str], stamp: int) -> np.ndarray:
         """ancestor_from_first of the links of `names`, in order from the leaf."""
         matrix = np.eye(4)
         for name in names:
             matrix = self._links[name].at(stamp, name) @ matrix
         return matrix
 
-    def _why_apart(self, target, source, up_target, up_source):
+    def _why_apart(
+        self, target: str, source: str, up_target: Sequence[str], up_source: Sequence[str]
+    ) -> str:
         known = set(self._links) | {link.parent for link in self._links.values()}
         missing = [name for name in (target, source) if name not in known]
         if missing:
@@ -247,7 +249,7 @@ class Tf2Buffer:
         """As `TransformBuffer.clear`; tf2 keeps what is fixed too."""
         self._buffer.clear()
 
-    def _call(self, method, *arguments):
+    def _call(self, method: Callable[..., Any], *arguments: Any) -> np.ndarray:
         try:
             return matrix_from_transform(method(*arguments).transform)
         except self._error as error:
@@ -266,9 +268,9 @@ def matrix_from_transform(transform: Any) -> np.ndarray:
     return rigid(rotation_from_quaternion((turn.x, turn.y, turn.z, turn.w)), translation)
 
 
-def _name(frame_id):
+def _name(frame_id: Any) -> str:
     return str(frame_id).lstrip("/")
 
 
-def _seconds(stamp):
+def _seconds(stamp: int) -> str:
     return f"{stamp // 1_000_000_000}.{stamp % 1_000_000_000:09d} s"

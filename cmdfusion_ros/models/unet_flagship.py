@@ -63,7 +63,7 @@ class LiteImageEncoder(nn.Module):
 class Join(nn.Module):
     """target + gate * h, h = W2 [target, relu(W1 source)], gate = sigmoid(W3 [h, mean of h]).
 
-    CMDFusion's gated fusion (methods B.1) for two widths, and without its last ReLU, past which a
+    CMDFusion's gated fusion (CMDFusion) for two widths, and without its last ReLU, past which a
     join that starts at W2 = 0 would never learn.
     """
 

@@ -61,7 +61,8 @@ class CameraStream:
         self.tally = CameraTally()
         self.calibrated = False
         self.has_transform = False
-        self._terms = None  # the settings on which it depends whether its images are in time
+        # the settings on which it depends whether its images are in time
+        self._terms: tuple[bool, bool, int, int, int] | None = None
         self.configure(timing, sync)
         self.clear()
 
@@ -92,24 +93,24 @@ class CameraStream:
 
     def clear(self) -> None:
         """Forget all images and what they told, as if the camera had never been seen."""
-        self._stamps = []
-        self._images = []
+        self._stamps: list[int] = []
+        self._images: list[StampedImage] = []
         # images far behind the ring: the first of a new time line, or one wild stamp
-        self._astray = []
+        self._astray: list[StampedImage] = []
         self.ahead = False  # the ring is on a new time line that the clouds have not reached
         self.seen = False
         self.offline = False
         self.skew = 0  # of the last image, where it was rejected for that
         self.last_arrival = 0
-        self._intervals = deque(maxlen=_INTERVALS)
-        self._reorderings = deque(maxlen=64)  # (arrival, how far behind)
+        self._intervals: deque[int] = deque(maxlen=_INTERVALS)
+        self._reorderings: deque[tuple[int, int]] = deque(maxlen=64)  # (arrival, how far behind)
         self.trust()
 
     def trust(self) -> None:
         """Let clouds wait for this camera until it shows that this is in vain."""
         self.worth_waiting = True
         self._hits = 0
-        self._vain_since = None
+        self._vain_since: int | None = None
         self._vain_waits = 0
 
     def start_time_line(self) -> None:
@@ -141,7 +142,7 @@ class CameraStream:
         """
         return bool(self._stamps) and stamp < self._stamps[-1] - self._jump
 
-    def _add_astray(self, image):
+    def _add_astray(self, image: StampedImage) -> StampedImage | None:
         self._astray.append(image)
         if len(self._astray) < 2:
             return None
@@ -152,7 +153,7 @@ class CameraStream:
         self._insert_live(images[0])
         return self._insert_live(images[1])
 
-    def _insert_live(self, image):
+    def _insert_live(self, image: StampedImage) -> StampedImage | None:
         """Keep an image of a camera that is alive."""
         if not self._insert(image):
             # and no sign of life either: a stuck driver repeats its last image for ever
@@ -164,7 +165,7 @@ class CameraStream:
         self.seen, self.skew, self.last_arrival = True, 0, image.arrival
         return image
 
-    def _insert(self, image):
+    def _insert(self, image: StampedImage) -> bool:
         """Put an image in its place; False where one of that stamp is there already (the newer
         payload replaces it).
         """
@@ -272,12 +273,10 @@ class CameraStream:
             return
         self._hits = 0
         if held_up:
-            self._vain_since = arrival if self._vain_since is None else self._vain_since
+            since = arrival if self._vain_since is None else self._vain_since
+            self._vain_since = since
             self._vain_waits += 1
-            if (
-                self._vain_waits >= self._recover_after
-                and deadline - self._vain_since > self._offline_after
-            ):
+            if self._vain_waits >= self._recover_after and deadline - since > self._offline_after:
                 self.worth_waiting = False
 
     def note_offset(self, start: int) -> None:

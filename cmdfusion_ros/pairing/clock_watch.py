@@ -31,7 +31,7 @@ class ClockWatch:
         self.ros = clock.now_ros()  # at the last reading
         self.steady = clock.now_steady()
         self._moved = self.steady  # when the ROS clock was last seen to move
-        self._jump = None  # (ROS time before, after) of the last jump back
+        self._jump: tuple[int, int] | None = None  # (ROS time before, after) of the last jump back
 
     def read(self) -> int | None:
         """Read both clocks. Returns the ROS time before where it went back since the last
@@ -64,7 +64,7 @@ class ClockWatch:
             first, newest: WaitingClouds of this time line, or both None.
             limit: ns that the stamps of clouds may be away from the ROS clock.
         """
-        if first is None:
+        if first is None or newest is None:
             return ()
         if self.standing_still(first.arrival_steady) >= MIN_STALL:
             return (

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from cmdfusion_ros.pairing.clock_watch import Clock
+from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.report import SyncReport
 from cmdfusion_ros.pairing.settings import PairingSettings
@@ -62,8 +63,8 @@ class PairingFilter:
                 f"{list(images)}"
             )
         self._lock = threading.RLock()
-        self._callbacks = {}
-        self._outbox = deque()
+        self._callbacks: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+        self._outbox: deque[PairedCloud] = deque()
         self._giving = False
         self._pairing = CloudAnchoredPairing(settings, clock, self._outbox.append, on_reset)
         points.registerCallback(self._on_cloud)
@@ -97,13 +98,13 @@ class PairingFilter:
         with self._lock:
             return self._pairing.report()
 
-    def _on_cloud(self, message):
+    def _on_cloud(self, message: Any) -> None:
         self._do(self._pairing.on_cloud, header_stamp(message), message)
 
-    def _on_image(self, message, camera):
+    def _on_image(self, message: Any, camera: str) -> None:
         self._do(self._pairing.on_image, camera, header_stamp(message), message)
 
-    def _do(self, step, *arguments):
+    def _do(self, step: Callable[..., None], *arguments: Any) -> None:
         """Take one step under the lock and give out, without it, what was released. Only one
         thread gives at a time, so the order is kept.
         """
@@ -121,7 +122,7 @@ class PairingFilter:
                     self._giving = False
                 raise
 
-    def _next(self):
+    def _next(self) -> PairedCloud | None:
         """The next PairedCloud to give out; None ends the giving, under the lock, so that no
         cloud can slip in unseen.
         """

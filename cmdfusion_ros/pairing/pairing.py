@@ -66,7 +66,7 @@ class CloudAnchoredPairing:
         self.epoch = 0
         self._clouds = CloudQueue(self._clock.steady)
 
-    def _take(self, settings):
+    def _take(self, settings: PairingSettings) -> None:
         self.settings = settings
         self._durations = {name: to_ns(getattr(settings.sync, name)) for name in _DURATIONS}
         self._shift = settings.target_shift_ns
@@ -171,7 +171,7 @@ class CloudAnchoredPairing:
 
     # ---- time
 
-    def _advance(self, any_step_back=False):
+    def _advance(self, any_step_back: bool = False) -> tuple[int, int]:
         """Read the clocks and do what became due since the last call, before anything new is
         looked at. Returns (ROS time, steady time).
         """
@@ -181,7 +181,7 @@ class CloudAnchoredPairing:
         self._pump()
         return self._clock.ros, self._clock.steady
 
-    def _step_back(self, before, is_jump):
+    def _step_back(self, before: int, is_jump: bool) -> None:
         """The ROS clock went back. Where clouds of the new time line came first, the reset has
         been made already.
         """
@@ -196,24 +196,24 @@ class CloudAnchoredPairing:
         for stream in self._streams.values():
             stream.last_arrival = min(stream.last_arrival, now)
 
-    def _ns(self, name):
+    def _ns(self, name: str) -> int:
         """A duration of the settings `sync.*` in ns."""
         return self._durations[name]
 
-    def _jump(self, reason):
+    def _jump(self, reason: str) -> None:
         self._tally.counts["time_jumps"] += 1
         self.reset(reason)
 
     # ---- pairing
 
-    def _stream(self, camera):
+    def _stream(self, camera: str) -> CameraStream:
         if camera not in self._streams:
             raise ValueError(
                 f"camera {camera!r}: not in the settings{nearest_name(camera, self._streams)}"
             )
         return self._streams[camera]
 
-    def _accept(self, cloud):
+    def _accept(self, cloud: WaitingCloud) -> None:
         """Let a cloud wait for the images that it can get."""
         limit = self._ns("clock_skew_limit")
         for stream in self._streams.values():
@@ -228,7 +228,7 @@ class CloudAnchoredPairing:
         while len(self._clouds.pending) > self.settings.sync.max_pending_clouds:
             self._release(ReleaseReason.BACKLOG)
 
-    def _note_image(self, stream, image):
+    def _note_image(self, stream: CameraStream, image: Any) -> None:
         """Tell the clouds that this image would serve: the pending ones, and those that have
         left without it (R9).
         """
@@ -249,7 +249,7 @@ class CloudAnchoredPairing:
                 cloud.distance[stream.name] = abs(ahead)
                 stream.tally.add_late(image.arrival - cloud.arrival)
 
-    def _pump(self):
+    def _pump(self) -> None:
         """Release every cloud whose time is over or that cannot gain by waiting (R4)."""
         if self._clouds.newest:
             for stream in self._streams.values():
@@ -271,7 +271,7 @@ class CloudAnchoredPairing:
             self._release(reason)
             self._judge()
 
-    def _unsettled(self, cloud):
+    def _unsettled(self, cloud: WaitingCloud) -> list[str]:
         """The cameras that a cloud still waits for (R3)."""
         starting = self._is_starting()
         unsettled = []
@@ -288,16 +288,17 @@ class CloudAnchoredPairing:
                 unsettled.append(name)
         return unsettled
 
-    def _is_starting(self):
+    def _is_starting(self) -> bool:
         """Whether the grace for cameras that are not ready lasts: by both clocks, so that slow
         and fast bags get it in full, unless one stands still.
         """
         first = self._clouds.first
+        assert first is not None, "asked while no cloud waits"
         return not self._clock.has_passed(
             self._ns("startup_grace"), first.arrival, first.arrival_steady
         )
 
-    def _overdue(self, cloud):
+    def _overdue(self, cloud: WaitingCloud) -> ReleaseReason | None:
         """The ReleaseReason of a cloud whose time is over, else None."""
         max_wait = self._ns("max_wait")
         if self._clock.ros - cloud.arrival >= max_wait:
@@ -306,7 +307,7 @@ class CloudAnchoredPairing:
             return ReleaseReason.CLOCK_STALLED
         return None
 
-    def _release(self, reason):
+    def _release(self, reason: ReleaseReason) -> None:
         """Let the oldest pending cloud go, with what is there."""
         cloud = self._clouds.release(self._clock.ros)
         paired = self._pair(cloud, reason)
@@ -315,7 +316,7 @@ class CloudAnchoredPairing:
         self._tally.add_release(paired)
         self._release_to(paired)
 
-    def _pair(self, cloud, reason):
+    def _pair(self, cloud: WaitingCloud, reason: ReleaseReason) -> PairedCloud:
         """The PairedCloud of a cloud, from the images here now."""
         images, states = {}, {}
         for name, stream in self._streams.items():
@@ -354,7 +355,7 @@ class CloudAnchoredPairing:
             age_ns=cloud.age,
         )
 
-    def _judge(self):
+    def _judge(self) -> None:
         """Let the cameras learn from the clouds whose deadline is over."""
         max_wait = self._ns("max_wait")
         for cloud in self._clouds.come_of_age(self._clock.ros, max_wait):

@@ -16,8 +16,8 @@ LATENESS_BINS_MS = (5, 10, 20, 40, 80, 160, 320, 640)  # upper edges; one more b
 class RecentValues:
     """The last 256 values of a quantity."""
 
-    def __init__(self):
-        self.values = deque(maxlen=_RECENT)
+    def __init__(self) -> None:
+        self.values: deque[float] = deque(maxlen=_RECENT)
 
     def add(self, value: float) -> None:
         self.values.append(value)
@@ -39,12 +39,12 @@ class RecentValues:
 class CloudTally:
     """What happened to the clouds. Kept over resets."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         # received, released, unstamped, time_jumps, and the reasons for dropping: out_of_order,
         # duplicate, reset
-        self.counts = Counter()
-        self._modes = Counter()
-        self._reasons = Counter()
+        self.counts: Counter[str] = Counter()
+        self._modes: Counter[Mode] = Counter()
+        self._reasons: Counter[ReleaseReason] = Counter()
         self._waits = RecentValues()
 
     def add_release(self, paired: PairedCloud) -> None:
@@ -90,10 +90,10 @@ class CameraTally:
     resets.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         # received, disabled, unstamped, clock_skew, duplicate, reordered, late, reset,
         # evicted_too_early, time_jumps, matched
-        self.counts = Counter()
+        self.counts: Counter[str] = Counter()
         self.lateness = [0] * (len(LATENESS_BINS_MS) + 1)
         self.needed_wait = RecentValues()  # ns, from arrival of a cloud to arrival of its image
         self.distance = RecentValues()  # ns, image used minus target, signed

@@ -58,7 +58,7 @@ def choose_backend(name: str, device: torch.device, training: bool = False) -> C
             if problem is None:
                 return Choice("compiled", f"the fastest that trains on a CPU, {_kernels()}")
             return Choice("torch", f"compiled is not taken: {problem}")
-        problems = []
+        problems: list[str] = []
         for candidate in ON_CUDA:
             problem = problem_with(candidate, device, training)
             if problem is None:
@@ -101,7 +101,7 @@ def describe_backends(device: torch.device) -> list[tuple[str, str, str | None]]
     ]
 
 
-def _kernels():
+def _kernels() -> str:
     kernels = native.kernels()
     return (
         f"with compiled kernels for {kernels.instruction_set}"
@@ -129,7 +129,7 @@ def autograd_function(backend: str) -> Any:
 
 
 @functools.cache
-def _failed_check(name, device):
+def _failed_check(name: str, device: torch.device) -> str | None:
     """Run one small convolution and its gradients, and compare them with the reference: what is
     wrong, or None.
     """

@@ -100,10 +100,10 @@ class _Conv(nn.Module):
     for.
     """
 
-    kind = None
+    kind = ""  # of EXPECTED_NEIGHBOURS
     convolution = SparseConvolution  # the autograd function; see `backends.use_backend`
 
-    def __init__(self, in_channels, out_channels, kernel_size, bias):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool):
         super().__init__()
         if kernel_size not in EXPECTED_NEIGHBOURS[self.kind]:
             raise ValueError(
@@ -119,7 +119,7 @@ class _Conv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Kaiming for a ReLU, with the fan that LiDAR gives: most of the kernel's cells are
         empty, so 27 * C_in would start far too small.
         """
@@ -128,13 +128,13 @@ class _Conv(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"bias={self.bias is not None}"
         )
 
-    def _apply_kernel(self, tensor, kernel_map):
+    def _apply_kernel(self, tensor: SparseTensor, kernel_map: KernelMap) -> torch.Tensor:
         """(V_out, C_out)."""
         if tensor.features.shape[1] != self.in_channels:
             raise ValueError(

@@ -76,7 +76,7 @@ def row_blocks(num_rows: int, num_threads: int) -> list[tuple[int, int]]:
     )
 
 
-def _bounds(num_rows, num_blocks):
+def _bounds(num_rows: int, num_blocks: int) -> list[tuple[int, int]]:
     edges = [num_rows * i // num_blocks for i in range(num_blocks + 1)]
     return list(zip(edges[:-1], edges[1:], strict=True))
 
@@ -152,7 +152,7 @@ class _Layout(NamedTuple):
     num_products: int
 
 
-def _lay_out(sizes, centre):
+def _lay_out(sizes: Any, centre: int | None) -> _Layout:
     """Group the offsets of one block: largest first, each group as long as no member wastes more
     than MAX_PADDING rows.
     """
@@ -173,7 +173,7 @@ def _lay_out(sizes, centre):
     return _Layout(places, groups, end)
 
 
-def _by_output(places, out_rows, firsts, num_out):
+def _by_output(places: Any, out_rows: Any, firsts: Any, num_out: int) -> tuple[Any, Any]:
     """`places` (P,) sorted by output row, and where each of these begins, (num_out + 1,), both
     int32.
 
@@ -278,7 +278,15 @@ def prepare(workers: Workers, kernel_map: KernelMap) -> Any:
     )
 
 
-def _convolve_block(block, centre, conv, features, out, skip, slope):
+def _convolve_block(
+    block: Block,
+    centre: int | None,
+    conv: FoldedConv,
+    features: torch.Tensor,
+    out: torch.Tensor,
+    skip: Any,
+    slope: float | None,
+) -> None:
     """Rows start..end of `out`."""
     result = out[block.start : block.end]
     products = scratch("products", block.num_products, out.shape[1]) if block.groups else result
@@ -305,7 +313,9 @@ def _convolve_block(block, centre, conv, features, out, skip, slope):
         torch.nn.functional.leaky_relu_(result, slope)
 
 
-def _multiply_group(group, weight, features, products):
+def _multiply_group(
+    group: Group, weight: torch.Tensor, features: torch.Tensor, products: torch.Tensor
+) -> None:
     """The products of one Group."""
     (_, in_channels, out_channels), num_rows = weight.shape, len(group.in_rows)
     gathered = scratch("gathered", num_rows, in_channels)
@@ -321,7 +331,7 @@ def _multiply_group(group, weight, features, products):
         )
 
 
-def _add_product(target, features, weight):
+def _add_product(target: torch.Tensor, features: torch.Tensor, weight: torch.Tensor | None) -> None:
     """target += features @ weight, where no weight is the identity."""
     if weight is None:
         target += features

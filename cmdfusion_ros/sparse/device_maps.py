@@ -20,7 +20,7 @@ def pack_keys(voxel_coords: torch.Tensor) -> torch.Tensor:
     return _pack(voxel_coords)
 
 
-def _pack(voxel_coords):
+def _pack(voxel_coords: torch.Tensor) -> torch.Tensor:
     batch, x, y, z = voxel_coords.long().unbind(1)
     return batch * BATCH_STEP + x * X_STEP + y * Y_STEP + z + BIAS
 
@@ -53,7 +53,7 @@ def strided_pairs(keys: torch.Tensor, coarse_coords: torch.Tensor) -> Pairs:
     )
 
 
-def _search(keys, centres):
+def _search(keys: torch.Tensor, centres: torch.Tensor) -> Pairs:
     """Pairs of a centred 3x3x3 kernel: which of the sorted `keys` (V_in,) lie beside which of
     `centres` (V_out,).
     """
@@ -81,7 +81,7 @@ def pooling_pairs(voxel_coords: torch.Tensor, parents: torch.Tensor, factor: int
     return Pairs(order.int(), parents[order].int(), torch.bincount(numbers, minlength=factor**3))
 
 
-def _pairs(table):
+def _pairs(table: torch.Tensor) -> Pairs:
     """(K, V_out) input rows, -1 where there is none -> Pairs."""
     found = table >= 0
     return Pairs(table[found].int(), found.nonzero()[:, 1].int(), found.sum(1))

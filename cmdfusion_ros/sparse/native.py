@@ -175,7 +175,7 @@ class Kernels:
             centre=-1 if kernel_map.centre is None else kernel_map.centre,
             in_channels=conv.weight.shape[1],
             out_channels=len(conv.bias),
-            skip_channels=0 if skip is None else skip_features.shape[1],
+            skip_channels=0 if skip_features is None else skip_features.shape[1],
             num_out=kernel_map.num_out,
             block_rows=BLOCK_ROWS,
             slope=1.0 if slope is None else slope,
@@ -185,7 +185,7 @@ class Kernels:
         # few calls, and still some to share out where one thread is slower
         chunks = min(num_blocks, 4 * workers.num_threads)
 
-        def task(i):
+        def task(i: int) -> None:
             self._library.cmdfusion_convolve(
                 ctypes.byref(layer),
                 num_blocks * i // chunks,
@@ -227,7 +227,7 @@ class Kernels:
         # One thread takes all at once: all offsets of a block while its rows are in the cache.
         parts = num_offsets if workers.num_threads > 1 else 1
 
-        def task(i):
+        def task(i: int) -> None:
             scratch = torch.empty(COPIED_PAIRS * sum(channels))
             first, last = num_offsets * i // parts, num_offsets * (i + 1) // parts
             self._library.cmdfusion_weight_gradient(
@@ -318,7 +318,7 @@ def prepare(kernel_map: Any) -> torch.Tensor:
     return kernel_map.derived(("cuts", BLOCK_ROWS), lambda: _make_cuts(kernel_map))
 
 
-def _make_cuts(kernel_map):
+def _make_cuts(kernel_map: Any) -> torch.Tensor:
     edges = np.arange(0, kernel_map.num_out + BLOCK_ROWS, BLOCK_ROWS)
     if kernel_map.num_out == 0:
         edges = edges[:1]
@@ -355,7 +355,7 @@ def switched_off() -> Iterator[None]:
 
 
 @functools.cache
-def _load(folder=Path(__file__).parent):
+def _load(folder: Path = Path(__file__).parent) -> tuple[Kernels | None, str | None]:
     """(Kernels or None, None or why not)."""
     files = sorted(folder.glob("_native*.so"))
     if not files:

@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
     counts: np.ndarray
 
 
-def _join(groups):
+def _join(groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> Pairs:
     """[(in_rows, out_rows)] by offset -> Pairs."""
     in_rows = np.concatenate([group[0] for group in groups]).astype(np.int32, copy=False)
     out_rows = np.concatenate([group[1] for group in groups]).astype(np.int32, copy=False)
@@ -73,7 +73,7 @@ def join_with_mirrors(num_voxels: int, halves: Sequence[tuple[np.ndarray, np.nda
     """
     rows = np.arange(num_voxels, dtype=np.int32)
     return _join(
-        [(outputs, inputs) for inputs, outputs in reversed(halves)] + [(rows, rows)] + halves
+        [(outputs, inputs) for inputs, outputs in reversed(halves)] + [(rows, rows), *halves]
     )
 
 

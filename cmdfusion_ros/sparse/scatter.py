@@ -1,5 +1,7 @@
 """Between points and voxels: sums and means of rows that share a target, with autograd."""
 
+from typing import Any
+
 import torch
 
 from cmdfusion_ros.sparse import native
@@ -29,7 +31,7 @@ class _CompiledSum(torch.autograd.Function):
     """`index_add` in one pass over the rows; torch sorts them first."""
 
     @staticmethod
-    def forward(ctx, values, index, num_rows):
+    def forward(ctx: Any, values: torch.Tensor, index: torch.Tensor, num_rows: int) -> torch.Tensor:
         if len(index):
             lowest, highest = map(int, index.aminmax())
             if lowest < 0 or highest >= num_rows:
@@ -38,10 +40,12 @@ class _CompiledSum(torch.autograd.Function):
                     f"{lowest}..{highest}"
                 )
         ctx.save_for_backward(index)
-        return native.kernels().scatter_sum(values.detach(), index, num_rows)
+        kernels = native.kernels()
+        assert kernels is not None, "asked for without kernels"
+        return kernels.scatter_sum(values.detach(), index, num_rows)
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (index,) = ctx.saved_tensors
         return grad_output.index_select(0, index), None, None
 

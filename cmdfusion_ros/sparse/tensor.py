@@ -35,8 +35,8 @@ class KernelMap:
     ) -> None:
         self.in_rows, self.out_rows, self.counts = in_rows, out_rows, counts
         self.num_in, self.num_out, self.centre = num_in, num_out, centre
-        self._derived = {}
-        self._transposed = None
+        self._derived: dict[Hashable, Any] = {}
+        self._transposed: KernelMap | None = None
 
     def derived(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """What a backend works out from the pairs, made by `make()` when this name is first asked
@@ -118,35 +118,35 @@ class _OnCpu:
     """
 
     @staticmethod
-    def pack_keys(voxel_coords):
+    def pack_keys(voxel_coords: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(voxelise.pack_keys(voxel_coords.numpy()))
 
     @staticmethod
-    def coarser_voxels(voxel_coords, factor):
+    def coarser_voxels(voxel_coords: torch.Tensor, factor: int) -> Any:
         return _tensors(voxelise.coarser_voxels(voxel_coords.numpy(), factor))
 
     @staticmethod
-    def submanifold_pairs(keys):
+    def submanifold_pairs(keys: torch.Tensor) -> Any:
         compiled = native.kernels()
         return _tensors(
             (neighbours if compiled is None else compiled).submanifold_pairs(keys.numpy())
         )
 
     @staticmethod
-    def strided_pairs(keys, coarse_coords):
+    def strided_pairs(keys: torch.Tensor, coarse_coords: torch.Tensor) -> Any:
         return _tensors(neighbours.strided_pairs(keys.numpy(), coarse_coords.numpy()))
 
     @staticmethod
-    def pooling_pairs(voxel_coords, parents, factor):
+    def pooling_pairs(voxel_coords: torch.Tensor, parents: torch.Tensor, factor: int) -> Any:
         return _tensors(neighbours.pooling_pairs(voxel_coords.numpy(), parents.numpy(), factor))
 
 
-def _tensors(arrays):
+def _tensors(arrays: Any) -> Any:
     """A named tuple of arrays as one of tensors."""
     return type(arrays)(*map(torch.from_numpy, arrays))
 
 
-def _map(pairs, num_in, num_out, centre=None):
+def _map(pairs: Any, num_in: int, num_out: int, centre: int | None = None) -> KernelMap:
     return KernelMap(
         pairs.in_rows, pairs.out_rows, tuple(pairs.counts.tolist()), num_in, num_out, centre
     )
@@ -170,14 +170,15 @@ class KernelMaps:
             ValueError: coordinates are not sorted and unique, or out of range.
         """
         self._levels = dict(levels)
-        self._made, self._locks = {}, {}
+        self._made: dict[Hashable, Any] = {}
+        self._locks: dict[Hashable, Any] = {}
         self._search = (
             _OnCpu if next(iter(self._levels.values())).device.type == "cpu" else device_maps
         )
         for stride in self._levels:
             self._keys(stride)
 
-    def _once(self, key, make):
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         # one lock a thing, so that the maps of several levels can be made side by side
         with self._locks.setdefault(key, threading.Lock()):
             if key not in self._made:
@@ -200,7 +201,7 @@ class KernelMaps:
             holds it.
         """
 
-        def make():
+        def make() -> Any:
             coarser = self._search.coarser_voxels(self._levels[stride], factor)
             known = self._levels.setdefault(stride * factor, coarser.voxel_coords)
             if not torch.equal(known, coarser.voxel_coords):
@@ -223,7 +224,7 @@ class KernelMaps:
     def submanifold(self, stride: int, kernel_size: int) -> KernelMap:
         """KernelMap of a submanifold kernel of size 1 or 3 on one level."""
 
-        def make():
+        def make() -> Any:
             num_voxels = len(self._levels[stride])
             if kernel_size == 1:
                 rows = torch.arange(
@@ -245,7 +246,7 @@ class KernelMaps:
         factor, or 3 with factor 2.
         """
 
-        def make():
+        def make() -> Any:
             parents = self.coarsen(stride, factor)
             num_in, num_out = len(self._levels[stride]), len(self._levels[stride * factor])
             if kernel_size == factor:
@@ -267,8 +268,8 @@ class KernelMaps:
 
         return self._once(("strided", stride, factor, kernel_size), make)
 
-    def _keys(self, stride):
-        def make():
+    def _keys(self, stride: int) -> torch.Tensor:
+        def make() -> Any:
             keys = self._search.pack_keys(self._levels[stride])
             if (keys[1:] <= keys[:-1]).any():
                 raise ValueError(
@@ -296,7 +297,7 @@ class SparseTensor:
     features: torch.Tensor
     voxel_coords: torch.Tensor
     stride: int = 1
-    maps: KernelMaps = None
+    maps: KernelMaps = None  # type: ignore[assignment]  # __post_init__ makes it
 
     def __post_init__(self) -> None:
         if self.features.ndim != 2 or self.voxel_coords.shape != (len(self.features), 4):

@@ -7,11 +7,13 @@ it is imported: call it where torch.cuda.is_available().
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from cmdfusion_ros.sparse.conv import SparseConvolution
+from cmdfusion_ros.sparse.tensor import KernelMap
 
 
 def convolution_function() -> Any:
@@ -40,7 +42,7 @@ def convolution_function() -> Any:
     )
 
 
-def _arguments_of_2_0(kernel_map):
+def _arguments_of_2_0(kernel_map: KernelMap) -> tuple[Any, ...]:
     """What `ConvolutionFunction.apply` takes after features and weight."""
     pairs, counts, nothing = _pairs(kernel_map)
     return (
@@ -57,7 +59,7 @@ def _arguments_of_2_0(kernel_map):
     )
 
 
-def _arguments_of_2_1(kernel_map):
+def _arguments_of_2_1(kernel_map: KernelMap) -> tuple[Any, ...]:
     """What `GatherScatterConvolutionFuntion.apply` takes after features and weight."""
     pairs, counts, nothing = _pairs(kernel_map)
     sizes = (kernel_map.num_in, kernel_map.num_out)
@@ -74,24 +76,26 @@ def _arguments_of_2_1(kernel_map):
     )
 
 
-def _pairs(kernel_map):
+def _pairs(kernel_map: KernelMap) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pairs (P, 2) int32 of input and output row, grouped by offset; how many of each, on the
     CPU; and an empty tensor for what is not used.
     """
 
-    def make():
+    def make() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         pairs = torch.stack([kernel_map.in_rows, kernel_map.out_rows], 1).contiguous()
         return pairs, torch.tensor(kernel_map.counts, dtype=torch.int32), pairs.new_empty(0)
 
     return kernel_map.derived("torchsparse pairs", make)
 
 
-def _adapter(function, arguments_of):
+def _adapter(function: Any, arguments_of: Callable[[KernelMap], tuple[Any, ...]]) -> Any:
     class TorchsparseConvolution:
         """`conv.SparseConvolution` by torchsparse: same arguments, same gradients."""
 
         @staticmethod
-        def apply(features, weight, kernel_map):
+        def apply(
+            features: torch.Tensor, weight: torch.Tensor, kernel_map: KernelMap
+        ) -> torch.Tensor:
             if not _suits(kernel_map):
                 return SparseConvolution.apply(features, weight, kernel_map)
             dtype = features.dtype
@@ -104,7 +108,7 @@ def _adapter(function, arguments_of):
     return TorchsparseConvolution
 
 
-def _suits(kernel_map):
+def _suits(kernel_map: KernelMap) -> bool:
     """Whether torchsparse computes this map as it is: it takes every odd kernel between equally
     many rows for a submanifold one.
     """

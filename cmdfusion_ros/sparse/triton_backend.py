@@ -26,7 +26,7 @@ SPLITS = 8
 MAX_BLOCK_IN, MAX_BLOCK_OUT = 64, 128
 
 
-def _candidates(max_out):
+def _candidates(max_out: int) -> list[Any]:
     """What is tried for any shape; `_fitting` leaves at most four of them."""
     blocks_in, blocks_out = (
         [16, 32, MAX_BLOCK_IN],
@@ -40,7 +40,7 @@ def _candidates(max_out):
     ]
 
 
-def _fitting(configs, named_args, IN, OUT, **others):
+def _fitting(configs: Any, named_args: Any, IN: int, OUT: int, **others: Any) -> Any:
     """The candidates for a layer of IN x OUT channels: blocks that hold them all if they can, or
     half of that. One where there is no GPU to time them on.
     """
@@ -228,7 +228,7 @@ def convolve(
     weight: torch.Tensor,
     kernel_map: KernelMap,
     bias: torch.Tensor | None = None,
-    skip: tuple[torch.Tensor, torch.Tensor | None] | None = None,
+    skip: torch.Tensor | None = None,
     slope: float | None = None,
 ) -> torch.Tensor:
     """activate(convolution + bias + skip). No gradient; see `TritonConvolution`.
@@ -312,12 +312,12 @@ def weight_gradient(
     return parts.sum(0)
 
 
-def _block(channels, largest):
+def _block(channels: int, largest: int) -> int:
     # 16: the smallest product of tensor cores
     return min(max(triton.next_power_of_2(channels), 16), largest)
 
 
-def _precision():
+def _precision() -> str:
     """Of float32 products: as torch is told to do its own."""
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
 

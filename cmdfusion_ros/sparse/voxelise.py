@@ -87,7 +87,7 @@ def unique_voxels(coords: np.ndarray) -> Voxels:
     return _unique([np.ascontiguousarray(column) for column in coords.T])
 
 
-def _unique(columns):
+def _unique(columns: Sequence[np.ndarray]) -> Voxels:
     """`unique_voxels` of four (N,) columns: a column at a time, numpy is ten times as fast as
     along the rows of an (N, 4) array.
     """

@@ -30,7 +30,7 @@ class Workers:
         if num_threads < 1:
             raise ValueError(f"num_threads: expected at least 1, got {num_threads}")
         self.num_threads = num_threads
-        self._jobs = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._helpers = [
             threading.Thread(target=_help, args=(self._jobs,), name=f"sparse-{i}", daemon=True)
             for i in range(1, num_threads)
@@ -78,7 +78,7 @@ class Workers:
 class _Job:
     """Tasks of one call of `Workers.run`, taken one by one by whichever thread is free."""
 
-    def __init__(self, task, count):
+    def __init__(self, task: Callable[[int], None], count: int):
         self._task, self._count = task, count
         self._next = itertools.count()  # next() is atomic
         self._lock = threading.Lock()
@@ -86,9 +86,9 @@ class _Job:
         self._all_done = threading.Event()
         if count == 0:
             self._all_done.set()
-        self._error = None
+        self._error: BaseException | None = None
 
-    def work(self):
+    def work(self) -> None:
         """Do tasks until none is left to begin."""
         while (number := next(self._next)) < self._count:
             try:
@@ -102,19 +102,19 @@ class _Job:
             if last:
                 self._all_done.set()
 
-    def finish(self):
+    def finish(self) -> None:
         """Do what nobody has begun, and wait for the rest."""
         self.work()
         self.wait()
 
-    def wait(self):
+    def wait(self) -> None:
         """Until every task is done; a helper that comes too late to find one is not waited for."""
         self._all_done.wait()
         if self._error is not None:
             raise self._error
 
 
-def _help(jobs):
+def _help(jobs: Any) -> None:
     torch.set_num_threads(1)
     with torch.inference_mode():
         while (job := jobs.get()) is not None:

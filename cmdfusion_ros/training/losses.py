@@ -130,7 +130,7 @@ def _jaccard_steps(members, others):
     return torch.diff(losses, dim=1, prepend=losses.new_zeros(len(losses), 1))
 
 
-def class_weights_from_counts(counts: np.ndarray, power: float) -> torch.Tensor:
+def class_weights_from_counts(counts: np.ndarray | torch.Tensor, power: float) -> torch.Tensor:
     """(C,) numbers of points -> (C,) float32 weights (max_count / count) ** power; a class without
     points has weight 0, for nothing can learn it.
 

@@ -14,7 +14,7 @@ from cmdfusion_ros.sparse.conv import SubmanifoldConv
 from cmdfusion_ros.sparse.cpu import fold
 
 
-def peer_engines() -> tuple[list[type], dict[str, str]]:
+def peer_engines() -> tuple[list[Any], dict[str, str]]:
     """Engine classes of the libraries that can run here, and for each of the others why not.
 
     Returns:

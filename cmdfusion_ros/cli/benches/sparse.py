@@ -140,7 +140,7 @@ class Case:
 
 
 def cases(
-    points: np.ndarray, args: argparse.Namespace, threads: int, engine_classes: Sequence[type]
+    points: np.ndarray, args: argparse.Namespace, threads: int, engine_classes: Sequence[Any]
 ) -> Iterator[Case]:
     """The Cases of one cloud, made one at a time."""
     (voxels,) = voxelise(points, np.zeros(len(points), np.int64), args.voxel_size)

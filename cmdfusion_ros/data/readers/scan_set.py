@@ -1,6 +1,7 @@
 """What every reader of a data set is: scans by number, and their names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from cmdfusion_ros.frame import Frame
 
@@ -10,8 +11,16 @@ class ScanSet:
     `_called`; it writes `__getitem__`, `_name` and `neighbours`.
     """
 
+    _items: list[Any]
+    _called: str
+    _name: Callable[..., str]
+    neighbours: Callable[..., tuple[Frame, ...]]
+
     def __len__(self) -> int:
         return len(self._items)
+
+    def __getitem__(self, index: int) -> Frame:
+        raise NotImplementedError
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))
@@ -32,6 +41,10 @@ class NumberedScans(ScanSet):
     """A ScanSet whose scans have numbers within sequences. The reader calls `_find_items`, and
     writes `_number(*item)` and
     `_read(index, images)`."""
+
+    _read_images: bool
+    _number: Callable[..., int]
+    _read: Callable[..., Frame]
 
     def __getitem__(self, index: int) -> Frame:
         return self._read(index, self._read_images)

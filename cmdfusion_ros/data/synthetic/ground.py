@@ -2,7 +2,6 @@
 says so.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +71,7 @@ class Ground:
     def __init__(
         self,
         street: Street,
-        height: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        height: np.ndarray,
         zones: np.ndarray,
         kerb: float,
     ):

@@ -2,7 +2,7 @@
 material.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -156,7 +156,7 @@ def invert_affine(transforms: np.ndarray) -> np.ndarray:
     return np.concatenate((linear, -linear @ transforms[:, :, 3:]), axis=2)
 
 
-def join(groups: Iterable[Solids]) -> Solids:
+def join(groups: Sequence[Solids]) -> Solids:
     """Several Solids -> one."""
     groups = [group for group in groups if len(group)] or groups[:1]
     names = Solids.__dataclass_fields__

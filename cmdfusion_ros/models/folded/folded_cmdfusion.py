@@ -7,6 +7,7 @@ branches.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +27,6 @@ from cmdfusion_ros.models.image_network import pixels_of
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.resnet import BasicBlock, Bottleneck
 from cmdfusion_ros.models.views import pair_with_pixels, read_image
-from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
 
@@ -65,13 +65,12 @@ class FoldedCmdFusion:
 
     def _answer(self, lidar, knowledge, batch, camera_mask=None):
         scales = [batch.scale(stride) for stride in self._head.strides]
-        with stage("fusion"):
-            fused = [
-                gate(*pair, scale, batch, self._workers)
-                for gate, pair, scale in zip(
-                    self._gates, zip(lidar, knowledge, strict=True), scales, strict=True
-                )
-            ]
+        fused = [
+            gate(*pair, scale, batch, self._workers)
+            for gate, pair, scale in zip(
+                self._gates, zip(lidar, knowledge, strict=True), scales, strict=True
+            )
+        ]
         return Output(
             self._head(fused, batch, self._workers),
             scales[0].point_to_voxel,
@@ -96,26 +95,23 @@ class FoldedFlagship(FoldedCmdFusion):
         """Batch -> Output with `camera_mask`."""
         with torch.inference_mode(), one_torch_thread():
             views = [view for of_frame in batch.views for view in of_frame]
-            maps, pairs = [None] * len(views), [None]
+            maps: list[Any] = [None] * len(views)
+            pairs: list[Any] = [None]
 
             def read(number):
-                with stage("images"):
-                    if number == len(views):
-                        pairs[0] = pair_with_pixels(batch, self._image_size)
-                        return
-                    image = read_image(views[number], self._image_size, "cpu")[None]
-                    image = image.contiguous(memory_format=torch.channels_last)
-                    maps[number] = self._images(image)
+                if number == len(views):
+                    pairs[0] = pair_with_pixels(batch, self._image_size)
+                    return
+                image = read_image(views[number], self._image_size, "cpu")[None]
+                maps[number] = self._images(image.contiguous(memory_format=torch.channels_last))
 
             reading = self._workers.start(read, len(views) + 1)
             lidar, knowledge = self._encode(batch)
             reading.finish()
             _, chosen, camera_mask = pairs[0]
             if maps:
-                with stage("fusion"):
-                    levels = [torch.cat(level) for level in zip(*maps, strict=True)]
-                    pixels = pixels_of(levels, chosen)
-                    knowledge = see(knowledge, pixels, self._trust, self._head.strides, batch)
+                pixels = pixels_of([torch.cat(level) for level in zip(*maps, strict=True)], chosen)
+                knowledge = see(knowledge, pixels, self._trust, self._head.strides, batch)
             return self._answer(lidar, knowledge, batch, camera_mask)
 
 

@@ -19,7 +19,6 @@ from cmdfusion_ros.models.spv_unet import STRIDES, ConvNormRelu, UnetBlock
 from cmdfusion_ros.models.unet_flagship import UnetFlagship
 from cmdfusion_ros.sparse.conv import SubmanifoldConv, TransposedConv
 from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, prepare
-from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.tensor import SparseTensor
 from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
@@ -59,13 +58,12 @@ class FoldedUnet:
 
         def task(number):
             stride = STRIDES[number]
-            with stage("kernel maps"):
-                prepare(self._workers, maps.submanifold(stride, 3))
-                if stride != STRIDES[-1]:
-                    down = maps.strided(stride, 2, 2)
-                    prepare(self._workers, down)
-                    prepare(self._workers, down.transposed)
-                    maps.coarsen(1, 2 * stride)
+            prepare(self._workers, maps.submanifold(stride, 3))
+            if stride != STRIDES[-1]:
+                down = maps.strided(stride, 2, 2)
+                prepare(self._workers, down)
+                prepare(self._workers, down.transposed)
+                maps.coarsen(1, 2 * stride)
 
         self._workers.run(task, len(STRIDES))
 
@@ -86,7 +84,7 @@ def _folded(module, workers):
     return module
 
 
-def fold_lite_images(encoder):
+def fold_lite_images(encoder: nn.Module) -> nn.Module:
     """A copy of a LiteImageEncoder whose normalisations are folded into its convolutions."""
     encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
     backbone = encoder.backbone
@@ -113,9 +111,9 @@ class _Embedding(nn.Module):
         self.folded, self.workers = FoldedEmbedding(embedding), workers
 
     def forward(self, batch):
-        with stage("embedding"):
-            features = self.folded(batch, self.workers)
-        return SparseTensor(features, batch.scale(1).voxel_coords, 1, batch.maps)
+        return SparseTensor(
+            self.folded(batch, self.workers), batch.scale(1).voxel_coords, 1, batch.maps
+        )
 
 
 class _Encoder(nn.Module):
@@ -144,9 +142,12 @@ class _FoldedLayer(nn.Module):
             kernel_map, stride = x.maps.strided(x.stride // 2, 2, 2).transposed, x.stride // 2
         else:
             kernel_map, stride = x.maps.strided(x.stride, 2, 2), 2 * x.stride
-        with stage(f"layers, stride {stride}"):
-            features = convolve(self.workers, self.folded, x.features, kernel_map, slope=0.0)
-        return SparseTensor(features, x.maps.voxel_coords(stride), stride, x.maps)
+        return SparseTensor(
+            convolve(self.workers, self.folded, x.features, kernel_map, slope=0.0),
+            x.maps.voxel_coords(stride),
+            stride,
+            x.maps,
+        )
 
 
 class _FoldedBlock(nn.Module):
@@ -164,10 +165,16 @@ class _FoldedBlock(nn.Module):
 
     def forward(self, x):
         kernel_map = x.maps.submanifold(x.stride, 3)
-        inner, skip = self.first(x).features, (x.features, self.skip_weight)
-        with stage(f"layers, stride {x.stride}"):
-            features = convolve(self.workers, self.second, inner, kernel_map, skip=skip, slope=0.0)
-        return x.with_features(features)
+        return x.with_features(
+            convolve(
+                self.workers,
+                self.second,
+                self.first(x).features,
+                kernel_map,
+                skip=(x.features, self.skip_weight),
+                slope=0.0,
+            )
+        )
 
 
 class _ImageByImage(nn.Module):
