@@ -13,6 +13,7 @@ import torch
 
 from cmdfusion_ros.config import load_settings
 from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.teacher_scores import told
 from cmdfusion_ros.training.trainer import CURVES, LOG, Trainer
 
 
@@ -109,4 +110,6 @@ def run(args: argparse.Namespace) -> int:
             f"mIoU on {len(trainer.validation_scans)} validation scans: "
             f"{trainer.validation['miou']}"
         )
+    for entry in (trainer.validation or {}).get("teachers", ()):
+        print(told(entry))
     return 0

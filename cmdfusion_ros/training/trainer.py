@@ -43,6 +43,7 @@ from cmdfusion_ros.training.starting_weights import (
     start_images_from,
     still,
 )
+from cmdfusion_ros.training.teacher_scores import score_teachers
 
 # network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and
 # plain values
@@ -88,9 +89,8 @@ class Trainer:
         self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
         self.class_map = load_class_map(recipe.class_map)
         self.scans = recipe.open_training(data_folder, self.class_map)
-        poses = recipe.view.kind != "single"
         self.validation_scans = (
-            recipe.validation.open(data_folder, self.class_map, poses)
+            recipe.validation.open(data_folder, self.class_map, recipe.needs_poses)
             if recipe.validation.sequences
             else None
         )
@@ -299,6 +299,12 @@ class Trainer:
         segmenter = Segmenter(load_checkpoint(self.out / NETWORK), device=str(self.device))
         frames = shown(self.validation_scans, self.recipe.view, self.class_map)
         self.validation = score(segmenter.segment, frames, self.class_map).to_dict()
+        if self.step == self.recipe.steps and self.objective.teachers:
+            view, grid = self.recipe.view, self.grid
+            scores = score_teachers(
+                self.objective.distillers, segmenter, view, self.validation_scans, grid
+            )
+            self.validation["teachers"] = scores
         self.log.write({"step": self.step, "validation": self.validation})
 
     def card(self) -> dict[str, Any]:

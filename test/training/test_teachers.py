@@ -17,6 +17,7 @@ from cmdfusion_ros.models.gated_fusion import ScalarGatedFusion
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
 from cmdfusion_ros.training.feature_pairs import completed_points, pixel_pairs
 from cmdfusion_ros.training.samples import Samples, shown
+from cmdfusion_ros.training.teacher_scores import told
 from cmdfusion_ros.training.teachers import TeacherAnswer
 
 STREET = load_class_map("street")
@@ -191,3 +192,31 @@ def test_features_of_m2skd_are_tapped_at_both_ends(street_data, tmp_path):
         recipe("spv_pyramid", [{**distill, "view": {}, "match": "point"}])
     with pytest.raises(SettingsError, match="feature_rows voxels with match voxel"):
         recipe("spv_pyramid", [{**distill, "feature_rows": "voxels"}])
+
+
+def test_a_run_says_how_good_its_teachers_are(street_data, tmp_path):
+    data = {"root": "kitti", "sequences": ["01"]}
+    scans = {"train": {**data, "last_scan": 2}, "validation": {**data, "first_scan": 3}}
+    teacher = make_trainer(
+        street_data, tmp_path / "teacher", "spv_unet", [], view=FUSED, steps=60, **scans
+    )
+    path = teacher.run(progress=False)
+    distill = {"teacher": "checkpoint", "path": str(path), "match": "voxel", "view": FUSED}
+    run = make_trainer(
+        street_data,
+        tmp_path / "run",
+        "spv_unet",
+        [{**distill, "logits": 1.0}],
+        steps=1,
+        learning_rate=1e-6,
+        **scans,
+    )
+    card = load_checkpoint(run.run(progress=False)).card
+    (entry,) = card["validation"]["teachers"]
+    labelled = sum((scan.labels != IGNORE_LABEL).sum() for scan in run.validation_scans)
+    assert entry["view"] == "instance_fused" and entry["points"] == labelled
+    own = teacher.validation["iou"]["person"]  # scored as itself, by the same rule
+    assert entry["miou"] == pytest.approx(own, abs=2e-3)
+    assert entry["better"] == (entry["miou"] > entry["student"])
+    worse = {**entry, "better": False}
+    assert "WARNING" in told(worse) and "WARNING" not in told({**entry, "better": True})
