@@ -12,6 +12,7 @@ import torch
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.intensity import scaled_intensity
+from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.tensor import KernelMaps
 from cmdfusion_ros.sparse.voxelise import voxelise
 
@@ -102,8 +103,11 @@ def make_batch(
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-    (finest,) = voxelise(points, frame_index, grid.voxel_size)
-    scales, maps = _nest(tensor(finest.voxel_coords), tensor(finest.point_to_voxel), grid.strides)
+    with stage("voxelise"):
+        (finest,) = voxelise(points, frame_index, grid.voxel_size)
+    with stage("nest scales"):
+        coords, point_to_voxel = tensor(finest.voxel_coords), tensor(finest.point_to_voxel)
+        scales, maps = _nest(coords, point_to_voxel, grid.strides)
     return Batch(
         points=tensor(points),
         intensity=tensor(np.concatenate([frame.intensity for frame in frames])),

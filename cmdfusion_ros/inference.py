@@ -18,6 +18,7 @@ from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.folded import inference_form
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
+from cmdfusion_ros.sparse.stages import stage
 
 
 def default_checkpoint_path() -> Path:
@@ -122,17 +123,25 @@ class Segmenter:
                 np.zeros(0, np.uint8), np.zeros(0, np.float32), np.zeros(0, np.uint32)
             ), np.zeros(0, np.float32)
         with self._lock, torch.inference_mode():
-            output = self._answer(frame)
-            highest, row_labels = output.row_logits.max(1)
-            below = output.row_logits - highest[:, None]
-            labels = row_labels.to(torch.uint8).index_select(0, output.point_to_row).cpu().numpy()
-            raw: Any = None
-            confidence: Any = None
-            if with_raw or self.temperatures is None:
-                row_confidence = 1 / torch.exp(below).sum(1)  # the softmax at its maximum
-                raw = confidence = row_confidence.index_select(0, output.point_to_row).cpu().numpy()
-            if self.temperatures is not None:
-                confidence = (1 / self._tempered(below, output, frame).exp_().sum(1)).cpu().numpy()
+            with stage("rest"):
+                output = self._answer(frame)
+            with stage("labels, confidence"):
+                highest, row_labels = output.row_logits.max(1)
+                below = output.row_logits - highest[:, None]
+                labels = (
+                    row_labels.to(torch.uint8).index_select(0, output.point_to_row).cpu().numpy()
+                )
+                raw: Any = None
+                confidence: Any = None
+                if with_raw or self.temperatures is None:
+                    row_confidence = 1 / torch.exp(below).sum(1)  # the softmax at its maximum
+                    raw = confidence = (
+                        row_confidence.index_select(0, output.point_to_row).cpu().numpy()
+                    )
+                if self.temperatures is not None:
+                    confidence = (
+                        (1 / self._tempered(below, output, frame).exp_().sum(1)).cpu().numpy()
+                    )
         return Prediction(labels, confidence, _camera_mask(output, frame)), raw
 
     def probabilities(self, frame: Frame, calibrated: bool = True) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,16 @@
 """`cmdfusion bench`: what things cost on this machine. sparse: sparse convolution, beside other
-libraries; node: the running node, message to message.
+libraries; inference: from a frame to its labels, by stage; node: the running node, message to
+message.
 """
 
 import argparse
 import os
 
+from cmdfusion_ros.cli.benches import inference as bench_inference
 from cmdfusion_ros.cli.benches import node as bench_node
 from cmdfusion_ros.cli.benches import sparse as bench_sparse
 from cmdfusion_ros.cli.benches.unets import UNETS
+from cmdfusion_ros.inference import default_checkpoint_path
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 
@@ -16,6 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser = subparsers.add_parser("bench", help="measure speed", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_sparse(kinds)
+    _add_inference(kinds)
     _add_node(kinds)
     return parser
 
@@ -92,6 +96,26 @@ def _add_sparse(kinds):
     )
 
 
+def _add_inference(kinds):
+    parser = kinds.add_parser(
+        "inference",
+        help="an inference by stage, without ROS",
+        description=bench_inference.__doc__,
+        formatter_class=_AS_WRITTEN,
+    )
+    _add_clouds(parser, 34_000)
+    parser.add_argument(
+        "--checkpoint",
+        default=str(default_checkpoint_path()),
+        metavar="FILE",
+        help="network to run (default: the shipped one)",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=9, metavar="R", help="frames of each cloud (default: 9)"
+    )
+    parser.add_argument("--picture", metavar="FILE.png", help="draw the stages here")
+
+
 def _add_node(kinds):
     parser = kinds.add_parser(
         "node",
@@ -126,4 +150,5 @@ def _add_node(kinds):
 
 
 def run(args: argparse.Namespace) -> int:
-    return (bench_sparse if args.what == "sparse" else bench_node).run(args)
+    kinds = {"sparse": bench_sparse, "inference": bench_inference, "node": bench_node}
+    return kinds[args.what].run(args)

@@ -27,6 +27,7 @@ from cmdfusion_ros.models.image_network import pixels_of
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.resnet import BasicBlock, Bottleneck
 from cmdfusion_ros.models.views import pair_with_pixels, read_image
+from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
 
@@ -65,12 +66,13 @@ class FoldedCmdFusion:
 
     def _answer(self, lidar, knowledge, batch, camera_mask=None):
         scales = [batch.scale(stride) for stride in self._head.strides]
-        fused = [
-            gate(*pair, scale, batch, self._workers)
-            for gate, pair, scale in zip(
-                self._gates, zip(lidar, knowledge, strict=True), scales, strict=True
-            )
-        ]
+        with stage("fusion"):
+            fused = [
+                gate(*pair, scale, batch, self._workers)
+                for gate, pair, scale in zip(
+                    self._gates, zip(lidar, knowledge, strict=True), scales, strict=True
+                )
+            ]
         return Output(
             self._head(fused, batch, self._workers),
             scales[0].point_to_voxel,
@@ -99,19 +101,23 @@ class FoldedFlagship(FoldedCmdFusion):
             pairs: list[Any] = [None]
 
             def read(number):
-                if number == len(views):
-                    pairs[0] = pair_with_pixels(batch, self._image_size)
-                    return
-                image = read_image(views[number], self._image_size, "cpu")[None]
-                maps[number] = self._images(image.contiguous(memory_format=torch.channels_last))
+                with stage("images"):
+                    if number == len(views):
+                        pairs[0] = pair_with_pixels(batch, self._image_size)
+                        return
+                    image = read_image(views[number], self._image_size, "cpu")[None]
+                    image = image.contiguous(memory_format=torch.channels_last)
+                    maps[number] = self._images(image)
 
             reading = self._workers.start(read, len(views) + 1)
             lidar, knowledge = self._encode(batch)
             reading.finish()
             _, chosen, camera_mask = pairs[0]
             if maps:
-                pixels = pixels_of([torch.cat(level) for level in zip(*maps, strict=True)], chosen)
-                knowledge = see(knowledge, pixels, self._trust, self._head.strides, batch)
+                with stage("fusion"):
+                    levels = [torch.cat(level) for level in zip(*maps, strict=True)]
+                    pixels = pixels_of(levels, chosen)
+                    knowledge = see(knowledge, pixels, self._trust, self._head.strides, batch)
             return self._answer(lidar, knowledge, batch, camera_mask)
 
 

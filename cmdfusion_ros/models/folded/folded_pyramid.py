@@ -16,6 +16,7 @@ from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.spv_encoder import SLOPE
 from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, prepare, row_blocks
+from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.tensor import Bags, make_bags
 from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
@@ -108,11 +109,13 @@ class FoldedEmbedding:
 
         def task(number):
             if number == 1:
-                embedded.append(self(batch, workers))
+                with stage("embedding"):
+                    embedded.append(self(batch, workers))
                 return
             stride = strides[max(number - 1, 0)]
-            prepare(workers, batch.maps.submanifold(stride, 3))
-            batch.maps.children(stride, 2)
+            with stage("kernel maps"):
+                prepare(workers, batch.maps.submanifold(stride, 3))
+                batch.maps.children(stride, 2)
 
         workers.run(task, len(strides) + 1)
         return embedded[0]
@@ -131,7 +134,9 @@ class FoldedEncoder:
         for block, stride, next_stride in zip(
             self._blocks, self.strides, self.strides[1:], strict=False
         ):
-            x, features = block(x, batch, batch.scale(stride), batch.scale(next_stride), workers)
+            with stage(f"layers, stride {stride}"):
+                scales = batch.scale(stride), batch.scale(next_stride)
+                x, features = block(x, batch, *scales, workers)
             outputs.append(features)
         return outputs
 
@@ -234,7 +239,8 @@ class FoldedHead:
                 index = batch.maps.coarsen(self.strides[i], self.strides[i + 1] // self.strides[i])
             num_columns = len(self.bias) if i else len(self.logits[1])
             total = features[i].new_empty(len(features[i]), num_columns)
-            self._add_level(i, features[i], above, index, total, workers)
+            with stage("head"):
+                self._add_level(i, features[i], above, index, total, workers)
         return total
 
     def _add_level(self, i, features, above, index, out, workers):

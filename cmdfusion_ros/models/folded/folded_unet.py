@@ -19,6 +19,7 @@ from cmdfusion_ros.models.spv_unet import STRIDES, ConvNormRelu, UnetBlock
 from cmdfusion_ros.models.unet_flagship import UnetFlagship
 from cmdfusion_ros.sparse.conv import SubmanifoldConv, TransposedConv
 from cmdfusion_ros.sparse.cpu import FoldedConv, affine_of, convolve, fold, prepare
+from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.tensor import SparseTensor
 from cmdfusion_ros.sparse.workers import Workers, one_torch_thread
 
@@ -58,12 +59,13 @@ class FoldedUnet:
 
         def task(number):
             stride = STRIDES[number]
-            prepare(self._workers, maps.submanifold(stride, 3))
-            if stride != STRIDES[-1]:
-                down = maps.strided(stride, 2, 2)
-                prepare(self._workers, down)
-                prepare(self._workers, down.transposed)
-                maps.coarsen(1, 2 * stride)
+            with stage("kernel maps"):
+                prepare(self._workers, maps.submanifold(stride, 3))
+                if stride != STRIDES[-1]:
+                    down = maps.strided(stride, 2, 2)
+                    prepare(self._workers, down)
+                    prepare(self._workers, down.transposed)
+                    maps.coarsen(1, 2 * stride)
 
         self._workers.run(task, len(STRIDES))
 
@@ -111,9 +113,9 @@ class _Embedding(nn.Module):
         self.folded, self.workers = FoldedEmbedding(embedding), workers
 
     def forward(self, batch):
-        return SparseTensor(
-            self.folded(batch, self.workers), batch.scale(1).voxel_coords, 1, batch.maps
-        )
+        with stage("embedding"):
+            features = self.folded(batch, self.workers)
+        return SparseTensor(features, batch.scale(1).voxel_coords, 1, batch.maps)
 
 
 class _Encoder(nn.Module):
@@ -142,12 +144,9 @@ class _FoldedLayer(nn.Module):
             kernel_map, stride = x.maps.strided(x.stride // 2, 2, 2).transposed, x.stride // 2
         else:
             kernel_map, stride = x.maps.strided(x.stride, 2, 2), 2 * x.stride
-        return SparseTensor(
-            convolve(self.workers, self.folded, x.features, kernel_map, slope=0.0),
-            x.maps.voxel_coords(stride),
-            stride,
-            x.maps,
-        )
+        with stage(f"layers, stride {stride}"):
+            features = convolve(self.workers, self.folded, x.features, kernel_map, slope=0.0)
+        return SparseTensor(features, x.maps.voxel_coords(stride), stride, x.maps)
 
 
 class _FoldedBlock(nn.Module):
@@ -165,16 +164,10 @@ class _FoldedBlock(nn.Module):
 
     def forward(self, x):
         kernel_map = x.maps.submanifold(x.stride, 3)
-        return x.with_features(
-            convolve(
-                self.workers,
-                self.second,
-                self.first(x).features,
-                kernel_map,
-                skip=(x.features, self.skip_weight),
-                slope=0.0,
-            )
-        )
+        inner, skip = self.first(x).features, (x.features, self.skip_weight)
+        with stage(f"layers, stride {x.stride}"):
+            features = convolve(self.workers, self.second, inner, kernel_map, skip=skip, slope=0.0)
+        return x.with_features(features)
 
 
 class _ImageByImage(nn.Module):
