@@ -26,10 +26,11 @@ _LEAST_SHARE = 0.3  # of the cells in which there are points
 _STEEPEST = np.tan(np.radians(30.0))  # of a plane against the direction that is tried
 _DRAWS = 150
 _SAMPLE = 40_000
-_BEAM_SAMPLE = 8000
+_BEAM_SAMPLE = 5000
+_LEAST_STANDING = 1000
 _BEAM_BIN = 0.2  # degrees of elevation
 _CIRCLE_BIN = 0.25  # metres
-SHARP = 1.03  # see `find_origin`
+SHARP = 1.02  # see `find_origin`
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +51,12 @@ class Ground:
     share: float
     below: float
 
-    def height(self, place):
+    def height(self, place: np.ndarray) -> float:
         """Metres of a (3,) place over the ground, negative under it."""
         return float(self.up @ place - self.level)
 
 
-def sample_points(points, num=_SAMPLE):
+def sample_points(points: np.ndarray, num: int = _SAMPLE) -> np.ndarray:
     """At most `num` of the finite (N, 3) points, without those at (0, 0, 0), as float64, spread
     evenly over the rows.
     """
@@ -64,7 +65,7 @@ def sample_points(points, num=_SAMPLE):
         return points[np.isfinite(points).all(axis=1) & (np.abs(points) > 0).any(axis=1)]
 
 
-def find_ground(points, centre, up):
+def find_ground(points: np.ndarray, centre: np.ndarray, up: np.ndarray) -> Ground | None:
     """The ground about `centre`, searched within 30 degrees of the direction `up`.
 
     The lowest point of every square metre, and the plane through most of them (RANSAC, then least
@@ -151,7 +152,7 @@ def _fit_plane(points, plane):
     return np.linalg.lstsq(matrix, points[:, 2] * weight, rcond=None)[0]
 
 
-def rotation_to_z(up):
+def rotation_to_z(up: np.ndarray) -> np.ndarray:
     """The (3, 3) rotation that takes the unit vector `up` to z by the shortest arc. Where `up` is
     -z, half a turn about x: what was ahead stays ahead.
     """
@@ -165,7 +166,7 @@ def rotation_to_z(up):
     return np.eye(3) + cross + cross @ cross / (1 + cosine)
 
 
-def beam_sharpness(points, origin, axis):
+def beam_sharpness(points: np.ndarray, origin: np.ndarray, axis: np.ndarray) -> float:
     """How well `origin` explains the points as beams of a turning LiDAR about `axis`: 1 where the
     elevations are smeared, more where they lie on a few of them.
 
@@ -186,34 +187,45 @@ def _contrast(values):
     return float((counts @ counts) / max(counts @ smooth, 1e-9)) if len(values) else 1.0
 
 
-def find_origin(points, start, ground):
+def find_origin(points: np.ndarray, start: np.ndarray, ground: Ground) -> tuple[np.ndarray, float]:
     """Where the beams of a turning LiDAR come from.
 
     Its beams draw circles on the ground: their common centre first, then the height at which the
     elevations of all points are sharpest, then both together. The axis that the LiDAR turns about
-    is taken to be the axis of the cloud that is nearest to the ground's `up`, where that is within
-    12 degrees: a street slopes, a mount seldom does.
+    is taken to be `beam_axis` of the ground.
 
     Args:
         points: (N, 3) float64, metres. start: (3,) a first guess within some ten metres.
         ground: Ground about it.
 
     Returns:
-        (origin (3,), how much sharper the beams are there than a metre beside it: from SHARP on it
-        is the place; what has no beams, a solid-state LiDAR or several clouds in one, has about 1).
+        (origin (3,), how much sharper the beams are there than a metre beside it: from SHARP on
+        it is the place; a solid-state LiDAR or several clouds in one have about 1).
     """
-    axis = _spin_axis(ground.up)
+    axis = beam_axis(ground.up)
     foot = _centre_of_circles(points, start, ground)
     near = points[np.linalg.norm(points - foot, axis=1) < _NEAR]
-    near = near[:: max(1, len(near) // _BEAM_SAMPLE)]
-    places = [foot + ground.up * height for height in np.arange(0.3, 3.6, 0.05)]
-    place = max(places, key=lambda there: beam_sharpness(near, there, axis))
-    for step in (0.2, 0.05):
+    near = telling_points(near, ground)
+    sides, steps = rotation_to_z(axis), 0.3 * np.arange(-5, 6)
+    heights = foot + ground.up * np.arange(0.3, 3.6, 0.15)[:, None]
+    grid = [there + sides.T @ (x, y, 0) for there in heights for x in steps for y in steps]
+    some = near[::2]
+    place = max(grid, key=lambda there: beam_sharpness(some, there, axis))
+    for step in (0.1, 0.03):
         place = _climb(near, place, foot, ground, axis, step)
     return place, relative_sharpness(near, place, axis)
 
 
-def relative_sharpness(points, place, axis):
+def telling_points(points: np.ndarray, ground: Ground) -> np.ndarray:
+    """A sample of those of the (N, 3) points that tell how high the beams begin: what stands on
+    the ground. A circle on flat ground is one from every height.
+    """
+    standing = points[points @ ground.up - ground.level > _BELOW]
+    telling = standing if len(standing) > _LEAST_STANDING else points
+    return telling[:: max(1, len(telling) // _BEAM_SAMPLE)]
+
+
+def relative_sharpness(points: np.ndarray, place: np.ndarray, axis: np.ndarray) -> float:
     """`beam_sharpness` at a place over that a metre beside it."""
     beside = [
         beam_sharpness(points, place + sign * side, axis)
@@ -244,11 +256,14 @@ def _centre_of_circles(points, start, ground):
     return place - ground.up * ground.height(place)
 
 
-def _spin_axis(up):
+def beam_axis(up: np.ndarray, within_deg: float = 12.0) -> np.ndarray:
+    """(3,) the axis of the cloud nearest to the unit vector `up`, where that is within so many
+    degrees; else `up`. A street slopes, a mount seldom does.
+    """
     axis = np.zeros(3)
     nearest = int(np.argmax(np.abs(up)))
     axis[nearest] = np.sign(up[nearest])
-    return axis if axis @ up > np.cos(np.radians(12.0)) else up
+    return axis if axis @ up > np.cos(np.radians(within_deg)) else np.asarray(up, np.float64)
 
 
 def _climb(points, place, foot, ground, axis, step):
@@ -272,7 +287,7 @@ def _climb(points, place, foot, ground, axis, step):
     return place
 
 
-def densest_place(points):
+def densest_place(points: np.ndarray) -> np.ndarray:
     """(3,): where points are densest in the large, which is about the sensor; robust to a few far
     ones. (N, 3) float64, N > 0.
     """
@@ -286,7 +301,7 @@ def densest_place(points):
     return place
 
 
-def extent_of(points):
+def extent_of(points: np.ndarray) -> float:
     """Robust size of a cloud in its own unit: 90 of 100 points lie within it of the median."""
     if not len(points):
         return 0.0

@@ -51,6 +51,7 @@ class Extrinsics:
         now: seconds of a steady clock.
 
     Attributes:
+        transforms: the buffer as given.
         uncompensated: how often a moving lookup had to fall back to the static transform, by
             camera.
         problems: {camera: why its CameraInfo cannot be used}.
@@ -60,7 +61,7 @@ class Extrinsics:
     """
 
     def __init__(self, buffer, settings, now=time.monotonic):
-        self._buffer, self._now = buffer, now
+        self.transforms, self._now = buffer, now
         self._lock = threading.Lock()
         self._geometries = {}
         self._cache = {}  # (target, source) -> (time of lookup, matrix)
@@ -170,7 +171,7 @@ class Extrinsics:
         if fixed and target:
             try:
                 target_from_lidar = self._awaited(
-                    lambda: self._buffer.lookup_full(
+                    lambda: self.transforms.lookup_full(
                         target, image_stamp, frame_id, cloud_stamp, fixed
                     )
                 )
@@ -187,7 +188,7 @@ class Extrinsics:
         if not wanted or wanted == frame_id:
             return None
         try:
-            return self._awaited(lambda: self._buffer.lookup(wanted, frame_id, stamp))
+            return self._awaited(lambda: self.transforms.lookup(wanted, frame_id, stamp))
         except ExtrapolationError:
             return self.transform(wanted, frame_id)
 
@@ -247,7 +248,7 @@ class Extrinsics:
         if found and not (period and self._now() - found[0] > period):
             return found[1]
         try:
-            matrix = self._awaited(lambda: self._buffer.lookup(target, source), timeout)
+            matrix = self._awaited(lambda: self.transforms.lookup(target, source), timeout)
         except TransformError:
             if found:
                 # what held a moment ago is better than nothing while a publisher restarts

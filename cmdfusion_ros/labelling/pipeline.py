@@ -17,7 +17,8 @@ from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.labelling.extrinsics import UncalibratedError
-from cmdfusion_ros.messages.clouds import Cloud, read_cloud
+from cmdfusion_ros.labelling.network_frame import NetworkFrame, Placement
+from cmdfusion_ros.messages.clouds import Cloud, read_cloud, usable_points
 from cmdfusion_ros.messages.images import image_decoder
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode, mode_of
@@ -78,6 +79,9 @@ class LabelledCloud:
         epoch: of the synchroniser, to tell results from before a time jump.
         taken_up_ns: when the worker took it up, steady clock.
         retried: why the network was tried again without images; "" normally.
+        placement: Placement that was used, None where leveling is off.
+        cloud_from_network: (4, 4) from what the network saw back to the cloud's frame, metres; None
+            where they are the same, or where `points.frame` names what it saw.
     """
 
     message: object = field(repr=False)
@@ -91,6 +95,8 @@ class LabelledCloud:
     taken_up_ns: int
     timings: Timings
     retried: str = ""
+    placement: Placement | None = None
+    cloud_from_network: np.ndarray | None = None
 
 
 class Pipeline:
@@ -99,13 +105,14 @@ class Pipeline:
     Args:
         segmenter: has `segment(frame) -> Prediction`.
         extrinsics: has `geometry(camera) -> CameraGeometry`, `camera_from_lidar(camera, frame_id,
-            cloud_stamp, image_stamp)` and `frame_from_lidar(frame_id, cloud_stamp)`; they raise
-            TransformError or MessageError.
+            cloud_stamp, image_stamp)`, `frame_from_lidar(frame_id, cloud_stamp)`, which raise
+            TransformError or MessageError, and `transforms`.
         settings: NodeSettings.
         read_message: (payload, "cloud" or "image") -> message; it may raise MessageError.
 
     Attributes:
-        settings: NodeSettings in force. decoder_name: who decodes images, "own" or "cv_bridge".
+        settings: NodeSettings in force. network_frame: NetworkFrame, where the network sees the
+            clouds. decoder_name: who decodes images, "own" or "cv_bridge".
     """
 
     def __init__(self, segmenter, extrinsics, settings, read_message):
@@ -116,6 +123,7 @@ class Pipeline:
         # (epoch, scale of the intensity): sticky, one dark scan must not change what the numbers
         # mean
         self._guessed_scale = (0, 0.0)
+        self.network_frame = NetworkFrame(extrinsics.transforms)
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self.settings = settings
 
@@ -139,9 +147,7 @@ class Pipeline:
         }
         message = self._read_message(paired.cloud, "cloud")
         cloud = self._read_cloud(message, points, paired.epoch)
-        rows = cloud.usable & in_range(cloud.points, points.min_range, points.max_range)
-        seen = np.ascontiguousarray(cloud.points[rows])
-        frame_from_lidar = self._extrinsics.frame_from_lidar(cloud.frame_id, paired.stamp)
+        rows, seen, frame_from_lidar = self._seen(cloud, paired)
         read_ns = time.monotonic_ns()
         views, reports = self._views(paired, cloud, decoding, seen)
         decoded_ns = time.monotonic_ns()
@@ -184,7 +190,34 @@ class Pipeline:
             started_ns,
             timings,
             retried,
+            None if points.frame or points.leveling == "off" else self.network_frame.placement,
+            None if points.frame or frame_from_lidar is None else invert(frame_from_lidar),
         )
+
+    def _seen(self, cloud, paired):
+        """(rows (N,) bool, the (M, 3) float32 points of these rows in the cloud's frame in metres,
+        (4, 4) from there to what the network sees or None where that is the same).
+        """
+        points = self.settings.points
+        if points.frame or points.leveling == "off":
+            near = in_range(cloud.points, points.min_range, points.max_range)
+            rows = cloud.usable & near
+            seen = np.ascontiguousarray(cloud.points[rows])
+            return rows, seen, self._extrinsics.frame_from_lidar(cloud.frame_id, paired.stamp)
+        self.network_frame.take(cloud.points, cloud.frame_id, paired.stamp)
+        placement = self.network_frame.placement
+        if not placement.changes:
+            near = in_range(cloud.points, points.min_range, points.max_range)
+            rows = cloud.usable & near
+            return rows, np.ascontiguousarray(cloud.points[rows]), None
+        metres = cloud.points
+        if placement.scale != 1.0:
+            metres = metres * np.float32(placement.scale)
+        network_from_cloud = self.network_frame.network_from_cloud(cloud.points, paired.stamp)
+        from_sensor = metres - invert(network_from_cloud)[:3, 3].astype(np.float32)
+        rows = usable_points(metres) & usable_points(from_sensor)
+        rows &= in_range(from_sensor, points.min_range, points.max_range)
+        return rows, np.ascontiguousarray(metres[rows]), network_from_cloud
 
     def _read_cloud(self, message, points, epoch):
         """PointCloud2 -> Cloud. What the user gives as scale is no guess to keep, and a new time

@@ -65,7 +65,14 @@ class PointsSettings(ScanTiming):
         0.0, "farther points stay unlabelled; 0 = no limit", "m", minimum=0.0
     )
     frame: str = setting(
-        "", "coordinate frame the network sees the points in; empty = the frame of the cloud"
+        "", "coordinate frame the network sees the points in; empty = by points.leveling"
+    )
+    leveling: str = setting(
+        "auto",
+        "what the network sees the points in while points.frame is empty: auto = z up and origin "
+        "in the sensor, in metres, as the first clouds and the transforms show it; off = the cloud "
+        "as it comes",
+        choices=("auto", "off"),
     )
 
 

@@ -130,7 +130,7 @@ def read_cloud(
     order = ">" if message.is_bigendian else "<"
     chosen = _intensity_field(fields, intensity_field)
     points = _read_points(grid, fields, order)
-    usable = _usable(points)
+    usable = usable_points(points)
     if chosen is None:
         scale = intensity_scale or max(least_scale, 1.0)
         intensity = np.zeros(len(points), np.float32)
@@ -323,7 +323,8 @@ def _read_points(grid: _Grid, fields: Sequence[Field], order: str) -> np.ndarray
     return points
 
 
-def _usable(points: np.ndarray) -> np.ndarray:
+def usable_points(points: np.ndarray) -> np.ndarray:
+    """(N,) bool: the rows of (N, 3) metres that are points; see `Cloud.usable`."""
     with np.errstate(over="ignore", invalid="ignore"):
         # one pass; NaN and infinity fail the comparisons
         squares = np.einsum("ij,ij->i", points, points)

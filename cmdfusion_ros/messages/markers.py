@@ -3,13 +3,19 @@ camera in the colour of its state.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
-from cmdfusion_ros.geometry.transforms import apply, invert, quaternion_from_rotation, yaw_rotation
+from cmdfusion_ros.geometry.transforms import (
+    apply,
+    invert,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+    yaw_rotation,
+)
 from cmdfusion_ros.instances import Box
 
 # visualization_msgs/Marker: types, and the action that empties the view
@@ -132,6 +138,18 @@ def frustum_marker(
         color,
         lines,
     )
+
+
+def moved_marker(spec: MarkerSpec, b_from_a: np.ndarray) -> MarkerSpec:
+    """A MarkerSpec in frame a -> the same thing in frame b. `b_from_a`: (4, 4)."""
+    place, points = np.eye(4), spec.points
+    place[:3, :3] = rotation_from_quaternion(spec.quaternion)
+    place[:3, 3] = spec.position
+    place = b_from_a @ place
+    if points is not None:  # they are given in the marker's own axes
+        points, place = apply(place, points), np.eye(4)
+    turn = tuple(quaternion_from_rotation(place[:3, :3]).tolist())
+    return replace(spec, position=tuple(place[:3, 3].tolist()), quaternion=turn, points=points)
 
 
 def _text(

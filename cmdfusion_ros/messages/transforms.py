@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import yaml
 
 from cmdfusion_ros.geometry.transforms import interpolate, invert, rigid, rotation_from_quaternion
 from cmdfusion_ros.messages.clouds import MessageError, stamp_ns
@@ -153,6 +154,11 @@ class TransformBuffer:
         with self._lock:
             return self._ancestors(_name(frame_id))
 
+    def frames(self) -> set[str]:
+        """The names of all frames."""
+        with self._lock:
+            return set(self._links) | {link.parent for link in self._links.values()}
+
     def clear(self) -> None:
         """Forget what moves; for jumps in time. Fixed transforms stay, because a latched
         publisher will not send them again.
@@ -244,6 +250,11 @@ class Tf2Buffer:
             times[1],
             _name(fixed),
         )
+
+    def frames(self) -> set[str]:
+        """As `TransformBuffer.frames`."""
+        links = yaml.safe_load(self._buffer.all_frames_as_yaml()) or {}
+        return set(links) | {str(link["parent"]) for link in links.values()}
 
     def clear(self) -> None:
         """As `TransformBuffer.clear`; tf2 keeps what is fixed too."""

@@ -15,6 +15,7 @@ from cmdfusion_ros.messages.markers import (
     frustum_marker,
     legend_markers,
     mode_marker,
+    moved_marker,
 )
 from cmdfusion_ros.messages.overlay import draw_overlay, fill_image
 from cmdfusion_ros.ros.outputs import RateLimit, time_message
@@ -97,6 +98,8 @@ class ViewOutputs:
             mode_marker(labelled.mode, " ".join(used)),
             *self._frusta(labelled),
         ]
+        if labelled.cloud_from_network is not None:
+            specs = [moved_marker(spec, labelled.cloud_from_network) for spec in specs]
         header = self._interfaces.Header(
             stamp=labelled.message.header.stamp, frame_id=labelled.frame.frame_id
         )
@@ -120,6 +123,8 @@ class ViewOutputs:
                 )
             elif place := self._extrinsics.last_place(report.name, labelled.frame.frame_id):
                 geometry, camera_from_lidar = place
+                if labelled.cloud_from_network is not None:
+                    camera_from_lidar = camera_from_lidar @ labelled.cloud_from_network
                 yield frustum_marker(
                     number,
                     report.status,

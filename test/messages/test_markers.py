@@ -2,6 +2,7 @@
 takes them.
 """
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,11 +17,13 @@ from cmdfusion_ros.messages.markers import (
     LINE_LIST,
     RED,
     TEXT,
+    MarkerSpec,
     box_markers,
     fill_marker,
     frustum_marker,
     legend_markers,
     mode_marker,
+    moved_marker,
 )
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 
@@ -191,3 +194,17 @@ def test_a_real_marker_message_takes_every_kind():
             spec.quaternion[3],
         )
         assert len(back.points) == (0 if spec.points is None else len(spec.points))
+
+
+def test_a_moved_marker_is_the_same_thing_in_the_other_frame():
+    turn = rigid(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 2.0]))
+    box = MarkerSpec(
+        "things", 0, CUBE, (1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 1.0), (1, 1, 1), (1, 1, 1, 1)
+    )
+    moved = moved_marker(box, turn)
+    np.testing.assert_allclose(moved.position, (1, -2, -1))
+    np.testing.assert_allclose(np.abs(moved.quaternion), (1, 0, 0, 0), atol=1e-9)  # half a turn
+    lines = replace(box, position=(0.0, 0.0, 0.0), points=np.array([[1.0, 2.0, 3.0]]))
+    moved = moved_marker(lines, turn)
+    np.testing.assert_allclose(moved.points, [[1, -2, -1]])
+    assert moved.position == (0.0, 0.0, 0.0)
