@@ -3,6 +3,7 @@ pipeline.
 """
 
 import argparse
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cmdfusion_ros.cli.runs.offline import run_offline
 from cmdfusion_ros.data.bags.bag import read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
+from cmdfusion_ros.data.readers.cloud_files import cloud_files, write_cloud_bag
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.labelling.model import is_teacher
@@ -30,7 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "Pairing and labelling are the node's own, on the bag's clock; no cloud is dropped for "
         "lack of time.",
     )
-    parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
+    parser.add_argument(
+        "bag",
+        help="rosbag2 folder, .mcap or ROS 1 .bag file; or a .pcd, .ply, .las or .bin, or a folder "
+        "of them",
+    )
     parser.add_argument("--out", required=True, help="bag to make; must not exist")
     parser.add_argument(
         "--teacher",
@@ -84,9 +90,21 @@ def run(args: argparse.Namespace) -> int:
     options = run_options(args)
     if args.teacher:
         options = _with_teacher(options, args)
-    layout = inspect_bag(args.bag, options.points)
+    files = cloud_files(args.bag)
+    if not files:
+        return _label(args, options, args.bag)
+    with tempfile.TemporaryDirectory() as folder:
+        scans = Path(folder) / f"{Path(args.bag).stem}_scans"
+        write_cloud_bag(scans, files)
+        return _label(args, options, scans)
+
+
+def _label(args, options, bag):
+    layout = inspect_bag(bag, options.points)
     print(layout.table(), flush=True)
     record = run_offline(layout, options, args.out)
+    if record.placement:
+        print(f"the network saw the clouds from: {record.placement}")
     print(
         headline(
             record.summary(

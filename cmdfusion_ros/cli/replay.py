@@ -74,8 +74,7 @@ def run(args: argparse.Namespace) -> int:
                     raise ProcessError(f"replay: {event['why']}")
                 if event["event"] == "skipped":
                     print(
-                        "message types that are not installed, left out: "
-                        + ", ".join(f"{t} ({m})" for t, m in event["topics"].items())
+                        "left out: " + ", ".join(f"{t} ({m})" for t, m in event["topics"].items())
                     )
                 if event["event"] == "done":
                     line.finish(

@@ -77,6 +77,7 @@ class OfflineNode:
         self._moving = [topic for topic in layout.transform_topics if topic not in self._static]
         self.received = self.labelled = 0
         self.failed = {}  # {reason: clouds}
+        self._placement = None
         self._prepare()
 
     @property
@@ -170,6 +171,8 @@ class OfflineNode:
         if message.topic in self._cameras:
             self._pairing.on_image(self._cameras[message.topic], stamp, message)
             return
+        if not self._layout.stamped:
+            stamp = message.time
         self._tell({"event": "cloud", "stamp": stamp, "wall": time.monotonic_ns()})
         self._pairing.on_cloud(stamp, message)
 
@@ -208,7 +211,15 @@ class OfflineNode:
             self._lose("model_error", error, paired.stamp)
         else:
             self.labelled += 1
+            self._tell_placement(labelled.placement)
             self._on_labelled(paired.cloud, labelled, self._taxonomy.translate(labelled.prediction))
+
+    def _tell_placement(self, placement):
+        """Say how the clouds lie to what the network knows, when that is found."""
+        if placement is not None and placement is not self._placement:
+            self._placement = placement
+            event = {"event": "placement", "words": placement.words, "changes": placement.changes}
+            self._tell(event)
 
     def _lose(self, reason, error, stamp=None):
         self.failed[reason] = self.failed.get(reason, 0) + 1
@@ -240,11 +251,25 @@ def offline_settings(layout, **model):
         SettingsError: a value that the node would refuse.
     """
     parameters, _ = node_parameters(layout)
+    parameters |= _unhurried(layout)
     if is_teacher(model.get("checkpoint", "")):
         with Bag(layout.path, layout.duration) as bag:
             found = BagTransforms(bag, layout.transform_topics, layout.cloud_frame)
         parameters["sync.fixed_frame"] = found.fixed_frame
     return node_settings({**parameters, **{f"model.{key}": value for key, value in model.items()}})
+
+
+def _unhurried(layout):
+    """What a robot's limits on waiting are in a bag, where nobody waits: late images pair too."""
+    lags = [abs(camera.timing.lag) / 1e9 for camera in layout.usable_cameras]
+    periods = [camera.timing.period for camera in layout.usable_cameras if camera.timing.period]
+    wait = min(max([0.06, *lags]) + 0.05, 1.0)
+    kept = wait / (min(periods) / 1e9) + 8 if periods else 8
+    return {
+        "sync.max_wait": round(wait, 3),
+        "sync.image_queue": int(min(kept, 64)),
+        "sync.max_pending_clouds": 16,
+    }
 
 
 def label_bag(layout, settings, out, silences, tell):
@@ -284,7 +309,7 @@ def label_bag(layout, settings, out, silences, tell):
                 {
                     "event": "message",
                     "topic": LABELLED_TOPIC,
-                    "stamp": labelled.cloud.stamp,
+                    "stamp": labelled.frame.stamp,
                     "wall": time.monotonic_ns(),
                     "mode": labelled.mode.name,
                 }

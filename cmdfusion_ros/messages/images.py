@@ -14,11 +14,11 @@ import numpy as np
 from cmdfusion_ros.messages.clouds import MessageError
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # how the files begin
+_TIFF = b"II*\0", b"MM\0*"
 # what compressed_image_transport writes of a mosaic that it compressed as it was
 _MOSAIC = re.compile(r"bayer_(\w{4})(8|16); \w+ compressed ?$")
 # turned by EXIF, an image would not fit its intrinsic
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-_BLOCK = 65_536  # bytes looked at together for zeros after the end of a file
 
 
 def image_decoder() -> tuple[Callable[[Any], np.ndarray], str]:
@@ -199,7 +199,7 @@ _BRIDGE_ENCODINGS = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "yuv422", "yuv42
 
 
 def _decode_compressed(message: Any) -> np.ndarray:
-    """JPEG or PNG, told by their first bytes. `format` says whether red and blue were swapped
+    """JPEG, PNG or TIFF, told by their first bytes. `format` says whether red and blue were swapped
     before compressing, and whether it is a Bayer mosaic.
     """
     try:
@@ -210,15 +210,17 @@ def _decode_compressed(message: Any) -> np.ndarray:
             f"{type(message.data).__name__} ({error})"
         ) from error
     kind = str(message.format)
-    start, end = bytes(data[:8]), _last_bytes(data)
+    start = bytes(data[:8])
     if start[:3] == _JPEG:
-        whole = end.endswith(b"\xff\xd9")
+        whole = _has_end_of_jpeg(data)
     elif start == _PNG:
-        whole = b"IEND" in end
+        whole = bytes(data).rfind(b"IEND") > 0
+    elif start[:4] in _TIFF:
+        whole = True  # its directory says where the strips lie: OpenCV refuses what is cut off
     else:
         raise MessageError(
-            f"compressed image: expected the bytes of a jpeg or png, got format {kind!r} and "
-            f"bytes {start.hex(' ') or 'none'}"
+            f"compressed image: expected the bytes of a jpeg, png or tiff, got format {kind!r} and "
+            f"bytes {start.hex(' ') or 'none'}; it cannot be decoded"
         )
     if not whole:
         raise MessageError(
@@ -233,14 +235,12 @@ def _decode_compressed(message: Any) -> np.ndarray:
         ) from error
 
 
-def _last_bytes(data: Any) -> bytes:
-    """The last 16 bytes of a file, without the zeros that drivers with buffers of a fixed size
-    put behind it.
+def _has_end_of_jpeg(data: np.ndarray) -> bool:
+    """Whether the end mark comes after the start of the last scan (a preview has marks of its
+    own). What follows it does no harm: zeros of a buffer of fixed size, a vendor's trailer.
     """
-    end = len(data)
-    while end and not data[max(end - _BLOCK, 0) : end].any():
-        end = max(end - _BLOCK, 0)
-    return bytes(data[max(end - _BLOCK - 16, 0) : end]).rstrip(b"\0")[-16:]
+    raw = bytes(data)
+    return raw.rfind(b"\xff\xd9") > raw.rfind(b"\xff\xda")
 
 
 def _read_file(data: Any, kind: str) -> np.ndarray:

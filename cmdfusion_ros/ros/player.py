@@ -15,6 +15,7 @@ import sys
 import time
 
 import rclpy
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
@@ -29,6 +30,7 @@ _CLOCK_PERIODS = (0.005, 0.05)
 # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and
 # nothing tells when
 SETTLE = 1.0
+_OWN_TOPICS = ("/cmdfusion/",)  # played, they would mix with what the node says now
 
 
 def emit(event, **values):
@@ -77,11 +79,15 @@ class Player:
         for topic, info in bag.topics.items():
             kind = message_class(info.msgtype)
             if kind is None:
-                self.skipped[topic] = info.msgtype
+                self.skipped[topic] = f"{info.msgtype} is not installed"
+            elif topic.startswith(_OWN_TOPICS):
+                self.skipped[topic] = "the node's own, from an earlier run"
             elif topic != "/clock":
-                self.publishers[topic] = node.create_publisher(
-                    kind, topic, _quality(info, info.latched or self._is_static(topic))
-                )
+                quality = _quality(info, info.latched or self._is_static(topic))
+                try:
+                    self.publishers[topic] = node.create_publisher(kind, topic, quality)
+                except InvalidTopicNameException:  # ROS 1 allows parts that begin with a digit
+                    self.skipped[topic] = "no name that ROS 2 allows"
 
     def wait_for_subscribers(self, topics, timeout):
         """Return once every one of `topics` has a subscriber. The clock stands at the bag's start

@@ -243,7 +243,7 @@ def test_a_cut_off_file_is_an_error_not_half_an_image(extension):
         (image("rgb8", picture(), data=[1, 2, 3]), "expected data as a buffer of bytes, got list"),
         (
             SimpleNamespace(format="webp", data=b"RIFF1234WEBP"),
-            "expected the bytes of a jpeg or png, got format 'webp'",
+            "expected the bytes of a jpeg, png or tiff, got format 'webp'",
         ),
         (
             SimpleNamespace(

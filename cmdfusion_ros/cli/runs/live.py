@@ -213,7 +213,7 @@ def _play(group, layout, options, rate, record):
                 skipped = ", ".join(
                     f"{topic} ({msgtype})" for topic, msgtype in event["topics"].items()
                 )
-                line.finish(f"{name}: message types that are not installed, left out: {skipped}")
+                line.finish(f"{name}: left out: {skipped}")
             record.take(event)
             line.show(progress(record))
         if not group.running("node"):

@@ -27,6 +27,9 @@ class RunRecord:
         self._labelled_topic, self._status_topic = labelled_topic, status_topic
         # by header stamp: wall ns, wall ns, mode, {stage of ~/status: ms}
         self.sent, self.returned, self.modes, self.stages = {}, {}, {}, {}
+        # {reason: the first sentence that gave it} of clouds and messages that were lost
+        self.reasons = {}
+        self.placement = ""  # how the clouds lie to what the network knows, in words
         # last values of the node's diagnostics of its pipeline and its synchroniser, {key: text}
         self.values = {}
 
@@ -48,6 +51,12 @@ class RunRecord:
                     self.values.update(values)
         elif kind == "counts":
             self.values.update(event["counts"])
+        elif kind == "unlabelled":
+            self.reasons.setdefault(event.get("reason", "unlabelled"), event["why"])
+        elif kind == "unreadable":
+            self.reasons.setdefault(f"{topic} not readable", event["why"])
+        elif kind == "placement":
+            self.placement = event["words"]
 
     def count(self, key: str) -> int:
         """A count of the node's diagnostics; 0 before the first."""
@@ -126,6 +135,12 @@ class RunRecord:
             found.append(
                 f"{self.count('labelled')} clouds labelled, but {len(self.returned)} recorded"
             )
+        if not self.count("labelled"):
+            found.append("not one cloud was labelled")
+        found += [
+            f"{self.dropped.get(reason, 'some')} {reason}, the first: {why}"
+            for reason, why in self.reasons.items()
+        ]
         return found
 
     def summary(self, miou: float | None) -> dict[str, Any]:
@@ -140,6 +155,8 @@ class RunRecord:
             "received": self.count("received"),
             "labelled": self.count("labelled"),
             "dropped": self.dropped,
+            "reasons": self.reasons,
+            "placement": self.placement,
             "modes": self.mode_counts(),
             "rate_hz": None if math.isnan(self.rate_hz) else round(self.rate_hz, 2),
             "latency_ms": latency,

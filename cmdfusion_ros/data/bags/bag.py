@@ -29,6 +29,7 @@ from rosbags.typesys.store import Typestore
 from cmdfusion_ros.messages.clouds import read_columns
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
+_EPOCH_NS = 10**17  # 1973: what is earlier counts from the start of something
 _ROS1_NAMES = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}  # same fields, another name
 
 
@@ -102,14 +103,17 @@ class Bag:
         except (AnyReaderError, OSError) as error:
             raise ValueError(
                 f"bag {self.path}: not readable: {error}; expected a rosbag2 folder with its "
-                "metadata.yaml, or a ROS 1 .bag file"
+                "metadata.yaml (`ros2 bag reindex FOLDER` makes it anew, or give the .mcap or .db3 "
+                "inside), or a ROS 1 .bag file"
             ) from error
 
     def __enter__(self) -> "Bag":
         try:
             self._reader.open()
         except (AnyReaderError, OSError, AssertionError) as error:
-            raise ValueError(f"bag {self.path}: not readable: {error}; is it complete?") from error
+            raise ValueError(
+                f"bag {self.path}: not readable: {error}; is it complete? {_remedy(self.path)}"
+            ) from error
         self.topics = {}
         for connection in self._reader.connections:
             known = self.topics.get(connection.topic)
@@ -118,6 +122,8 @@ class Bag:
                 _ros2_name(connection.msgtype), count, *_quality(connection.ext)
             )
         self.start, self.end = self._reader.start_time, self._reader.end_time
+        if self.start < _EPOCH_NS < self.end:  # recorded before the first /clock: 50 years apart
+            self.start = next((t for _, t, _ in self._reader.messages(start=_EPOCH_NS)), self.start)
         if self._duration:
             self.end = min(self.end, self.start + round(self._duration * 1e9))
         self._types = (
@@ -190,6 +196,13 @@ def _without_sequence_numbers(types):
     }
     converted.register({**types.fielddefs, **ours})
     return converted
+
+
+def _remedy(path):
+    """What mends a damaged bag."""
+    if path.suffix == ".bag":
+        return "`rosbag reindex FILE` keeps what can be read"
+    return "`mcap recover FILE.mcap`, or `ros2 bag reindex FOLDER`, keeps what can be read"
 
 
 def _ros2_name(msgtype):

@@ -2,7 +2,6 @@
 clocks lie to the cloud's.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +12,18 @@ from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_survey import (
     CLOUD,
     COMPRESSED,
-    IMAGE,
-    INFO,
     TRANSFORMS,
     BagSurvey,
     chain,
 )
 from cmdfusion_ros.data.bags.camera_timing import RecordedTiming, camera_timing, period_of
-
-# Last parts of image topics that name the picture, not the camera.
-_PICTURE_WORDS = frozenset(
-    (
-        "image image_raw image_color image_mono image_rect image_rect_color image_compressed raw "
-        "color rgb compressed compressed_image jpeg jpg"
-    ).split()
+from cmdfusion_ros.data.bags.cameras_of_bag import (
+    camera_topics,
+    clock_problem,
+    fit_problem,
+    info_topic,
+    is_rectified,
 )
-# of several pictures of one camera: the one that the CameraInfo's distortion belongs to
-_PREFERRED = ("image_raw", "raw", "image_color", "image")
 
 
 @dataclass(frozen=True)
@@ -44,6 +38,7 @@ class CameraLayout:
         camera_from_lidar: (4, 4) float64 from static transforms, or None.
         timing: RecordedTiming, how its clock lies to the clouds'.
         problems: why the camera cannot be used; empty where it can.
+        rectified: whether its pictures are undistorted, so that P is their intrinsic.
     """
 
     name: str
@@ -56,6 +51,7 @@ class CameraLayout:
     camera_from_lidar: np.ndarray | None
     timing: RecordedTiming
     problems: tuple = ()
+    rectified: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,8 @@ class BagLayout:
         cameras: tuple of CameraLayout, sorted by name.
         transform_topics: topics of transforms, static ones too.
         notes: what a user should know: choices that were made, things that are missing.
+        stamped: whether the clouds' stamps tell them apart; where not, their recording times are
+            taken.
     """
 
     path: Path
@@ -90,6 +88,7 @@ class BagLayout:
     cameras: tuple
     transform_topics: tuple
     notes: tuple = ()
+    stamped: bool = True
 
     @property
     def usable_cameras(self) -> tuple[CameraLayout, ...]:
@@ -168,9 +167,15 @@ def inspect_bag(
         cloud = survey.first[cloud_topic]
         frame = cloud.header.frame_id.lstrip("/")
         edges, moving_notes = survey.static_links()
+        stamps, stamped = _cloud_stamps(survey, cloud_topic)
+        if not stamped:
+            notes.append(
+                f"the stamps of {cloud_topic} do not change, or are 0: the times of recording are "
+                "taken; does the driver stamp its clouds?"
+            )
         cameras = tuple(
-            _read_camera(survey, name, topic, cloud_topic, frame, edges)
-            for name, topic in _camera_topics(survey, notes).items()
+            _read_camera(survey, name, topic, cloud_topic, stamps, frame, edges)
+            for name, topic in camera_topics(survey, notes).items()
         )
         notes += survey.notes + (moving_notes if cameras else [])
         if not cameras:
@@ -178,7 +183,7 @@ def inspect_bag(
                 "no Image or CompressedImage topic: every cloud will be labelled from the LiDAR "
                 "alone"
             )
-        stamps = survey.stamps(cloud_topic)
+        notes += foreign_notes(bag)
         return BagLayout(
             path=bag.path,
             kind=bag.kind,
@@ -198,18 +203,33 @@ def inspect_bag(
                 sorted(topic for topic, info in bag.topics.items() if info.msgtype == TRANSFORMS)
             ),
             notes=tuple(notes),
+            stamped=stamped,
         )
+
+
+def _cloud_stamps(survey, topic):
+    """((M,) int ns, whether they are the messages' own): stamps that are 0 or hardly ever change
+    tell nothing, the times of recording do.
+    """
+    stamps = survey.stamps(topic)
+    own = bool(stamps.all()) and (len(stamps) < 2 or 2 * len(np.unique(stamps)) > len(stamps))
+    return (stamps if own else survey.recorded(topic)), own
 
 
 def _choose_cloud(survey, wanted):
     """(topic, notes): `wanted`, else the densest stream of clouds; a map that was published once
-    does not win over a stream.
+    does not win over a stream, and what we have labelled ourselves is no LiDAR.
     """
     topics = survey.topics(CLOUD)
+    own = [topic for topic in topics if is_labelled(survey.first[topic])]
     if not topics:
         raise ValueError(
-            f"bag {survey.bag.path}: no PointCloud2 in it; its topics are "
-            f"{', '.join(sorted(survey.bag.topics)) or 'none'}"
+            f"bag {survey.bag.path}: no PointCloud2 in it; it has "
+            + (
+                ", ".join(f"{t} ({i.msgtype})" for t, i in sorted(survey.bag.topics.items()))
+                or "none"
+            )
+            + "".join(f"\n{note}" for note in foreign_notes(survey.bag))
         )
     if wanted is not None:
         if wanted not in topics:
@@ -218,6 +238,8 @@ def _choose_cloud(survey, wanted):
                 f"{', '.join(topics)}"
             )
         return wanted, []
+    notes = [f"{topic} was labelled before: left out" for topic in own if len(own) < len(topics)]
+    topics = [topic for topic in topics if topic not in own] or topics
     most = max(survey.bag.topics[topic].count for topic in topics)
     streams = [topic for topic in topics if survey.bag.topics[topic].count * 4 >= most]
     chosen = max(streams, key=lambda topic: survey.first[topic].width * survey.first[topic].height)
@@ -226,111 +248,78 @@ def _choose_cloud(survey, wanted):
         for t in topics
         if t != chosen
     )
-    return chosen, [
-        f"several clouds: took {chosen} as the densest stream; others: {others}; choose with "
-        "--points"
-    ] if others else []
+    return chosen, notes + (
+        [
+            f"several clouds: took {chosen} as the densest stream; others: {others}; choose with "
+            "--points"
+        ]
+        if others
+        else []
+    )
 
 
-def _camera_topics(survey, notes):
-    """{camera name: image topic}; of several pictures of one camera the raw, compressed one
-    (least to send, lens as calibrated).
-    """
-    groups = {}
-    for topic in survey.topics(IMAGE, COMPRESSED):
-        parts = [part for part in topic.split("/") if part]
-        if "compressedDepth" in parts or getattr(survey.first[topic], "encoding", "") in (
-            "16UC1",
-            "32FC1",
-        ):
-            notes.append(f"{topic} holds depth, not a picture: left out")
-            continue
-        camera = list(parts)
-        while len(camera) > 1 and camera[-1] in _PICTURE_WORDS:
-            camera.pop()
-        groups.setdefault(tuple(camera), []).append(topic)
-
-    def rank(topic):
-        words = topic.split("/")
-        liked = [index for index, word in enumerate(_PREFERRED) if word in words]
-        return (
-            min(liked, default=len(_PREFERRED)),
-            survey.bag.topics[topic].msgtype != COMPRESSED,
-            topic,
-        )
-
-    chosen = {}
-    for camera, topics in groups.items():
-        best = min(topics, key=rank)
-        chosen[camera] = best
-        if len(topics) > 1:
-            notes.append(
-                f"{best} was taken; {', '.join(t for t in sorted(topics) if t != best)}: the same "
-                "camera"
-            )
-    return dict(sorted((_short_name(camera, chosen), topic) for camera, topic in chosen.items()))
+def is_labelled(cloud: object) -> bool:
+    """Whether a PointCloud2 has the fields of our own output."""
+    return {"label", "confidence"} <= {field.name for field in cloud.fields}
 
 
-def _short_name(camera, all_cameras):
-    """The shortest tail of a topic's parts that no other camera shares, as a ROS name: ("robot",
-    "front", "camera") -> "front_camera".
-    """
-    for length in range(1, len(camera) + 1):
-        if sum(other[-length:] == camera[-length:] for other in all_cameras) == 1:
-            break
-    name = re.sub(r"\W", "_", "_".join(camera[-length:]))
-    return name if name[0].isalpha() else f"camera_{name}"
+# what people bring that is neither a PointCloud2 nor an Image: {part of the type: what helps}
+_FOREIGN = {
+    "livox": "set the Livox driver's xfer_format to 0 (PointCloud2), or convert the bag",
+    "velodyne_msgs": "play the bag into velodyne_pointcloud and record its clouds",
+    "PacketMsg": "play the bag into ouster_ros (or the sensor's driver) and record its clouds",
+    "CompressedPointCloud2": "republish it with point_cloud_transport and record its clouds",
+    "FFMPEGPacket": "republish it with ffmpeg_image_transport as raw or compressed and record that",
+    "LaserScan": "a single line is no scan that the networks know",
+}
 
 
-def _read_camera(survey, name, topic, cloud_topic, cloud_frame, edges):
+def foreign_notes(bag: Bag) -> list[str]:
+    """One sentence for each topic of a type that hides clouds or pictures."""
+    return [
+        f"{topic} is a {info.msgtype}, which is not read: {remedy}"
+        for topic, info in sorted(bag.topics.items())
+        for part, remedy in _FOREIGN.items()
+        if part in info.msgtype and info.count
+    ]
+
+
+def _read_camera(survey, name, topic, cloud_topic, cloud_stamps, cloud_frame, edges):
     image = survey.first[topic]
     frame = image.header.frame_id.lstrip("/")
-    info_topic = _info_topic(survey, topic, frame)
-    info = survey.first.get(info_topic)
+    info_name = info_topic(survey, topic, frame)
+    info = survey.first.get(info_name)
     camera_from_lidar = chain(edges, frame, cloud_frame)
     timing = camera_timing(
         survey.stamps(topic),
         survey.recorded(topic),
-        survey.stamps(cloud_topic),
+        cloud_stamps,
         survey.recorded(cloud_topic),
     )
+    rectified = is_rectified(topic) and info is not None and info.p[0] > 0
     problems = []
     if info is None:
         problems.append("no CameraInfo beside it, nor one of its frame")
     elif not info.k[0] > 0:
-        problems.append(f"{info_topic} is uncalibrated (K is zero)")
+        problems.append(f"{info_name} is uncalibrated (K is zero)")
     if camera_from_lidar is None:
         problems.append(f"no static transform between {frame!r} and {cloud_frame!r}")
     if not survey.stamps(topic).all():
         problems.append("its images have no stamps")
+    elif clock := clock_problem(survey.stamps(topic), cloud_stamps):
+        problems.append(clock)
+    if info is not None and info.k[0] > 0:
+        problems += filter(None, [fit_problem(info, image, rectified)])
     return CameraLayout(
         name=name,
         image_topic=topic,
         compressed=survey.bag.topics[topic].msgtype == COMPRESSED,
         frame_id=frame,
         num_images=survey.bag.topics[topic].count,
-        info_topic=info_topic or "",
+        info_topic=info_name or "",
         info=info,
         camera_from_lidar=camera_from_lidar,
         timing=timing,
         problems=tuple(problems),
+        rectified=rectified,
     )
-
-
-def _info_topic(survey, image_topic, frame):
-    """The CameraInfo nearest above the image in the tree of names, else the one with the image's
-    frame; None where neither is.
-    """
-    infos = survey.topics(INFO)
-    namespace = image_topic
-    while "/" in namespace:
-        namespace = namespace.rsplit("/", 1)[0]
-        beside = [topic for topic in infos if topic.rsplit("/", 1)[0] == namespace]
-        if beside and namespace:
-            return beside[0]
-    same_frame = [
-        topic
-        for topic in infos
-        if frame and survey.first[topic].header.frame_id.lstrip("/") == frame
-    ]
-    return same_frame[0] if same_frame else None

@@ -53,6 +53,8 @@ def node_parameters(
             "time_offset": round(camera.timing.offset / 1e9, 6),
             "tolerance": round(min(camera.timing.tolerance / 1e9, 1.0), 6),
         }
+        if camera.rectified:
+            own["rectified"] = True
         if calibration_files is not None:
             own["calibration_file"] = str(calibration_files[camera.name])
         parameters.update({f"{camera.name}.{key}": value for key, value in own.items()})

@@ -1,5 +1,7 @@
 """One pass over the head of a bag: what each topic holds, when, and which transforms hold still."""
 
+import itertools
+
 import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag
@@ -18,11 +20,12 @@ INFO, TRANSFORMS = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
 
 class BagSurvey:
     """First message and (recording time, stamp) of every message of each topic, and all transforms,
-    from one pass over the head of a bag. What cannot be read is left out, with a note.
+    from one pass over the head of a bag, and the first messages of what comes later. What cannot
+    be read is left out, with a note.
 
     Args:
         bag: the open bag.
-        seconds: how much of its head is looked at.
+        seconds: how much is looked at from the first cloud on.
     """
 
     def __init__(self, bag: Bag, seconds: float):
@@ -37,13 +40,29 @@ class BagSurvey:
         self.transforms = {}  # {(parent, child): [parent_from_child, ...]} of dynamic topics
         self.static = {}  # {(parent, child): parent_from_child}
         self._left_out = {}  # {what: [why, of each]}
-        for message in bag.messages(wanted, stop=bag.start + round(seconds * 1e9)):
+        for message in self._head(wanted, round(seconds * 1e9)):
             try:
                 self._take(message)
             except ValueError as error:
                 self._left_out.setdefault(
                     f"{message.topic}: messages that cannot be read", []
                 ).append(error)
+
+    def _head(self, wanted, length_ns):
+        """The messages of the first `length_ns` after the first cloud (a LiDAR may start late, and
+        a clock), then what the rest of the bag has of topics that said nothing yet: the first
+        message, and all fixed transforms.
+        """
+        clouds = [topic for topic in wanted if self.bag.topics[topic].msgtype == CLOUD]
+        begin = next((message.time for message in self.bag.messages(clouds)), self.bag.start)
+        stop = begin + length_ns
+        yield from self.bag.messages(wanted, stop=stop)
+        for topic in sorted(wanted):
+            later = self.bag.messages([topic], start=stop)
+            if topic.endswith("tf_static"):
+                yield from later
+            elif topic not in self.first and self.bag.topics[topic].msgtype != TRANSFORMS:
+                yield from itertools.islice(later, 1)
 
     def _take(self, message):
         if message.msgtype == TRANSFORMS:

@@ -58,6 +58,8 @@ def test_the_summary_has_the_figures_of_the_run():
         "received": 3,
         "labelled": 3,
         "dropped": {},
+        "reasons": {},
+        "placement": "",
         "modes": {"FUSED": 2, "PARTIAL": 1, "LIDAR_ONLY": 0},
         "rate_hz": 9.09,  # two intervals in 220 ms
         "latency_ms": {"p50": 20.0, "p95": 38.0, "max": 40.0},
@@ -121,3 +123,15 @@ def test_the_line_is_rewritten_in_a_terminal_and_rare_in_a_file(stream, shown):
     line.show("hi")
     line.finish("bye")
     assert stream.getvalue() == shown
+
+
+def test_the_first_reason_of_each_loss_is_told():
+    record = RunRecord("/labelled", "", 2)
+    for why in ("field 'x' has datatype 3", "another"):
+        record.take({"event": "unlabelled", "stamp": 1, "reason": "malformed", "why": why})
+    record.take({"event": "counts", "counts": {"received": 2, "dropped.malformed": 2}})
+    assert record.problems() == [
+        "not one cloud was labelled",
+        "2 malformed, the first: field 'x' has datatype 3",
+    ]
+    assert record.summary(None)["reasons"] == {"malformed": "field 'x' has datatype 3"}

@@ -1,5 +1,8 @@
 """What is found in a bag becomes parameters of the node and files of calibration."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -25,6 +28,8 @@ from cmdfusion_ros.data.bags.bag_parameters import (
     write_parameter_file,
 )
 
+JPEG = cv2.imencode(".jpg", np.zeros((2, 2, 3), np.uint8))[1].reshape(-1)
+
 
 def test_node_parameters_say_topics_clocks_and_how_long_to_wait(tmp_path):
     messages = (
@@ -40,7 +45,7 @@ def test_node_parameters_say_topics_clocks_and_how_long_to_wait(tmp_path):
                 "/up/compressed_image",
                 COMPRESSED,
                 stamp + 40 * MS,
-                make(COMPRESSED, header(stamp, "up_optical"), "jpeg", np.zeros(3, np.uint8)),
+                make(COMPRESSED, header(stamp, "up_optical"), "jpeg", JPEG),
             )
         )
         messages.append(("/up/camera_info", INFO, stamp + 39 * MS, info(stamp, "up_optical")))
@@ -81,5 +86,6 @@ def test_calibration_files_hold_lens_and_place_and_refuse_what_they_cannot_say(t
     binned = inspect_bag(
         write(tmp_path / "binned", clouds() + camera("front", 0, binning=2) + place("front"))
     )
+    binned = replace(binned, cameras=(replace(binned.cameras[0], problems=()),))
     with pytest.raises(ValueError, match="front: its CameraInfo has binning"):
         write_calibration_files(tmp_path, binned)
