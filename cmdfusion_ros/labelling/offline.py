@@ -12,8 +12,8 @@ import time
 import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter, ros2_types
-from cmdfusion_ros.data.bags.bag_layout import INFO
 from cmdfusion_ros.data.bags.bag_parameters import node_parameters
+from cmdfusion_ros.data.bags.bag_survey import INFO
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.model import is_teacher, open_segmenter
