@@ -20,7 +20,7 @@ from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.data.bags.bag import read_labelled_clouds
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 
-SUMMARY_KEYS = ["received", "labelled", "dropped", "modes", "rate_hz", "latency_ms", "miou"]
+SUMMARY_KEYS = "received labelled dropped reasons placement modes rate_hz latency_ms miou".split()
 needs_ros = pytest.mark.skipif(
     importlib.util.find_spec("rclpy") is None,
     reason="ROS 2 (rclpy) is not installed: the live demo is not tested",
