@@ -102,7 +102,7 @@ def find_ground(points: np.ndarray, centre: np.ndarray, up: np.ndarray) -> Groun
     return Ground(found, float(level), float(cells.sum()) * _CELL**2, share, below)
 
 
-def _lowest_of_cells(local):
+def _lowest_of_cells(local: np.ndarray) -> np.ndarray:
     """(C, 3): of each square metre with at least three points the third lowest, which no single
     stray point decides.
     """
@@ -116,7 +116,7 @@ def _lowest_of_cells(local):
     return local[order[third]]
 
 
-def _most_common_plane(lows):
+def _most_common_plane(lows: np.ndarray) -> np.ndarray | None:
     """(a, b, c) of z = a x + b y + c through most of the (C, 3) lows; None where all are steep."""
     random = np.random.default_rng(0)
     picks = random.integers(0, len(lows), (_DRAWS, 3))
@@ -135,11 +135,11 @@ def _most_common_plane(lows):
     return best
 
 
-def _over(points, plane):
+def _over(points: np.ndarray, plane: np.ndarray) -> np.ndarray:
     return points[:, 2] - points[:, :2] @ plane[:2] - plane[2]
 
 
-def _fit_plane(points, plane):
+def _fit_plane(points: np.ndarray, plane: np.ndarray) -> np.ndarray:
     """Least squares with every square metre counting alike, however many points lie in it."""
     if len(points) < 3:
         return plane
@@ -180,11 +180,12 @@ def beam_sharpness(points: np.ndarray, origin: np.ndarray, axis: np.ndarray) -> 
     return _contrast((np.degrees(np.arcsin(sine)) + 90) / _BEAM_BIN)
 
 
-def _contrast(values):
+def _contrast(values: np.ndarray) -> float:
     """How much values >= 0 gather in whole numbers, against the 15 about each: 1 = not at all."""
     counts = np.bincount(values.astype(np.int64)).astype(np.float64)
     smooth = np.convolve(counts, np.full(15, 1 / 15), "same")
-    return float((counts @ counts) / max(counts @ smooth, 1e-9)) if len(values) else 1.0
+    there, about = float(counts @ counts), float(counts @ smooth)
+    return there / max(about, 1e-9) if len(values) else 1.0
 
 
 def find_origin(points: np.ndarray, start: np.ndarray, ground: Ground) -> tuple[np.ndarray, float]:
@@ -235,7 +236,7 @@ def relative_sharpness(points: np.ndarray, place: np.ndarray, axis: np.ndarray) 
     return beam_sharpness(points, place, axis) / float(np.median(beside))
 
 
-def _centre_of_circles(points, start, ground):
+def _centre_of_circles(points: np.ndarray, start: np.ndarray, ground: Ground) -> np.ndarray:
     """The (3,) place on the ground about which most of its points lie on circles."""
     flat = rotation_to_z(ground.up)[:2]
     on_ground = points[np.abs(points @ ground.up - ground.level) < _INLIER]
@@ -243,7 +244,7 @@ def _centre_of_circles(points, start, ground):
     on_ground = on_ground[np.einsum("ij,ij->i", on_ground, on_ground) < _NEAR**2]
     on_ground = on_ground[:: max(1, len(on_ground) // _BEAM_SAMPLE)]
 
-    def evidence(centre):
+    def evidence(centre: np.ndarray) -> float:
         distance = np.hypot(*(on_ground - centre).T)
         distance = distance[(distance > 2.0) & (distance < 16.0)]
         return (_contrast(distance / _CIRCLE_BIN) - 1) * len(distance)
@@ -266,7 +267,14 @@ def beam_axis(up: np.ndarray, within_deg: float = 12.0) -> np.ndarray:
     return axis if axis @ up > np.cos(np.radians(within_deg)) else np.asarray(up, np.float64)
 
 
-def _climb(points, place, foot, ground, axis, step):
+def _climb(
+    points: np.ndarray,
+    place: np.ndarray,
+    foot: np.ndarray,
+    ground: Ground,
+    axis: np.ndarray,
+    step: float,
+) -> np.ndarray:
     """The sharpest place that steps along the three sides reach, within 2 m of `foot`'s plumb
     line and over the ground.
     """
