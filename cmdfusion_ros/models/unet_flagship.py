@@ -63,8 +63,8 @@ class LiteImageEncoder(nn.Module):
 class Join(nn.Module):
     """target + gate * h, h = W2 [target, relu(W1 source)], gate = sigmoid(W3 [h, mean of h]).
 
-    CMDFusion's gated fusion (CMDFusion) for two widths, and without its last ReLU, past which a
-    join that starts at W2 = 0 would never learn.
+    CMDFusion's gated fusion (Cen et al., RA-L 2023) for two widths, and without its last ReLU, past
+    which a join that starts at W2 = 0 would never learn.
     """
 
     def __init__(self, target_channels: int, source_channels: int):
@@ -172,9 +172,13 @@ class UnetFlagship(SpvUnet):
         start = first.with_features(self.to_knowledge(first.features))
         return self.knowledge(start, batch)
 
+    def maps_of(self, images: tuple) -> list:
+        """The maps of every image: a list of lists of three (1, KNOWLEDGE, h, w)."""
+        return [self.images(image) for image in images]
+
     def look(self, views: FocalViews) -> PixelFeatures:
         """What the images say of the points that they see."""
-        maps = [self.images(image) for image in views.images]
+        maps = self.maps_of(views.images)
         levels = (gather_from_each(level, views.chosen) for level in zip(*maps, strict=True))
         return PixelFeatures(views.chosen.point_rows, tuple(levels))
 

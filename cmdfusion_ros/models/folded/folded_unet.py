@@ -38,6 +38,7 @@ class FoldedUnet:
         self._network = _folded(copy.deepcopy(network).eval().requires_grad_(False), self._workers)
         if isinstance(network, UnetFlagship):
             self._network.images = fold_lite_images(network.images)
+            self._network.maps_of = self._maps_of
         elif hasattr(network, "images"):
             self._network.images = fold_images(network.images)
             resnet = self._network.images.backbone
@@ -53,6 +54,17 @@ class FoldedUnet:
     def close(self) -> None:
         """End the threads; the network must not be called any more."""
         self._workers.close()
+
+    def _maps_of(self, images):
+        """UnetFlagship.maps_of, one image a task."""
+        maps = [None] * len(images)
+
+        def task(number):
+            image = images[number].contiguous(memory_format=torch.channels_last)
+            maps[number] = self._network.images(image)
+
+        self._workers.run(task, len(images))
+        return maps
 
     def _make_maps(self, maps):
         """Every level's maps on one thread, largest level first."""
