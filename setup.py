@@ -58,6 +58,15 @@ NATIVE = Extension(
     optional=True,
 )
 
+# The check of JPEG files, which messages/jpeg_check.py loads by itself. Likewise.
+JPEG_CHECK = Extension(
+    "cmdfusion_ros.messages._jpeg",
+    ["cmdfusion_ros/messages/jpeg_check.cpp"],
+    language="c++",
+    extra_compile_args=["-std=c++14", "-O2"],
+    optional=True,
+)
+
 setup(
     name="cmdfusion_ros",
     version=VERSION,
@@ -70,7 +79,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["cmdfusion_ros", "cmdfusion_ros.*"]),
-    ext_modules=[NATIVE],
+    ext_modules=[NATIVE, JPEG_CHECK],
     # makes an editable install a plain path entry, which pkgutil.extend_path in __init__.py can see
     package_dir={"": "."},
     package_data={

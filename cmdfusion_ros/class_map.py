@@ -17,6 +17,16 @@ import yaml
 from cmdfusion_ros.frame import IGNORE_LABEL
 
 _MAX_RAW = 65536  # raw labels are 16 bit in every dataset read here
+_LONGEST_NAME = 100
+
+
+def _check_raw(where, raw):
+    """ValueError unless `raw` is a raw label."""
+    if type(raw) is not int or not 0 <= raw < _MAX_RAW:
+        raise ValueError(
+            f"{where}: expected a raw id that is a whole number of 0 to {_MAX_RAW - 1}, got "
+            f"{raw!r:.80}"
+        )
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,22 @@ class ClassInfo:
     raw: int
     color: tuple
     thing: bool = False
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= _LONGEST_NAME:
+            raise ValueError(
+                f"class map: expected names of 1 to {_LONGEST_NAME} letters, got {self.name!r:.80}"
+            )
+        _check_raw(f"class {self.name}", self.raw)
+        if (
+            not isinstance(self.color, tuple)
+            or len(self.color) != 3
+            or not all(type(part) is int and 0 <= part <= 255 for part in self.color)
+        ):
+            raise ValueError(
+                f"class {self.name}: expected a colour of three whole numbers of 0 to 255, got "
+                f"{self.color!r:.80}"
+            )
 
 
 @dataclass(frozen=True)
@@ -57,12 +83,14 @@ class ClassMap:
             values = [getattr(info, what) for info in self.classes]
             if len(set(values)) != len(values):
                 raise ValueError(f"class map {self.name}: two classes share a {what}: {values}")
+        _check_raw(f"class map {self.name}, ignore_raw", self.ignore_raw)
         if self.ignore_raw in {info.raw for info in self.classes}:
             raise ValueError(
                 f"class map {self.name}: raw id {self.ignore_raw} stands for ignore and for a class"
             )
         for dataset, table in self.folds.items():
             for raw, name in table.items():
+                _check_raw(f"class map {self.name}, {dataset}", raw)
                 if name is not None and name not in self.names:
                     raise ValueError(
                         f"class map {self.name}, {dataset}: raw id {raw} goes to unknown class "
@@ -163,18 +191,51 @@ class ClassMap:
         """The inverse of `to_dict`; also takes the result of reading a JSON file, whose keys are
         strings.
         """
+        if not isinstance(values, dict):
+            raise ValueError(f"class map: expected a mapping, got {values!r:.80}")
         unknown = set(values) - {"name", "ignore_raw", "classes", "folds"}
         if unknown:
-            raise ValueError(f"class map: unknown keys {sorted(unknown)}")
-        classes = tuple(
-            ClassInfo(c["name"], int(c["raw"]), tuple(c["color"]), bool(c.get("thing", False)))
-            for c in values["classes"]
+            raise ValueError(f"class map: unknown keys {sorted(map(str, unknown))}")
+        name, items, folds = values.get("name"), values.get("classes"), values.get("folds", {})
+        for key, value, kind in (
+            ("name", name, str),
+            ("classes", items, list),
+            ("folds", folds, dict),
+        ):
+            if not isinstance(value, kind):
+                raise ValueError(
+                    f"{key!r}: expected a {kind.__name__} in a class map, got {value!r:.80}"
+                )
+        return cls(
+            name,
+            tuple(_class_info(item) for item in items),
+            values.get("ignore_raw", 0),
+            {dataset: _fold(name, dataset, table) for dataset, table in folds.items()},
         )
-        folds = {
-            dataset: {int(raw): name for raw, name in table.items()}
-            for dataset, table in values.get("folds", {}).items()
-        }
-        return cls(values["name"], classes, int(values.get("ignore_raw", 0)), folds)
+
+
+def _class_info(values):
+    """One item of `classes`."""
+    if not isinstance(values, dict) or not {"name", "raw", "color"} <= set(values):
+        raise ValueError(f"class map: expected name, raw and color, got {values!r:.80}")
+    color = values["color"]
+    return ClassInfo(
+        values["name"],
+        values["raw"],
+        tuple(color) if isinstance(color, list) else color,
+        bool(values.get("thing", False)),
+    )
+
+
+def _fold(name, dataset, table):
+    """One table of `folds`; the keys of a JSON file are texts."""
+    if not isinstance(table, dict):
+        raise ValueError(f"class map {name}, {dataset}: expected a mapping, got {table!r:.80}")
+    fold = {}
+    for raw, class_name in table.items():
+        is_text = isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) < 10
+        fold[int(raw) if is_text else raw] = class_name
+    return fold
 
 
 @cache

@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from cmdfusion_ros.strict_yaml import YamlError, read_yaml
+
 SettingsT = typing.TypeVar("SettingsT")
 
 
@@ -190,29 +192,20 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a doubled key, which plain YAML loaders silently overwrite."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise SettingsError(
-                    f"{node.start_mark.name}, line {node.value[index][0].start_mark.line + 1}: "
-                    f"key {key!r} is given twice"
-                )
-        return super().construct_mapping(node, deep)
+_MOST_STRIDES = 16  # a network of thousands of blocks takes minutes to refuse
 
 
 def load_yaml(path: str | Path) -> Any:
-    """The content of a YAML file as plain values; a doubled key is a SettingsError that names
-    file and line.
+    """The content of a YAML file as plain values, in time that grows with its length.
+
+    Raises:
+        OSError: it cannot be read. SettingsError: it is no YAML, longer than 1 MB, nested more
+            than 50 deep, or makes itself longer by aliases; a doubled key, with file and line.
     """
-    with open(path) as stream:
-        try:
-            return yaml.load(stream, Loader=_StrictLoader) or {}  # noqa: S506 (a SafeLoader)
-        except yaml.YAMLError as error:
-            raise SettingsError(f"{path}: not readable as YAML: {error}") from error
+    try:
+        return read_yaml(path) or {}
+    except YamlError as error:
+        raise SettingsError(str(error)) from error
 
 
 def load_settings(kind: type[SettingsT], path: str | Path) -> SettingsT:
@@ -316,7 +309,11 @@ class ModelConfig:
         ):
             raise SettingsError(
                 "strides: expected to start at 1, each a multiple of the one before, got "
-                f"{self.strides}"
+                f"{self.strides!r:.200}"
+            )
+        if len(self.strides) > _MOST_STRIDES:
+            raise SettingsError(
+                f"strides: expected at most {_MOST_STRIDES}, got {len(self.strides)}"
             )
         if self.image_trust != "full" and self.network != "flagship":
             raise SettingsError(

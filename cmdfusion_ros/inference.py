@@ -19,6 +19,7 @@ from cmdfusion_ros.models.folded import inference_form
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 from cmdfusion_ros.sparse.stages import stage
+from cmdfusion_ros.sparse.voxelise import within_reach
 
 
 def default_checkpoint_path() -> Path:
@@ -102,6 +103,12 @@ class Segmenter:
             self._network = use_backend(network.to(self.device), self.backend)
             self._torch_threads = cpu_threads
 
+    def within_reach(self, points: np.ndarray) -> np.ndarray:
+        """(N,) bool: which of (N, 3) float32 points the network's grid can hold. `segment` raises
+        ValueError for a frame with others: kilometres away, they are no returns.
+        """
+        return within_reach(points, self._grid.voxel_size)
+
     def segment(self, frame: Frame) -> Prediction:
         """Frame -> Prediction, in the frame's order of points. A frame without points gives an
         empty Prediction.
@@ -181,13 +188,7 @@ def images_help(card: dict[str, Any]) -> tuple[bool, str]:
     (`cmdfusion evaluate --images --keep`) has a lower mean IoU with all cameras than with none,
     over the classes that occur in it.
     """
-    curve = card.get("evaluation", {}).get("by_live_cameras", {})
-    # older cards have `miou` alone
-    scores = [
-        curve[number].get("miou_of_present", curve[number]["miou"])
-        for number in sorted(curve, key=int)
-    ]
-    scores = [score for score in scores if score is not None]
+    scores = _scores_by_cameras(card)
     if len(scores) < 2:
         return (
             True,
@@ -202,6 +203,22 @@ def images_help(card: dict[str, Any]) -> tuple[bool, str]:
         if scores[-1] >= scores[0]
         else (False, f"not looked at: {compared}; model.images on looks at them all the same")
     )
+
+
+def _scores_by_cameras(card: dict[str, Any]) -> list[float]:
+    """Mean IoUs of the card's evaluation, by the number of cameras; [] where it has none that can
+    be read.
+    """
+    try:
+        curve = card.get("evaluation", {}).get("by_live_cameras", {})
+        # older cards have `miou` alone
+        scores = [
+            curve[number].get("miou_of_present", curve[number]["miou"])
+            for number in sorted(curve, key=int)
+        ]
+        return [float(score) for score in scores if score is not None]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []
 
 
 def _choose_images(asked: str, can_look: bool, card: dict[str, Any]) -> tuple[bool, str]:

@@ -17,6 +17,16 @@ from cmdfusion_ros.ros.qos import INPUTS, OUTPUTS
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN = {  # row of INPUTS -> name, type, what it is
     "points": ("`points`", "sensor_msgs/PointCloud2", "the clouds; the name is `points.topic`"),
+    "points_queue": (
+        "`points`",
+        "sensor_msgs/PointCloud2",
+        "with `sync.overload: queue`: what is published is not lost on the way",
+    ),
+    "points_queue_best_effort": (
+        "`points`",
+        "sensor_msgs/PointCloud2",
+        "likewise, where a publisher sends best effort",
+    ),
     "image": (
         "`<camera>/image_raw`, `.../compressed`",
         "sensor_msgs/Image or CompressedImage",
@@ -55,6 +65,11 @@ OUT = {
     "~/overlay": (
         "sensor_msgs/Image",
         "`~/overlay/<camera>`: labels drawn into the image; at most `overlay.rate`",
+    ),
+    "~/heartbeat": (
+        "std_msgs/Header",
+        "four a second while the node works; `frame_id` is its state; see "
+        "[security](security.md#for-a-supervisor)",
     ),
     "/diagnostics": ("diagnostic_msgs/DiagnosticArray", "see below; at `diagnostics.rate`"),
 }
@@ -204,7 +219,8 @@ def page() -> str:
             f"For every name in `cameras`. Live: {', '.join(sorted(LIVE_OF_CAMERA))}.",
             table(head, camera),
             "## Diagnostics",
-            "Names on `/diagnostics` are `<node>: <part>`.",
+            "Names on `/diagnostics` are `<node>: <part>`, in a namespace "
+            "`/<namespace>/<node>: <part>`.",
             table(
                 ("part", "what it says"),
                 [(f"`{name}`", words) for name, words in DIAGNOSTICS.items()],

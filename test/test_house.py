@@ -34,7 +34,8 @@ SECOND = FIRST | {
 MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "frame": set(),
     "class_map": {"frame"},
-    "config": set(),
+    "strict_yaml": set(),
+    "config": {"strict_yaml"},
     "intensity": set(),
     "geometry": {"frame"},
     "sparse": set(),

@@ -12,20 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save_file
 from torch import nn
 
+from cmdfusion_ros.checkpoint.door import (
+    CheckpointError,
+    parsed_json,
+    read_regular_file,
+    safetensors_metadata,
+    sha256_of,
+)
 from cmdfusion_ros.checkpoint.temperatures import Temperatures
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import ModelConfig, settings_from_dict, settings_to_dict
 from cmdfusion_ros.models import build_network
 
 FORMAT_VERSION = 1
-
-
-class CheckpointError(ValueError):
-    """A file that is no checkpoint, or one whose parts do not belong together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,7 @@ class Checkpoint:
         temperatures: Temperatures that make its confidence that of `cmdfusion calibrate`; None = as
             the softmax says.
         halved: whether its file keeps matrices in 16 bits, in half the size; `weights` have 32.
+        sha256: of the file it was read from, in hex; "" where it was not.
     """
 
     weights: dict
@@ -51,27 +56,46 @@ class Checkpoint:
     source: str = "checkpoint"
     temperatures: Temperatures | None = None
     halved: bool = False
+    sha256: str = ""
 
     def build_network(self) -> nn.Module:
         """The network with these weights, in evaluation mode, on the CPU.
 
         Raises:
-            CheckpointError: tensors are missing, left over or of the wrong shape for `model_config`
-                and the number of classes.
+            CheckpointError: tensors are missing, left over, of the wrong shape or type for
+                `model_config` and the number of classes, or hold what is no number.
         """
         with torch.device("meta"):  # no memory, no random numbers: every tensor is replaced below
             network = build_network(self.model_config, self.class_map.num_classes)
-        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        got = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+        expected = network.state_dict()
+        known = {name: tensor for name, tensor in self.weights.items() if name in expected}
         wrong = [
-            ("misses tensors", sorted(set(expected) - set(got))),
-            ("has unknown tensors", sorted(set(got) - set(expected))),
+            ("misses tensors", sorted(set(expected) - set(known))),
+            ("has unknown tensors", sorted(set(self.weights) - set(known))),
             (
                 "has wrong shapes",
                 [
-                    f"{name} {got[name]} instead of {expected[name]}"
-                    for name in expected
-                    if name in got and got[name] != expected[name]
+                    f"{name} {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
+                    for name, tensor in known.items()
+                    if tensor.shape != expected[name].shape
+                ],
+            ),
+            (
+                # compiled kernels take float32 at their word, and read beyond what is shorter
+                "has wrong types",
+                [
+                    f"{name} {_type(tensor)} instead of {_type(expected[name])}"
+                    for name, tensor in known.items()
+                    if tensor.dtype != expected[name].dtype
+                ],
+            ),
+            ("has NaN or infinity in", [name for name in known if not _is_finite(known[name])]),
+            (
+                "has variances below 0 in",
+                [
+                    name
+                    for name in known
+                    if name.endswith("running_var") and (known[name] < 0).any()
                 ],
             ),
         ]
@@ -157,9 +181,8 @@ def is_checkpoint(path: str | Path) -> bool:
     False for any other file.
     """
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return "model_config" in (file.metadata() or {})
-    except (OSError, SafetensorError):
+        return "model_config" in safetensors_metadata(read_regular_file(Path(path)), path)
+    except (OSError, CheckpointError):
         return False
 
 
@@ -167,27 +190,24 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a file that `save_checkpoint` wrote.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: it is not a safetensors file, not one of ours, of a newer format, or
-            broken.
+        FileNotFoundError: there is no such file. OSError: it cannot be read.
+        CheckpointError: it is no regular file or a huge one, not a safetensors file, not one of
+            ours, of a newer format, or broken.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path}: no such file")
+    content = read_regular_file(path)
+    metadata = safetensors_metadata(content, path)
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}
-            halved = any(tensor.dtype == torch.float16 for tensor in weights.values())
-            weights = {
-                name: tensor.float() if tensor.is_floating_point() else tensor
-                for name, tensor in weights.items()
-            }
-    except SafetensorError as error:
+        weights = tensors_from_bytes(content)
+    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a type torch lacks
         raise CheckpointError(
             f"{path}: not a complete safetensors file ({error}); .pt, .pth and .ckpt files are "
             "pickles and are not read"
         ) from error
+    # matrices alone may be halved: kernels take the other numbers as they are
+    halves = [name for name, x in weights.items() if x.dtype == torch.float16 and x.ndim > 1]
+    weights.update({name: weights[name].float() for name in halves})
+    halved = bool(halves)
     missing = [
         key
         for key in ("format_version", "model_config", "class_map", "card")
@@ -203,21 +223,43 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path}: expected checkpoint format {FORMAT_VERSION}, got "
             f"{metadata['format_version']}; update cmdfusion_ros"
         )
+    values = {
+        key: parsed_json(metadata[key], f"{path}: {key}")
+        for key in ("model_config", "class_map", "card", "temperatures")
+        if key in metadata  # temperatures are newer than some checkpoints
+    }
     try:
+        if not isinstance(values["model_config"], dict):
+            raise ValueError("model_config: expected a mapping")
         # files that say nothing of their inputs are older than the setting
-        config = {"inputs": "raw", **json.loads(metadata["model_config"])}
-        model_config = settings_from_dict(ModelConfig, config, where="model_config.")
-        class_map = ClassMap.from_dict(json.loads(metadata["class_map"]))
-        card = json.loads(metadata["card"])
-        # newer than some checkpoints
+        config = {"inputs": "raw", **values["model_config"]}
+        model_config = settings_from_dict(ModelConfig, config, "model_config.")
+        class_map = ClassMap.from_dict(values["class_map"])
+        if not isinstance(values["card"], dict):
+            raise ValueError(f"card: expected a mapping, got {values['card']!r:.60}")
         temperatures = (
-            Temperatures.from_dict(json.loads(metadata["temperatures"]))
-            if "temperatures" in metadata
-            else None
+            Temperatures.from_dict(values["temperatures"]) if "temperatures" in values else None
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(f"{path}: metadata is broken: {error}") from error
-    return Checkpoint(weights, model_config, class_map, card, str(path), temperatures, halved)
+    return Checkpoint(
+        weights,
+        model_config,
+        class_map,
+        values["card"],
+        str(path),
+        temperatures,
+        halved,
+        sha256_of(content),
+    )
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def _type(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _shortened(names: Sequence[str]) -> str:

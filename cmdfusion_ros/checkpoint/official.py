@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from cmdfusion_ros.checkpoint.file import Checkpoint, CheckpointError
+from cmdfusion_ros.checkpoint.door import CheckpointError
+from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.checkpoint.pickled import PickledTensor, read_pickled
 from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.config import ModelConfig

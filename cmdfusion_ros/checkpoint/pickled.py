@@ -6,11 +6,11 @@ installed (settings objects, trainer callbacks) do no harm either.
 """
 
 import collections
+import math
 import pickle
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,35 +28,66 @@ _DTYPES = {
 }
 
 
+_MOST_PICKLE = 64 << 20  # bytes of a data.pkl; one of 10,000 tensors has 2 MB
+_MOST_DIMENSIONS = 10
+
+
 class PickleError(ValueError):
     """A file that is not what torch.save writes, or is broken."""
 
 
-@dataclass(frozen=True, slots=True)
-class PickledTensor:
-    """A tensor that is still in its file."""
+class _Storage(NamedTuple):
+    """The numbers behind a tensor. Made by us alone: a pickle can neither call nor change it."""
 
     path: Path
     member: str
     dtype: torch.dtype
+
+
+class PickledTensor(NamedTuple):
+    """A tensor that is still in its file; `path` is None where the pickle names something else than
+    a part of that file. A tuple, because a pickle cannot change one.
+    """
+
+    path: Path | None
+    member: str
+    dtype: torch.dtype | None
     offset: int
     shape: tuple
     stride: tuple
 
     def load(self) -> torch.Tensor:
         """Read it. Raises PickleError where the file holds less than it says."""
+        if self.path is None:
+            raise PickleError(
+                f"a tensor of shape {self.shape} names numbers outside of its file; is the file "
+                "from somebody you trust?"
+            )
         try:
             with zipfile.ZipFile(self.path) as archive:
-                data = bytearray(archive.read(self.member))
+                packed = archive.getinfo(self.member)
+                if packed.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError("packed numbers, which torch.save does not write")
+                data = bytearray(archive.read(packed))
             storage = (
                 torch.frombuffer(data, dtype=self.dtype)
                 if data
                 else torch.empty(0, dtype=self.dtype)
             )
+            if math.prod(self.shape) > len(storage):
+                raise ValueError(f"{len(storage)} numbers in the file")
             return storage.as_strided(self.shape, self.stride, self.offset).clone(
                 memory_format=torch.contiguous_format
             )
-        except (KeyError, RuntimeError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            KeyError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            OverflowError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+        ) as error:
             raise PickleError(
                 f"{self.path}: a tensor of shape {self.shape} cannot be read ({error}); is the "
                 "file complete?"
@@ -74,7 +105,7 @@ def read_pickled(path: str | Path) -> tuple[Any, list[str]]:
         FileNotFoundError: there is no such file. PickleError: it is no such file, or broken.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file():  # a pipe is none, and would be waited for
         raise FileNotFoundError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
         raise PickleError(
@@ -92,6 +123,8 @@ def read_pickled(path: str | Path) -> tuple[Any, list[str]]:
                 f"{path}: a zip file, but not one of torch.save: expected one data.pkl, got "
                 f"{len(members)}"
             )
+        if archive.getinfo(members[0]).file_size > _MOST_PICKLE:
+            raise PickleError(f"{path}: expected a data.pkl of at most {_MOST_PICKLE} bytes")
         with archive.open(members[0]) as stream:
             unpickler = _Unpickler(stream, path, members[0].removesuffix("/data.pkl"))
             try:
@@ -115,7 +148,7 @@ class _Unpickler(pickle.Unpickler):
         kind, dtype, key, *_ = identity
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"unknown reference {identity!r}")
-        return self._path, f"{self._folder}/data/{key}", dtype
+        return _Storage(self._path, f"{self._folder}/data/{key}", dtype)
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -138,6 +171,13 @@ class _MakeTensor:
     def __call__(
         self, storage: Any, offset: int, shape: Any, stride: Any, *_: Any
     ) -> PickledTensor:
+        if type(storage) is not _Storage:  # made up by the pickle: it could name any file
+            storage = (None, "", None)
+        sizes = (offset, *shape, *stride)
+        if len(sizes) > 2 * _MOST_DIMENSIONS or not all(
+            type(size) is int and 0 <= size < 1 << 40 for size in sizes
+        ):
+            raise pickle.UnpicklingError(f"a tensor of shape {shape!r:.80}")
         path, member, dtype = storage
         return PickledTensor(path, member, dtype, offset, tuple(shape), tuple(stride))
 

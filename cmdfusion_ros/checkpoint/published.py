@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from cmdfusion_ros.checkpoint.file import CheckpointError
+from cmdfusion_ros.checkpoint.door import CheckpointError
 from cmdfusion_ros.models.efficientnet import EfficientNetLite
 from cmdfusion_ros.models.resnet import DEPTHS, ResNet
 

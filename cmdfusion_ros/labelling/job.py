@@ -2,15 +2,12 @@
 decides whether it is worth doing.
 """
 
-import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from cmdfusion_ros.config import settings_to_dict
+from cmdfusion_ros.labelling.frame_saver import FrameSaver
 from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.texts import printable
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 
@@ -46,7 +43,7 @@ class Labelling:
     Attributes:
         taxonomy: as given.
         paused: while True no cloud is labelled.
-        save_to: Path to which the next labelled cloud is written, or None.
+        saver: FrameSaver, which is given every labelled cloud.
     """
 
     def __init__(self, pipeline, taxonomy, outputs, views, diagnostics, now_ros, log):
@@ -58,13 +55,14 @@ class Labelling:
         )
         self._diagnostics, self._now_ros, self._log = diagnostics, now_ros, log
         self.paused = False
-        self.save_to = None
+        self.saver = FrameSaver(self._saved)
 
     def update_settings(self, settings):
         for part in (self._pipeline, self._outputs, self._views):
             part.settings = settings
 
     def close(self):
+        self.saver.close()
         self._pipeline.close()
         self._outputs.close()
         self._views.close()
@@ -77,7 +75,7 @@ class Labelling:
         """Whether anybody would see a label."""
         return (
             self._pipeline.settings.output.always_publish
-            or self.save_to is not None
+            or self.saver.wanted
             or self._outputs.wanted()
             or self._views.wanted()
         )
@@ -107,12 +105,21 @@ class Labelling:
             labelled, prediction, (published - started) / 1e6, total_ms, latency_ms
         )
         self._diagnostics.cloud_labelled(labelled, total_ms, latency_ms)
+        if labelled.num_beyond_reach:
+            self._diagnostics.points_beyond_reach(labelled.num_beyond_reach)
         if labelled.retried:
             self._log.error(
-                f"{labelled.retried}; labelled from LiDAR alone", throttle_duration_sec=_THROTTLE
+                printable(f"{labelled.retried}; labelled from LiDAR alone"),
+                throttle_duration_sec=_THROTTLE,
             )
         self._attempt("markers or overlay", self._views.publish, labelled, prediction)
-        self._attempt("saved frame", self._save, labelled, prediction)
+        self.saver.take(labelled, prediction, self.taxonomy.class_map, self._pipeline.settings)
+
+    def _saved(self, path, why):
+        if why:
+            self._output_failed(f"saved frame {path}: {why}")
+        else:
+            self._log.info(f"saved {path}")
 
     def _attempt(self, what, publish, labelled, prediction):
         """Publish something beside the labelled cloud. That is out already: what fails here must
@@ -121,10 +128,11 @@ class Labelling:
         try:
             publish(labelled, prediction)
         except Exception as error:
-            self._diagnostics.view_failed(f"{what}: {type(error).__name__}: {error}")
-            self._log.error(
-                f"{what}: {type(error).__name__}: {error}", throttle_duration_sec=_THROTTLE
-            )
+            self._output_failed(f"{what}: {type(error).__name__}: {error}")
+
+    def _output_failed(self, why):
+        self._diagnostics.view_failed(why)
+        self._log.error(printable(why), throttle_duration_sec=_THROTTLE)
 
     def failed(self, released, error):
         """A cloud could not be labelled: count it by its reason."""
@@ -135,62 +143,6 @@ class Labelling:
         else:
             self._diagnostics.cloud_failed("model_error", f"{type(error).__name__}: {error}")
         self._log.error(
-            f"cloud dropped: {type(error).__name__}: {error}", throttle_duration_sec=_THROTTLE
+            printable(f"cloud dropped: {type(error).__name__}: {error}"),
+            throttle_duration_sec=_THROTTLE,
         )
-
-    def _save(self, labelled, prediction):
-        if self.save_to is None:
-            return
-        path, self.save_to = self.save_to, None
-        save_frame(path, labelled, prediction, self.taxonomy.class_map, self._pipeline.settings)
-        self._log.info(f"saved {path}")
-
-
-def save_frame(path, labelled, prediction, class_map, settings):
-    """Write inputs and outputs of one cloud as npz: what a bug report needs.
-
-    Arrays: points (N, 3), usable and rows (N,) bool, intensity (N,), cloud_bytes (N, point_step) as
-    they came, labels, confidence and camera_mask of `points[rows]` (labels index class_names),
-    stamp, frame_id, mode, and for each camera used <camera>.image, .intrinsic, .camera_from_lidar,
-    .distortion and .stamp. `facts` is JSON: fields of the cloud, reports of all cameras, settings.
-    """
-    cloud, frame = labelled.cloud, labelled.frame
-    arrays = {
-        "points": cloud.points,
-        "usable": cloud.usable,
-        "rows": labelled.rows,
-        "intensity": cloud.intensity,
-        "cloud_bytes": cloud.raw,
-        "labels": prediction.labels,
-        "confidence": prediction.confidence,
-        "camera_mask": prediction.camera_mask,
-        "class_names": np.array(class_map.names),
-        "stamp": np.int64(cloud.stamp),
-        "frame_id": np.array(cloud.frame_id),
-        "mode": np.array(labelled.mode.name),
-    }
-    for view in frame.views:
-        arrays[f"{view.name}.image"] = view.image
-        arrays[f"{view.name}.intrinsic"] = view.intrinsic
-        arrays[f"{view.name}.camera_from_lidar"] = view.camera_from_lidar
-        arrays[f"{view.name}.distortion"] = np.array(
-            view.distortion.coefficients if view.distortion else ()
-        )
-        arrays[f"{view.name}.stamp"] = np.int64(view.stamp)
-    facts = {
-        "fields": [[f.name, f.offset, f.datatype, f.count] for f in cloud.fields],
-        "cameras": [
-            [r.name, r.status.name, r.reason, r.offset_ns, r.num_points] for r in labelled.cameras
-        ],
-        "settings": {name: _plain(value) for name, value in vars(settings).items()},
-    }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as stream:
-        np.savez_compressed(stream, facts=np.array(json.dumps(facts)), **arrays)
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {name: settings_to_dict(item) for name, item in value.items()}
-    return settings_to_dict(value) if hasattr(value, "__dataclass_fields__") else value

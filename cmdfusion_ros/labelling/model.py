@@ -2,7 +2,6 @@
 labels nothing truly.
 """
 
-import hashlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,34 +74,56 @@ def open_segmenter(settings):
         teacher = open_image_teacher(settings.checkpoint, settings.cpu_threads)
         looks = f"labels are those of {teacher.name}"
         return TeacherSegmenter(teacher), ModelInfo(teacher.name, "", "cpu", "2D", looks, 0, 0.0)
-    from cmdfusion_ros.inference import (  # torch takes a second to import: not for the fake
-        Segmenter,
-        default_checkpoint_path,
-    )
+    # torch takes a second to import: not for the fake
+    from cmdfusion_ros.checkpoint.file import load_checkpoint
+    from cmdfusion_ros.inference import Segmenter, default_checkpoint_path
 
     try:
         path = Path(settings.checkpoint or default_checkpoint_path())
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        checkpoint = load_checkpoint(path)
     except OSError as error:
         raise SettingsError(
             f"model.checkpoint: {error}; give the path of a checkpoint, or model.backend fake to "
             "run without a network"
         ) from error
-    if settings.sha256 and settings.sha256.lower() != sha256:
+    if settings.sha256 and settings.sha256.lower() != checkpoint.sha256:
         raise SettingsError(
-            f"model.sha256: expected {settings.sha256}, {path} has {sha256}; is this the right "
-            "file?"
+            f"model.sha256: expected {settings.sha256}, {path} has {checkpoint.sha256}; is this "
+            "the right file?"
         )
     segmenter = Segmenter(
-        path,
+        checkpoint,
         device=settings.device,
         backend=settings.backend,
         cpu_threads=settings.cpu_threads,
         images=settings.images,
     )
+    _require_numbers(segmenter, path)
     warmup_ms = _warm_up(segmenter, settings.warmup)
     chosen = str(segmenter.device), str(segmenter.backend), segmenter.images_reason
-    return segmenter, ModelInfo(path.name, sha256, *chosen, segmenter.num_parameters, warmup_ms)
+    return segmenter, ModelInfo(
+        path.name, checkpoint.sha256, *chosen, segmenter.num_parameters, warmup_ms
+    )
+
+
+def _require_numbers(segmenter, path):
+    """ValueError where the answer to a scan holds what is no number: weights that are finite each
+    can still overflow together.
+    """
+    _, confidence = segmenter.segment_with_raw(_made_up_frame(1_000))
+    wrong = int(np.count_nonzero(~np.isfinite(confidence)))
+    if wrong:
+        raise ValueError(
+            f"model.checkpoint: {path}: {wrong} of {len(confidence)} points of a trial scan get a "
+            "confidence that is no number; the network is damaged"
+        )
+
+
+def _made_up_frame(num_points):
+    """A scan of a ground plane."""
+    random = np.random.default_rng(0)
+    points = random.uniform((-40, -40, -2), (40, 40, 1), (num_points, 3)).astype(np.float32)
+    return Frame(points, random.uniform(0, 1, len(points)).astype(np.float32))
 
 
 def _warm_up(segmenter, num_scans):
@@ -113,8 +134,7 @@ def _warm_up(segmenter, num_scans):
     finds anything unprepared; the last is one with an image.
     """
     random = np.random.default_rng(0)
-    points = random.uniform((-40, -40, -2), (40, 40, 1), (20_000, 3)).astype(np.float32)
-    frame = Frame(points, random.uniform(0, 1, len(points)).astype(np.float32))
+    frame = _made_up_frame(20_000)
     frames = (
         [frame, replace(frame, views=(_made_up_view(random),))]
         if segmenter.uses_images

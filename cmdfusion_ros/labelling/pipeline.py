@@ -19,7 +19,7 @@ from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.labelling.extrinsics import UncalibratedError
 from cmdfusion_ros.labelling.network_frame import NetworkFrame, Placement
 from cmdfusion_ros.messages.clouds import Cloud, read_cloud, usable_points
-from cmdfusion_ros.messages.images import image_decoder
+from cmdfusion_ros.messages.images import ImageSizeError, image_decoder
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode, mode_of
 
@@ -82,6 +82,8 @@ class LabelledCloud:
         placement: Placement that was used, None where leveling is off.
         cloud_from_network: (4, 4) from what the network saw back to the cloud's frame, metres; None
             where they are the same, or where `points.frame` names what it saw.
+        num_beyond_reach: points of the cloud that the network's grid cannot hold (kilometres away,
+            or made so by a wrong transform to `points.frame`); they stay unlabelled.
     """
 
     message: object = field(repr=False)
@@ -97,13 +99,15 @@ class LabelledCloud:
     retried: str = ""
     placement: Placement | None = None
     cloud_from_network: np.ndarray | None = None
+    num_beyond_reach: int = 0
 
 
 class Pipeline:
     """The job of the worker. Called with a PairedCloud it returns a LabelledCloud.
 
     Args:
-        segmenter: has `segment(frame) -> Prediction`.
+        segmenter: has `segment(frame) -> Prediction`, and may have `within_reach(points) -> (N,)
+            bool` for points that its grid cannot hold.
         extrinsics: has `geometry(camera) -> CameraGeometry`, `camera_from_lidar(camera, frame_id,
             cloud_stamp, image_stamp)`, `frame_from_lidar(frame_id, cloud_stamp)`, which raise
             TransformError or MessageError, and `transforms`.
@@ -142,20 +146,24 @@ class Pipeline:
         points = settings.points
         started_ns = time.monotonic_ns()
         decoding = {
-            camera: self._pool.submit(self._decode, image.image)
+            camera: self._pool.submit(self._decode, camera, image.image)
             for camera, image in paired.images.items()
         }
         message = self._read_message(paired.cloud, "cloud")
         cloud = self._read_cloud(message, points, paired.epoch)
         rows, seen, frame_from_lidar = self._seen(cloud, paired)
+        in_frame = seen if frame_from_lidar is None else _applied(frame_from_lidar, seen)
+        reached = self._within_reach(in_frame)
+        if not reached.all():
+            rows[rows] = reached
+            seen, in_frame = seen[reached], in_frame[reached]
         read_ns = time.monotonic_ns()
         views, reports = self._views(paired, cloud, decoding, seen)
         decoded_ns = time.monotonic_ns()
         if frame_from_lidar is not None:
-            seen = apply(frame_from_lidar, seen)
             views = tuple(_moved(view, invert(frame_from_lidar)) for view in views)
         frame = Frame(
-            seen,
+            in_frame,
             np.ascontiguousarray(cloud.intensity[rows]),
             paired.stamp,
             points.frame or cloud.frame_id,
@@ -192,6 +200,7 @@ class Pipeline:
             retried,
             None if points.frame or points.leveling == "off" else self.network_frame.placement,
             None if points.frame or frame_from_lidar is None else invert(frame_from_lidar),
+            int(np.count_nonzero(~reached)),
         )
 
     def _seen(self, cloud, paired):
@@ -219,6 +228,12 @@ class Pipeline:
         rows &= in_range(from_sensor, points.min_range, points.max_range)
         return rows, np.ascontiguousarray(metres[rows]), network_from_cloud
 
+    def _within_reach(self, points):
+        within_reach = getattr(self._segmenter, "within_reach", None)
+        if within_reach is None:
+            return np.ones(len(points), bool)
+        return within_reach(points)
+
     def _read_cloud(self, message, points, epoch):
         """PointCloud2 -> Cloud. What the user gives as scale is no guess to keep, and a new time
         line may be another recording.
@@ -229,8 +244,12 @@ class Pipeline:
             self._guessed_scale = (epoch, cloud.intensity_scale)
         return cloud
 
-    def _decode(self, payload):
-        return self._decode_image(self._read_message(payload, "image"))
+    def _decode(self, camera, payload):
+        """RGB of an image whose size is that of its camera's calibration: others are not even
+        unpacked.
+        """
+        size = self._extrinsics.geometry(camera).image_size
+        return self._decode_image(self._read_message(payload, "image"), size)
 
     def _views(self, paired, cloud, decoding, points):
         """The CameraViews of the images that can be used, and {camera: CameraReport} of every
@@ -248,7 +267,7 @@ class Pipeline:
                 view = self._view(camera, chosen, cloud.frame_id, paired.stamp, decoding[camera])
             except TransformError as error:
                 reports[camera] = CameraReport(camera, CameraStatus.NO_TRANSFORM, str(error))
-            except UncalibratedError as error:
+            except (UncalibratedError, ImageSizeError) as error:
                 reports[camera] = CameraReport(camera, CameraStatus.NO_CALIBRATION, str(error))
             except (
                 Exception
@@ -271,8 +290,8 @@ class Pipeline:
         image = decoding.result()
         geometry = self._extrinsics.geometry(camera)
         size = (image.shape[1], image.shape[0])
-        if size != tuple(geometry.image_size):
-            raise UncalibratedError(
+        if size != tuple(geometry.image_size):  # a CameraInfo came while it was being decoded
+            raise ImageSizeError(
                 f"camera {camera}: calibrated for {geometry.image_size}, its images are {size}; "
                 "is this the right CameraInfo?"
             )
@@ -284,16 +303,27 @@ class Pipeline:
     def _segment(self, frame):
         """(Frame used, its Prediction, why images were given up or "")."""
         try:
-            return frame, self._segmenter.segment(frame), ""
+            return frame, self._answer(frame), ""
         except Exception as error:
             if not frame.views:
                 raise
             alone = dataclasses.replace(frame, views=())
             return (
                 alone,
-                self._segmenter.segment(alone),
+                self._answer(alone),
                 f"network failed with images ({type(error).__name__}: {error})",
             )
+
+    def _answer(self, frame):
+        """The network's Prediction. What is no number must not be published as one."""
+        prediction = self._segmenter.segment(frame)
+        wrong = int(np.count_nonzero(~np.isfinite(prediction.confidence)))
+        if wrong:
+            raise FloatingPointError(
+                f"the network gives {wrong} of {frame.num_points} points a confidence that is no "
+                "number"
+            )
+        return prediction
 
 
 def in_range(points, min_range, max_range):
@@ -328,6 +358,12 @@ def _unused(reports, why):
         name: CameraReport(name, CameraStatus.NO_IMAGE, why) if report.used else report
         for name, report in reports.items()
     }
+
+
+def _applied(transform, points):
+    """`points` moved; what a wrong transform sends beyond all numbers becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(apply(transform, points))
 
 
 def _moved(view, lidar_from_frame):

@@ -91,7 +91,7 @@ LIVE = frozenset(
     "points.intensity_scale points.min_range points.max_range points.stamp_reference "
     "points.scan_period "
     "sync.max_wait sync.tolerance sync.offline_after sync.recover_after sync.min_cameras "
-    "sync.max_cloud_age sync.time_jump_threshold "
+    "sync.max_cloud_age sync.max_job_time sync.time_jump_threshold "
     "sync.clock_skew_limit sync.fixed_frame tf.timeout tf.refresh_period "
     "output.confidence_threshold output.always_publish filter.classes "
     "filter.min_confidence filter.ego_box filter.ego_frame markers.rate overlay.rate "

@@ -1,8 +1,10 @@
-"""One thread that does the slow work, and the inbox in front of it. Rules R6, R7, R15 and R16 of
-docs/synchroniser.md.
+"""One thread that does the slow work, and the inbox in front of it. Rules R6, R7, R15, R16 and R17
+of docs/synchroniser.md.
 """
 
+import sys
 import threading
+import time
 import traceback
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -10,6 +12,9 @@ from dataclasses import dataclass
 from cmdfusion_ros.pairing.settings import to_ns
 
 _BACKLOG = 256  # clouds; about a gigabyte of 120,000 points with six JPEG images
+_LOOK = 0.5  # seconds between looks at the running job while `offer` waits
+_LONGER = 5  # times the longest job so far: what takes so much longer than ever hangs
+_MOST_LOST = 4  # threads given up to jobs that never end, before the worker says it is broken
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,32 @@ class WorkerReport:
     waiting: int
     running: int
     dropped: dict
+    running_s: float = 0.0
+    lost_threads: int = 0
+    is_broken: bool = False
+
+
+class _Thread:
+    """A thread of the worker and the job it is at.
+
+    Attributes:
+        since: steady seconds at which its job began, None between jobs.
+        given_up: whether its job took too long: another thread has taken its place.
+    """
+
+    def __init__(self, run):
+        self.since = None
+        self.given_up = False
+        self.thread = threading.Thread(
+            target=run, args=(self,), name="cmdfusion-worker", daemon=True
+        )
+
+    def place(self):
+        """The line of code that it is at, "file:line in function"; "" once it has ended."""
+        frame = sys._current_frames().get(self.thread.ident)
+        if frame is None:
+            return ""
+        return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 class Worker:
@@ -44,27 +75,71 @@ class Worker:
         deliver: called with (paired, result), only where the epoch is still the worker's.
         on_error: called with (paired, exception) after a job or a delivery has raised. What it
             raises itself goes to stderr.
-        settings: SyncSettings: overload and max_cloud_age.
-        now_ros: () -> int ns, for the age of clouds.
+        settings: SyncSettings: overload, max_cloud_age and max_job_time.
+        now_ros: () -> int ns, for the age of clouds. now: steady seconds.
+        on_stuck: called by `watch` with (paired, seconds, the line of code the job is at) when it
+            gives a job up.
     """
 
-    def __init__(self, job, deliver, on_error, settings, now_ros):
+    def __init__(
+        self, job, deliver, on_error, settings, now_ros, now=time.monotonic, on_stuck=None
+    ):
         self._job = job
         self._deliver = deliver
         self._on_error = on_error
         self._settings = settings
         self._now_ros = now_ros
+        self._now = now
+        self._on_stuck = on_stuck
         self._changed = threading.Condition()
         self._inbox = deque()
         self._counts = Counter()
-        self._running = 0
+        self._running = None  # the cloud at work
+        self._longest = 0.0  # seconds of the longest job that ended
+        self._lost = []  # _Threads that were given up
         self._epoch = 0
         self._finishing = False
-        self._thread = threading.Thread(target=self._run, name="cmdfusion-worker", daemon=True)
+        self._current = _Thread(self._run)
 
     def start(self):
         """Begin to work. A worker starts once."""
-        self._thread.start()
+        self._current.thread.start()
+
+    def watch(self):
+        """Give up a job that has taken longer than max_job_time and five times the longest so far:
+        its cloud is counted as stuck, its result will be thrown away, and a new thread goes on with
+        the next cloud. Call it a few times a second; nothing can end a thread from outside, so
+        after four that never ended the worker `is_broken`.
+        """
+        with self._changed:
+            limit, stuck = self._settings.max_job_time, self._running
+            seconds = self._running_s()
+            if not limit or stuck is None or seconds <= max(limit, _LONGER * self._longest):
+                return
+            if self._is_broken():
+                return
+            where = self._current.place()
+            self._give_up()
+            self._current = _Thread(self._run)
+            self._current.thread.start()
+            self._changed.notify_all()
+        if self._on_stuck:
+            self._on_stuck(stuck, seconds, where)
+
+    def _give_up(self):
+        """Count the running cloud as stuck; what its thread still does is thrown away."""
+        self._current.given_up = True
+        self._lost.append(self._current)
+        self._running = None
+        self._counts["stuck"] += 1
+
+    def _running_s(self):
+        since = self._current.since
+        return 0.0 if self._running is None or since is None else self._now() - since
+
+    def _is_broken(self):
+        self._lost = [lost for lost in self._lost if lost.thread.is_alive()]
+        return len(self._lost) >= _MOST_LOST
 
     def offer(self, paired):
         """Hand over a PairedCloud. With overload "latest" those still waiting are dropped for it
@@ -72,8 +147,8 @@ class Worker:
         """
         with self._changed:
             self._counts["offered"] += 1
-            if self._settings.overload == "queue":
-                self._changed.wait_for(lambda: len(self._inbox) < _BACKLOG or self._finishing)
+        self._wait_for_room()
+        with self._changed:
             if self._finishing or paired.epoch < self._epoch:
                 self._counts["stopped" if self._finishing else "reset"] += 1
                 return
@@ -81,6 +156,18 @@ class Worker:
                 self._drop_inbox("busy")
             self._inbox.append(paired)
             self._changed.notify_all()
+
+    def _wait_for_room(self):
+        """With overload "queue": until fewer than 256 wait. Who would watch the job is waiting
+        here, so it is watched from here.
+        """
+        while True:
+            with self._changed:
+                if self._settings.overload != "queue" or self._changed.wait_for(
+                    lambda: len(self._inbox) < _BACKLOG or self._finishing, _LOOK
+                ):
+                    return
+            self.watch()
 
     def start_epoch(self, epoch):
         """A new time line began: clouds of older epochs are dropped, the result of the one being
@@ -98,7 +185,7 @@ class Worker:
 
     def stop(self, finish=False, timeout_s=10.0):
         """End the thread after the cloud it works on, or with `finish` after all that wait. Returns
-        whether it ended within `timeout_s`.
+        whether it ended within `timeout_s`; if not, its cloud is stuck.
 
         A second call does no harm. Must not be called from the worker's own thread.
         """
@@ -107,25 +194,34 @@ class Worker:
             if not finish:
                 self._drop_inbox("stopped")
             self._changed.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        thread = self._current.thread
+        if thread.ident is not None:
+            thread.join(timeout_s)
+        with self._changed:
+            if thread.is_alive() and self._running is not None:
+                self._give_up()
+        return not thread.is_alive()
 
     def report(self):
         """WorkerReport."""
         with self._changed:
             dropped = {
                 reason: self._counts[reason]
-                for reason in ("busy", "stale", "reset", "failed", "stopped")
+                for reason in ("busy", "stale", "reset", "failed", "stuck", "stopped")
             }
+            running = int(self._running is not None)
             waiting = (
-                self._counts["offered"]
-                - self._counts["done"]
-                - self._running
-                - sum(dropped.values())
+                self._counts["offered"] - self._counts["done"] - running - sum(dropped.values())
             )
             return WorkerReport(
-                self._counts["offered"], self._counts["done"], waiting, self._running, dropped
+                self._counts["offered"],
+                self._counts["done"],
+                waiting,
+                running,
+                dropped,
+                self._running_s(),
+                sum(lost.thread.is_alive() for lost in self._lost),
+                self._is_broken(),
             )
 
     def _drop_inbox(self, reason, condition=lambda paired: True):
@@ -133,25 +229,28 @@ class Worker:
         self._counts[reason] += len(self._inbox) - len(kept)
         self._inbox = deque(kept)
 
-    def _run(self):
-        while (paired := self._next()) is not None:
-            outcome = self._work(paired)
+    def _run(self, mine):
+        while (paired := self._next(mine)) is not None:
+            outcome = self._work(paired, mine)
             with self._changed:
-                self._running = 0
+                if mine.given_up:  # counted as stuck already
+                    return
+                self._longest = max(self._longest, self._now() - mine.since)
+                mine.since = self._running = None
                 self._counts[outcome] += 1
                 self._changed.notify_all()
 
-    def _next(self):
+    def _next(self, mine):
         """The next cloud, or None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._inbox or self._finishing)
             if not self._inbox:
                 return None
-            self._running = 1
+            self._running, mine.since = self._inbox.popleft(), self._now()
             self._changed.notify_all()
-            return self._inbox.popleft()
+            return self._running
 
-    def _work(self, paired):
+    def _work(self, paired, mine):
         """Do the job on one cloud and deliver the result; the name under which the cloud is
         counted.
         """
@@ -160,12 +259,15 @@ class Worker:
             return "stale"
         try:
             result = self._job(paired)
+            if mine.given_up:
+                return "stuck"
             if paired.epoch < self._epoch:
                 return "reset"
             self._deliver(paired, result)
             return "done"
         except Exception as error:
-            self._report_error(paired, error)
+            if not mine.given_up:
+                self._report_error(paired, error)
             return "failed"
 
     def _report_error(self, paired, error):

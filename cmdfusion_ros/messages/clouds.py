@@ -27,6 +27,8 @@ INTENSITY_NAMES = ("intensity", "intensities", "reflectivity", "reflectance", "r
 INTENSITY_SCALES = (1.0, 255.0, 65535.0)
 # metres; no LiDAR reaches it, and voxel indices end at 52 km with voxels of 0.1 m
 MAX_RANGE = 10_000.0
+# what an announcement in a few bytes may make of us; no LiDAR comes near either
+MAX_POINT_STEP, MAX_FIELDS = 65_536, 1024
 # points looked at to guess the scale of an intensity: 0.1 ms, whatever the size of the cloud
 _SCALE_SAMPLE = 8192
 
@@ -228,6 +230,11 @@ def _check_grid(message: Any, fields: Sequence[Field]) -> _Grid:
         point_step = max(map(_end, fields), default=0)
     if height == 1 and not row_step:
         row_step = width * point_step
+    if point_step > MAX_POINT_STEP:
+        raise MessageError(
+            f"cloud point_step: expected at most {MAX_POINT_STEP} bytes, got {point_step}; the "
+            "driver sets it wrongly"
+        )
     try:
         flat = np.frombuffer(message.data, np.uint8) if len(message.data) else np.zeros(0, np.uint8)
     except (TypeError, ValueError) as error:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 
 from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.image_headers import MOST_PIXELS, jpeg_size, png_size, tiff_size
+from cmdfusion_ros.messages.jpeg_check import jpeg_damage
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"  # how the files begin
 _TIFF = b"II*\0", b"MM\0*"
@@ -50,9 +52,10 @@ def image_decoder() -> tuple[Callable[[Any], np.ndarray], str]:
 
 
 def _bridge_decoder(bridge: Any) -> Callable[[Any], np.ndarray]:
-    def decode(message: Any) -> np.ndarray:
+    def decode(message: Any, expected_size: tuple[int, int] | None = None) -> np.ndarray:
         if not _suits_bridge(message):
-            return decode_image(message)
+            return decode_image(message, expected_size)
+        _check_size(message.encoding, (int(message.width), int(message.height)), expected_size)
         _rows(message)  # cv_bridge checks sizes only in part
         try:
             return np.asarray(bridge.imgmsg_to_cv2(message, desired_encoding="rgb8"))
@@ -72,19 +75,44 @@ def _suits_bridge(message: Any) -> bool:
     return message.step % ENCODINGS[message.encoding][0] == 0
 
 
-def decode_image(message: Any) -> np.ndarray:
+class ImageSizeError(MessageError):
+    """An image of another size than its calibration, or of one that no camera has."""
+
+
+def decode_image(message: Any, expected_size: tuple[int, int] | None = None) -> np.ndarray:
     """sensor_msgs/Image or CompressedImage -> (H, W, 3) uint8 RGB.
+
+    The size is read from the message's or the file's header and held against `expected_size`
+    (width, height), or where that is None against MOST_PIXELS, before anything is decoded.
+
+    A file that a decoder could show only by guessing is an error, not an image.
 
     Honours step and is_bigendian. 16-bit samples keep their upper 8 bits. 8UC3 is taken as BGR, as
     OpenCV writes it. The array may be a read-only view of the message.
 
     Raises:
-        MessageError: an unknown encoding (the known ones are named), truncated data, wrong steps,
-            sizes that the encoding cannot have.
+        ImageSizeError: another size than expected.
+        MessageError: an unknown encoding (the known ones are named), truncated or damaged data,
+            wrong steps, sizes that the encoding cannot have.
     """
     if hasattr(message, "encoding"):
+        size = int(message.width), int(message.height)
+        if _encoding(message):
+            _check_size(f"image {message.encoding}", size, expected_size)
         return _decode_raw(message)
-    return _decode_compressed(message)
+    return _decode_compressed(message, expected_size)
+
+
+def _check_size(what: str, size: tuple[int, int], expected_size: tuple[int, int] | None) -> None:
+    if expected_size is not None and tuple(size) != tuple(expected_size):
+        raise ImageSizeError(
+            f"{what}: calibrated for {tuple(expected_size)}, the image is {tuple(size)}; is this "
+            "the right CameraInfo?"
+        )
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ImageSizeError(
+            f"{what}: expected at most {MOST_PIXELS} pixels, got {size[0]} x {size[1]}"
+        )
 
 
 def _decode_raw(message: Any) -> np.ndarray:
@@ -198,7 +226,7 @@ _BRIDGE_ENCODINGS = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "yuv422", "yuv42
 }
 
 
-def _decode_compressed(message: Any) -> np.ndarray:
+def _decode_compressed(message: Any, expected_size: tuple[int, int] | None) -> np.ndarray:
     """JPEG, PNG or TIFF, told by their first bytes. `format` says whether red and blue were swapped
     before compressing, and whether it is a Bayer mosaic.
     """
@@ -227,6 +255,16 @@ def _decode_compressed(message: Any) -> np.ndarray:
             f"compressed image ({kind}): expected an end mark after {len(data)} bytes, got none: "
             "cut off; does the transport lose fragments?"
         )
+    try:
+        if start[:3] == _JPEG:
+            size = jpeg_size(data.data)
+        else:
+            size = png_size(data.data) if start == _PNG else tiff_size(data.data)
+    except ValueError as error:
+        raise MessageError(f"compressed image ({kind}): damaged: {error}") from error
+    _check_size(f"compressed image ({kind})", size, expected_size)
+    if start[:3] == _JPEG and (damage := jpeg_damage(data)):
+        raise MessageError(f"compressed image ({kind}): {damage}; does the transport lose bytes?")
     try:
         return _read_file(data, kind)
     except cv2.error as error:

@@ -184,8 +184,10 @@ def _swap_bytes(rows: np.ndarray, fields: Sequence[Field]) -> None:
                 f"{item.datatype}; use the layout full"
             )
         size = np.dtype(DTYPES[item.datatype]).itemsize
-        for start in range(item.offset, item.offset + size * item.count, size):
-            rows[:, start : start + size] = rows[:, start : start + size][:, ::-1].copy()
+        if size == 1 or not len(rows):
+            continue  # nothing to swap, however many a field claims to hold
+        theirs = rows[:, item.offset : item.offset + size * item.count]
+        theirs[:] = theirs.reshape(len(rows), item.count, size)[:, :, ::-1].reshape(theirs.shape)
 
 
 def write_selected_cloud(cloud: Cloud, keep: np.ndarray) -> CloudPayload:

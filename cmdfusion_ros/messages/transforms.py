@@ -15,6 +15,9 @@ import yaml
 from cmdfusion_ros.geometry.transforms import interpolate, invert, rigid, rotation_from_quaternion
 from cmdfusion_ros.messages.clouds import MessageError, stamp_ns
 
+MOST_FRAMES = 4096  # a robot has some hundreds; a publisher gone mad any number
+_MOST_STAMPS = 20_000  # of one moving frame: 2 kHz for ten seconds
+_LONGEST_NAME = 256
 HISTORY_NS = 10_000_000_000  # how long a moving transform is remembered, as tf2 does
 
 
@@ -121,10 +124,30 @@ class TransformBuffer:
                 continue
             with self._lock:
                 link = self._links.get(child)
+                if link is None and not self._make_room():
+                    problems.append(
+                        f"transform {parent!r} <- {child!r}: {MOST_FRAMES} fixed frames are known "
+                        "already; who publishes so many?"
+                    )
+                    continue
                 if link is None or link.parent != parent or link.static != static:
                     link = self._links[child] = _Link(parent, static, self._history_ns)
                 link.insert(stamp_ns(item.header.stamp), matrix)
+                if not static:  # the moving ones are kept in order of their last word
+                    self._links[child] = self._links.pop(child)
         return tuple(problems)
+
+    def _make_room(self) -> bool:
+        """Whether one more frame may come in: the moving frame that has been silent for longest
+        gives way to it; fixed ones never do, because they are said only once.
+        """
+        if len(self._links) < MOST_FRAMES:
+            return True
+        silent = next((name for name, link in self._links.items() if not link.static), None)
+        if silent is None:
+            return False
+        del self._links[silent]
+        return True
 
     def lookup(self, target: str, source: str, stamp: int = 0) -> np.ndarray:
         """target_from_source (4, 4) float64 at `stamp` ns, interpolated; at the newest time that

@@ -5,6 +5,7 @@ paused bag) or be set back (a bag that begins again).
 from typing import Protocol
 
 from cmdfusion_ros.pairing.cloud_queue import WaitingCloud
+from cmdfusion_ros.pairing.paired_cloud import ReleaseReason
 
 MIN_STALL = 500_000_000  # ns: a /clock slower than 2 Hz counts as standing still
 
@@ -47,6 +48,16 @@ class ClockWatch:
         the earliest.
         """
         return self.steady - max(since, self._moved)
+
+    def overdue(self, cloud: WaitingCloud, max_wait: int) -> ReleaseReason | None:
+        """Why a WaitingCloud must leave now, None while it may wait: max_wait ns are over, or the
+        ROS clock has stood still for so long that they will not be.
+        """
+        if self.ros - cloud.arrival >= max_wait:
+            return ReleaseReason.DEADLINE
+        if self.standing_still(cloud.arrival_steady) >= max(5 * max_wait, MIN_STALL):
+            return ReleaseReason.CLOCK_STALLED
+        return None
 
     def has_passed(self, duration: int, ros: int, steady: int) -> bool:
         """Whether `duration` is over by both clocks since they read `ros` and `steady`; by the

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cmdfusion_ros.pairing.camera_stream import CameraStream
+from cmdfusion_ros.pairing.camera_stream import CameraStream, StampedImage
 
 _LATE_HORIZON = 1_000_000_000  # ns; images later than this belong to no cloud any more
 _MOST_WATCHED = 256  # released clouds: where the ROS clock stands still none of them comes of age
+_LEADS = 16  # accepted clouds whose distance from the clocks is remembered
+_FEW_LEADS = 4  # with fewer nothing is known of how clouds come
+_SMALL_LEAP = 100_000_000  # ns ahead of both clocks that are no leap, however fast clouds come
 _REJECTED_IN_A_ROW = 3  # clouds behind the newest, before a standstill counts as a new time line
 
 
@@ -51,7 +54,8 @@ class Place(Enum):
     IN_ORDER = "in_order"
     DUPLICATE = "duplicate"
     OUT_OF_ORDER = "out_of_order"
-    JUMPED_BACK = "cloud stamp jumped back"  # a new time line, and so is the next
+    LEAPT_AHEAD = "cloud stamp leapt ahead"  # of both clocks: one wild stamp, or a new time line
+    JUMPED_BACK = "cloud stamp jumped back"  # likewise
     STAYED_BEHIND = "clouds stayed behind the newest"
 
 
@@ -76,13 +80,15 @@ class CloudQueue:
         self._last_released: int | None = None  # stamp
         self._last_accepted_steady = steady
         self._behind = 0  # clouds in a row out of order
+        self._leads: deque[tuple[int, int]] = deque(maxlen=_LEADS)  # of stamps before both clocks
+        self._steps: deque[int] = deque(maxlen=_LEADS)  # between stamps
 
-    def place_of(self, stamp: int, steady: int, jump: int) -> Place:
+    def place_of(self, stamp: int, ros: int, steady: int, jump: int) -> Place:
         """Whether a cloud may still be released in order (R5). Ask once for each cloud: those
         that stay behind for good are a new time line.
 
         Args:
-            stamp, steady: of the new cloud, int ns.
+            stamp: of the new cloud, int ns. ros, steady: when it arrived.
             jump: ns that a stamp must go back, or that none must be accepted, to be a new time
                 line.
         """
@@ -90,6 +96,8 @@ class CloudQueue:
             return Place.JUMPED_BACK
         if stamp == self._last_released or any(cloud.stamp == stamp for cloud in self.pending):
             return Place.DUPLICATE
+        if self._leaps(stamp, ros, steady):
+            return Place.LEAPT_AHEAD
         if self._last_released is None or stamp > self._last_released:
             return Place.IN_ORDER
         self._behind += 1
@@ -97,8 +105,23 @@ class CloudQueue:
             return Place.STAYED_BEHIND
         return Place.OUT_OF_ORDER
 
+    def _leaps(self, stamp: int, ros: int, steady: int) -> bool:
+        """Whether a stamp is ahead of where those before it were, by more than two scans and by
+        both clocks: a clock that steps on, a fast bag and a lost scan are no leaps.
+        """
+        if len(self._leads) < _FEW_LEADS:
+            return False
+        usual = sorted(self._steps)[len(self._steps) // 2]
+        limit = max(_SMALL_LEAP, 2 * usual)
+        by_ros = stamp - ros - max(lead for lead, _ in self._leads)
+        by_steady = stamp - steady - max(lead for _, lead in self._leads)
+        return min(by_ros, by_steady) > limit
+
     def add(self, cloud: WaitingCloud) -> None:
         """Let a cloud wait."""
+        self._leads.append((cloud.stamp - cloud.arrival, cloud.stamp - cloud.arrival_steady))
+        if self.newest:
+            self._steps.append(abs(cloud.stamp - self.newest.stamp))
         self.first = self.first or cloud
         self._behind, self._last_accepted_steady = 0, cloud.arrival_steady
         if self.newest is None or cloud.stamp > self.newest.stamp:
@@ -127,6 +150,25 @@ class CloudQueue:
         while self.recent and self.recent[0].arrival < now - _LATE_HORIZON:
             self.recent.popleft()
         return cloud
+
+    def note_image(self, stream: CameraStream, image: StampedImage, max_wait: int) -> None:
+        """Tell the clouds that an image of a camera would serve: the pending ones, and those that
+        have left without it (R9). max_wait: int ns.
+        """
+        for cloud in self.pending:
+            if abs(image.stamp - cloud.start - stream.offset) <= stream.tolerance:
+                cloud.in_time.add(stream.name)
+        for cloud in reversed(self.recent):
+            ahead = image.stamp - cloud.start - stream.offset
+            if ahead > stream.tolerance:
+                break  # and still further ahead of older clouds
+            if -ahead > stream.tolerance:
+                continue
+            if image.arrival < cloud.arrival + max_wait:
+                cloud.in_time.add(stream.name)
+            if abs(ahead) < cloud.distance.get(stream.name, stream.tolerance + 1):
+                cloud.distance[stream.name] = abs(ahead)
+                stream.tally.add_late(image.arrival - cloud.arrival)
 
     def come_of_age(self, now: int, max_wait: int) -> Iterator[WaitingCloud]:
         """The released clouds whose deadline is over at `now`, ROS time, each once."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from cmdfusion_ros.config import SettingsError, nearest_name
 from cmdfusion_ros.pairing.camera_stream import CameraState, CameraStream, camera_sync
-from cmdfusion_ros.pairing.clock_watch import MIN_STALL, Clock, ClockWatch
+from cmdfusion_ros.pairing.clock_watch import Clock, ClockWatch
 from cmdfusion_ros.pairing.cloud_queue import CloudQueue, Place, WaitingCloud
 from cmdfusion_ros.pairing.paired_cloud import (
     CameraStatus,
@@ -28,6 +28,7 @@ from cmdfusion_ros.pairing.settings import PairingSettings, to_ns
 
 _SECOND = 1_000_000_000
 _DURATIONS = ("max_wait", "startup_grace", "time_jump_threshold", "clock_skew_limit")
+_LEAPS = (Place.LEAPT_AHEAD, Place.JUMPED_BACK)
 _STARTING = (CameraState.NEVER_SEEN, CameraState.UNCALIBRATED, CameraState.NO_TRANSFORM)
 
 
@@ -63,6 +64,8 @@ class CloudAnchoredPairing:
             for name, timing in settings.cameras.items()
         }
         self._tally = CloudTally()
+        # it leapt; the next one tells what it was
+        self._aside: WaitingCloud | None = None
         self.epoch = 0
         self._clouds = CloudQueue(self._clock.steady)
 
@@ -85,15 +88,38 @@ class CloudAnchoredPairing:
         if self._clock.is_left_over(stamp, self._ns("time_jump_threshold")):
             self._tally.counts["reset"] += 1
             return
-        place = self._clouds.place_of(stamp, steady, self._ns("time_jump_threshold"))
+        self._take_cloud(
+            WaitingCloud(stamp, cloud, stamp + self._shift, now, steady, age=now - stamp)
+        )
+        self._pump()
+
+    def _take_cloud(self, cloud: WaitingCloud) -> None:
+        """Let a cloud wait, or drop it by name, or set it aside where it leaps (R18)."""
+        jump = self._ns("time_jump_threshold")
+        place = self._clouds.place_of(cloud.stamp, cloud.arrival, cloud.arrival_steady, jump)
+        aside, self._aside = self._aside, None
+        if aside:
+            if place in _LEAPS and abs(cloud.stamp - aside.stamp) <= jump:
+                self._begin_with(aside)
+                self._take_cloud(cloud)
+                return
+            self._tally.counts["wild_stamp"] += 1  # the others went on where they were
         if place in (Place.DUPLICATE, Place.OUT_OF_ORDER):
             self._tally.counts[place.value] += 1
             return
-        if place is not Place.IN_ORDER:
+        newest = self._clouds.newest
+        if place in _LEAPS and newest and abs(cloud.age - newest.age) > jump // 4:
+            self._aside = cloud
+            return
+        if place in (Place.JUMPED_BACK, Place.STAYED_BEHIND):
             self._jump(place.value)
-        start = stamp + self._shift
-        self._accept(WaitingCloud(stamp, cloud, start, now, steady, age=now - stamp))
-        self._pump()
+        self._accept(cloud)
+
+    def _begin_with(self, cloud: WaitingCloud) -> None:
+        """Accept a cloud that was set aside: time goes on from it."""
+        if self._clouds.newest and cloud.stamp < self._clouds.newest.stamp:
+            self._jump(Place.JUMPED_BACK.value)
+        self._accept(cloud)
 
     def on_image(self, camera: str, stamp: int, image: Any) -> None:
         """Take an image of a camera of the settings. stamp: int ns from its header, 0 for none."""
@@ -112,7 +138,8 @@ class CloudAnchoredPairing:
         elif skew := self._clouds.skew_of(stamp, stream, now, steady, self._ns("clock_skew_limit")):
             stream.reject(skew)
         elif kept := stream.add(stamp, image, now):
-            self._note_image(stream, kept)
+            if stream.ready:
+                self._clouds.note_image(stream, kept, self._ns("max_wait"))
             self._pump()
 
     def on_tick(self) -> None:
@@ -131,7 +158,8 @@ class CloudAnchoredPairing:
         """Begin anew: pending clouds are dropped (counted reset), images and what they told are
         forgotten, the epoch goes up. Counters stay.
         """
-        self._tally.counts["reset"] += len(self._clouds.pending)
+        self._tally.counts["reset"] += self.num_pending
+        self._aside = None
         self.epoch += 1
         for stream in self._streams.values():
             stream.start_time_line()
@@ -166,8 +194,8 @@ class CloudAnchoredPairing:
 
     @property
     def num_pending(self) -> int:
-        """Clouds that wait for images."""
-        return len(self._clouds.pending)
+        """Clouds that wait for images, or for the next cloud to tell what they are."""
+        return len(self._clouds.pending) + (self._aside is not None)
 
     # ---- time
 
@@ -190,7 +218,10 @@ class CloudAnchoredPairing:
             self._clock.note_jump(before)
             newest = self._clouds.newest.stamp if self._clouds.newest else before
             if abs(newest - before) <= abs(newest - now):
+                aside, self._aside = self._aside, None  # the first of what the clock follows
                 self._jump("ROS clock jumped back")
+                if aside:
+                    self._take_cloud(aside)
         for cloud in self._clouds.pending:
             cloud.arrival = min(cloud.arrival, now)
         for stream in self._streams.values():
@@ -228,38 +259,23 @@ class CloudAnchoredPairing:
         while len(self._clouds.pending) > self.settings.sync.max_pending_clouds:
             self._release(ReleaseReason.BACKLOG)
 
-    def _note_image(self, stream: CameraStream, image: Any) -> None:
-        """Tell the clouds that this image would serve: the pending ones, and those that have
-        left without it (R9).
-        """
-        if not stream.ready:
-            return
-        for cloud in self._clouds.pending:
-            if abs(image.stamp - cloud.start - stream.offset) <= stream.tolerance:
-                cloud.in_time.add(stream.name)
-        for cloud in reversed(self._clouds.recent):
-            ahead = image.stamp - cloud.start - stream.offset
-            if ahead > stream.tolerance:
-                break  # and still further ahead of older clouds
-            if -ahead > stream.tolerance:
-                continue
-            if image.arrival < cloud.arrival + self._ns("max_wait"):
-                cloud.in_time.add(stream.name)
-            if abs(ahead) < cloud.distance.get(stream.name, stream.tolerance + 1):
-                cloud.distance[stream.name] = abs(ahead)
-                stream.tally.add_late(image.arrival - cloud.arrival)
-
     def _pump(self) -> None:
         """Release every cloud whose time is over or that cannot gain by waiting (R4)."""
+        if self._aside and self._clock.steady - self._aside.arrival_steady > _SECOND:
+            aside, self._aside = self._aside, None
+            self._begin_with(aside)  # no cloud came that would say otherwise
         if self._clouds.newest:
             for stream in self._streams.values():
                 stream.refresh(self._clock.ros, self._clouds.newest.start + stream.offset)
         self._judge()
+        max_wait = self._ns("max_wait")
         while self._clouds.pending:
             first = self._clouds.pending[0]
             unsettled = self._unsettled(first)
-            reason = self._overdue(first) if unsettled else ReleaseReason.SETTLED
-            if reason is None and any(self._overdue(cloud) for cloud in self._clouds.pending):
+            reason = self._clock.overdue(first, max_wait) if unsettled else ReleaseReason.SETTLED
+            if reason is None and any(
+                self._clock.overdue(cloud, max_wait) for cloud in self._clouds.pending
+            ):
                 # a cloud with an older stamp came later: it must not hold up the others
                 reason = ReleaseReason.BACKLOG
             if reason is None:
@@ -297,15 +313,6 @@ class CloudAnchoredPairing:
         return not self._clock.has_passed(
             self._ns("startup_grace"), first.arrival, first.arrival_steady
         )
-
-    def _overdue(self, cloud: WaitingCloud) -> ReleaseReason | None:
-        """The ReleaseReason of a cloud whose time is over, else None."""
-        max_wait = self._ns("max_wait")
-        if self._clock.ros - cloud.arrival >= max_wait:
-            return ReleaseReason.DEADLINE
-        if self._clock.standing_still(cloud.arrival_steady) >= max(5 * max_wait, MIN_STALL):
-            return ReleaseReason.CLOCK_STALLED
-        return None
 
     def _release(self, reason: ReleaseReason) -> None:
         """Let the oldest pending cloud go, with what is there."""
@@ -386,7 +393,7 @@ class CloudAnchoredPairing:
         skew_limit = self._ns("clock_skew_limit") or _SECOND
         return self._tally.report(
             self.epoch,
-            len(self._clouds.pending),
+            self.num_pending,
             newest.age if newest else math.nan,
             self._clock.warnings(self._clouds.first, newest, skew_limit),
             cameras,

@@ -41,7 +41,7 @@ class CloudTally:
 
     def __init__(self) -> None:
         # received, released, unstamped, time_jumps, and the reasons for dropping: out_of_order,
-        # duplicate, reset
+        # duplicate, reset, wild_stamp
         self.counts: Counter[str] = Counter()
         self._modes: Counter[Mode] = Counter()
         self._reasons: Counter[ReleaseReason] = Counter()
@@ -53,6 +53,11 @@ class CloudTally:
         self._modes[paired.mode] += 1
         self._reasons[paired.reason] += 1
         self._waits.add(paired.wait_ns)
+
+    def _dropped(self) -> dict[str, int]:
+        names = ("out_of_order", "duplicate", "reset")
+        wild = {"wild_stamp": n} if (n := self.counts["wild_stamp"]) else {}
+        return {**{name: self.counts[name] for name in names}, **wild}
 
     def report(
         self,
@@ -72,7 +77,7 @@ class CloudTally:
             received=self.counts["received"],
             released=self.counts["released"],
             pending=num_pending,
-            dropped={name: self.counts[name] for name in ("out_of_order", "duplicate", "reset")},
+            dropped=self._dropped(),
             unstamped=self.counts["unstamped"],
             modes={mode.name: self._modes[mode] for mode in Mode},
             reasons={reason.value: self._reasons[reason] for reason in ReleaseReason},
@@ -188,7 +193,7 @@ class SyncReport:
     Attributes:
         epoch: number of resets. time_jumps: those of them that a time jump caused. received,
             released, pending: clouds.
-        dropped: {"out_of_order", "duplicate", "reset": clouds}.
+        dropped: {"out_of_order", "duplicate", "reset", clouds}, and "wild_stamp" once there is one.
         unstamped: clouds without a stamp, which got the time of arrival.
         modes: {"FUSED", "PARTIAL", "LIDAR_ONLY": released clouds}. reasons: {"settled", "deadline",
             "backlog", "clock_stalled": released clouds}.

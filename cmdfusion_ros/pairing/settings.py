@@ -77,6 +77,14 @@ class SyncSettings:
         minimum=0.0,
         maximum=3600.0,
     )
+    max_job_time: float = setting(
+        20.0,
+        "a cloud whose labelling takes longer, and five times longer than any before, is given up "
+        "as stuck; 0 = off",
+        "s",
+        minimum=0.0,
+        maximum=3600.0,
+    )
     time_jump_threshold: float = setting(
         1.0,
         "a stamp this far behind the newest is a new time line, not disorder",

@@ -2,15 +2,18 @@
 synchroniser; nothing is decoded here.
 """
 
-import struct
+import inspect
 from typing import NamedTuple
 
-from cmdfusion_ros.messages.clouds import MessageError
-from cmdfusion_ros.messages.stamps import raw_stamp_ns
-from cmdfusion_ros.ros.qos import publishers_of, subscribe
+from rclpy.serialization import deserialize_message
+
+from cmdfusion_ros.messages.clouds import MAX_FIELDS, MessageError
+from cmdfusion_ros.messages.stamps import raw_frame_id, raw_num_fields, raw_stamp_ns
+from cmdfusion_ros.ros.qos import offers_best_effort, publishers_of, subscribe
 
 # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
 _TICK = 0.005
+_MOST_PUBLISHERS = 64  # whose numbers are remembered
 
 
 class Serialised(NamedTuple):
@@ -24,6 +27,9 @@ class Inputs:
     """Clouds, images, CameraInfos and the tick. Made when the node is activated, closed when it is
     deactivated; all of it runs on the executor's thread.
 
+    The executor may still hold messages of a subscription that is destroyed: after `close` every
+    callback only counts what it gets (inactive).
+
     Attributes:
         cloud_frame: frame_id of the last cloud, "" before the first.
 
@@ -31,17 +37,25 @@ class Inputs:
         node: rclpy Node. interfaces: Interfaces. settings: NodeSettings. pairing:
             CloudAnchoredPairing. extrinsics: Extrinsics.
         diagnostics: NodeDiagnostics, which is told of every arrival.
-        steady_clock: rclpy Clock of type STEADY_TIME.
+        steady_clock: rclpy Clock of type STEADY_TIME. guard: Guard.
     """
 
-    def __init__(self, node, interfaces, settings, pairing, extrinsics, diagnostics, steady_clock):
+    def __init__(
+        self, node, interfaces, settings, pairing, extrinsics, diagnostics, steady_clock, guard
+    ):
         self._node, self._interfaces = node, interfaces
         self._pairing, self._extrinsics, self._diagnostics = pairing, extrinsics, diagnostics
+        self._guard = guard
         self.settings = settings
         self.cloud_frame = ""
+        self._closed = False
+        self._incomplete = False
+        self._sequences = SequenceWatch()
         # (topic as in the settings, subscription); two cameras may share a CameraInfo
         self._subscriptions = []
-        self._tick = node.create_timer(_TICK, self._on_tick, clock=steady_clock)
+        self._tick = node.create_timer(
+            _TICK, guard.callback("tick", self._on_tick), clock=steady_clock
+        )
         self._tick.cancel()
         try:
             self._subscribe_all()
@@ -51,15 +65,23 @@ class Inputs:
             raise
 
     def _subscribe_all(self):
+        self._subscribe_clouds(best_effort=False)
+        for camera, own in self.settings.camera_settings.items():
+            self._subscribe_camera(camera, own)
+
+    def _subscribe_clouds(self, best_effort):
+        """With overload "queue" a reliable, deep subscription: middleware then loses nothing."""
+        quality = "points"
+        if self.settings.sync.overload == "queue":
+            quality = "points_queue_best_effort" if best_effort else "points_queue"
+        self._cloud_quality = quality
         self._subscribe(
             self._interfaces.PointCloud2,
             self.settings.points.topic,
             self._on_cloud,
-            "points",
-            raw=True,
+            quality,
+            with_info=True,
         )
-        for camera, own in self.settings.camera_settings.items():
-            self._subscribe_camera(camera, own)
 
     def _subscribe_camera(self, camera, own):
         compressed = own.transport == "compressed"
@@ -70,22 +92,26 @@ class Inputs:
             if own.camera_info_durability == "transient_local"
             else "camera_info"
         )
-        self._subscribe(
-            kind, topic, lambda data: self._on_image(camera, kind, data), "image", raw=True
-        )
+        self._subscribe(kind, topic, lambda data: self._on_image(camera, kind, data), "image")
         self._subscribe(
             self._interfaces.CameraInfo,
             own.camera_info_topic,
-            lambda message: self._on_camera_info(camera, message),
+            lambda data: self._on_camera_info(camera, data),
             info_quality,
         )
 
-    def _subscribe(self, kind, topic, callback, quality, raw=False):
-        self._subscriptions.append(
-            (topic, subscribe(self._node, kind, topic, callback, quality, raw))
-        )
+    def _subscribe(self, kind, topic, callback, quality, with_info=False):
+        """Every message comes as bytes: rclpy would let what it cannot deserialise out of the
+        executor.
+        """
+        guarded = self._guard.callback(topic, callback)
+        if with_info and takes_message_info():
+            guarded = asking_for_info(guarded)
+        subscription = subscribe(self._node, kind, topic, guarded, quality, raw=True)
+        self._subscriptions.append((topic, subscription))
 
     def close(self):
+        self._closed = True
         self._node.destroy_timer(self._tick)
         for _, subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
@@ -97,6 +123,23 @@ class Inputs:
             # of two on one topic, the one that has a complaint
             found[topic] = max(found.get(topic, (0, "")), publishers_of(self._node, subscription))
         return found
+
+    def match_publishers(self):
+        """With overload "queue": give up reliability where a publisher of the clouds has none to
+        offer. Call it now and then.
+        """
+        if self._closed or self._cloud_quality != "points_queue":
+            return
+        topic, subscription = self._subscriptions[0]
+        if offers_best_effort(self._node, subscription.topic_name):
+            self._node.get_logger().warning(
+                f"{topic}: a publisher sends best effort, so clouds may be lost on the way even "
+                "with sync.overload queue"
+            )
+            self._node.destroy_subscription(subscription)
+            others, self._subscriptions = self._subscriptions[1:], []
+            self._subscribe_clouds(best_effort=True)
+            self._subscriptions += others
 
     def look_for_transforms(self):
         """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the
@@ -114,9 +157,17 @@ class Inputs:
                 camera, calibrated=self._extrinsics.calibrated(camera), has_transform=not why
             )
 
-    def _on_cloud(self, data):
+    def _on_cloud(self, data, info=None):
+        if self._closed:
+            self._diagnostics.cloud_arrived(None)
+            self._diagnostics.cloud_dropped("inactive")
+            return
+        if lost := self._sequences.lost_before(info):
+            self._diagnostics.clouds_lost(lost)
         try:
             stamp, frame_id = raw_stamp_ns(data), raw_frame_id(data)
+            if (number := raw_num_fields(data)) > MAX_FIELDS:
+                raise MessageError(f"cloud: expected at most {MAX_FIELDS} fields, got {number}")
         except ValueError as error:
             self._diagnostics.cloud_arrived(None)
             self._diagnostics.cloud_unreadable(str(error))
@@ -129,6 +180,8 @@ class Inputs:
         self._arm_tick()
 
     def _on_image(self, camera, kind, data):
+        if self._closed:
+            return
         try:
             stamp = raw_stamp_ns(data)
         except ValueError as error:
@@ -138,11 +191,20 @@ class Inputs:
         self._pairing.on_image(camera, stamp, Serialised(data, kind))
         self._arm_tick()
 
-    def _on_camera_info(self, camera, message):
+    def _on_camera_info(self, camera, data):
+        if self._closed:
+            return
+        try:
+            message = read_serialised(data, self._interfaces.CameraInfo, "camera_info")
+        except MessageError as error:
+            self._diagnostics.image_unreadable(camera, str(error))
+            return
         if self._extrinsics.take_camera_info(camera, message):
             self.look_for_transforms()
 
     def _on_tick(self):
+        if self._closed:
+            return
         self._pairing.on_tick()
         self._arm_tick()
 
@@ -154,16 +216,53 @@ class Inputs:
             self._tick.cancel()
 
 
-def raw_frame_id(serialised):
-    """The header frame_id of a serialised message whose first field is a std_msgs/Header, so that
-    the place of the cameras is known before the cloud
-    is deserialised. Raises MessageError where the string does not fit into the message.
+class SequenceWatch:
+    """Finds clouds that were published and never came, by the numbers that publishers give their
+    messages.
     """
-    order = "<" if serialised[1] & 1 else ">"
-    length = struct.unpack_from(f"{order}I", serialised, 12)[0] if len(serialised) >= 16 else 0
-    if length > len(serialised) - 16:
-        raise MessageError(
-            f"serialised message: expected a frame_id of at most {len(serialised) - 16} bytes, "
-            f"got {length}; was it cut off?"
-        )
-    return bytes(serialised[16 : 16 + max(length - 1, 0)]).decode("utf-8", "replace")
+
+    def __init__(self) -> None:
+        self._last: dict = {}  # publisher -> number of its last message
+
+    def lost_before(self, info) -> int:
+        """How many messages of the same publisher are missing right before this one. `info` is
+        rclpy's of a message, None where there is none.
+        """
+        if not info or info.get("publication_sequence_number") is None:
+            return 0
+        publisher = bytes((info.get("publisher_gid") or {}).get("data", b""))
+        number = info["publication_sequence_number"]
+        last = self._last.pop(publisher, number - 1)  # popped: the oldest is to be first
+        self._last[publisher] = number
+        if len(self._last) > _MOST_PUBLISHERS:
+            del self._last[next(iter(self._last))]
+        return max(0, number - last - 1)
+
+
+def takes_message_info() -> bool:
+    """Whether this rclpy gives the number of a message to callbacks of two arguments."""
+    from rclpy.subscription import Subscription
+
+    return hasattr(Subscription, "CallbackType")
+
+
+def asking_for_info(callback):
+    """A callback to which rclpy gives a message and what the middleware knows of it.
+
+    rclpy counts the arguments of a callback to know what it wants; its events executor (Kilted)
+    then gives both as one tuple, and raises a SystemError where the callback truly takes two.
+    """
+
+    def taking_any(*arguments):
+        return callback(*(arguments[0] if len(arguments) == 1 else arguments))
+
+    taking_any.__signature__ = inspect.signature(lambda message, info: None)
+    return taking_any
+
+
+def read_serialised(data, message_class, kind):
+    """Serialised message -> message. Raises MessageError where it is none; `kind` names it."""
+    try:
+        return deserialize_message(data, message_class)
+    except Exception as error:  # of many classes, all meaning that the bytes are no such message
+        raise MessageError(f"{kind}: cannot be deserialised: {error}") from error

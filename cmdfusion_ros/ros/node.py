@@ -14,9 +14,8 @@ import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.exceptions import NameValidationException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 
 from cmdfusion_ros.config import SettingsError
@@ -28,18 +27,21 @@ from cmdfusion_ros.labelling.model import open_segmenter
 from cmdfusion_ros.labelling.pipeline import Pipeline
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
 from cmdfusion_ros.labelling.worker import Worker
-from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.texts import printable
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
-from cmdfusion_ros.ros.diagnostics_output import DiagnosticsOutput
-from cmdfusion_ros.ros.inputs import Inputs
+from cmdfusion_ros.ros.executor import make_executor, spin_once
+from cmdfusion_ros.ros.guard import Guard
+from cmdfusion_ros.ros.inputs import Inputs, read_serialised
 from cmdfusion_ros.ros.interfaces import load_interfaces
 from cmdfusion_ros.ros.outputs import CloudOutputs
 from cmdfusion_ros.ros.parameters import NodeParameters
-from cmdfusion_ros.ros.services import Services
+from cmdfusion_ros.ros.reports import Reports
+from cmdfusion_ros.ros.services import NodeServices
 from cmdfusion_ros.ros.transform_source import open_transform_source
 from cmdfusion_ros.ros.visuals import ViewOutputs
 
-_SPIN = 0.5  # seconds after which a spin that nothing woke looks whether it is time to end
+# ns that the ROS clock may step back without being set back: two publishers of /clock differ so
+_CLOCK_JITTER = 100_000_000
 
 
 def transition(method):
@@ -49,8 +51,11 @@ def transition(method):
 
     @functools.wraps(method)
     def wrapped(self, state):
+        name = method.__name__[3:]
         try:
             method(self)
+            if name in ("configure", "activate", "cleanup"):
+                self.diagnostics.transition_failed("")
             return TransitionCallbackReturn.SUCCESS
         except (
             ValueError,
@@ -58,14 +63,16 @@ def transition(method):
             ImportError,
             NameValidationException,
         ) as error:  # SettingsError and MessageError are ValueErrors
-            self.get_logger().error(f"{method.__name__[3:]} failed: {error}")
+            self.get_logger().error(f"{name} failed: {error}")
+            self.diagnostics.transition_failed(f"{name} failed: {error}")
             if self._inputs is None:  # what a failed transition had begun must not stay half built
                 self._stop()
-            if self._labelling is None:
+            if self.labelling is None:
                 self._let_go()
             return TransitionCallbackReturn.FAILURE
-        except Exception:
-            self.get_logger().error(f"{method.__name__[3:]} failed: {traceback.format_exc()}")
+        except Exception as error:
+            self.get_logger().error(f"{name} failed: {traceback.format_exc()}")
+            self.diagnostics.transition_failed(f"{name} failed: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.ERROR
 
     return wrapped
@@ -78,33 +85,34 @@ class CmdfusionNode(LifecycleNode):
 
     def __init__(self, **arguments):
         super().__init__("cmdfusion", **arguments)
-        self._labelling = self._pairing = self._inputs = self._worker = self._transforms = (
+        self.labelling = self.pairing = self._inputs = self._worker = self._transforms = (
             self._extrinsics
         ) = self._jumps = None
-        self.parameters = NodeParameters(self, self._on_settings, self._check_settings)
+        self.guard = Guard(self._on_survived, self.get_logger())
+        self.diagnostics = None
+        self.parameters = NodeParameters(self, self._on_settings, self._check_settings, self.guard)
         self.interfaces = load_interfaces()
         for line in [*self.parameters.warnings, *self.interfaces.complaints()]:
             self.get_logger().warning(line)
         self.diagnostics = NodeDiagnostics(self.settings)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._topic_facts = {}
-        DiagnosticsOutput(self, self.interfaces)
-        Services(self, self.interfaces)
+        self._clock_publishers = 0
+        self._own_services = NodeServices(self, self.interfaces, self.guard)
+        self.reports = Reports(
+            self,
+            self.interfaces,
+            self.diagnostics,
+            self.guard,
+            self._steady,
+            self._look_around,
+            self.facts,
+        )
 
     @property
     def settings(self):
         """NodeSettings in force."""
         return self.parameters.settings
-
-    @property
-    def labelling(self):
-        """Labelling; None while the node is not configured."""
-        return self._labelling
-
-    @property
-    def pairing(self):
-        """CloudAnchoredPairing; None while the node is not active."""
-        return self._pairing
 
     # ---- the clock of the synchroniser
 
@@ -134,12 +142,17 @@ class CmdfusionNode(LifecycleNode):
         )
         taxonomy.check(settings)
         self._transforms = open_transform_source(
-            self, self.interfaces, self._make_time, self._on_static_transforms, self._warn
+            self,
+            self.interfaces,
+            self._make_time,
+            self._on_static_transforms,
+            self._warn,
+            self.guard,
         )
         self._extrinsics = Extrinsics(self._transforms.buffer, settings)
         self.diagnostics.model = model
         pipeline = Pipeline(segmenter, self._extrinsics, settings, self._read_message)
-        self._labelling = Labelling(
+        self.labelling = Labelling(
             pipeline,
             taxonomy,
             CloudOutputs(
@@ -164,32 +177,41 @@ class CmdfusionNode(LifecycleNode):
     def on_activate(self):
         settings = self.settings
         self.diagnostics.activated()
-        self._pairing = CloudAnchoredPairing(
-            settings.pairing(), self, self._on_release, self._on_reset
-        )
-        self._worker = Worker(
-            self._labelling.label,
-            self._labelling.publish,
-            self._labelling.failed,
+        labelling = self.labelling
+        worker = Worker(
+            labelling.label,
+            labelling.publish,
+            labelling.failed,
             settings.sync,
             self.now_ros,
+            on_stuck=self._on_stuck,
         )
-        self._worker.start()
+        # of this activation: what comes late must not meet the next one's, or none
+        pairing = CloudAnchoredPairing(
+            settings.pairing(),
+            self,
+            lambda paired: self._release(paired, labelling, worker),
+            lambda epoch, reason: self._on_reset(epoch, reason, labelling, worker),
+        )
+        self.pairing, self._worker = pairing, worker
+        worker.start()
         self._inputs = Inputs(
             self,
             self.interfaces,
             settings,
-            self._pairing,
+            pairing,
             self._extrinsics,
             self.diagnostics,
             self._steady,
+            self.guard,
         )
         threshold = JumpThreshold(
-            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+            min_forward=None,
+            min_backward=Duration(nanoseconds=-_CLOCK_JITTER),
+            on_clock_change=True,
         )
-        self._jumps = self.get_clock().create_jump_callback(
-            threshold, post_callback=lambda jump: self._pairing.on_clock_jump()
-        )
+        on_jump = self.guard.callback("clock jump", lambda jump: pairing.on_clock_jump())
+        self._jumps = self.get_clock().create_jump_callback(threshold, post_callback=on_jump)
 
     @transition
     def on_deactivate(self):
@@ -221,31 +243,48 @@ class CmdfusionNode(LifecycleNode):
         if self._worker:
             if not self._worker.stop():
                 self.get_logger().error("the worker did not end within 10 s")
-            stopped = self._worker.report().dropped["stopped"] + self._pairing.num_pending
+            stopped = self._worker.report().dropped["stopped"] + self.pairing.num_pending
             self.diagnostics.add_dropped({**self._dropped(), "stopped": stopped})
-        self._inputs = self._pairing = self._worker = self._jumps = None
+        self._inputs = self.pairing = self._worker = self._jumps = None
 
     def _let_go(self):
         """Undo what configuring did, as far as it got."""
-        for part in (self._labelling, self._transforms):
+        for part in (self.labelling, self._transforms):
             if part:
                 part.close()
-        self._labelling = self._transforms = self._extrinsics = self.diagnostics.model = None
+        self.labelling = self._transforms = self._extrinsics = self.diagnostics.model = None
 
     # ---- what happens while it runs
 
-    def _on_release(self, paired):
-        if reason := self._labelling.reason_to_skip():
+    def _release(self, paired, labelling, worker):
+        try:
+            reason = labelling.reason_to_skip()
+        except Exception as error:  # the pairing counts it as released: it must not vanish here
+            self.guard.survived("release", error)
+            reason = "release_error"
+        if reason:
             self.diagnostics.cloud_dropped(reason)
         else:
-            self._worker.offer(Released(paired, time.monotonic_ns()))
+            worker.offer(Released(paired, time.monotonic_ns()))
 
-    def _on_reset(self, epoch, reason):
-        self.get_logger().info(f"new time line: {reason}")
-        self._worker.start_epoch(epoch)
+    def _on_reset(self, epoch, reason, labelling, worker):
+        self.get_logger().info(f"new time line: {reason}", throttle_duration_sec=5.0)
+        worker.start_epoch(epoch)
         self._transforms.buffer.clear()
         self._extrinsics.forget()
-        self._labelling.clear_views()
+        labelling.clear_views()
+
+    def _on_stuck(self, released, seconds, where):
+        line = (
+            f"cloud {released.stamp}: not labelled after {seconds:.1f} s, at {where}; given up, "
+            "the next one is taken up"
+        )
+        self.diagnostics.survived(line)
+        self.get_logger().error(line)
+
+    def _on_survived(self, line):
+        if self.diagnostics:
+            self.diagnostics.survived(line)
 
     def _on_static_transforms(self):
         self._extrinsics.forget()
@@ -253,53 +292,57 @@ class CmdfusionNode(LifecycleNode):
             self._inputs.look_for_transforms()
 
     def _check_settings(self, settings):
-        if self._labelling:
-            self._labelling.taxonomy.check(settings)
+        if self.labelling:
+            self.labelling.taxonomy.check(settings)
 
     def _on_settings(self, settings):
         self.diagnostics.settings = settings
-        if self._labelling:
-            self._labelling.update_settings(settings)
+        if self.labelling:
+            self.labelling.update_settings(settings)
             self._extrinsics.settings = settings
         if self._inputs:
-            self._pairing.update_settings(settings.pairing())
+            self.pairing.update_settings(settings.pairing())
             self._worker.update_settings(settings.sync)
 
     def _read_message(self, payload, kind):
         """Serialised cloud or image -> message. Raises MessageError."""
-        try:
-            return deserialize_message(payload.data, payload.message_class)
-        except Exception as error:
-            raise MessageError(f"{kind}: cannot be deserialised: {error}") from error
+        return read_serialised(payload.data, payload.message_class, kind)
 
     def _make_time(self, stamp):
         return Time(nanoseconds=stamp, clock_type=ClockType.ROS_TIME)
 
     def _warn(self, line):
-        self.get_logger().warning(line, throttle_duration_sec=5.0)
+        self.get_logger().warning(printable(line), throttle_duration_sec=5.0)
 
     # ---- diagnostics
 
-    def look_at_topics(self):
-        """Ask the ROS graph who publishes what the node listens to: too slow for each look at the
-        diagnostics.
-        """
-        if self._inputs:
+    def _look_around(self, is_graph_due):
+        """At each look of the reports."""
+        if self._worker:
+            self._worker.watch()
+        if self._inputs and (is_graph_due or not self._inputs.cloud_frame):
+            self._inputs.match_publishers()
+        if is_graph_due and self._inputs:
             self._topic_facts = self._inputs.publishers()
+        if is_graph_due:
+            uses_clock = self.get_parameter("use_sim_time").value
+            self._clock_publishers = self.count_publishers("/clock") if uses_clock else 0
 
     def facts(self):
         """NodeFacts: what the diagnostics are told of the node as it is now."""
         active = self._inputs is not None
-        state = "active" if active else "inactive" if self._labelling else "unconfigured"
-        if active and self._labelling.paused:
+        state = "active" if active else "inactive" if self.labelling else "unconfigured"
+        if active and self.labelling.paused:
             state = "paused"
         return NodeFacts(
             state=state,
-            wanted=active and self._labelling.wanted,
+            wanted=active and self.labelling.wanted,
             publishers=self._topic_facts if active else {},
             dropped=self._dropped() if active else {},
-            sync=self._pairing.report() if active else None,
+            sync=self.pairing.report() if active else None,
             cameras={camera: self._camera_facts(camera) for camera in self.settings.cameras},
+            worker=self._worker.report() if active else None,
+            clock_publishers=self._clock_publishers,
         )
 
     def _dropped(self):
@@ -309,29 +352,12 @@ class CmdfusionNode(LifecycleNode):
         worker = {
             name: count for name, count in self._worker.report().dropped.items() if name != "failed"
         }
-        return dict(Counter(self._pairing.report().dropped) + Counter(worker))
+        return dict(Counter(self.pairing.report().dropped) + Counter(worker))
 
     def _camera_facts(self, camera):
         if self._extrinsics is None:
             return CameraFacts(False, "", "", None, float("nan"), 0)
         return self._extrinsics.facts(camera, self._inputs.cloud_frame if self._inputs else "")
-
-
-def make_executor(name):
-    """The rclpy executor called `name`; auto takes the events executor where this rclpy has it:
-    a message costs it a third (0.25 ms against 0.76).
-    """
-    if name != "single":
-        try:
-            from rclpy.experimental.events_executor import EventsExecutor
-
-            return EventsExecutor()
-        except ImportError:
-            if name == "events":
-                raise SettingsError(
-                    "executor: this rclpy has no EventsExecutor; use auto or single"
-                ) from None
-    return SingleThreadedExecutor()
 
 
 def main(arguments=None):
@@ -347,18 +373,12 @@ def main(arguments=None):
         if node.settings.autostart:
             node.start()
         while rclpy.ok():
-            # not spin(): that of Kilted's events executor never runs a callback
-            executor.spin_once(timeout_sec=_SPIN)
+            spin_once(executor, node.guard, node.reports)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except SettingsError as error:
         rclpy.logging.get_logger("cmdfusion").fatal(str(error))
         return 2
-    except Exception:
-        if rclpy.ok():
-            raise
-        # rclpy itself fails with an RCLError where a signal shut the context while it built a wait
-        # set: that is an ordinary end
     finally:
         if node is not None:
             node.close()

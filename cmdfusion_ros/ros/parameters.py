@@ -33,7 +33,7 @@ class NodeParameters:
         warnings: lines about overrides that no parameter is declared for.
     """
 
-    def __init__(self, node, on_change, check):
+    def __init__(self, node, on_change, check, guard):
         """Declare every parameter on `node` with the overrides it was started with.
 
         Args:
@@ -41,6 +41,7 @@ class NodeParameters:
             on_change: called with the new NodeSettings after a parameter changed at run time.
             check: called with NodeSettings that a change would give; it may refuse them with a
                 SettingsError.
+            guard: Guard.
 
         Raises:
             SettingsError: an override of a wrong type or out of bounds, before anything else
@@ -61,9 +62,16 @@ class NodeParameters:
             {name: node.get_parameter(name).value for name in self._names}
         )
         self.warnings = self._unknown_overrides(cameras)
-        node.add_on_set_parameters_callback(self._check)
+        # rclpy asks the newest first: nobody may act on a change that will be refused
+        node.add_on_set_parameters_callback(
+            guard.callback(
+                "parameters",
+                self._check,
+                lambda: SetParametersResult(successful=False, reason="failed; see the log"),
+            )
+        )
         if hasattr(node, "add_post_set_parameters_callback"):
-            node.add_post_set_parameters_callback(self._apply)
+            node.add_post_set_parameters_callback(guard.callback("parameters", self._apply))
 
     def _declare(self, parameter):
         try:
@@ -93,6 +101,13 @@ class NodeParameters:
         """Refuse what would not be valid settings. Free of side effects where ROS has a post-set
         callback.
         """
+        for change in changes:
+            if change.type_ == change.Type.NOT_SET:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"{change.name}: parameters of this node cannot be deleted; set another "
+                    "value",
+                )
         ours = {change.name: change.value for change in changes if change.name in self._names}
         if not ours:
             return SetParametersResult(successful=True)

@@ -19,12 +19,17 @@ class Qos:
 SENSOR = Qos("best_effort", "volatile", 5)
 INPUTS = {
     "points": SENSOR,
+    # sync.overload queue: what waits here while 256 clouds wait for the network is lost by nobody
+    "points_queue": Qos("reliable", "volatile", 1000),
+    "points_queue_best_effort": Qos("best_effort", "volatile", 1000),
     "image": SENSOR,
     "camera_info": Qos("best_effort", "volatile", 1),
     "camera_info_latched": Qos("reliable", "transient_local", 1),
     "/tf": Qos("reliable", "volatile", 100),
     "/tf_static": Qos("reliable", "transient_local", 100),
 }
+# made where a reliable one could not be matched, which its parameter would make it again
+_FIXED_RELIABILITY = {"points_queue_best_effort"}
 OUTPUTS = {
     "~/points_labeled": Qos("reliable", "volatile", 1),
     "~/points_filtered": Qos("reliable", "volatile", 1),
@@ -33,6 +38,7 @@ OUTPUTS = {
     "~/class_map": Qos("reliable", "transient_local", 1),
     "~/status": Qos("reliable", "volatile", 10),
     "~/overlay": Qos("best_effort", "volatile", 1),  # of each camera: ~/overlay/<camera>
+    "~/heartbeat": Qos("reliable", "volatile", 1),
     "/diagnostics": Qos("reliable", "volatile", 1),
 }
 
@@ -66,7 +72,7 @@ def subscribe(node, message, topic, callback, quality, raw=False):
         callback,
         qos_profile(INPUTS[quality]),
         raw=raw,
-        qos_overriding_options=overridable(),
+        qos_overriding_options=overridable(is_fixed=quality in _FIXED_RELIABILITY),
         event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
     )
 
@@ -113,10 +119,25 @@ def publishers_of(node, subscription):
     return len(found), "; ".join(problems) + (remedy if problems else "")
 
 
-def overridable():
-    """The rclpy options that let a user set `qos_overrides.<topic>.<policy>`: history, depth and
-    reliability.
+def offers_best_effort(node, topic):
+    """Whether a publisher of `topic` (as it resolves) sends best effort, which no reliable
+    subscription receives.
     """
+    from rclpy.qos import QoSReliabilityPolicy
+
+    return any(
+        publisher.qos_profile.reliability == QoSReliabilityPolicy.BEST_EFFORT
+        for publisher in node.get_publishers_info_by_topic(topic)
+    )
+
+
+def overridable(is_fixed=False):
+    """The rclpy options that let a user set `qos_overrides.<topic>.<policy>`: history, depth and
+    reliability; not the last where it `is_fixed`.
+    """
+    from rclpy.qos import QoSPolicyKind
     from rclpy.qos_overriding_options import QoSOverridingOptions
 
+    if is_fixed:
+        return QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH])
     return QoSOverridingOptions.with_default_policies()

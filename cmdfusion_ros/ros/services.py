@@ -1,28 +1,32 @@
-"""What the node can be asked for: ~/enable, ~/reset, ~/save_frame and ~/set_camera."""
+"""The services of the node: ~/enable, ~/reset, ~/save_frame and ~/set_camera. Each answers at once,
+whatever state the node is in; none can end it.
+"""
 
 import os
-import time
 from pathlib import Path
 
 from rclpy.parameter import Parameter
 
 
-class Services:
-    """Creates the services whose types are installed.
+class NodeServices:
+    """Made once, with the node.
 
     Args:
-        node: CmdfusionNode; its `labelling` and `pairing` are None unless configured, or active.
-        interfaces: Interfaces.
+        node: CmdfusionNode; `labelling` and `pairing` of it are None while they do not exist.
+        interfaces: Interfaces. guard: Guard.
     """
 
-    def __init__(self, node, interfaces):
+    def __init__(self, node, interfaces, guard) -> None:
         self._node = node
+        guarded = guard.service
         if interfaces.has("Trigger"):
-            node.create_service(interfaces.SetBool, "~/enable", self._on_enable)
-            node.create_service(interfaces.Trigger, "~/reset", self._on_reset)
-            node.create_service(interfaces.Trigger, "~/save_frame", self._on_save_frame)
+            node.create_service(interfaces.SetBool, "~/enable", guarded("enable", self._on_enable))
+            node.create_service(interfaces.Trigger, "~/reset", guarded("reset", self._on_reset))
+            save = guarded("save_frame", self._on_save_frame)
+            node.create_service(interfaces.Trigger, "~/save_frame", save)
         if interfaces.has("SetCamera"):
-            node.create_service(interfaces.SetCamera, "~/set_camera", self._on_set_camera)
+            switch = guarded("set_camera", self._on_set_camera)
+            node.create_service(interfaces.SetCamera, "~/set_camera", switch)
 
     def _on_enable(self, request, response):
         labelling = self._node.labelling
@@ -34,29 +38,31 @@ class Services:
         return response
 
     def _on_reset(self, request, response):
-        pairing = self._node.pairing
-        response.success = pairing is not None
+        response.success = self._node.pairing is not None
         response.message = "reset" if response.success else "not active"
         if response.success:
-            pairing.reset("asked for by ~/reset")
+            self._node.pairing.reset("asked for by ~/reset")
         return response
 
     def _on_save_frame(self, request, response):
         response.success = self._node.pairing is not None
         response.message = "not active"
         if response.success:
-            folder = Path(os.environ.get("ROS_HOME", Path.home() / ".ros"))
-            path = folder / f"cmdfusion_frame_{time.strftime('%Y%m%dT%H%M%S')}.npz"
-            self._node.labelling.save_to = path
-            response.message = f"the next cloud goes to {path}"
+            folder = Path(os.environ.get("ROS_HOME") or Path.home() / ".ros")
+            try:
+                path = self._node.labelling.saver.ask(folder)
+                response.message = f"the next cloud goes to {path}"
+            except OSError as error:
+                response.success, response.message = False, str(error)
         return response
 
     def _on_set_camera(self, request, response):
         known = self._node.settings.cameras
         cameras = [request.name] if request.name else list(known)
-        if request.name and request.name not in known:
+        unknown = [camera for camera in cameras if camera not in known]
+        if unknown:
             response.success = False
-            response.message = f"no camera {request.name!r}; known: {', '.join(known) or 'none'}"
+            response.message = f"no camera {unknown[0]!r}; known: {', '.join(known) or 'none'}"
             return response
         results = self._node.set_parameters(
             [Parameter(f"{camera}.enabled", value=request.enable) for camera in cameras]

@@ -2,7 +2,9 @@
 /tf_static, else nothing but calibration files.
 """
 
+from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.transforms import Tf2Buffer, TransformBuffer
+from cmdfusion_ros.ros.inputs import read_serialised
 from cmdfusion_ros.ros.qos import subscribe
 
 
@@ -16,11 +18,17 @@ class Tf2Source:
 
     name = "tf2_ros"
 
-    def __init__(self, node, tf2_ros, message, make_time, on_static):
+    def __init__(self, node, tf2_ros, message, make_time, on_static, guard):
         self._node, self._on_static = node, on_static
         self._raw = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._raw, node, spin_thread=False)
-        self._subscription = subscribe(node, message, "/tf_static", self._take_static, "/tf_static")
+        self._subscription = subscribe(
+            node,
+            message,
+            "/tf_static",
+            guard.callback("/tf_static", self._take_static),
+            "/tf_static",
+        )
         self.buffer = Tf2Buffer(self._raw, make_time, tf2_ros.TransformException)
 
     def _take_static(self, message):
@@ -41,18 +49,29 @@ class OwnSource:
 
     name = "own listener (tf2_ros is not installed)"
 
-    def __init__(self, node, message, on_static, complain):
-        self._node = node
+    def __init__(self, node, message, on_static, complain, guard):
+        self._node, self._message = node, message
         self.buffer = TransformBuffer()
         self._on_static, self._complain = on_static, complain
         self._subscriptions = [
-            subscribe(node, message, "/tf", lambda message: self._take(message, False), "/tf"),
             subscribe(
-                node, message, "/tf_static", lambda message: self._take(message, True), "/tf_static"
-            ),
+                node,
+                message,
+                topic,
+                # as bytes: rclpy would let what it cannot deserialise out of the executor
+                guard.callback(topic, lambda data, static=static: self._take(data, static)),
+                topic,
+                raw=True,
+            )
+            for topic, static in (("/tf", False), ("/tf_static", True))
         ]
 
-    def _take(self, message, static):
+    def _take(self, data, static):
+        try:
+            message = read_serialised(data, self._message, "/tf_static" if static else "/tf")
+        except MessageError as error:
+            self._complain(str(error))
+            return
         for problem in self.buffer.add(message, static):
             self._complain(problem)
         if static:
@@ -78,19 +97,19 @@ class NoSource:
         pass
 
 
-def open_transform_source(node, interfaces, make_time, on_static, complain):
+def open_transform_source(node, interfaces, make_time, on_static, complain, guard):
     """The best source that this installation has.
 
     Args:
         node: rclpy Node. make_time: int ns -> rclpy Time. on_static: called after static transforms
-            came. complain: called with a line for each transform that is none.
+            came. complain: called with a line for each transform that is none. guard: Guard.
     """
     try:
         import tf2_ros
     except ImportError:
         return (
-            OwnSource(node, interfaces.TFMessage, on_static, complain)
+            OwnSource(node, interfaces.TFMessage, on_static, complain, guard)
             if interfaces.has("TFMessage")
             else NoSource()
         )
-    return Tf2Source(node, tf2_ros, interfaces.TFMessage, make_time, on_static)
+    return Tf2Source(node, tf2_ros, interfaces.TFMessage, make_time, on_static, guard)

@@ -49,6 +49,23 @@ def check_range(field: int, lowest: int, highest: int) -> None:
         )
 
 
+def within_reach(points: np.ndarray, voxel_size: float) -> np.ndarray:
+    """(N,) bool: which of (N, 3) float points (metres) lie in a voxel that a key can hold; False
+    for NaN and infinity. With voxels of 0.1 m that is 13.1 km along x and y and 3.2 km along z.
+    """
+    size = np.asarray(voxel_size, points.dtype)
+    inside = np.ones(len(points), bool)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # most clouds lie well inside: three comparisons of the extremes say so
+        extremes = np.abs(points).max(0, initial=0) / size
+        if (extremes < HIGHEST[1:] - 1).all():
+            return inside
+        for axis in range(3):
+            cells = np.floor(points[:, axis] / size)
+            inside &= (cells >= LOWEST[axis + 1]) & (cells <= HIGHEST[axis + 1])
+    return inside
+
+
 def pack_keys(voxel_coords: np.ndarray) -> np.ndarray:
     """One int64 per voxel that sorts as (batch, x, y, z) does.
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import sys
 import types
 import zipfile
@@ -142,3 +143,65 @@ def test_a_pickle_with_changed_bytes_is_read_or_refused_but_never_runs(tmp_path)
         except PickleError:
             pass
     assert set(sys.modules) == before
+
+
+def test_a_pickle_cannot_name_another_file_as_a_tensor_s_numbers(tmp_path):
+    """The maker of tensors called with a made-up storage, and with a path set on a true one."""
+    with zipfile.ZipFile(tmp_path / "secret.zip", "w") as archive:
+        archive.writestr("private", b"TOP-SECRET-BYTES")
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    def name_of(module, name):
+        return f"c{module}\n{name}\n".encode()
+
+    storage = text(str(tmp_path / "secret.zip")) + text("private")
+    storage += name_of("torch", "ByteStorage") + b"\x87"
+    made_up = name_of("torch._utils", "_rebuild_tensor_v2") + b"(" + storage
+    made_up += b"K\x00K\x10\x85K\x01\x85tR"
+    with zipfile.ZipFile(tmp_path / "evil.pt", "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02}" + text("x") + made_up + b"s.")
+    content, _ = read_pickled(tmp_path / "evil.pt")
+    with pytest.raises(PickleError, match="outside of its file"):
+        content["x"].load()
+
+    true = b"(" + text("storage") + name_of("torch", "ByteStorage") + text("0") + text("cpu")
+    true += b"K\x10tQ"
+    tensor = (
+        name_of("torch._utils", "_rebuild_tensor_v2") + b"(" + true + b"K\x00K\x10\x85K\x01\x85tR"
+    )
+    changes = b"N}" + text("storage") + storage + b"s\x86b"  # BUILD with attributes to set
+    with zipfile.ZipFile(tmp_path / "evil.pt", "w") as archive:
+        archive.writestr("a/data/0", bytes(16))
+        archive.writestr("a/data.pkl", b"\x80\x02}" + text("x") + tensor + changes + b"s.")
+    with pytest.raises(PickleError, match="cannot be read"):
+        read_pickled(tmp_path / "evil.pt")
+
+
+def test_a_small_file_cannot_ask_for_much_memory(tmp_path):
+    def tensor(shape, stride):
+        return _rebuild(shape, stride)
+
+    def _rebuild(shape, stride):
+        numbers = b"".join(b"\x8a\x05" + n.to_bytes(5, "little") for n in shape)
+        steps = b"".join(b"\x8a\x05" + n.to_bytes(5, "little") for n in stride)
+        storage = b"(X\x07\x00\x00\x00storagectorch\nByteStorage\nX\x01\x00\x00\x000"
+        storage += b"X\x03\x00\x00\x00cpuK\x10tQ"
+        return (
+            b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00(" + numbers + b"t("
+            + steps + b"ttR."
+        )  # fmt: skip
+
+    with zipfile.ZipFile(tmp_path / "big.pt", "w") as archive:
+        archive.writestr("a/data/0", bytes(16))
+        archive.writestr("a/data.pkl", b"\x80\x02" + tensor((1 << 36, 1 << 20), (0, 0)))
+    content, _ = read_pickled(tmp_path / "big.pt")
+    with pytest.raises(PickleError, match="16 numbers in the file"):
+        content.load()
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data/0", bytes(1 << 24))
+        archive.writestr("a/data.pkl", b"\x80\x02" + tensor((4,), (1,)))
+    content, _ = read_pickled(tmp_path / "bomb.pt")
+    with pytest.raises(PickleError, match="packed numbers"):
+        content.load()

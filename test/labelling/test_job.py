@@ -1,7 +1,6 @@
 """What is published of a labelled cloud, what is filtered, what is saved. No ROS."""
 
 import dataclasses
-import json
 import time
 from types import SimpleNamespace
 
@@ -13,7 +12,7 @@ from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import WARN, CameraFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts
-from cmdfusion_ros.labelling.job import Labelling, Released, save_frame
+from cmdfusion_ros.labelling.job import Labelling, Released
 from cmdfusion_ros.labelling.pipeline import CameraReport, LabelledCloud, Timings
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
@@ -111,31 +110,6 @@ def test_the_id_of_unlabelled_points_is_the_class_map_s_or_the_user_s():
     assert (
         outputs().ignore_id == STREET.ignore_raw
         and outputs(output__unlabeled_id=255).ignore_id == 255
-    )
-
-
-def test_a_saved_frame_holds_inputs_and_outputs(labelled, tmp_path):
-    path = tmp_path / "deep" / "frame.npz"
-    save_frame(path, labelled, labelled.prediction, STREET, node_settings({"cameras": ["front"]}))
-    with np.load(path) as saved:
-        np.testing.assert_array_equal(saved["points"], POINTS)
-        np.testing.assert_array_equal(saved["labels"], labelled.prediction.labels)
-        assert saved["class_names"][saved["labels"]].tolist() == ["road", "car", "car", "road"]
-        assert (
-            saved["front.image"].shape == (4, 6, 3)
-            and saved["front.stamp"] == 77
-            and saved["mode"] == "FUSED"
-        )
-        facts = json.loads(str(saved["facts"]))
-    assert facts["cameras"] == [["front", "FUSED", "", 1000, 2]] and facts["fields"][0] == [
-        "x",
-        0,
-        7,
-        1,
-    ]
-    assert (
-        facts["settings"]["sync"]["max_wait"] == 0.06
-        and facts["settings"]["camera_settings"]["front"]["enabled"] is True
     )
 
 

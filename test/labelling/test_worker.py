@@ -240,13 +240,6 @@ def test_stopping_drops_what_waits_by_name_and_is_harmless_twice():
     ]
 
 
-def test_a_job_that_hangs_is_reported_by_stop():
-    worker, gate, _ = held_worker()
-    assert not worker.stop(timeout_s=0.01)
-    gate.leave.release()
-    assert worker.stop()
-
-
 def test_a_worker_that_never_started_can_be_stopped():
     assert Worker(print, print, print, SyncSettings(), lambda: 0).stop()
 
@@ -268,3 +261,121 @@ def test_under_fire_from_several_threads_every_cloud_is_accounted_for(overload):
     assert report.offered == 800 and report.waiting == report.running == 0
     assert_conserved(report)
     assert report.done == len(outcome.results) and (overload == "latest" or report.done == 800)
+
+
+# ---- jobs that never end
+
+
+def test_a_job_over_its_time_is_given_up_by_name_and_the_next_cloud_is_labelled():
+    gate, outcome, stuck, now = Gate(), Outcome(), [], [0.0]
+    worker = Worker(
+        lambda paired: gate(paired) if paired.stamp == 1 else paired.stamp * 10,
+        outcome.deliver,
+        outcome.on_error,
+        SyncSettings(overload="queue", max_job_time=20.0),
+        lambda: 0,
+        now=lambda: now[0],
+        on_stuck=lambda paired, seconds, place: stuck.append((paired.stamp, seconds, place)),
+    )
+    worker.start()
+    worker.offer(Cloud(1))
+    assert gate.entered.acquire(timeout=PATIENCE)
+    worker.offer(Cloud(2))
+    now[0] = 20.0
+    worker.watch()
+    assert not stuck  # not over its time yet
+    now[0] = 21.0
+    worker.watch()
+    ((stamp, seconds, place),) = stuck
+    assert (stamp, seconds) == (1, 21.0) and "in " in place
+    assert worker.stop(finish=True) and outcome.results == [(2, 20)]
+    report = worker.report()
+    assert report.dropped["stuck"] == 1 and report.lost_threads == 1
+    assert_conserved(report)
+    gate.leave.release()  # it ends after all: nobody wants its result any more
+    while worker.report().lost_threads:
+        threading.Event().wait(0.01)
+    assert outcome.results == [(2, 20)] and worker.report().dropped["stuck"] == 1
+
+
+def test_a_slow_network_is_not_taken_for_a_stuck_one():
+    """What took 10 s before may take 40 s now, whatever max_job_time says."""
+    gate, outcome, now = Gate(), Outcome(), [0.0]
+    worker = Worker(
+        gate,
+        outcome.deliver,
+        outcome.on_error,
+        SyncSettings(max_job_time=20.0),
+        lambda: 0,
+        now=lambda: now[0],
+    )
+    worker.start()
+    worker.offer(Cloud(1))
+    assert gate.entered.acquire(timeout=PATIENCE)
+    now[0] = 10.0
+    gate.leave.release()
+    worker.offer(Cloud(2))
+    assert gate.entered.acquire(timeout=PATIENCE)
+    now[0] = 50.0
+    worker.watch()
+    assert worker.report().running == 1 and worker.report().running_s == 40.0
+    gate.leave.release()
+    assert worker.stop(finish=True) and len(outcome.results) == 2
+
+
+def test_after_four_jobs_that_never_end_the_worker_says_that_it_is_broken():
+    gate, outcome, now = Gate(), Outcome(), [0.0]
+    worker = Worker(
+        gate,
+        outcome.deliver,
+        outcome.on_error,
+        SyncSettings(overload="queue", max_job_time=1.0),
+        lambda: 0,
+        now=lambda: now[0],
+    )
+    worker.start()
+    for stamp in range(6):
+        worker.offer(Cloud(stamp))
+    for number in range(5):
+        assert number == 5 or gate.entered.acquire(timeout=PATIENCE)
+        assert not worker.report().is_broken or number == 4
+        now[0] += 2.0
+        worker.watch()
+    report = worker.report()
+    assert report.is_broken and report.lost_threads == 4 and report.dropped["stuck"] == 4
+    assert_conserved(report)
+    gate.leave.release(10)
+    assert worker.stop(finish=True)
+
+
+def test_a_queue_that_is_full_behind_a_stuck_job_still_goes_on():
+    """`offer` blocks the thread that would watch the job, so it watches itself."""
+    gate, outcome, now = Gate(), Outcome(), [0.0]
+    worker = Worker(
+        lambda paired: gate(paired) if paired.stamp == 0 else None,
+        outcome.deliver,
+        outcome.on_error,
+        SyncSettings(overload="queue", max_job_time=1.0),
+        lambda: 0,
+        now=lambda: now[0],
+    )
+    worker.start()
+    for stamp in range(257):
+        worker.offer(Cloud(stamp))
+    now[0] = 5.0
+    worker.offer(Cloud(257))  # comes back
+    assert worker.stop(finish=True) and len(outcome.results) == 257
+    assert_conserved(worker.report())
+    gate.leave.release()
+
+
+def test_a_job_that_outlives_the_stop_is_counted_as_stuck_and_delivers_nothing():
+    worker, gate, outcome = held_worker()
+    assert not worker.stop(timeout_s=0.01)
+    report = worker.report()
+    assert report.dropped["stuck"] == 1 and report.running == 0
+    assert_conserved(report)
+    gate.leave.release()
+    while worker.report().lost_threads:
+        threading.Event().wait(0.01)
+    assert outcome.results == []

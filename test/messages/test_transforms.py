@@ -341,3 +341,32 @@ def test_a_tf2_buffer_is_asked_in_its_own_order_and_its_errors_become_ours():
     with pytest.raises(TransformError, match="nowhere") as caught:
         buffer.lookup("nowhere", "lidar")
     assert not isinstance(caught.value, ExtrapolationError)
+
+
+def test_junk_frames_are_bounded_and_push_out_nothing_that_still_speaks():
+    from cmdfusion_ros.messages.transforms import MOST_FRAMES
+
+    buffer = TransformBuffer()
+    buffer.add(message("base", "lidar"), static=True)
+    for number in range(3 * MOST_FRAMES):
+        buffer.add(message("base", f"junk_{number}", stamp=number), static=False)
+        if number % 1000 == 0:
+            buffer.add(message("odom", "base", stamp=number * 10**6), static=False)
+    assert len(buffer._links) == MOST_FRAMES
+    buffer.lookup("odom", "lidar")  # raises where either was pushed out
+
+
+def test_when_fixed_frames_fill_the_buffer_the_next_is_refused_by_name():
+    from cmdfusion_ros.messages.transforms import MOST_FRAMES
+
+    buffer = TransformBuffer()
+    for number in range(MOST_FRAMES):
+        assert not buffer.add(message("base", f"fixed_{number}"), static=True)
+    (problem,) = buffer.add(message("base", "one_more"), static=True)
+    assert "one_more" in problem and "who publishes so many" in problem
+    assert not buffer.add(message("other", "fixed_3"), static=True)  # a known one may change
+
+
+def test_a_name_as_long_as_a_book_is_no_frame():
+    (problem,) = TransformBuffer().add(message("base", "x" * 100_000), static=False)
+    assert "at most 256 letters" in problem and len(problem) < 1000

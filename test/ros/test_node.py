@@ -33,7 +33,7 @@ needs_interfaces = pytest.mark.skipif(
 def test_a_live_parameter_takes_effect_and_a_wrong_value_changes_nothing(bench, wire):
     it = bench()
     assert it.node.set_parameters([Parameter("sync.max_wait", value=0.2)])[0].successful
-    assert it.node._pairing.settings.sync.max_wait == 0.2
+    assert it.node.pairing.settings.sync.max_wait == 0.2
     refused = it.node.set_parameters([Parameter("sync.tolerance", value=0.0)])[0]
     assert not refused.successful and "more than 0.0 s" in refused.reason
     assert (
@@ -211,7 +211,7 @@ def test_services_pause_reset_and_save(bench, wire, monkeypatch, tmp_path):
     clouds.publish(wire.cloud(time.time_ns()))
     it.until(lambda: list(tmp_path.glob("*.npz")), "the saved frame")
     it.until(
-        lambda: it.node._labelling.save_to is None and it.parts()["pipeline"]["labelled"] == 1,
+        lambda: not it.node.labelling.saver.busy and it.parts()["pipeline"]["labelled"] == 1,
         "the end of saving",
     )
     it.node.trigger_deactivate()  # joins the worker: the file is whole

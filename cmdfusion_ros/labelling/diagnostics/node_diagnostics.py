@@ -19,11 +19,15 @@ from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import (
     CameraDiagnostics,
     Part,
 )
+from cmdfusion_ros.labelling.diagnostics.losses import Losses
+from cmdfusion_ros.labelling.diagnostics.sync_diagnostics import SyncDiagnostics
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window, percentile
+from cmdfusion_ros.messages.texts import printable
 
 _SILENCE = 2.0  # seconds without a cloud, or without an output while clouds come, that are an ERROR
 _FAR = 3600.0  # seconds between stamps and clock that no latency explains
 _ERRORS_IN_A_ROW = 3
+_STANDING = 5.0  # seconds at one cloud that are an ERROR
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class NodeFacts:
             {reason: clouds} of synchroniser and worker.
         sync: SyncReport, None while not active.
         cameras: {camera: CameraFacts}.
+        worker: WorkerReport, None while not active.
+        clock_publishers: publishers of /clock where the node lives by it, else 0.
     """
 
     state: str
@@ -45,6 +51,8 @@ class NodeFacts:
     dropped: dict
     sync: object
     cameras: dict
+    worker: object = None
+    clock_publishers: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,13 @@ class NodeDiagnostics:
         self._lock = threading.Lock()
         self._received = self._labelled = self._errors = self._retries = self._gaps = 0
         self._dropped = Counter()
+        self._losses = Losses()
+        self._beyond_reach = 0  # points
+        self._sync = SyncDiagnostics()
+        self._lost = Window()  # of messages that never came
+        self._num_lost = 0
+        self._survived = Window()  # of what callbacks raised
+        self._failed_transition = ""
         self._errors_in_a_row = self._retries_in_a_row = 0
         self._last_error = ""
         self._arrivals = Window()  # of stamps
@@ -93,7 +108,27 @@ class NodeDiagnostics:
             self._started = self._idle_at = self._now()
             self._arrivals.clear()
             self._results.clear()
+            self._losses.clear()
+            self._sync.clear()
             self._over_since = None
+
+    def transition_failed(self, reason):
+        """The node could not be configured or activated; "" once it could."""
+        with self._lock:
+            self._failed_transition = reason
+
+    def survived(self, reason):
+        """A callback raised what it should not have, and the node goes on."""
+        with self._lock:
+            self._errors += 1
+            self._last_error = reason
+            self._survived.add(self._now(), reason)
+
+    def clouds_lost(self, number):
+        """So many clouds were published and never reached us: the sequence numbers have a gap."""
+        with self._lock:
+            self._num_lost += number
+            self._lost.add(self._now(), number)
 
     def cloud_arrived(self, stamp):
         """A cloud with this header stamp (ns; None where it has no readable header) came in."""
@@ -148,6 +183,11 @@ class NodeDiagnostics:
             for report in labelled.cameras:
                 self._cameras[report.name].take(report)
 
+    def points_beyond_reach(self, number):
+        """So many points of a cloud lie where the network's grid does not reach."""
+        with self._lock:
+            self._beyond_reach += number
+
     def add_dropped(self, dropped):
         """{reason: clouds} of a synchroniser and a worker that end now; their counts go on in
         the next report.
@@ -183,6 +223,7 @@ class NodeDiagnostics:
         with self._lock:
             now = self._now()
             self._note_idle(facts, now)
+            self._losses.look(now, self._received, Counter(facts.dropped) + self._dropped)
             cameras = [
                 camera.part(self.settings, facts.cameras[name], facts, now, self._started)
                 for name, camera in self._cameras.items()
@@ -190,7 +231,7 @@ class NodeDiagnostics:
             return [
                 self._pipeline(facts, now),
                 self._lidar(facts, now),
-                self._sync(facts),
+                self._sync.part(facts, now, [result.mode for result in self._results.values]),
                 self._model(),
                 *cameras,
             ]
@@ -223,14 +264,28 @@ class NodeDiagnostics:
             "latency_ms_p95": percentile([result.latency_ms for result in results], 95),
             "is_processing_time_in_expected_range": self._over_since is None,
             "consecutive_delay_s": now - self._over_since if self._over_since is not None else 0.0,
+            "job_running_s": facts.worker.running_s if facts.worker else 0.0,
+            "stuck_threads": facts.worker.lost_threads if facts.worker else 0,
             "errors": self._errors,
             "last_error": self._last_error,
         }
         return Part("pipeline", *self._pipeline_level(facts, now), values)
 
     def _pipeline_level(self, facts, now):
+        if self._failed_transition:
+            return ERROR, f"{facts.state}: {self._failed_transition}"
+        if self._survived and self._survived.age(now) < SPAN:
+            return ERROR, f"a callback failed: {self._survived.last.value}"
         if facts.state != "active":
             return OK, facts.state
+        if facts.worker and facts.worker.is_broken:
+            return ERROR, (
+                f"{facts.worker.lost_threads} clouds were given up and their jobs never ended: "
+                "restart the node"
+            )
+        if facts.worker and facts.worker.running_s > _SILENCE:
+            level = ERROR if facts.worker.running_s > _STANDING else WARN
+            return level, f"at work on one cloud for {facts.worker.running_s:.1f} s"
         if not facts.wanted:
             return OK, "nobody subscribes: clouds are not labelled"
         if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
@@ -257,6 +312,8 @@ class NodeDiagnostics:
             )
         if now - self._view_failure[0] < SPAN:
             return WARN, f"labelling, but an output could not be made: {self._view_failure[1]}"
+        if complaint := self._losses.complaint():
+            return WARN, complaint
         return (
             OK,
             f"labelling, {self._results.last.value.mode}"
@@ -279,9 +336,11 @@ class NodeDiagnostics:
             "last_age_s": self._arrivals.age(now),
             "stamp_age_s": stamp_age,
             "points": points,
+            "points_beyond_reach": self._beyond_reach,
             "fields": fields,
             "frame": frame,
             "gaps": self._gaps,
+            "lost": self._num_lost,
             "malformed": self._dropped["malformed"],
             "out_of_order": sync.dropped["out_of_order"] if sync else 0,
             "unstamped": sync.unstamped if sync else 0,
@@ -310,33 +369,17 @@ class NodeDiagnostics:
                 WARN,
                 f"the clouds' stamps are {stamp_age:.0f} s away from now; is use_sim_time right?",
             )
+        if self._lost and self._lost.age(now) < SPAN:
+            number = sum(entry for entry in self._lost.values)
+            return WARN, (
+                f"{number} clouds of the last seconds never came: lost on the way or overwritten; "
+                "see docs/dds.md, or set sync.overload queue"
+            )
         return OK, "receiving"
 
-    def _sync(self, facts):
-        sync = facts.sync
-        if sync is None:
-            return Part("sync", OK, facts.state)
-        modes = Counter(result.mode for result in self._results.values)
-        values = {
-            **{
-                f"{name.lower()}_ratio": modes[name] / max(1, len(self._results))
-                for name in ("FUSED", "PARTIAL", "LIDAR_ONLY")
-            },
-            **{f"released.{name}": count for name, count in sync.modes.items()},
-            "released": sync.released,
-            "pending": sync.pending,
-            "deadline_hits": sync.deadline_hits,
-            **{f"reason.{name}": count for name, count in sync.reasons.items()},
-            "mean_wait_ms": sync.mean_wait_ms,
-            "p95_wait_ms": sync.p95_wait_ms,
-            "suggested_max_wait_ms": sync.suggested_max_wait_ms,
-            "epoch": sync.epoch,
-        }
-        return Part(
-            "sync", WARN if sync.warnings else OK, "; ".join(sync.warnings) or "pairing", values
-        )
-
     def _model(self):
+        if self.model is None and self._failed_transition:
+            return Part("model", ERROR, f"not loaded: {self._failed_transition}")
         if self.model is None:
             return Part("model", OK, "not loaded")
         values = {**vars(self.model), "retries": self._retries}
@@ -348,5 +391,5 @@ class NodeDiagnostics:
 
 
 def text_of(value):
-    """A plain value as a diagnostic KeyValue shows it."""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    """A plain value as a diagnostic KeyValue shows it: a person reads it on a terminal."""
+    return f"{value:.3f}" if isinstance(value, float) else printable(value)

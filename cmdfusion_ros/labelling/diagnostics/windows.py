@@ -50,6 +50,10 @@ class Window:
         """Seconds since the newest entry; NaN where there is none."""
         return now - self._entries[-1].at if self._entries else math.nan
 
+    def count_since(self, moment: float) -> int:
+        """Entries after a moment of the same clock."""
+        return sum(entry.at > moment for entry in self._entries)
+
     def rate(self, now):
         """Entries a second. A stream that fell silent counts its silence, so the rate sinks at
         once and ends at 0.

@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -51,3 +52,47 @@ def test_a_pickle_of_something_else_is_named(tmp_path):
         pickle.dump(np.arange(3), stream)
     with pytest.raises(ValueError, match="expected a table of pandas, got ndarray"):
         read_pickled_table(tmp_path / "00.pkl.gz")
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def name_of(module, name):
+    return b"c" + module.encode() + b"\n" + name.encode() + b"\n"
+
+
+@pytest.mark.parametrize("code", ["O", "O8", "|O", "S8", "U2", "V8", "M8[ns]", "f8,O"])
+def test_a_table_that_forges_pointers_is_refused(tmp_path, code):
+    """ndarray((1,), dtype('O'), buffer=pointer): allowed names alone, and a forged object."""
+    forged = name_of("numpy", "dtype") + text(code) + b"\x85R"
+    array = name_of("numpy", "ndarray") + b"(K\x01\x85" + forged
+    array += b"\x8e" + struct.pack("<QQ", 8, 0x4141414141414141) + b"tR"
+    content = b"\x80\x04" + name_of("pandas", "DataFrame") + array + b"\x85R."
+    with gzip.open(tmp_path / "00.pkl.gz", "wb") as stream:
+        stream.write(content)
+    with pytest.raises(ValueError, match="not readable"):
+        read_pickled_table(tmp_path / "00.pkl.gz")
+
+
+def test_an_array_of_objects_inside_a_true_table_is_refused(tmp_path):
+    table = pandas.DataFrame({"x": np.array([object], object)})
+    with gzip.open(tmp_path / "00.pkl.gz", "wb") as stream:
+        pickle.dump(table, stream)
+    with pytest.raises(ValueError, match="no part of a table of numbers|not readable"):
+        read_pickled_table(tmp_path / "00.pkl.gz")
+
+
+def test_every_damaged_byte_gives_a_table_or_a_declared_error(tmp_path):
+    content = pickle.dumps(pandas.DataFrame({"x": np.arange(4.0), "d": np.arange(4)}), 4)
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(content)
+        for place in random.integers(0, len(content), 3):
+            damaged[place] = random.integers(256)
+        with gzip.open(tmp_path / "00.pkl.gz", "wb") as stream:
+            stream.write(damaged)
+        try:
+            read_pickled_table(tmp_path / "00.pkl.gz")
+        except ValueError as error:
+            assert "00.pkl.gz" in str(error)
