@@ -1,5 +1,5 @@
-"""What a JPEG, PNG or TIFF file says of itself, read before anything is decoded: 130 kB can unpack to
-gigabytes.
+"""What a JPEG, PNG or TIFF file says of itself, read before anything is decoded: 130 kB can unpack
+to gigabytes.
 """
 
 import struct
