@@ -97,7 +97,8 @@ def decode_image(message: Any, expected_size: tuple[int, int] | None = None) -> 
     """
     if hasattr(message, "encoding"):
         size = int(message.width), int(message.height)
-        if _encoding(message):
+        # without a calibration the bytes that came bound what is made of them
+        if _encoding(message) and expected_size is not None:
             _check_size(f"image {message.encoding}", size, expected_size)
         return _decode_raw(message)
     return _decode_compressed(message, expected_size)
@@ -261,7 +262,7 @@ def _decode_compressed(message: Any, expected_size: tuple[int, int] | None) -> n
         else:
             size = png_size(data.data) if start == _PNG else tiff_size(data.data)
     except ValueError as error:
-        raise MessageError(f"compressed image ({kind}): damaged: {error}") from error
+        raise MessageError(f"compressed image ({kind}): {error}; is it damaged?") from error
     _check_size(f"compressed image ({kind})", size, expected_size)
     if start[:3] == _JPEG and (damage := jpeg_damage(data)):
         raise MessageError(f"compressed image ({kind}): {damage}; does the transport lose bytes?")

@@ -15,6 +15,7 @@ from cmdfusion_ros.messages.labelled_clouds import write_labelled_cloud
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.sparse.voxelise import HIGHEST, LOWEST, voxelise, within_reach
 
+LEVEL_OFF = node_settings({"points.leveling": "off"})
 PRESETS = sorted(
     {
         load_yaml(path).get("model", {}).get("voxel_size", ModelConfig().voxel_size)
@@ -41,6 +42,8 @@ class Grid:
 class Place:
     """Extrinsics without cameras; `frame_from_lidar` as given."""
 
+    transforms = None  # for leveling, which is off here
+
     def __init__(self, frame_from_lidar=None):
         self._transform = frame_from_lidar
 
@@ -56,7 +59,7 @@ def labelled(points, voxel_size=0.1, frame_from_lidar=None, **parameters):
     pipeline = Pipeline(
         Grid(voxel_size),
         Place(frame_from_lidar),
-        node_settings(parameters),
+        node_settings({"points.leveling": "off", **parameters}),
         lambda payload, kind: payload,
     )
     try:
@@ -127,7 +130,7 @@ def test_a_network_whose_confidence_is_no_number_is_an_error():
             nothing = np.full(frame.num_points, np.nan, np.float32)
             return Prediction(np.zeros(len(nothing), "u1"), nothing, np.zeros(len(nothing), "u4"))
 
-    pipeline = Pipeline(Broken(0.1), Place(), node_settings({}), lambda payload, kind: payload)
+    pipeline = Pipeline(Broken(0.1), Place(), LEVEL_OFF, lambda payload, kind: payload)
     with pytest.raises(FloatingPointError, match="1 of 1 points a confidence that is no number"):
         pipeline(make_paired(make_cloud(np.ones((1, 3), np.float32))))
     pipeline.close()

@@ -15,7 +15,7 @@ from builders.messages import make_jpeg
 
 from cmdfusion_ros.messages import jpeg_check
 from cmdfusion_ros.messages.clouds import MessageError
-from cmdfusion_ros.messages.image_headers import MOST_PIXELS, jpeg_size, png_size, tiff_size
+from cmdfusion_ros.messages.image_headers import jpeg_size, png_size, tiff_size
 from cmdfusion_ros.messages.images import ENCODINGS, ImageSizeError, decode_image
 from cmdfusion_ros.messages.jpeg_check import jpeg_damage
 
@@ -85,7 +85,7 @@ def test_every_raw_encoding_is_held_against_the_calibration_first(encoding):
     )
     with pytest.raises(ImageSizeError, match="calibrated for"):
         decode_image(huge, (64, 48))
-    with pytest.raises(ImageSizeError, match=f"at most {MOST_PIXELS}"):
+    with pytest.raises(MessageError):  # its bytes are not there
         decode_image(huge)
 
 
