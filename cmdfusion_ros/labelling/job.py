@@ -56,6 +56,7 @@ class Labelling:
         self._diagnostics, self._now_ros, self._log = diagnostics, now_ros, log
         self.paused = False
         self.saver = FrameSaver(self._saved)
+        self._placement = None
 
     def update_settings(self, settings):
         for part in (self._pipeline, self._outputs, self._views):
@@ -112,6 +113,7 @@ class Labelling:
                 printable(f"{labelled.retried}; labelled from LiDAR alone"),
                 throttle_duration_sec=_THROTTLE,
             )
+        self._tell_placement(labelled.placement)
         self._attempt("markers or overlay", self._views.publish, labelled, prediction)
         self.saver.take(labelled, prediction, self.taxonomy.class_map, self._pipeline.settings)
 
@@ -120,6 +122,14 @@ class Labelling:
             self._output_failed(f"saved frame {path}: {why}")
         else:
             self._log.info(f"saved {path}")
+
+    def _tell_placement(self, placement):
+        """Say once how the clouds lie to what the network knows: a warning where it is not sure."""
+        if placement is None or placement is self._placement or not placement.words:
+            return
+        self._placement = placement
+        say = self._log.info if placement.sure else self._log.warning
+        say(printable(f"the network sees the clouds from: {placement.words}"))
 
     def _attempt(self, what, publish, labelled, prediction):
         """Publish something beside the labelled cloud. That is out already: what fails here must

@@ -13,6 +13,7 @@ from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import WARN, CameraFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts
 from cmdfusion_ros.labelling.job import Labelling, Released
+from cmdfusion_ros.labelling.network_frame import Placement
 from cmdfusion_ros.labelling.pipeline import CameraReport, LabelledCloud, Timings
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
@@ -256,3 +257,30 @@ def test_a_missing_package_is_named_with_its_cost_and_others_still_load(monkeypa
     assert COSTS["std_srvs"] in complaints and COSTS["vision_msgs"] in complaints
     with pytest.raises(AttributeError, match="Trigger is not installed"):
         interfaces.Trigger  # noqa: B018
+
+
+def test_where_the_network_sees_the_clouds_is_said_once(labelled):
+    lines = []
+    log = SimpleNamespace(
+        info=lambda text: lines.append(("info", text)),
+        warning=lambda text: lines.append(("warning", text)),
+    )
+    quiet = SimpleNamespace(
+        publish_labelled=lambda *values: None,
+        publish_filtered=lambda *values: None,
+        publish_status=lambda *values: None,
+    )
+    views = SimpleNamespace(publish=lambda *values: None)
+    pipeline = SimpleNamespace(settings=node_settings({}))
+    labelling = Labelling(
+        pipeline, open_taxonomy(STREET), quiet, views, Counting(), lambda: 2 * 10**9, log
+    )
+    unsure = Placement(False, words="no ground seen in it: taken as it came")
+    found = Placement(True, words="origin of lidar, 1.80 m over the ground, upside down")
+    for placement in (unsure, unsure, found, found):
+        cloud = dataclasses.replace(labelled, placement=placement)
+        labelling.publish(
+            Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns()), cloud
+        )
+    assert [level for level, _ in lines] == ["warning", "info"]
+    assert "upside down" in lines[1][1]
