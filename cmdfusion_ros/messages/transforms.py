@@ -14,6 +14,7 @@ import yaml
 
 from cmdfusion_ros.geometry.transforms import interpolate, invert, rigid, rotation_from_quaternion
 from cmdfusion_ros.messages.clouds import MessageError, stamp_ns
+from cmdfusion_ros.messages.texts import printable
 
 MOST_FRAMES = 4096  # a robot has some hundreds; a publisher gone mad any number
 _MOST_STAMPS = 20_000  # of one moving frame: 2 kHz for ten seconds
@@ -78,15 +79,19 @@ def read_transform(message: Any) -> tuple[str, str, np.ndarray]:
     leading "/" of a name (ROS 1) is dropped.
 
     Raises:
-        MessageError: a quaternion of zeros or NaN, NaN translation, no name, a frame under itself.
+        MessageError: a quaternion of zeros or NaN, NaN translation, no name or one of over 256
+            letters, a frame under itself.
     """
     parent, child = _name(message.header.frame_id), _name(message.child_frame_id)
     try:
         matrix = matrix_from_transform(message.transform)
         if not parent or not child or parent == child:
             raise ValueError("expected two different frame names")
+        if max(len(parent), len(child)) > _LONGEST_NAME:
+            raise ValueError(f"expected names of at most {_LONGEST_NAME} letters")
     except ValueError as error:
-        raise MessageError(f"transform {parent!r} <- {child!r}: {error}") from error
+        shown = " <- ".join(repr(printable(name, _LONGEST_NAME)) for name in (parent, child))
+        raise MessageError(f"transform {shown}: {error}") from error
     return parent, child, matrix
 
 

@@ -260,10 +260,17 @@ class CloudAnchoredPairing:
             self._release(ReleaseReason.BACKLOG)
 
     def _pump(self) -> None:
-        """Release every cloud whose time is over or that cannot gain by waiting (R4)."""
+        """Do what is due, in its order: clouds that wait go before the one set aside, which came
+        after them and waits longer (R18).
+        """
+        self._release_due()
         if self._aside and self._clock.steady - self._aside.arrival_steady > _SECOND:
             aside, self._aside = self._aside, None
             self._begin_with(aside)  # no cloud came that would say otherwise
+            self._release_due()
+
+    def _release_due(self) -> None:
+        """Release every cloud whose time is over or that cannot gain by waiting (R4)."""
         if self._clouds.newest:
             for stream in self._streams.values():
                 stream.refresh(self._clock.ros, self._clouds.newest.start + stream.offset)

@@ -35,7 +35,7 @@ def test_the_shipped_network_is_drawn_and_written_by_stage(tmp_path, capsys):
     assert main(arguments) == 0
     (result,) = json.loads(files["stages.json"].read_text())
     check(result)
-    assert "head" in result["stages"] and files["stages.png"].stat().st_size > 1000
+    assert files["stages.png"].stat().st_size > 1000
     assert "layers, stride 1" in capsys.readouterr().out
 
 

@@ -65,20 +65,31 @@ def callbacks(monkeypatch):
     """{topic: callback} of what is subscribed to."""
     found = {}
 
-    def subscribe(node, kind, topic, callback, quality):
+    def subscribe(node, kind, topic, callback, quality, raw=False):
         assert kind == "kind" and quality == topic
         found[topic] = callback
         return topic
 
     monkeypatch.setattr("cmdfusion_ros.ros.transform_source.subscribe", subscribe)
+    monkeypatch.setattr(
+        "cmdfusion_ros.ros.transform_source.read_serialised", lambda data, kind, topic: data
+    )
     return found
+
+
+GUARD = SimpleNamespace(callback=lambda name, function: function)  # guards nothing
 
 
 def test_tf2_ros_is_taken_where_it_is_installed(tf2_ros, callbacks):
     destroyed = []
     node = SimpleNamespace(destroy_subscription=destroyed.append)
     source = open_transform_source(
-        node, Interfaces({"TFMessage": "kind"}, {}), lambda stamp: ("time", stamp), None, None
+        node,
+        Interfaces({"TFMessage": "kind"}, {}),
+        lambda stamp: ("time", stamp),
+        None,
+        None,
+        GUARD,
     )
     assert isinstance(source, Tf2Source) and source._listener.given[1:] == (node, False)
     assert source.buffer.lookup("front", "lidar")[0, 3] == 1.0
@@ -99,6 +110,7 @@ def test_where_tf2_ros_listens_it_is_heard_too_that_tf_static_spoke(tf2_ros, cal
         lambda stamp: ("time", stamp),
         lambda: heard.append(source.buffer.lookup("base", "lidar")[0, 3]),
         None,
+        GUARD,
     )
     callbacks["/tf_static"](message("base", "lidar", w=1.0, x=2.0))
     assert heard == [2.0]
@@ -112,6 +124,7 @@ def test_our_own_listener_is_taken_where_only_the_messages_are(no_tf2_ros, callb
         None,
         lambda: heard.append("static"),
         complaints.append,
+        GUARD,
     )
     assert isinstance(source, OwnSource) and sorted(callbacks) == ["/tf", "/tf_static"]
     callbacks["/tf_static"](message("base", "lidar", w=1.0))
@@ -122,7 +135,7 @@ def test_our_own_listener_is_taken_where_only_the_messages_are(no_tf2_ros, callb
 
 
 def test_without_either_there_are_no_transforms_and_it_is_said(no_tf2_ros):
-    source = open_transform_source("node", Interfaces({}, {}), None, None, None)
+    source = open_transform_source("node", Interfaces({}, {}), None, None, None, GUARD)
     assert isinstance(source, NoSource) and "calibration files only" in source.name
     with pytest.raises(TransformError):
         source.buffer.lookup("base", "lidar")

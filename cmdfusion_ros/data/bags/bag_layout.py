@@ -5,6 +5,7 @@ clocks lie to the cloud's.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -258,7 +259,7 @@ def _choose_cloud(survey, wanted):
     )
 
 
-def is_labelled(cloud: object) -> bool:
+def is_labelled(cloud: Any) -> bool:
     """Whether a PointCloud2 has the fields of our own output."""
     return {"label", "confidence"} <= {field.name for field in cloud.fields}
 
