@@ -63,4 +63,7 @@ def test_a_closed_scalar_gate_lets_nothing_of_the_source_through():
     torch.testing.assert_close(*shut)
     torch.nn.init.constant_(fusion.gate.bias, 0.0)
     opened = [fusion(target, random_features(seed, channels=4)) for seed in (2, 3)]
+    torch.testing.assert_close(opened, [target, target])  # it starts as identity, open or shut
+    torch.nn.init.normal_(fusion.join.weight)
+    opened = [fusion(target, random_features(seed, channels=4)) for seed in (2, 3)]
     assert not torch.allclose(*opened) and opened[0].shape == (5, 6)

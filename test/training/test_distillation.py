@@ -21,6 +21,9 @@ SWEEPS = {"kind": "multi_sweep", "previous": 1, "following": 1}
 
 
 UNET = {"network": "spv_unet", "channels": 8, "voxel_size": 0.5, "image_size": [64, 32]}
+# Joins that start as identity have no normalisation behind them, and shared weights are a target
+# that moves: both fall in small steps alone.
+SMALL_STEPS = {"own images of imputers": 0.01, "completed things, logits": 0.001}
 CASES = {  # what is distilled -> (network, settings)
     "images of another network, features": (
         "cmdfusion",
@@ -39,7 +42,10 @@ CASES = {  # what is distilled -> (network, settings)
         "flagship",
         {"teacher": "own_images", "features": 1.0, "feature_unit": "variance"},
     ),
-    "own images of imputers": ("u2mkd", {"teacher": "own_images", "features": 1.0}),
+    "own images of imputers": (
+        "u2mkd",
+        {"teacher": "own_images", "features": 1.0, "feature_unit": "variance"},
+    ),
     "more sweeps, features": (
         "spv_unet",
         {
@@ -91,12 +97,13 @@ CASES = {  # what is distilled -> (network, settings)
 }
 
 
-@pytest.mark.parametrize("network, settings", CASES.values(), ids=CASES)
-def test_a_term_falls_when_it_is_trained_alone(teachers, tmp_path, network, settings):
+@pytest.mark.parametrize("case", CASES)
+def test_a_term_falls_when_it_is_trained_alone(teachers, tmp_path, case):
+    network, settings = CASES[case]
     trainer = make_trainer(teachers, tmp_path / "run", network, [settings])
     (distiller,) = trainer.objective.distillers
     (name,) = {"features", "logits", "affinity", "labels"} & set(settings)
-    optimizer = torch.optim.Adam(trainer.parameters, lr=0.03)
+    optimizer = torch.optim.Adam(trainer.parameters, lr=SMALL_STEPS.get(case, 0.03))
     samples = [trainer.samples.plain(index) for index in (0, 1)]
     frames = [sample.frame for sample in samples]
     teacher_frames = (
@@ -255,7 +262,7 @@ def test_a_teacher_that_is_missing_or_has_nothing_to_say_is_an_error(teachers, t
         ValueError, match="features of pixels need a network with a knowledge branch"
     ):
         start("spv_pyramid", teacher="checkpoint", path="image.safetensors", features=1.0)
-    with pytest.raises(ValueError, match=r"those of U-Nets \(deep\)"):
+    with pytest.raises(ValueError, match="those of U-Nets; student or teacher is none"):
         start("spv_pyramid", teacher="shared", match="voxel", view=FUSED, features=1.0)
     with pytest.raises(
         ValueError, match="instance_fused adds no point to any of the 3 training scans"
