@@ -36,18 +36,20 @@ def test_a_recipe_may_train_on_several_sets(tmp_path):
     with pytest.raises(SettingsError, match=r"train_too\[0\].root: expected str, got 3"):
         settings_from_dict(Recipe, {"train_too": [{"root": 3}]})
     with pytest.raises(
-        SettingsError, match=r"train_too\[1\].dataset: class map street reads .*not 'waymo'"
+        SettingsError, match=r"train_too\[1\].dataset: class map street reads .*not 'argoverse'"
     ):
-        settings_from_dict(Recipe, {"train_too": [{}, {"dataset": "waymo", "sequences": ["01"]}]})
+        settings_from_dict(
+            Recipe, {"train_too": [{}, {"dataset": "argoverse", "sequences": ["01"]}]}
+        )
     with pytest.raises(SettingsError, match="train_too: expected tuple"):
         settings_from_dict(Recipe, {"train_too": {"root": "a"}})
 
 
 def test_a_dataset_that_the_class_map_cannot_read_is_refused():
     with pytest.raises(
-        SettingsError, match="train.dataset: class map street reads .*pandaset.*, not 'waymo'"
+        SettingsError, match="train.dataset: class map street reads .*pandaset.*, not 'argoverse'"
     ):
-        settings_from_dict(Recipe, {"train": {"dataset": "waymo", "sequences": ["01"]}})
+        settings_from_dict(Recipe, {"train": {"dataset": "argoverse", "sequences": ["01"]}})
 
 
 def test_a_misspelt_setting_is_named_with_the_nearest():
@@ -62,4 +64,5 @@ def test_a_misspelt_setting_is_named_with_the_nearest():
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_recipe_reads_and_trains_on_something(path):
     recipe = load_settings(Recipe, path)
-    assert recipe.train.sequences and recipe.licence and recipe.attribution
+    drawn = recipe.train.layout == "synthetic_stream"  # streets without end have no names
+    assert (drawn or recipe.train.sequences) and recipe.licence and recipe.attribution
