@@ -74,8 +74,6 @@ class CloudAnchoredPairing:
         self._durations = {name: to_ns(getattr(settings.sync, name)) for name in _DURATIONS}
         self._shift = settings.target_shift_ns
 
-    # ---- what comes in
-
     def on_cloud(self, stamp: int, cloud: Any) -> None:
         """Take a cloud. stamp: int ns from its header, 0 for none (it then gets the time of
         arrival).
@@ -197,8 +195,6 @@ class CloudAnchoredPairing:
         """Clouds that wait for images, or for the next cloud to tell what they are."""
         return len(self._clouds.pending) + (self._aside is not None)
 
-    # ---- time
-
     def _advance(self, any_step_back: bool = False) -> tuple[int, int]:
         """Read the clocks and do what became due since the last call, before anything new is
         looked at. Returns (ROS time, steady time).
@@ -235,8 +231,6 @@ class CloudAnchoredPairing:
         self._tally.counts["time_jumps"] += 1
         self.reset(reason)
 
-    # ---- pairing
-
     def _stream(self, camera: str) -> CameraStream:
         if camera not in self._streams:
             raise ValueError(
@@ -260,9 +254,7 @@ class CloudAnchoredPairing:
             self._release(ReleaseReason.BACKLOG)
 
     def _pump(self) -> None:
-        """Do what is due, in its order: clouds that wait go before the one set aside, which came
-        after them and waits longer (R18).
-        """
+        """Do what is due; clouds that wait go before the one set aside after them (R18)."""
         self._release_due()
         if self._aside and self._clock.steady - self._aside.arrival_steady > _SECOND:
             aside, self._aside = self._aside, None
