@@ -14,7 +14,7 @@ def jpeg_damage(data: np.ndarray) -> str:
     """Where a decoder would have to guess what was meant in a JPEG file, (bytes,) uint8; "" where
     nowhere, for kinds that are not judged (progressive ones), and without the compiled check.
 
-    Takes about a third of the time of decoding. Other threads run meanwhile.
+    Other threads run meanwhile.
     """
     check = _check()
     if check is None:

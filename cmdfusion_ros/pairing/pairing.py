@@ -1,7 +1,7 @@
-"""Which images go with which cloud. The rules R1-R16 are in docs/synchroniser.md.
+"""Which images go with which cloud. The rules R1-R18 are in docs/synchroniser.md.
 
 Every accepted cloud is released exactly once, in order of stamp, no later than max_wait after it
-arrived. Cameras can change its labels, never suppress it or delay it further.
+arrived (R18 apart). Cameras can change its labels, never suppress it or delay it further.
 
 Plain Python without threads, locks or timers: whoever owns a pairing calls it from one thread at a
 time. All times are int ns.

@@ -6,66 +6,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builders.labelled_cloud import STREET
 
-from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import WARN, CameraFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts
 from cmdfusion_ros.labelling.job import Labelling, Released
 from cmdfusion_ros.labelling.network_frame import Placement
-from cmdfusion_ros.labelling.pipeline import CameraReport, LabelledCloud, Timings
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
-from cmdfusion_ros.messages.clouds import MessageError, read_cloud
+from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.transforms import TransformError
-from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 from cmdfusion_ros.ros.interfaces import COSTS, Interfaces, load_interfaces
 from cmdfusion_ros.ros.outputs import CloudOutputs, RateLimit
 
-STREET = load_class_map("street")
-ROAD, CAR = STREET.label("road"), STREET.label("car")
-# the fourth is no return
-POINTS = np.array([[1, 0, 0], [5, 0, 0], [5, 5, 0], [0, 0, 0], [50, 0, 0]], np.float32)
 NOTHING = Interfaces({}, {})
-
-
-@pytest.fixture
-def labelled(messages):
-    """Four points with labels road, car, car, road and rising confidence; the camera `front` was
-    used.
-    """
-    cloud = read_cloud(messages.cloud(POINTS))
-    rows = cloud.usable
-    view = CameraView(
-        "front",
-        np.zeros((4, 6, 3), np.uint8),
-        np.diag([40.0, 40, 1]),
-        messages.camera_from_lidar,
-        None,
-        77,
-    )
-    frame = Frame(
-        cloud.points[rows].copy(), cloud.intensity[rows].copy(), cloud.stamp, "lidar", (view,)
-    )
-    prediction = Prediction(
-        np.array([ROAD, CAR, CAR, ROAD], np.uint8),
-        np.float32([0.2, 0.4, 0.6, 0.8]),
-        np.uint32([0, 1, 1, 0]),
-    )
-    report = CameraReport("front", CameraStatus.FUSED, "", 77, 1000, 2, 0.5)
-    return LabelledCloud(
-        messages.cloud(POINTS),
-        cloud,
-        rows,
-        frame,
-        prediction,
-        Mode.FUSED,
-        (report,),
-        0,
-        0,
-        Timings(),
-    )
 
 
 class Place:
