@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmdfusion_ros.frame import Distortion
-from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import CameraFacts
+from cmdfusion_ros.labelling.diagnostics.facts import CameraFacts
 from cmdfusion_ros.messages.camera_info import read_calibration_file, read_camera_info
 from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.transforms import ExtrapolationError, TransformError

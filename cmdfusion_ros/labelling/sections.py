@@ -116,7 +116,7 @@ class OutputSettings:
     )
     always_publish: bool = setting(False, "label clouds even while nobody subscribes")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.layout == "autoware" and self.unlabeled_id > 255:
             raise SettingsError(
                 "output.unlabeled_id: expected at most 255 with output.layout autoware (class_id "
@@ -139,7 +139,7 @@ class FilterSettings:
     )
     ego_frame: str = setting("", "coordinate frame of ego_box; empty = the frame of the cloud")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.ego_box) != 6 or any(
             low > high for low, high in zip(self.ego_box[:3], self.ego_box[3:], strict=True)
         ):

@@ -5,7 +5,9 @@ these fields, and so is the YAML a user writes.
 import dataclasses
 import difflib
 import typing
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cmdfusion_ros.config import (
     SettingsError,
@@ -59,9 +61,9 @@ class NodeSettings:
     overlay: OverlaySettings = section(OverlaySettings)
     diagnostics: DiagnosticsSettings = section(DiagnosticsSettings)
     # {camera: CameraSettings}, in the order of `cameras`
-    camera_settings: dict = field(default_factory=dict)
+    camera_settings: dict[str, CameraSettings] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if dataclasses.is_dataclass(value):
@@ -79,7 +81,7 @@ class NodeSettings:
         if self.camera_settings:
             self.pairing()  # checks sync.min_cameras against the number of cameras
 
-    def pairing(self):
+    def pairing(self) -> PairingSettings:
         """The part that the synchroniser is told."""
         return PairingSettings(self.sync, self.points, self.camera_settings)
 
@@ -108,13 +110,13 @@ class Parameter:
     """
 
     name: str
-    default: object
-    hint: object
-    metadata: dict
+    default: Any
+    hint: Any
+    metadata: Mapping[str, Any]
     live: bool
 
 
-def node_parameters():
+def node_parameters() -> list[Parameter]:
     """The Parameters of the node itself, without those of the cameras."""
     parameters = []
     for item in dataclasses.fields(NodeSettings):
@@ -129,7 +131,7 @@ def node_parameters():
     return parameters
 
 
-def camera_parameters(camera):
+def camera_parameters(camera: str) -> list[Parameter]:
     """The Parameters of one camera."""
     live = {f"{camera}.{name}" for name in LIVE_OF_CAMERA}
     return [
@@ -138,7 +140,7 @@ def camera_parameters(camera):
     ]
 
 
-def _parameters_of(kind, prefix, live):
+def _parameters_of(kind: type, prefix: str, live: Collection[str]) -> list[Parameter]:
     hints = typing.get_type_hints(kind)
     return [
         Parameter(
@@ -148,7 +150,7 @@ def _parameters_of(kind, prefix, live):
     ]
 
 
-def node_settings(values):
+def node_settings(values: Mapping[str, Any]) -> NodeSettings:
     """NodeSettings from ROS parameters as plain values.
 
     Args:
@@ -167,10 +169,9 @@ def node_settings(values):
     _check_cameras(cameras)
     camera_settings = {}
     for camera in cameras:
-        settings = settings_from_dict(CameraSettings, tree.pop(camera, {}), f"{camera}.")
+        own = settings_from_dict(CameraSettings, tree.pop(camera, {}), f"{camera}.")
         filled = {
-            item.name: _filled(getattr(settings, item.name), camera)
-            for item in dataclasses.fields(settings)
+            item.name: _filled(getattr(own, item.name), camera) for item in dataclasses.fields(own)
         }
         camera_settings[camera] = CameraSettings(**filled)
     known = {item.name for item in dataclasses.fields(NodeSettings)} - {"camera_settings"}
@@ -189,7 +190,7 @@ def node_settings(values):
     return dataclasses.replace(settings, cameras=cameras, camera_settings=camera_settings)
 
 
-def nearest_parameter(name, cameras):
+def nearest_parameter(name: str, cameras: Iterable[str]) -> str | None:
     """The known parameter whose name is nearest to `name`, or None: for a warning about a name
     nobody declared.
     """
@@ -200,7 +201,7 @@ def nearest_parameter(name, cameras):
     return near[0] if near else None
 
 
-def _check_cameras(cameras):
+def _check_cameras(cameras: Sequence[str]) -> None:
     sections = {item.name for item in dataclasses.fields(NodeSettings)} | set(FOREIGN)
     if len(cameras) > MAX_CAMERAS:
         raise SettingsError(f"cameras: expected at most {MAX_CAMERAS}, got {len(cameras)}")
@@ -214,12 +215,12 @@ def _check_cameras(cameras):
             )
 
 
-def _filled(value, camera):
+def _filled(value: Any, camera: str) -> Any:
     return value.replace("{camera}", camera) if isinstance(value, str) else value
 
 
-def _nested(values):
-    tree = {}
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
     for name, value in values.items():
         *groups, last = name.split(".")
         branch = tree

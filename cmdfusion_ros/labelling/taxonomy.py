@@ -10,6 +10,7 @@ import numpy as np
 from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.config import SettingsError, load_yaml, nearest_name
 from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
+from cmdfusion_ros.labelling.settings import NodeSettings
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Taxonomy:
     class_map: ClassMap
     table: np.ndarray
 
-    def translate(self, prediction):
+    def translate(self, prediction: Prediction) -> Prediction:
         """A Prediction in labels of the published map. A class that has no place in it becomes
         IGNORE_LABEL with confidence 0.
         """
@@ -29,7 +30,7 @@ class Taxonomy:
         confidence = np.where(labels == IGNORE_LABEL, np.float32(0), prediction.confidence)
         return Prediction(labels, confidence, prediction.camera_mask)
 
-    def check(self, settings):
+    def check(self, settings: NodeSettings) -> None:
         """Raise SettingsError where NodeSettings name a class that is not published, or a layout
         that cannot hold the raw ids.
         """
@@ -47,7 +48,7 @@ class Taxonomy:
                 )
 
 
-def open_taxonomy(model_map, name="model", palette_file=""):
+def open_taxonomy(model_map: ClassMap, name: str = "model", palette_file: str = "") -> Taxonomy:
     """The Taxonomy called `name` for a network with the ClassMap `model_map`.
 
     Raises:
@@ -69,7 +70,7 @@ def open_taxonomy(model_map, name="model", palette_file=""):
     return Taxonomy(_recoloured(class_map, palette_file), table)
 
 
-def _recoloured(class_map, palette_file):
+def _recoloured(class_map: ClassMap, palette_file: str) -> ClassMap:
     if not palette_file:
         return class_map
     try:

@@ -19,8 +19,8 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.time import Time
 
 from cmdfusion_ros.config import SettingsError
-from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import CameraFacts
-from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.facts import CameraFacts, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.job import Labelling, Released
 from cmdfusion_ros.labelling.model import open_segmenter

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import ERROR, OK, WARN, CameraFacts
-from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts, text_of
+from cmdfusion_ros.labelling.diagnostics.facts import ERROR, OK, WARN, CameraFacts, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, text_of
 from cmdfusion_ros.labelling.diagnostics.windows import Window, percentile
 from cmdfusion_ros.labelling.model import ModelInfo
 from cmdfusion_ros.labelling.pipeline import CameraReport

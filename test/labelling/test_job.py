@@ -9,8 +9,8 @@ import pytest
 from builders.labelled_cloud import STREET
 
 from cmdfusion_ros.geometry.transforms import rigid
-from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import WARN, CameraFacts
-from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.facts import WARN, CameraFacts, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.job import Labelling, Released
 from cmdfusion_ros.labelling.network_frame import Placement
 from cmdfusion_ros.labelling.settings import node_settings

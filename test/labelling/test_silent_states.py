@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import ERROR, OK, WARN, CameraFacts
-from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, NodeFacts, text_of
+from cmdfusion_ros.labelling.diagnostics.facts import ERROR, OK, WARN, CameraFacts, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, text_of
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.worker import WorkerReport
 from cmdfusion_ros.pairing.paired_cloud import Mode

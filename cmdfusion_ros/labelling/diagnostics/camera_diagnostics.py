@@ -1,49 +1,30 @@
 """What the node says of one camera on /diagnostics."""
 
 import math
-from dataclasses import dataclass, field
+from typing import Any
 
+from cmdfusion_ros.labelling.diagnostics.facts import (
+    ERROR,
+    NOBODY,
+    OK,
+    WARN,
+    CameraFacts,
+    NodeFacts,
+    Part,
+)
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window
+from cmdfusion_ros.labelling.pipeline import CameraReport
+from cmdfusion_ros.labelling.settings import NodeSettings
+from cmdfusion_ros.pairing.report import CameraSync
 
-OK, WARN, ERROR = 0, 1, 2  # DiagnosticStatus levels
-NOBODY = (0, "")  # publishers of a topic that is not subscribed to
 _SETUP_TIME = 5.0  # seconds that a camera may take to get its calibration and transform
 _UNSEEN = 50  # clouds in a row without a visible point before the camera's frame is doubted
-
-
-@dataclass(frozen=True)
-class Part:
-    """One DiagnosticStatus: name, level, message, and key -> value (any plain value)."""
-
-    name: str
-    level: int
-    message: str
-    values: dict = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CameraFacts:
-    """What is known of a camera's place.
-
-    Attributes:
-        calibrated: whether its lens is known. missing: why it cannot be used, "" where it can.
-        frame: its optical frame. size: (width, height) of its calibration, or None.
-        transform_age_s: since its transform was looked up. uncompensated: images for which the
-            motion since the cloud could not be taken out.
-    """
-
-    calibrated: bool
-    missing: str
-    frame: str
-    size: tuple | None
-    transform_age_s: float
-    uncompensated: int
 
 
 class CameraDiagnostics:
     """What was seen of one camera's images. Not locked: its owner does that."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
         self.arrivals = Window()
         self._decode_errors = 0
@@ -53,12 +34,12 @@ class CameraDiagnostics:
         self._unseen = 0  # clouds in a row of which no point fell into the image
         self._uncompensated = (0, -math.inf)  # how many images were, and when that last grew
 
-    def image_unreadable(self, reason):
+    def image_unreadable(self, reason: str) -> None:
         """An image came that was malformed at first sight."""
         self._decode_errors += 1
         self._reason = reason
 
-    def take(self, report):
+    def take(self, report: CameraReport) -> None:
         """A CameraReport came."""
         self._status, self._reason = report.status.name, report.reason
         self._decode_errors += self._status == "DECODE_ERROR"
@@ -66,7 +47,14 @@ class CameraDiagnostics:
             self._visible_ratio = report.visible_ratio
             self._unseen = self._unseen + 1 if self._status == "NO_POINTS" else 0
 
-    def part(self, settings, place, facts, now, started):
+    def part(
+        self,
+        settings: NodeSettings,
+        place: CameraFacts,
+        facts: NodeFacts,
+        now: float,
+        started: float,
+    ) -> Part:
         """The camera's Part.
 
         Args:
@@ -105,7 +93,14 @@ class CameraDiagnostics:
         )
         return Part(f"camera/{self.name}", level, message, values)
 
-    def _level(self, loss_level, values, place, facts, uptime):
+    def _level(
+        self,
+        loss_level: str,
+        values: dict[str, Any],
+        place: CameraFacts,
+        facts: NodeFacts,
+        uptime: float,
+    ) -> tuple[int, str]:
         loss = {"ok": OK, "warn": WARN, "error": ERROR}[loss_level]
         if facts.state not in ("active", "paused"):
             return OK, facts.state
@@ -130,7 +125,7 @@ class CameraDiagnostics:
         return loss, values["reason"] or values["state"]
 
 
-def _sync_values(sync):
+def _sync_values(sync: CameraSync) -> dict[str, Any]:
     """What the synchroniser knows of a camera."""
     return {
         "waited_for": sync.waited_for,

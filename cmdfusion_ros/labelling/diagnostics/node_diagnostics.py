@@ -9,50 +9,30 @@ import math
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import (
+from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import CameraDiagnostics
+from cmdfusion_ros.labelling.diagnostics.facts import (
     ERROR,
     NOBODY,
     OK,
     WARN,
-    CameraDiagnostics,
+    NodeFacts,
     Part,
 )
 from cmdfusion_ros.labelling.diagnostics.losses import Losses
 from cmdfusion_ros.labelling.diagnostics.sync_diagnostics import SyncDiagnostics
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window, percentile
+from cmdfusion_ros.labelling.model import ModelInfo
+from cmdfusion_ros.labelling.pipeline import LabelledCloud
+from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.messages.texts import printable
 
 _SILENCE = 2.0  # seconds without a cloud, or without an output while clouds come, that are an ERROR
 _FAR = 3600.0  # seconds between stamps and clock that no latency explains
 _ERRORS_IN_A_ROW = 3
 _STANDING = 5.0  # seconds at one cloud that are an ERROR
-
-
-@dataclass(frozen=True)
-class NodeFacts:
-    """What others count, as of the moment of a report.
-
-    Attributes:
-        state: "active", "paused", "inactive" or "unconfigured". wanted: whether anybody wants
-            labels.
-        publishers: {topic: (number of publishers, why some cannot be received or "")}. dropped:
-            {reason: clouds} of synchroniser and worker.
-        sync: SyncReport, None while not active.
-        cameras: {camera: CameraFacts}.
-        worker: WorkerReport, None while not active.
-        clock_publishers: publishers of /clock where the node lives by it, else 0.
-    """
-
-    state: str
-    wanted: bool
-    publishers: dict
-    dropped: dict
-    sync: object
-    cameras: dict
-    worker: object = None
-    clock_publishers: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,13 +54,13 @@ class NodeDiagnostics:
         model: ModelInfo once the network is open, else None.
     """
 
-    def __init__(self, settings, now=time.monotonic):
+    def __init__(self, settings: NodeSettings, now: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
-        self.model = None
+        self.model: ModelInfo | None = None
         self._now = now
         self._lock = threading.Lock()
         self._received = self._labelled = self._errors = self._retries = self._gaps = 0
-        self._dropped = Counter()
+        self._dropped: Counter[str] = Counter()
         self._losses = Losses()
         self._beyond_reach = 0  # points
         self._sync = SyncDiagnostics()
@@ -92,7 +72,7 @@ class NodeDiagnostics:
         self._last_error = ""
         self._arrivals = Window()  # of stamps
         self._results = Window()  # of _Result
-        self._over_since = None  # since when processing takes too long
+        self._over_since: float | None = None  # since when processing takes too long
         # (when, why) the last output beside the labelled cloud could not be made
         self._view_failure = (-math.inf, "")
         self._last_cloud = (0, "", "")  # points, fields, frame
@@ -102,7 +82,7 @@ class NodeDiagnostics:
 
     # ---- what happened
 
-    def activated(self):
+    def activated(self) -> None:
         """The node was activated: silence is counted from here."""
         with self._lock:
             self._started = self._idle_at = self._now()
@@ -112,25 +92,25 @@ class NodeDiagnostics:
             self._sync.clear()
             self._over_since = None
 
-    def transition_failed(self, reason):
+    def transition_failed(self, reason: str) -> None:
         """The node could not be configured or activated; "" once it could."""
         with self._lock:
             self._failed_transition = reason
 
-    def survived(self, reason):
+    def survived(self, reason: str) -> None:
         """A callback raised what it should not have, and the node goes on."""
         with self._lock:
             self._errors += 1
             self._last_error = reason
             self._survived.add(self._now(), reason)
 
-    def clouds_lost(self, number):
+    def clouds_lost(self, number: int) -> None:
         """So many clouds were published and never reached us: the sequence numbers have a gap."""
         with self._lock:
             self._num_lost += number
             self._lost.add(self._now(), number)
 
-    def cloud_arrived(self, stamp):
+    def cloud_arrived(self, stamp: int | None) -> None:
         """A cloud with this header stamp (ns; None where it has no readable header) came in."""
         with self._lock:
             self._received += 1
@@ -141,18 +121,18 @@ class NodeDiagnostics:
                 self._gaps += 1
             self._arrivals.add(self._now(), stamp)
 
-    def cloud_unreadable(self, reason):
+    def cloud_unreadable(self, reason: str) -> None:
         """A cloud that came in is malformed."""
         with self._lock:
             self._dropped["malformed"] += 1
             self._last_error = reason
 
-    def cloud_dropped(self, name):
+    def cloud_dropped(self, name: str) -> None:
         """A cloud that came in is not labelled, for the reason `name`, and nothing is wrong."""
         with self._lock:
             self._dropped[name] += 1
 
-    def cloud_failed(self, name, reason):
+    def cloud_failed(self, name: str, reason: str) -> None:
         """A cloud was to be labelled and could not be."""
         with self._lock:
             self._dropped[name] += 1
@@ -160,7 +140,9 @@ class NodeDiagnostics:
             self._errors_in_a_row += 1
             self._last_error = reason
 
-    def cloud_labelled(self, labelled, processing_ms, latency_ms):
+    def cloud_labelled(
+        self, labelled: LabelledCloud, processing_ms: float, latency_ms: float
+    ) -> None:
         """A LabelledCloud was published."""
         with self._lock:
             now = self._now()
@@ -183,19 +165,19 @@ class NodeDiagnostics:
             for report in labelled.cameras:
                 self._cameras[report.name].take(report)
 
-    def points_beyond_reach(self, number):
+    def points_beyond_reach(self, number: int) -> None:
         """So many points of a cloud lie where the network's grid does not reach."""
         with self._lock:
             self._beyond_reach += number
 
-    def add_dropped(self, dropped):
+    def add_dropped(self, dropped: Mapping[str, int]) -> None:
         """{reason: clouds} of a synchroniser and a worker that end now; their counts go on in
         the next report.
         """
         with self._lock:
             self._dropped.update(dropped)
 
-    def view_failed(self, reason):
+    def view_failed(self, reason: str) -> None:
         """The filtered cloud, markers, an overlay or a saved frame could not be made; the
         labelled cloud is out.
         """
@@ -204,19 +186,19 @@ class NodeDiagnostics:
             self._last_error = reason
             self._view_failure = (self._now(), reason)
 
-    def image_arrived(self, camera):
+    def image_arrived(self, camera: str) -> None:
         """An image of `camera` came in."""
         with self._lock:
             self._cameras[camera].arrivals.add(self._now(), None)
 
-    def image_unreadable(self, camera, reason):
+    def image_unreadable(self, camera: str, reason: str) -> None:
         """An image of `camera` came in and is malformed at first sight."""
         with self._lock:
             self._cameras[camera].image_unreadable(reason)
 
     # ---- what it means
 
-    def parts(self, facts):
+    def parts(self, facts: NodeFacts) -> list[Part]:
         """All Parts for the NodeFacts `facts`, in a fixed order: pipeline, lidar, sync, model,
         camera/<name>.
         """
@@ -236,7 +218,7 @@ class NodeDiagnostics:
                 *cameras,
             ]
 
-    def _note_idle(self, facts, now):
+    def _note_idle(self, facts: NodeFacts, now: float) -> None:
         """While nobody wants labels or no clouds come, no time passes that could be held against
         us.
         """
@@ -245,7 +227,7 @@ class NodeDiagnostics:
             self._idle_at = now
             self._over_since = None
 
-    def _pipeline(self, facts, now):
+    def _pipeline(self, facts: NodeFacts, now: float) -> Part:
         results = self._results.values
         times = [result.processing_ms for result in results]
         dropped = Counter(facts.dropped) + self._dropped
@@ -271,7 +253,7 @@ class NodeDiagnostics:
         }
         return Part("pipeline", *self._pipeline_level(facts, now), values)
 
-    def _pipeline_level(self, facts, now):
+    def _pipeline_level(self, facts: NodeFacts, now: float) -> tuple[int, str]:
         if self._failed_transition:
             return ERROR, f"{facts.state}: {self._failed_transition}"
         if self._survived and self._survived.age(now) < SPAN:
@@ -321,7 +303,7 @@ class NodeDiagnostics:
             else "waiting for the first cloud",
         )
 
-    def _lidar(self, facts, now):
+    def _lidar(self, facts: NodeFacts, now: float) -> Part:
         topic, sync = self.settings.points.topic, facts.sync
         publishers, incompatible = facts.publishers.get(topic, NOBODY)
         points, fields, frame = self._last_cloud
@@ -349,7 +331,9 @@ class NodeDiagnostics:
         }
         return Part("lidar", *self._lidar_level(facts, now, topic, stamp_age), values)
 
-    def _lidar_level(self, facts, now, topic, stamp_age):
+    def _lidar_level(
+        self, facts: NodeFacts, now: float, topic: str, stamp_age: float
+    ) -> tuple[int, str]:
         publishers, incompatible = facts.publishers.get(topic, NOBODY)
         if facts.state not in ("active", "paused"):
             return OK, facts.state
@@ -377,7 +361,7 @@ class NodeDiagnostics:
             )
         return OK, "receiving"
 
-    def _model(self):
+    def _model(self) -> Part:
         if self.model is None and self._failed_transition:
             return Part("model", ERROR, f"not loaded: {self._failed_transition}")
         if self.model is None:
@@ -390,6 +374,6 @@ class NodeDiagnostics:
         return Part("model", OK, f"{self.model.checkpoint} on {self.model.device}", values)
 
 
-def text_of(value):
+def text_of(value: object) -> str:
     """A plain value as a diagnostic KeyValue shows it: a person reads it on a terminal."""
     return f"{value:.3f}" if isinstance(value, float) else printable(value)

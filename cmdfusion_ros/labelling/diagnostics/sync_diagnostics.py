@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import ERROR, OK, WARN, Part
+from cmdfusion_ros.labelling.diagnostics.facts import ERROR, OK, WARN, NodeFacts, Part
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window
 
 _MANY_RESETS = 3  # within ten seconds: a bag that loops gives one in as long as it lasts
@@ -16,10 +16,10 @@ class SyncDiagnostics:
 
     def clear(self) -> None:
         """Forget what was, as at an activation."""
-        self._epoch = None
+        self._epoch: int | None = None
         self._resets = Window()  # of epochs
 
-    def part(self, facts, now: float, modes: list[str]) -> Part:
+    def part(self, facts: NodeFacts, now: float, modes: list[str]) -> Part:
         """The Part `sync` for NodeFacts at `now` (seconds of a steady clock). `modes`: names of
         the Mode of the last clouds labelled.
         """

@@ -2,7 +2,8 @@
 
 import math
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,39 +15,39 @@ class Entry(NamedTuple):
     """Something that happened `at` (seconds of a steady clock)."""
 
     at: float
-    value: object
+    value: Any
 
 
 class Window:
     """What happened in the last ten seconds before the newest entry, in order."""
 
-    def __init__(self):
-        self._entries = deque()
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
 
-    def add(self, at, value):
+    def add(self, at: float, value: Any) -> None:
         self._entries.append(Entry(at, value))
         while self._entries[0].at < at - SPAN:
             self._entries.popleft()
 
-    def clear(self):
+    def clear(self) -> None:
         self._entries.clear()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._entries)
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self._entries)
 
     @property
-    def values(self):
+    def values(self) -> list[Any]:
         return [entry.value for entry in self._entries]
 
     @property
-    def last(self):
-        """The newest Entry, or None."""
-        return self._entries[-1] if self._entries else None
+    def last(self) -> Entry:
+        """The newest Entry, of which there must be one."""
+        return self._entries[-1]
 
-    def age(self, now):
+    def age(self, now: float) -> float:
         """Seconds since the newest entry; NaN where there is none."""
         return now - self._entries[-1].at if self._entries else math.nan
 
@@ -54,7 +55,7 @@ class Window:
         """Entries after a moment of the same clock."""
         return sum(entry.at > moment for entry in self._entries)
 
-    def rate(self, now):
+    def rate(self, now: float) -> float:
         """Entries a second. A stream that fell silent counts its silence, so the rate sinks at
         once and ends at 0.
         """
@@ -65,7 +66,7 @@ class Window:
         silence = now - times[-1]
         return 1 / silence if silence > 3 * period else 1 / period
 
-    def jitter_ms(self):
+    def jitter_ms(self) -> float:
         """Standard deviation of the time between entries; NaN for fewer than four."""
         return (
             1e3 * float(np.std(np.diff([entry.at for entry in self._entries])))
@@ -73,7 +74,7 @@ class Window:
             else math.nan
         )
 
-    def period_of_stamps(self):
+    def period_of_stamps(self) -> float:
         """Median step of the values, which are int ns, in seconds; 0 for fewer than four."""
         return (
             float(np.median(np.diff(np.array(self.values, np.int64)))) / 1e9
@@ -82,6 +83,6 @@ class Window:
         )
 
 
-def percentile(values, share):
+def percentile(values: Sequence[float], share: float) -> float:
     """`share` in percent; NaN where there are no values."""
     return float(np.percentile(values, share)) if values else math.nan
