@@ -16,12 +16,13 @@ _THROTTLE = 5.0  # seconds between two lines of the log about the same thing
 
 @dataclass(frozen=True)
 class Released:
-    """A PairedCloud and the moment (steady clock, ns) at which the synchroniser let it go: what
-    the worker is offered.
+    """A PairedCloud, the moment (steady clock, ns) at which the synchroniser let it go, and the
+    bytes of its messages: what the worker is offered.
     """
 
     paired: PairedCloud
     at_ns: int
+    num_bytes: int
 
     @property
     def stamp(self):

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from cmdfusion_ros.pairing.settings import to_ns
 
-_BACKLOG = 256  # clouds; about a gigabyte of 120,000 points with six JPEG images
-_LOOK = 0.5  # seconds between looks at the running job while `offer` waits
+QUEUE_BYTES = 2 << 30  # of waiting messages; about 600 clouds of 120,000 points with one raw image
 _LONGER = 5  # times the longest job so far: what takes so much longer than ever hangs
 _MOST_LOST = 4  # threads given up to jobs that never end, before the worker says it is broken
 
@@ -23,11 +22,15 @@ class WorkerReport:
 
     Attributes:
         offered, done: clouds given to `offer`, and those whose result was delivered.
-        waiting, running: clouds in the inbox (or, in `offer`, on the way into it), and 1 while one
-            is worked on.
-        dropped: {"busy": superseded by a newer one, "stale": too old when their turn came, "reset":
-            of an older epoch, "failed": the job or the delivery raised, "stopped": left when the
-            worker stopped}.
+        waiting, running: clouds in the inbox, and 1 while one is worked on.
+        dropped: {"busy": superseded by a newer one, "queue_full": came while 2 GiB of messages
+            waited, "stale": too old when their turn came, "reset": of an older epoch, "failed":
+            the job or the delivery raised, "stuck": given up, "stopped": left when the worker
+            stopped}.
+        running_s: seconds for which the running one has been worked on.
+        lost_threads: of jobs that were given up and have not ended.
+        is_broken: so many of them that no further job is given up.
+        queue_fill: share of the 2 GiB that is taken.
     """
 
     offered: int
@@ -38,6 +41,7 @@ class WorkerReport:
     running_s: float = 0.0
     lost_threads: int = 0
     is_broken: bool = False
+    queue_fill: float = 0.0
 
 
 class _Thread:
@@ -66,9 +70,8 @@ class _Thread:
 class Worker:
     """Runs a job on each cloud it is offered, one at a time, in order, on a thread of its own.
 
-    `deliver` and `on_error` are called on that thread, with no lock held. With overload "queue",
-    `offer` blocks while 256 clouds wait: neither they nor the job may wait for the thread that
-    offers.
+    `deliver` and `on_error` are called on that thread, with no lock held. `offer` never waits: the
+    thread that offers has heartbeats and services to see to.
 
     Args:
         job: PairedCloud -> result. What it raises costs that cloud only.
@@ -93,6 +96,7 @@ class Worker:
         self._on_stuck = on_stuck
         self._changed = threading.Condition()
         self._inbox = deque()
+        self._inbox_bytes = 0
         self._counts = Counter()
         self._running = None  # the cloud at work
         self._longest = 0.0  # seconds of the longest job that ended
@@ -142,32 +146,31 @@ class Worker:
         return len(self._lost) >= _MOST_LOST
 
     def offer(self, paired):
-        """Hand over a PairedCloud. With overload "latest" those still waiting are dropped for it
-        (busy); a stopped worker drops it (stopped).
+        """Hand over a cloud with `stamp`, `epoch` and `num_bytes`; returns at once. With overload
+        "latest" those still waiting are dropped for it (busy). With "queue" it waits its turn; what
+        comes while QUEUE_BYTES wait is dropped (queue_full), so that those before it stay without a
+        gap. A stopped worker drops it (stopped).
         """
         with self._changed:
             self._counts["offered"] += 1
-        self._wait_for_room()
-        with self._changed:
-            if self._finishing or paired.epoch < self._epoch:
-                self._counts["stopped" if self._finishing else "reset"] += 1
+            if reason := self._reason_to_refuse(paired):
+                self._counts[reason] += 1
                 return
             if self._settings.overload == "latest":
                 self._drop_inbox("busy")
             self._inbox.append(paired)
+            self._inbox_bytes += paired.num_bytes
             self._changed.notify_all()
 
-    def _wait_for_room(self):
-        """With overload "queue": until fewer than 256 wait. Who would watch the job is waiting
-        here, so it is watched from here.
-        """
-        while True:
-            with self._changed:
-                if self._settings.overload != "queue" or self._changed.wait_for(
-                    lambda: len(self._inbox) < _BACKLOG or self._finishing, _LOOK
-                ):
-                    return
-            self.watch()
+    def _reason_to_refuse(self, paired):
+        """Why a cloud cannot wait; "" where it can. One alone always can."""
+        if self._finishing:
+            return "stopped"
+        if paired.epoch < self._epoch:
+            return "reset"
+        waits_for_others = self._inbox and self._settings.overload == "queue"
+        is_full = waits_for_others and self._inbox_bytes + paired.num_bytes > QUEUE_BYTES
+        return "queue_full" if is_full else ""
 
     def start_epoch(self, epoch):
         """A new time line began: clouds of older epochs are dropped, the result of the one being
@@ -207,7 +210,15 @@ class Worker:
         with self._changed:
             dropped = {
                 reason: self._counts[reason]
-                for reason in ("busy", "stale", "reset", "failed", "stuck", "stopped")
+                for reason in (
+                    "busy",
+                    "queue_full",
+                    "stale",
+                    "reset",
+                    "failed",
+                    "stuck",
+                    "stopped",
+                )  # fmt: skip
             }
             running = int(self._running is not None)
             waiting = (
@@ -222,12 +233,14 @@ class Worker:
                 self._running_s(),
                 sum(lost.thread.is_alive() for lost in self._lost),
                 self._is_broken(),
+                self._inbox_bytes / QUEUE_BYTES,
             )
 
     def _drop_inbox(self, reason, condition=lambda paired: True):
         kept = [paired for paired in self._inbox if not condition(paired)]
         self._counts[reason] += len(self._inbox) - len(kept)
         self._inbox = deque(kept)
+        self._inbox_bytes = sum(paired.num_bytes for paired in kept)
 
     def _run(self, mine):
         while (paired := self._next(mine)) is not None:
@@ -247,7 +260,7 @@ class Worker:
             if not self._inbox:
                 return None
             self._running, mine.since = self._inbox.popleft(), self._now()
-            self._changed.notify_all()
+            self._inbox_bytes -= self._running.num_bytes
             return self._running
 
     def _work(self, paired, mine):

@@ -14,6 +14,7 @@ from cmdfusion_ros.ros.qos import offers_best_effort, publishers_of, subscribe
 # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
 _TICK = 0.005
 _MOST_PUBLISHERS = 64  # whose numbers are remembered
+_OVERHEAD = 4096  # bytes of Python objects around a cloud that waits
 
 
 class Serialised(NamedTuple):
@@ -104,10 +105,12 @@ class Inputs:
         """Every message comes as bytes: rclpy would let what it cannot deserialise out of the
         executor.
         """
-        guarded = self._guard.callback(topic, callback)
+        guarded, on_lost = self._guard.callback(topic, callback), None
         if with_info and takes_message_info():
             guarded = asking_for_info(guarded)
-        subscription = subscribe(self._node, kind, topic, guarded, quality, raw=True)
+        elif with_info:  # Humble
+            on_lost = self._guard.callback("lost messages", self._on_lost)
+        subscription = subscribe(self._node, kind, topic, guarded, quality, True, on_lost)
         self._subscriptions.append((topic, subscription))
 
     def close(self):
@@ -178,6 +181,12 @@ class Inputs:
             self.look_for_transforms()
         self._pairing.on_cloud(stamp, Serialised(data, self._interfaces.PointCloud2))
         self._arm_tick()
+
+    def _on_lost(self, status):
+        """What the middleware knows of messages that never came. Asked only where there are no
+        sequence numbers: Fast DDS does not tell of those that it overwrote.
+        """
+        self._diagnostics.clouds_lost(status.total_count_change)
 
     def _on_image(self, camera, kind, data):
         if self._closed:
@@ -258,6 +267,14 @@ def asking_for_info(callback):
 
     taking_any.__signature__ = inspect.signature(lambda message, info: None)
     return taking_any
+
+
+def num_bytes(paired):
+    """Bytes that a PairedCloud of Serialised messages keeps from being freed, at most: images that
+    several clouds share are counted with each.
+    """
+    payloads = [paired.cloud, *(image.image for image in paired.images.values())]
+    return _OVERHEAD + sum(len(payload.data) for payload in payloads)
 
 
 def read_serialised(data, message_class, kind):

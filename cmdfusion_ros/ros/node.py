@@ -31,7 +31,7 @@ from cmdfusion_ros.messages.texts import printable
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.ros.executor import make_executor, spin_once
 from cmdfusion_ros.ros.guard import Guard
-from cmdfusion_ros.ros.inputs import Inputs, read_serialised
+from cmdfusion_ros.ros.inputs import Inputs, num_bytes, read_serialised
 from cmdfusion_ros.ros.interfaces import load_interfaces
 from cmdfusion_ros.ros.outputs import CloudOutputs
 from cmdfusion_ros.ros.parameters import NodeParameters
@@ -265,7 +265,7 @@ class CmdfusionNode(LifecycleNode):
         if reason:
             self.diagnostics.cloud_dropped(reason)
         else:
-            worker.offer(Released(paired, time.monotonic_ns()))
+            worker.offer(Released(paired, time.monotonic_ns(), num_bytes(paired)))
 
     def _on_reset(self, epoch, reason, labelling, worker):
         self.get_logger().info(f"new time line: {reason}", throttle_duration_sec=5.0)

@@ -19,7 +19,7 @@ class Qos:
 SENSOR = Qos("best_effort", "volatile", 5)
 INPUTS = {
     "points": SENSOR,
-    # sync.overload queue: what waits here while 256 clouds wait for the network is lost by nobody
+    # sync.overload queue: what comes during a transition of some seconds waits here
     "points_queue": Qos("reliable", "volatile", 1000),
     "points_queue_best_effort": Qos("best_effort", "volatile", 1000),
     "image": SENSOR,
@@ -55,12 +55,13 @@ def qos_profile(qos):
     )
 
 
-def subscribe(node, message, topic, callback, quality, raw=False):
+def subscribe(node, message, topic, callback, quality, raw=False, on_lost=None):
     """A subscription with the quality `quality` of INPUTS and `qos_overrides` parameters.
 
-    Without event callbacks: rclpy makes two waitables of them for every subscription and publisher,
-    and looks at each one at every wake-up, which doubled the cost of taking a message.
-    `incompatible_publishers` asks instead.
+    Without the default event callbacks: rclpy makes two waitables of them for every subscription
+    and publisher, and looks at each one at every wake-up, which doubled the cost of taking a
+    message. `publishers_of` asks instead. `on_lost` is called with the message-lost status of the
+    middleware, where there is one.
     """
     try:
         from rclpy.event_handler import SubscriptionEventCallbacks
@@ -73,7 +74,9 @@ def subscribe(node, message, topic, callback, quality, raw=False):
         qos_profile(INPUTS[quality]),
         raw=raw,
         qos_overriding_options=overridable(is_fixed=quality in _FIXED_RELIABILITY),
-        event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        event_callbacks=SubscriptionEventCallbacks(
+            message_lost=on_lost, use_default_callbacks=False
+        ),
     )
 
 

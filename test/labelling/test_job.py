@@ -111,7 +111,7 @@ def test_a_filtered_cloud_that_cannot_be_made_costs_nothing_else(labelled):
     )
     diagnostics.cloud_arrived(10**9)
     labelling.publish(
-        Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns()), labelled
+        Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns(), 0), labelled
     )
     assert len(outputs._publishers["~/points_labeled"].published) == 1 and shown == [
         "status",
@@ -155,7 +155,7 @@ def test_the_latency_of_a_cloud_without_stamp_counts_from_its_arrival(labelled):
         None,
     )
     labelling.publish(
-        Released(SimpleNamespace(stamp=1_700_000_000_000_000_000, epoch=0), 0), unstamped
+        Released(SimpleNamespace(stamp=1_700_000_000_000_000_000, epoch=0), 0, 0), unstamped
     )
     assert latencies == [pytest.approx(250.0)]
 
@@ -235,7 +235,7 @@ def test_where_the_network_sees_the_clouds_is_said_once(labelled):
     for placement in (unsure, unsure, found, found):
         cloud = dataclasses.replace(labelled, placement=placement)
         labelling.publish(
-            Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns()), cloud
+            Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns(), 0), cloud
         )
     assert [level for level, _ in lines] == ["warning", "info"]
     assert "upside down" in lines[1][1]

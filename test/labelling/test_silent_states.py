@@ -108,6 +108,17 @@ def test_when_every_fifth_cloud_is_lost_for_a_reason_nobody_wished_that_is_said(
     assert shown.level == level and (level == OK or reason in shown.message)
 
 
+def test_one_cloud_that_found_the_queue_full_is_warned_of():
+    world = World()
+    lost = NodeFacts(
+        "active", True, {}, {"queue_full": 1}, world.pairing.report(), {"front": PLACE}
+    )
+    part(world, "pipeline", facts_of(world))
+    world.clouds(50)
+    shown = part(world, "pipeline", lost)
+    assert shown.level == WARN and "queue was full" in shown.message
+
+
 def test_what_a_callback_raised_is_an_error_for_a_while():
     world = World()
     world.diagnostics.survived("points: RuntimeError: odd")

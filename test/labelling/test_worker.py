@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cmdfusion_ros.labelling.worker import Worker
+from cmdfusion_ros.labelling.worker import QUEUE_BYTES, Worker
 from cmdfusion_ros.pairing.settings import SyncSettings
 
 PATIENCE = 20.0  # seconds: how long a test waits for what must happen at once
@@ -19,6 +19,7 @@ class Cloud:
 
     stamp: int
     epoch: int = 0
+    num_bytes: int = 1
 
 
 class Gate:
@@ -91,39 +92,53 @@ def test_18_while_busy_the_newest_cloud_is_kept_and_the_others_are_counted():
     assert_conserved(worker.report())
 
 
-def test_with_queue_nothing_is_dropped_and_a_full_inbox_blocks():
+def test_with_queue_nothing_is_dropped_and_offering_never_waits():
     worker, gate, outcome = held_worker(overload="queue")
-    for stamp in range(1, 257):
+    for stamp in range(1, 2001):
         worker.offer(Cloud(stamp))
-    offered = threading.Event()
-
-    def offer_one_more():
-        worker.offer(Cloud(257))
-        offered.set()
-
-    thread = threading.Thread(target=offer_one_more)
-    thread.start()
-    assert not offered.is_set() and worker.report().dropped["busy"] == 0
-    gate.leave.release(300)
-    assert offered.wait(PATIENCE)
-    assert worker.stop(finish=True)
-    thread.join(PATIENCE)
-    assert [stamp for stamp, _ in outcome.results] == list(range(258))
-
-
-def test_stopping_frees_a_blocked_offer():
-    worker, gate, _ = held_worker(overload="queue")
-    for stamp in range(1, 257):
-        worker.offer(Cloud(stamp))
-    thread = threading.Thread(target=worker.offer, args=(Cloud(257),))
-    thread.start()
-    gate.leave.release()
-    assert worker.stop()
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
     report = worker.report()
-    assert report.done == 1 and report.dropped["stopped"] == 257
+    assert report.waiting == 2000 and sum(report.dropped.values()) == 0
+    assert report.queue_fill == 2000 / QUEUE_BYTES
+    gate.leave.release(2001)
+    assert worker.stop(finish=True)
+    assert [stamp for stamp, _ in outcome.results] == list(range(2001))
+    assert worker.report().queue_fill == 0
+
+
+def test_what_comes_while_the_queue_is_full_is_counted_and_what_waits_stays():
+    worker, gate, outcome = held_worker(overload="queue")
+    half = QUEUE_BYTES // 2
+    for stamp, size in ((1, half), (2, half), (3, 1), (4, half)):
+        worker.offer(Cloud(stamp, num_bytes=size))
+    report = worker.report()
+    assert report.dropped["queue_full"] == 2 and report.waiting == 2 and report.queue_fill == 1
     assert_conserved(report)
+    gate.leave.release()
+    assert gate.entered.acquire(timeout=PATIENCE)  # cloud 1 is at work: there is room again
+    worker.offer(Cloud(5))
+    gate.leave.release(3)
+    assert worker.stop(finish=True)
+    assert [stamp for stamp, _ in outcome.results] == [0, 1, 2, 5]
+    assert_conserved(worker.report())
+
+
+def test_a_cloud_larger_than_the_queue_waits_where_it_is_alone():
+    worker, gate, outcome = held_worker(overload="queue")
+    worker.offer(Cloud(1, num_bytes=QUEUE_BYTES + 1))
+    worker.offer(Cloud(2))
+    assert worker.report().dropped["queue_full"] == 1
+    gate.leave.release(2)
+    assert worker.stop(finish=True) and [stamp for stamp, _ in outcome.results] == [0, 1]
+
+
+def test_a_cloud_of_an_older_epoch_takes_nobodys_place():
+    worker, gate, outcome = held_worker(overload="latest")
+    worker.start_epoch(1)
+    worker.offer(Cloud(1, epoch=1))
+    worker.offer(Cloud(2, epoch=0))
+    gate.leave.release(2)
+    assert worker.stop(finish=True) and outcome.results == [(1, 10)]
+    assert worker.report().dropped["reset"] == 2 and worker.report().dropped["busy"] == 0
 
 
 def test_clouds_too_old_when_their_turn_comes_are_stale():
@@ -348,8 +363,7 @@ def test_after_four_jobs_that_never_end_the_worker_says_that_it_is_broken():
     assert worker.stop(finish=True)
 
 
-def test_a_queue_that_is_full_behind_a_stuck_job_still_goes_on():
-    """`offer` blocks the thread that would watch the job, so it watches itself."""
+def test_a_queue_behind_a_stuck_job_goes_on():
     gate, outcome, now = Gate(), Outcome(), [0.0]
     worker = Worker(
         lambda paired: gate(paired) if paired.stamp == 0 else None,
@@ -360,10 +374,11 @@ def test_a_queue_that_is_full_behind_a_stuck_job_still_goes_on():
         now=lambda: now[0],
     )
     worker.start()
-    for stamp in range(257):
+    for stamp in range(258):
         worker.offer(Cloud(stamp))
+    assert gate.entered.acquire(timeout=PATIENCE)
     now[0] = 5.0
-    worker.offer(Cloud(257))  # comes back
+    worker.watch()
     assert worker.stop(finish=True) and len(outcome.results) == 257
     assert_conserved(worker.report())
     gate.leave.release()

@@ -3,7 +3,9 @@ raise, bytes that are no messages. Skips where rclpy is not installed.
 """
 
 import array
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,12 +20,14 @@ from rcl_interfaces.msg import Parameter, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 
+from cmdfusion_ros.ros import inputs  # noqa: E402
 from cmdfusion_ros.ros.executor import spin_once  # noqa: E402
 from cmdfusion_ros.ros.inputs import SequenceWatch  # noqa: E402
 from cmdfusion_ros.ros.interfaces import load_interfaces  # noqa: E402
 
 INTERFACES = load_interfaces()
 T = Transition
+PATIENCE = 20.0  # seconds
 
 
 def balanced(it):
@@ -159,6 +163,40 @@ def test_with_overload_queue_nothing_is_overwritten(bench, wire):
         clouds.publish(wire.cloud(base + number * 1000, 10))
     it.until(lambda: it.parts()["pipeline"]["labelled"] == 400, "all 400 clouds")
     assert it.parts()["lidar"]["lost"] == 0
+
+
+def test_a_queue_that_grows_stops_neither_heartbeat_nor_services_and_loses_nothing(
+    bench, wire, monkeypatch
+):
+    it = bench({"output.always_publish": True, "sync.overload": "queue"}, start=False)
+    it.node.trigger_configure()
+    opened, label = threading.Event(), it.node.labelling.label
+    monkeypatch.setattr(
+        it.node.labelling, "label", lambda released: opened.wait(PATIENCE) and label(released)
+    )
+    it.node.trigger_activate()
+    beats = it.listen(INTERFACES.Header, "/cmdfusion/heartbeat")
+    clouds = it.speak(INTERFACES.PointCloud2, "/points", 600)
+    base = time.time_ns()
+    for number in range(600):
+        clouds.publish(wire.cloud(base + number * 1000, 10))
+    it.until(lambda: it.parts()["pipeline"]["received"] == 600, "all clouds")
+    heard = len(beats)
+    assert it.call(INTERFACES.SetBool, "/cmdfusion/enable", data=True).success
+    it.until(lambda: len(beats) > heard + 2, "heartbeats while the queue is long")
+    waiting = it.parts()["pipeline"]
+    assert waiting["waiting"] == 600 and waiting["queue_fill"] > 0 and balanced(it)
+    opened.set()
+    it.until(lambda: it.parts()["pipeline"]["labelled"] == 600, "all 600 clouds")
+    assert it.parts()["lidar"]["lost"] == it.parts()["pipeline"]["queue_fill"] == 0
+
+
+def test_where_there_are_no_sequence_numbers_the_middleware_is_asked(bench, monkeypatch):
+    monkeypatch.setattr(inputs, "takes_message_info", lambda: False)
+    it = bench()
+    (handler,) = it.node._inputs._subscriptions[0][1].event_handlers
+    handler.callback(SimpleNamespace(total_count=9, total_count_change=3))
+    assert it.parts()["lidar"]["lost"] == 3
 
 
 def test_with_overload_queue_a_best_effort_publisher_is_still_heard(bench, wire):

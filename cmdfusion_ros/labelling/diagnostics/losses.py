@@ -31,10 +31,15 @@ class Losses:
         if not looks:
             return ""
         received = looks[-1][0] - looks[0][0]
-        if received < _ENOUGH:
-            return ""
         recent = Counter(looks[-1][1])
         recent.subtract(looks[0][1])
+        if recent["queue_full"] > 0:  # who asked for the queue asked to lose nothing
+            return (
+                f"{recent['queue_full']} of the last {received} clouds came while the queue was "
+                "full and are lost: play the bag more slowly"
+            )
+        if received < _ENOUGH:
+            return ""
         wrong = {
             reason: number
             for reason, number in recent.items()

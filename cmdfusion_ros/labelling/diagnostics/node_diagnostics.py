@@ -246,6 +246,7 @@ class NodeDiagnostics:
             "latency_ms_p95": percentile([result.latency_ms for result in results], 95),
             "is_processing_time_in_expected_range": self._over_since is None,
             "consecutive_delay_s": now - self._over_since if self._over_since is not None else 0.0,
+            "queue_fill": facts.worker.queue_fill if facts.worker else 0.0,
             "job_running_s": facts.worker.running_s if facts.worker else 0.0,
             "stuck_threads": facts.worker.lost_threads if facts.worker else 0,
             "errors": self._errors,
