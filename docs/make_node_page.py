@@ -20,7 +20,7 @@ IN = {  # row of INPUTS -> name, type, what it is
     "points_queue": (
         "`points`",
         "sensor_msgs/PointCloud2",
-        "with `sync.overload: queue`: what is published is not lost on the way, and waits for the network",
+        "with `sync.overload: queue`: nothing is lost on the way, all wait for the network",
     ),
     "points_queue_best_effort": (
         "`points`",

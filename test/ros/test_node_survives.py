@@ -3,8 +3,11 @@ raise, bytes that are no messages. Skips where rclpy is not installed.
 """
 
 import array
+import os
 import threading
 import time
+from collections import Counter
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -36,22 +39,49 @@ def balanced(it):
     return part["received"] == part["labelled"] + part["dropped"] + part["waiting"]
 
 
+@contextmanager
+def traffic(send, rate):
+    """`send` called `rate` times a second, on a thread of its own: no transition holds it up."""
+    ended = threading.Event()
+
+    def run():
+        while not ended.wait(1 / rate):
+            send()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(PATIENCE)
+
+
 @pytest.mark.parametrize("executor", ["events", "single"])
 def test_transitions_under_traffic_leave_the_node_alive_and_every_cloud_counted(
     bench, wire, executor
 ):
+    """60 transitions at 100 Hz, or CMDFUSION_TRANSITIONS of them; a third of them go through
+    cleanup and configure.
+    """
     it = bench({"output.always_publish": True}, executor=executor)
     clouds = it.speak(INTERFACES.PointCloud2, "/points")
-    it.friend.create_timer(0.01, lambda: clouds.publish(wire.cloud(time.time_ns(), 10)))
     short = (T.TRANSITION_DEACTIVATE, T.TRANSITION_ACTIVATE)
     full = (T.TRANSITION_DEACTIVATE, T.TRANSITION_CLEANUP, T.TRANSITION_CONFIGURE,
             T.TRANSITION_ACTIVATE)  # fmt: skip
-    for number in [*short * 12, *full * 3]:
-        answer = it.call(ChangeState, "/cmdfusion/change_state", transition=T(id=number))
-        assert answer.success
-    before = it.parts()["pipeline"]["labelled"]
-    it.until(lambda: it.parts()["pipeline"]["labelled"] > before + 5, "clouds after it all")
+    number = int(os.environ.get("CMDFUSION_TRANSITIONS", 60))
+    kinds = Counter()
+    with traffic(lambda: clouds.publish(wire.cloud(time.time_ns(), 10)), 100):
+        for kind in ((*full, *short, *full, *short) * (number // 12 + 1))[:number]:
+            answer = it.call(ChangeState, "/cmdfusion/change_state", transition=T(id=kind))
+            assert answer.success, f"transition {kind} after {kinds}"
+            kinds[kind] += 1
+            if kind == T.TRANSITION_ACTIVATE:
+                before = it.parts()["pipeline"]["received"]
+                it.until(lambda n=before: it.parts()["pipeline"]["received"] > n, "a cloud")
     assert balanced(it) and not it.parts()["pipeline"]["last_error"]
+    assert it.parts()["pipeline"]["labelled"] > 5 and min(kinds.values()) >= number // 6
+    print(executor, dict(kinds), it.parts()["pipeline"])
 
 
 def test_a_closed_input_counts_what_it_still_gets(bench, wire):
