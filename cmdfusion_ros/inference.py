@@ -183,42 +183,25 @@ class Segmenter:
 
 
 def images_help(card: dict[str, Any]) -> tuple[bool, str]:
-    """(helps, reason): whether a checkpoint's card gives no reason to look away from images. It
-    gives one where its kept evaluation
-    (`cmdfusion evaluate --images --keep`) has a lower mean IoU with all cameras than with none,
-    over the classes that occur in it.
-    """
-    scores = _scores_by_cameras(card)
-    if len(scores) < 2:
-        return (
-            True,
-            "looked at; its card has no evaluation with images that could say whether they help",
-        )
-    compared = (
-        f"by its card mIoU is {100 * scores[0]:.1f} % without images and {100 * scores[-1]:.1f} % "
-        "with all cameras"
-    )
-    return (
-        (True, f"looked at: {compared}")
-        if scores[-1] >= scores[0]
-        else (False, f"not looked at: {compared}; model.images on looks at them all the same")
-    )
+    """(helps, reason): whether a checkpoint's card gives no reason to look away from images.
 
-
-def _scores_by_cameras(card: dict[str, Any]) -> list[float]:
-    """Mean IoUs of the card's evaluation, by the number of cameras; [] where it has none that can
-    be read.
+    It gives one where its kept evaluation (`cmdfusion evaluate --images --keep`) shows harm: where
+    the whole 95 % interval of `image_gain` (evaluation/image_gain.py) is below 0. A smaller mean
+    IoU with images, on too few scans to tell, is no reason.
     """
     try:
-        curve = card.get("evaluation", {}).get("by_live_cameras", {})
-        # older cards have `miou` alone
-        scores = [
-            curve[number].get("miou_of_present", curve[number]["miou"])
-            for number in sorted(curve, key=int)
-        ]
-        return [float(score) for score in scores if score is not None]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return []
+        gain = card["evaluation"]["image_gain"]
+        mean, low, high = (100 * float(gain[key]) for key in ("miou", "low", "high"))
+        scans = int(gain["scans"])
+    except (KeyError, TypeError, ValueError):
+        return True, "looked at; its card has no evaluation that could say whether they help"
+    compared = (
+        f"by its card images change mIoU by {mean:+.1f} points ({low:+.1f} to {high:+.1f} over "
+        f"{scans} scans)"
+    )
+    if high < 0:
+        return False, f"not looked at: {compared}; model.images on looks at them all the same"
+    return True, f"looked at: {compared}"
 
 
 def _choose_images(asked: str, can_look: bool, card: dict[str, Any]) -> tuple[bool, str]:

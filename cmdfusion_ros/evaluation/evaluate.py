@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cmdfusion_ros.data.augment.scans import flip, rotate
+from cmdfusion_ros.evaluation.image_gain import ImageGain
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix, Scores
 from cmdfusion_ros.frame import Frame, Prediction
 from cmdfusion_ros.inference import Segmenter
@@ -79,13 +80,14 @@ def evaluate(
         watch: is called with every frame, its number of live cameras, that of all, and the labels.
 
     Returns:
-        what Scores.to_dict says, and `by_live_cameras`: {"0": {miou, miou_of_present, points,
-        subsets}, ...}, all points of all subsets of this size counted together. Of a network that
-        does not look at images it has the one entry "0".
+        what Scores.to_dict says; `by_live_cameras`: {"0": {miou, miou_of_present, points,
+        subsets}, ...}, all points of all subsets of this size counted together (of a network that
+        does not look at images it has the one entry "0"); and `image_gain`, what ImageGain says of
+        the scans that have images.
     """
     segment, answer = segment_with(segmenter, tta), answer_with(segmenter, tta)
     class_map = segmenter.class_map
-    scores, by_number = Scores.empty(class_map), {}
+    scores, by_number, gain = Scores.empty(class_map), {}, ImageGain(class_map)
     for frame in frames:
         prediction, raw_confidence = answer(frame)
         scores.add(frame, prediction, raw_confidence)
@@ -98,6 +100,8 @@ def evaluate(
             for subset in subsets:
                 labels = prediction.labels if subset is frame else segment(subset).labels
                 matrix.add(frame.labels, labels)
+                if number == 0 < number_of_views:
+                    gain.add(frame.labels, prediction.labels, labels)
                 if watch is not None:
                     watch(frame, number, number_of_views, labels)
             by_number[number][1] = count + len(subsets)
@@ -110,7 +114,12 @@ def evaluate(
         }
         for number, (matrix, subsets) in sorted(by_number.items())
     }
-    return {**scores.to_dict(), "by_live_cameras": live, "tta": tta}
+    return {
+        **scores.to_dict(),
+        "by_live_cameras": live,
+        "image_gain": gain.to_dict(),
+        "tta": tta,
+    }
 
 
 def _rounded(value):
@@ -151,6 +160,7 @@ def spread(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
             key: _mean([result[key] for result in results])
             for key in ("miou", "accuracy", "ece", "ece_uncalibrated")
         },
+        "image_gain": None,  # of one network's scans
     }
     merged["iou"] = {name: _mean(values) for name, values in ious.items()}
     for table, figures in (

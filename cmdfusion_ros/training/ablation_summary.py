@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from cmdfusion_ros.training.ablation import SCORES, Ablation, folder_of
-from cmdfusion_ros.training.statistics import (
+from cmdfusion_ros.evaluation.statistics import (
     bootstrap_difference,
     holm,
     p_of_more,
     t_interval,
 )
+from cmdfusion_ros.training.ablation import SCORES, Ablation, folder_of
 from cmdfusion_ros.training.trainer import LOG
 
 CHANCE = 0.05  # of any false claim among all that are said to show

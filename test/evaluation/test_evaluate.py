@@ -85,6 +85,14 @@ def test_each_number_of_live_cameras_is_scored_over_its_subsets():
     assert mious[0] == 0.0 and mious == sorted(mious) and mious[4] == result["miou"]
 
 
+def test_the_gain_of_images_is_that_of_the_scans_that_have_them():
+    frames = [make_frame(FOUR, num_points=1200), make_frame(name="blind", num_points=1200)]
+    result = evaluate(Sees(), [frames[0]] * 4 + [frames[1]])["image_gain"]
+    assert result["scans"] == 4 and result["low"] is None
+    assert result["miou"] == pytest.approx(1.0, abs=0.01) and len(result["classes"]) == 2
+    assert evaluate(Sees(), [frames[1]])["image_gain"] is None
+
+
 def test_of_many_subsets_some_are_drawn_by_the_name_of_the_scan():
     frame = make_frame(FOUR)
     first, again = (evaluate(Sees(), [frame], max_subsets=2)["by_live_cameras"] for _ in range(2))

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.frame import Frame
-from cmdfusion_ros.training.ablation_summary import hard_classes
-from cmdfusion_ros.training.statistics import (
+from cmdfusion_ros.evaluation.statistics import (
     bootstrap_difference,
     holm,
     miou_of_counts,
@@ -17,6 +15,8 @@ from cmdfusion_ros.training.statistics import (
     t_quantile,
     t_tail,
 )
+from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.training.ablation_summary import hard_classes
 from cmdfusion_ros.training.street_counts import StreetCounts
 
 
