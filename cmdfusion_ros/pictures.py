@@ -145,7 +145,7 @@ def save_scan_picture(
     points: np.ndarray,
     labels: np.ndarray,
     class_map: ClassMap,
-    cameras: Sequence[tuple[str, np.ndarray]] = (),
+    cameras: Sequence[CameraPicture] = (),
     title: str = "",
     subtitle: str = "",
 ) -> None:

@@ -6,15 +6,23 @@ the worker and for the synchroniser's question
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.frame import Distortion
 from cmdfusion_ros.labelling.diagnostics.facts import CameraFacts
+from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.messages.camera_info import read_calibration_file, read_camera_info
 from cmdfusion_ros.messages.clouds import MessageError
-from cmdfusion_ros.messages.transforms import ExtrapolationError, TransformError
+from cmdfusion_ros.messages.transforms import (
+    ExtrapolationError,
+    Tf2Buffer,
+    TransformBuffer,
+    TransformError,
+)
 
 _POLL = 0.002  # seconds between looks for a transform that the worker waits for
 
@@ -32,7 +40,7 @@ class CameraGeometry:
 
     intrinsic: np.ndarray
     distortion: Distortion | None
-    image_size: tuple
+    image_size: tuple[int, int]
     frame_id: str
     camera_from_lidar: np.ndarray | None = None
 
@@ -60,16 +68,22 @@ class Extrinsics:
         MessageError: a calibration file cannot be read.
     """
 
-    def __init__(self, buffer, settings, now=time.monotonic):
+    def __init__(
+        self,
+        buffer: TransformBuffer | Tf2Buffer,
+        settings: NodeSettings,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.transforms, self._now = buffer, now
         self._lock = threading.Lock()
-        self._geometries = {}
-        self._cache = {}  # (target, source) -> (time of lookup, matrix)
+        self._geometries: dict[str, CameraGeometry] = {}
+        # (target, source) -> (time of lookup, matrix)
+        self._cache: dict[tuple[str, str], tuple[float, np.ndarray]] = {}
         # camera -> the numbers last read, so that an unchanged CameraInfo costs nothing
-        self._last_info = {}
+        self._last_info: dict[str, tuple[Any, ...]] = {}
         self.settings = settings
         self.uncompensated = dict.fromkeys(settings.cameras, 0)
-        self.problems = {}
+        self.problems: dict[str, str] = {}
         for camera, own in settings.camera_settings.items():
             if own.calibration_file:
                 found = read_calibration_file(own.calibration_file, own.rectified)
@@ -81,7 +95,7 @@ class Extrinsics:
                     found.camera_from_lidar,
                 )
 
-    def take_camera_info(self, camera, message):
+    def take_camera_info(self, camera: str, message: Any) -> bool:
         """Take in a CameraInfo; returns whether it changed anything. One that cannot be used
         leaves the camera uncalibrated, with its reason.
         """
@@ -123,11 +137,11 @@ class Extrinsics:
             )
         return True
 
-    def calibrated(self, camera):
+    def calibrated(self, camera: str) -> bool:
         with self._lock:
             return camera in self._geometries
 
-    def geometry(self, camera):
+    def geometry(self, camera: str) -> CameraGeometry:
         """CameraGeometry of `camera`; UncalibratedError where there is none yet."""
         with self._lock:
             if camera in self._geometries:
@@ -141,7 +155,7 @@ class Extrinsics:
             )
         )
 
-    def missing_transform(self, camera, frame_id):
+    def missing_transform(self, camera: str, frame_id: str) -> str:
         """Why `camera` cannot be placed relative to the frame `frame_id`; "" where it can, or
         where it is not calibrated. Never waits.
         """
@@ -153,7 +167,9 @@ class Extrinsics:
             return str(error)
         return ""
 
-    def camera_from_lidar(self, camera, frame_id, cloud_stamp, image_stamp):
+    def camera_from_lidar(
+        self, camera: str, frame_id: str, cloud_stamp: int, image_stamp: int
+    ) -> np.ndarray:
         """(4, 4) from the cloud's frame at its stamp to the camera's optical frame at the image's
         stamp.
 
@@ -180,7 +196,7 @@ class Extrinsics:
                 self.uncompensated[camera] += 1
         return self._static(geometry, frame_id, self.settings.tf.timeout)
 
-    def frame_from_lidar(self, frame_id, stamp):
+    def frame_from_lidar(self, frame_id: str, stamp: int) -> np.ndarray | None:
         """(4, 4) from the cloud's frame to `points.frame`, or None where they are the same.
         Raises TransformError.
         """
@@ -192,13 +208,13 @@ class Extrinsics:
         except ExtrapolationError:
             return self.transform(wanted, frame_id)
 
-    def transform(self, target, source):
+    def transform(self, target: str, source: str) -> np.ndarray:
         """target_from_source (4, 4), the newest known; cached for `tf.refresh_period`. Raises
         TransformError.
         """
         return self._cached(target, source, self.settings.tf.timeout)
 
-    def last_place(self, camera, frame_id):
+    def last_place(self, camera: str, frame_id: str) -> tuple[CameraGeometry, np.ndarray] | None:
         """(CameraGeometry, camera_from_lidar) of `camera` as they stand, or None. Never waits."""
         try:
             geometry = self.geometry(camera)
@@ -206,7 +222,7 @@ class Extrinsics:
         except (TransformError, MessageError):
             return None
 
-    def facts(self, camera, frame_id):
+    def facts(self, camera: str, frame_id: str) -> CameraFacts:
         """CameraFacts of `camera` for clouds in the frame `frame_id` ("" before the first
         cloud).
         """
@@ -229,19 +245,19 @@ class Extrinsics:
             True, missing, geometry.frame_id, geometry.image_size, age, self.uncompensated[camera]
         )
 
-    def forget(self):
+    def forget(self) -> None:
         """Look everything up again at the next use: /tf_static spoke, or time jumped."""
         with self._lock:
             self._cache.clear()
 
-    def _static(self, geometry, frame_id, timeout):
+    def _static(self, geometry: CameraGeometry, frame_id: str, timeout: float) -> np.ndarray:
         if geometry.camera_from_lidar is not None:
             return geometry.camera_from_lidar
         if not geometry.frame_id:
             raise TransformError("the camera's CameraInfo has no frame_id; set <camera>.frame")
         return self._cached(geometry.frame_id, frame_id, timeout)
 
-    def _cached(self, target, source, timeout):
+    def _cached(self, target: str, source: str, timeout: float) -> np.ndarray:
         period = self.settings.tf.refresh_period
         with self._lock:
             found = self._cache.get((target, source))
@@ -258,7 +274,9 @@ class Extrinsics:
             self._cache[target, source] = (self._now(), matrix)
         return matrix
 
-    def _awaited(self, lookup, timeout=None):
+    def _awaited(
+        self, lookup: Callable[[], np.ndarray], timeout: float | None = None
+    ) -> np.ndarray:
         """`lookup()`, tried again until it works or `timeout` (default `tf.timeout`) is over.
         Transforms come in on another thread.
         """

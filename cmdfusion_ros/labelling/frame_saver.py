@@ -10,10 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import settings_to_dict
+from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
+from cmdfusion_ros.labelling.settings import NodeSettings
 
 MOST_FILES = 32  # in a folder
 _PREFIX = "cmdfusion_frame_"
@@ -67,7 +72,13 @@ class FrameSaver:
             self._path = folder / f"{_PREFIX}{stamp}_{time.monotonic_ns() % 10**9:09d}.npz"
             return self._path
 
-    def take(self, labelled, prediction, class_map, settings) -> None:
+    def take(
+        self,
+        labelled: LabelledCloud,
+        prediction: Prediction,
+        class_map: ClassMap,
+        settings: NodeSettings,
+    ) -> None:
         """Save this cloud if one is asked for; arguments as of `save_frame`. Returns at once."""
         with self._lock:
             path, self._path = self._path, None
@@ -88,7 +99,7 @@ class FrameSaver:
         if thread is not None:
             thread.join(timeout_s)
 
-    def _write(self, path, *content):
+    def _write(self, path: Path, *content: Any) -> None:
         try:
             save_frame(path, *content)
         except Exception as error:  # the thread's last word: whoever asked must hear of it
@@ -97,7 +108,13 @@ class FrameSaver:
             self._done(path, "")
 
 
-def save_frame(path, labelled, prediction, class_map, settings) -> None:
+def save_frame(
+    path: str | Path,
+    labelled: LabelledCloud,
+    prediction: Prediction,
+    class_map: ClassMap,
+    settings: NodeSettings,
+) -> None:
     """Write inputs and outputs of one cloud as npz. Where that fails no file is left.
 
     Arrays: points (N, 3), usable and rows (N,) bool, intensity (N,), cloud_bytes (N, point_step) as
@@ -153,7 +170,7 @@ def save_frame(path, labelled, prediction, class_map, settings) -> None:
             unfinished.unlink(missing_ok=True)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: settings_to_dict(item) for name, item in value.items()}
     return settings_to_dict(value) if hasattr(value, "__dataclass_fields__") else value

@@ -5,15 +5,17 @@ labels nothing truly.
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
-from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.image_teachers.point_labels import TeacherSegmenter
 from cmdfusion_ros.image_teachers.runtimes import SUFFIXES
 from cmdfusion_ros.image_teachers.teacher import open_image_teacher
+from cmdfusion_ros.labelling.sections import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ class ModelInfo:
     warmup_ms: float
 
 
+class AnySegmenter(Protocol):
+    """What labels frames: a `Segmenter`, which may also have `within_reach`, or a stand-in."""
+
+    class_map: ClassMap
+
+    def segment(self, frame: Frame) -> Prediction:
+        """Frame -> Prediction, in the frame's order of points."""
+
+
 class FakeSegmenter:
     """Gives every point the first class with confidence 0 and says that every view reached every
     point.
@@ -40,10 +51,10 @@ class FakeSegmenter:
 
     device, backend, num_parameters = "cpu", "fake", 0
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.class_map = load_class_map("street")
 
-    def segment(self, frame):
+    def segment(self, frame: Frame) -> Prediction:
         num_points = frame.num_points
         mask = np.uint32((1 << len(frame.views)) - 1)
         return Prediction(
@@ -58,7 +69,7 @@ def is_teacher(checkpoint: str) -> bool:
     return Path(checkpoint).suffix in SUFFIXES
 
 
-def open_segmenter(settings):
+def open_segmenter(settings: ModelSettings) -> tuple[AnySegmenter, ModelInfo]:
     """(Segmenter, ModelInfo) from ModelSettings, warmed up; where the checkpoint is a 2D network
     (.onnx, .tflite), a TeacherSegmenter, which labels what cameras see and nothing else.
 
@@ -106,7 +117,7 @@ def open_segmenter(settings):
     )
 
 
-def _require_numbers(segmenter, path):
+def _require_numbers(segmenter: Any, path: Path) -> None:
     """ValueError where the answer to a scan holds what is no number: weights that are finite each
     can still overflow together.
     """
@@ -119,14 +130,14 @@ def _require_numbers(segmenter, path):
         )
 
 
-def _made_up_frame(num_points):
+def _made_up_frame(num_points: int) -> Frame:
     """A scan of a ground plane."""
     random = np.random.default_rng(0)
     points = random.uniform((-40, -40, -2), (40, 40, 1), (num_points, 3)).astype(np.float32)
     return Frame(points, random.uniform(0, 1, len(points)).astype(np.float32))
 
 
-def _warm_up(segmenter, num_scans):
+def _warm_up(segmenter: Any, num_scans: int) -> float:
     """Label `num_scans` scans of a made-up ground plane; milliseconds of the last one. Kernels are
     built and memory is taken at the first.
 
@@ -149,7 +160,7 @@ def _warm_up(segmenter, num_scans):
     return last
 
 
-def _made_up_view(random):
+def _made_up_view(random: np.random.Generator) -> CameraView:
     """A camera at the LiDAR that looks ahead at noise."""
     camera_from_lidar = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
     intrinsic = np.array([[320.0, 0, 319.5], [0, 320, 179.5], [0, 0, 1]])

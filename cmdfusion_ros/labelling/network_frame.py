@@ -7,15 +7,18 @@ is sure the cloud stays as it came.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cmdfusion_ros.geometry.leveling import (
     KNOWN_HEIGHTS,
     SHARP,
     UNITS,
     USUAL_HEIGHT,
+    Ground,
     beam_axis,
     densest_place,
     extent_of,
@@ -27,6 +30,7 @@ from cmdfusion_ros.geometry.leveling import (
     telling_points,
 )
 from cmdfusion_ros.geometry.transforms import invert, rigid
+from cmdfusion_ros.labelling.placement import Placement
 from cmdfusion_ros.messages.transforms import (
     ExtrapolationError,
     Tf2Buffer,
@@ -52,52 +56,7 @@ _LEAST_POINTS = 200
 _SURELY_SHARP = 1.06  # beams that overrule an origin whose height fits, see `find_origin`
 
 
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """How a stream of clouds lies to what the network expects.
-
-    Attributes:
-        sure: whether anything was found; where not, the cloud stays as it came.
-        scale: metres in a unit of the cloud.
-        network_from_sensor: (4, 4) float64, metres.
-        sensor_frame: frame by transforms in which the beams begin; "" for a fixed place in the
-            cloud's own frame.
-        sensor_from_cloud: (4, 4) float64 where `sensor_frame` is "".
-        follows: whether the place moves through the cloud's frame and no transform says how.
-        height: metres over the ground as the network sees it; NaN where no ground was seen.
-        found_height: metres that the sensor is over the ground.
-        tilt_deg: between the cloud's (or the sensor's) z axis and up.
-        words: one sentence for a person.
-    """
-
-    sure: bool
-    scale: float = 1.0
-    network_from_sensor: np.ndarray | None = None
-    sensor_frame: str = ""
-    sensor_from_cloud: np.ndarray | None = None
-    follows: bool = False
-    height: float = float("nan")
-    found_height: float = float("nan")
-    tilt_deg: float = 0.0
-    words: str = ""
-
-    @property
-    def unit(self) -> str:
-        return next(name for name, scale in UNITS.items() if scale == self.scale)
-
-    @property
-    def changes(self) -> bool:
-        """Whether the network sees anything but the cloud as it came."""
-        return self.sure and not (
-            self.scale == 1.0
-            and not self.sensor_frame
-            and not self.follows
-            and np.allclose(self.network_from_sensor, np.eye(4), atol=1e-9)
-            and np.allclose(self.sensor_from_cloud, np.eye(4), atol=1e-9)
-        )
-
-
-_AS_IT_CAME = Placement(False, network_from_sensor=np.eye(4), sensor_from_cloud=np.eye(4))
+_AS_IT_CAME = Placement(False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +67,7 @@ class _Candidate:
     cloud_from_sensor: np.ndarray
 
     @property
-    def origin(self):
+    def origin(self) -> np.ndarray:
         return self.cloud_from_sensor[:3, 3]
 
 
@@ -125,7 +84,8 @@ class NetworkFrame:
 
     def __init__(self, transforms: TransformBuffer | Tf2Buffer):
         self._transforms = transforms
-        self._frame_id, self._tries, self._reference = None, 0, None
+        self._frame_id, self._tries = "", 0
+        self._reference = np.zeros(3)  # where the cloud is densest, at first
         self.placement = _AS_IT_CAME
 
     def take(self, points: np.ndarray, frame_id: str, stamp: int) -> None:
@@ -135,7 +95,7 @@ class NetworkFrame:
             points: (N, 3) as they came. frame_id: of the cloud. stamp: int ns.
         """
         if frame_id != self._frame_id:
-            self._frame_id, self._tries, self._reference = frame_id, 0, None
+            self._frame_id, self._tries, self._reference = frame_id, 0, np.zeros(3)
             self.placement = _AS_IT_CAME
         if self.placement.sure or self._tries >= _TRIES:
             return
@@ -165,13 +125,13 @@ class NetworkFrame:
             sensor_from_cloud = sensor_from_cloud @ rigid(np.eye(3), -moved)
         return placement.network_from_sensor @ sensor_from_cloud
 
-    def _lookup(self, target, source, stamp):
+    def _lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
         try:
             return self._transforms.lookup(target, source, stamp)
         except ExtrapolationError:
             return self._transforms.lookup(target, source)
 
-    def _find(self, sample, stamp):
+    def _find(self, sample: np.ndarray, stamp: int) -> Placement:
         candidates, body_up = self._candidates(stamp), self._body_up(stamp)
         found = {}
         for scale in _likely_scales(extent_of(sample)):
@@ -187,7 +147,7 @@ class NetworkFrame:
         # no height fits: what is in metres may still be right, another unit is not
         return found.get(1.0, _AS_IT_CAME)
 
-    def _candidates(self, stamp):
+    def _candidates(self, stamp: int) -> list[_Candidate]:
         """The cloud's own origin first, then the sensors that transforms know."""
         found = [_Candidate("", np.eye(4))]
         for name in sorted(self._transforms.frames()):
@@ -198,7 +158,7 @@ class NetworkFrame:
                     continue
         return found
 
-    def _body_up(self, stamp):
+    def _body_up(self, stamp: int) -> np.ndarray | None:
         """(3,) z axis of the vehicle in the cloud's frame by transforms; None where none says."""
         names = [n for n in self._transforms.frames() if _BODY_NAMES.search(n)]
         for name in sorted(names, key=lambda n: ("base" not in n, n)):
@@ -209,13 +169,15 @@ class NetworkFrame:
         return None
 
 
-def _likely_scales(extent):
+def _likely_scales(extent: float) -> list[float]:
     """Metres in a unit, the likeliest first, for a cloud of this extent in its own unit."""
     sizes = {1.0: _METRES_EXTENT, 0.01: 200.0, 0.001: 200.0}
     return [s for s, most in sizes.items() if _LEAST_EXTENT < extent * s < most]
 
 
-def _place(points, candidates, body_up, frame_id):
+def _place(
+    points: np.ndarray, candidates: Sequence[_Candidate], body_up: np.ndarray | None, frame_id: str
+) -> Placement:
     """Placement for (N, 3) points in metres; `scale` and unit are the caller's."""
     near = [c for c in candidates if _sees_near(points, c.origin)]
     centre = near[0].origin if near else densest_place(points)
@@ -225,27 +187,32 @@ def _place(points, candidates, body_up, frame_id):
     own = near[0] if near and not near[0].frame else None
     plausible = [c for c in near if _plausible(ground, c.origin)]
     chosen = _choose(points, plausible, frame_id, ground)
-    if chosen is not None and (chosen.frame or _is_sharp(points, own.origin, ground)):
+    if chosen is not None and (chosen.frame or _is_sharp(points, chosen.origin, ground)):
         return _from_candidate(chosen, ground, frame_id)
     if own and _is_sharp(points, own.origin, ground):
         return _from_candidate(own, ground, frame_id)  # on a mast, or on the floor
     origin, sharpness = find_origin(points, centre, ground)
-    fits = chosen is not None and KNOWN_HEIGHTS[0] <= ground.height(own.origin) <= KNOWN_HEIGHTS[1]
-    if fits and sharpness < _SURELY_SHARP:
+    if (
+        chosen is not None
+        and sharpness < _SURELY_SHARP
+        and KNOWN_HEIGHTS[0] <= ground.height(chosen.origin) <= KNOWN_HEIGHTS[1]
+    ):
         return _from_candidate(chosen, ground, frame_id)  # a LiDAR without beams
     return _from_beams(origin, sharpness, centre, ground, follows=own is None)
 
 
-def _sees_near(points, origin):
+def _sees_near(points: np.ndarray, origin: np.ndarray) -> bool:
     squares = np.einsum("ij,ij->i", points - origin, points - origin)
     return np.quantile(squares, 0.02) < _FAR**2
 
 
-def _plausible(ground, origin):
+def _plausible(ground: Ground, origin: np.ndarray) -> bool:
     return _PLAUSIBLE[0] <= ground.height(origin) <= _PLAUSIBLE[1]
 
 
-def _ground(points, centre, body_up, near):
+def _ground(
+    points: np.ndarray, centre: np.ndarray, body_up: np.ndarray | None, near: Sequence[_Candidate]
+) -> Ground | None:
     """The ground in the likeliest direction that has one: the vehicle's up, the cloud's z, upside
     down, then any; nearer than a wall may be before one that lies as far as a wall.
     """
@@ -264,12 +231,14 @@ def _ground(points, centre, body_up, near):
     return max(seen, key=lambda g: g.area, default=far[0] if far else None)
 
 
-def _lies_under(ground, near, lowest, highest):
+def _lies_under(ground: Ground, near: Sequence[_Candidate], lowest: float, highest: float) -> bool:
     """Whether one of the places is that high over it; yes where there is none."""
     return not near or any(lowest <= ground.height(c.origin) <= highest for c in near)
 
 
-def _is_sharp(points, origin, ground, axis=(0.0, 0.0, 1.0)):
+def _is_sharp(
+    points: np.ndarray, origin: np.ndarray, ground: Ground, axis: ArrayLike = (0.0, 0.0, 1.0)
+) -> bool:
     """Whether the beams of a LiDAR that turns about its `axis`, or about the upright, begin at
     `origin`.
     """
@@ -279,7 +248,9 @@ def _is_sharp(points, origin, ground, axis=(0.0, 0.0, 1.0)):
     return any(relative_sharpness(near, origin, one) >= SHARP for one in axes)
 
 
-def _choose(points, plausible, frame_id, ground):
+def _choose(
+    points: np.ndarray, plausible: Sequence[_Candidate], frame_id: str, ground: Ground
+) -> _Candidate | None:
     """Of the candidates whose height over the ground fits: the cloud's own origin, unless its
     frame is a vehicle's or the beams say that they come from elsewhere.
     """
@@ -298,7 +269,7 @@ def _choose(points, plausible, frame_id, ground):
     return max(others, key=lambda c: ground.height(c.origin))
 
 
-def _from_candidate(chosen, ground, frame_id):
+def _from_candidate(chosen: _Candidate, ground: Ground, frame_id: str) -> Placement:
     sensor_from_cloud = invert(chosen.cloud_from_sensor)
     up = sensor_from_cloud[:3, :3] @ ground.up
     height = ground.height(chosen.origin)
@@ -306,7 +277,14 @@ def _from_candidate(chosen, ground, frame_id):
     return _leveled(up, height, place, chosen.frame, np.eye(4))
 
 
-def _leveled(up, height, place, sensor_frame, sensor_from_cloud, follows=False):
+def _leveled(
+    up: np.ndarray,
+    height: float,
+    place: str,
+    sensor_frame: str,
+    sensor_from_cloud: np.ndarray,
+    follows: bool = False,
+) -> Placement:
     """The Placement of a sensor that sees the ground's `up` (3,) in its own axes, at `height`."""
     rotation = _level_rotation(up)
     lifted = float(np.clip(height, *KNOWN_HEIGHTS)) - height if height > 0 else 0.0
@@ -328,7 +306,7 @@ def _leveled(up, height, place, sensor_frame, sensor_from_cloud, follows=False):
     )
 
 
-def _level_rotation(up):
+def _level_rotation(up: np.ndarray) -> np.ndarray:
     """(3, 3): the quarter turns that bring `up` nearest to z, and the rest of the way only where
     it is more than a street's camber.
     """
@@ -337,13 +315,15 @@ def _level_rotation(up):
     return turn if rest[2] >= _LEAVE_TILT else rotation_to_z(rest) @ turn
 
 
-def _tilt_words(tilt):
+def _tilt_words(tilt: float) -> str:
     if tilt > 170:
         return "upside down"
     return f"tilted by {tilt:.0f} degrees" if tilt > 3 else "upright"
 
 
-def _from_beams(origin, sharpness, centre, ground, follows):
+def _from_beams(
+    origin: np.ndarray, sharpness: float, centre: np.ndarray, ground: Ground, follows: bool
+) -> Placement:
     """Neither the cloud's origin nor a transform is a sensor's place."""
     if sharpness >= SHARP:
         place = "its origin is no sensor's; the beams come from {} m"
@@ -355,7 +335,9 @@ def _from_beams(origin, sharpness, centre, ground, follows):
     return _leveled(ground.up, ground.height(origin), place, "", shifted, follows=follows)
 
 
-def _without_ground(near, candidates, body_up):
+def _without_ground(
+    near: Sequence[_Candidate], candidates: Sequence[_Candidate], body_up: np.ndarray | None
+) -> Placement:
     """No ground is seen: only what transforms say counts."""
     known = [c for c in candidates if c.frame]
     own = (bool(near) and not near[0].frame) or not known

@@ -8,98 +8,28 @@ again without (R15 of docs/synchroniser.md).
 
 import dataclasses
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.transforms import apply, invert
-from cmdfusion_ros.labelling.extrinsics import UncalibratedError
-from cmdfusion_ros.labelling.network_frame import NetworkFrame, Placement
+from cmdfusion_ros.labelling.extrinsics import Extrinsics, UncalibratedError
+from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud, Timings
+from cmdfusion_ros.labelling.model import AnySegmenter
+from cmdfusion_ros.labelling.network_frame import NetworkFrame
+from cmdfusion_ros.labelling.sections import PointsSettings
+from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.messages.clouds import Cloud, read_cloud, usable_points
 from cmdfusion_ros.messages.images import ImageSizeError, image_decoder
 from cmdfusion_ros.messages.transforms import TransformError
-from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode, mode_of
+from cmdfusion_ros.pairing.paired_cloud import CameraStatus, PairedCloud, PairedImage, mode_of
 
 _VISIBLE_SAMPLE = 4096  # points projected to see whether a camera sees any: 0.2 ms
 _DECODERS = 4  # threads; OpenCV frees the GIL while it decodes
-
-
-@dataclass(frozen=True)
-class CameraReport:
-    """What one camera gave to one cloud.
-
-    Attributes:
-        name: the camera.
-        status: CameraStatus.
-        reason: one sentence where the camera failed; "" otherwise.
-        stamp, offset_ns: of the image used, and its distance from the target time, signed; 0 where
-            none was.
-        num_points: points that received features from this camera.
-        visible_ratio: share of the points that fall into the image, from a sample; NaN where no
-            image was used.
-    """
-
-    name: str
-    status: CameraStatus
-    reason: str = ""
-    stamp: int = 0
-    offset_ns: int = 0
-    num_points: int = 0
-    visible_ratio: float = float("nan")
-
-    @property
-    def used(self):
-        """Whether its image went to the network."""
-        return self.status in (CameraStatus.FUSED, CameraStatus.NO_POINTS)
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Milliseconds of a monotonic clock; `wait` is the synchroniser's."""
-
-    wait: float = 0.0
-    decode: float = 0.0
-    preprocess: float = 0.0
-    inference: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledCloud:
-    """One cloud with its labels and how they came about.
-
-    Attributes:
-        message: the PointCloud2 that came in. cloud: what was read from it.
-        rows: (N,) bool, the rows of the cloud that the network saw.
-        frame: the Frame it saw. prediction: of the Frame's points; bit i of its camera_mask is the
-            i-th camera of the parameter `cameras`.
-        mode: Mode. cameras: a CameraReport for each camera, in order.
-        epoch: of the synchroniser, to tell results from before a time jump.
-        taken_up_ns: when the worker took it up, steady clock.
-        retried: why the network was tried again without images; "" normally.
-        placement: Placement that was used, None where leveling is off.
-        cloud_from_network: (4, 4) from what the network saw back to the cloud's frame, metres; None
-            where they are the same, or where `points.frame` names what it saw.
-        num_beyond_reach: points of the cloud that the network's grid cannot hold (kilometres away,
-            or made so by a wrong transform to `points.frame`); they stay unlabelled.
-    """
-
-    message: object = field(repr=False)
-    cloud: Cloud
-    rows: np.ndarray
-    frame: Frame
-    prediction: Prediction
-    mode: Mode
-    cameras: tuple
-    epoch: int
-    taken_up_ns: int
-    timings: Timings
-    retried: str = ""
-    placement: Placement | None = None
-    cloud_from_network: np.ndarray | None = None
-    num_beyond_reach: int = 0
 
 
 class Pipeline:
@@ -119,7 +49,13 @@ class Pipeline:
             clouds. decoder_name: who decodes images, "own" or "cv_bridge".
     """
 
-    def __init__(self, segmenter, extrinsics, settings, read_message):
+    def __init__(
+        self,
+        segmenter: AnySegmenter,
+        extrinsics: Extrinsics,
+        settings: NodeSettings,
+        read_message: Callable[[Any, str], Any],
+    ) -> None:
         self._segmenter = segmenter
         self._extrinsics = extrinsics
         self._read_message = read_message
@@ -131,11 +67,11 @@ class Pipeline:
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self.settings = settings
 
-    def close(self):
+    def close(self) -> None:
         """End the decoding threads."""
         self._pool.shutdown()
 
-    def __call__(self, paired):
+    def __call__(self, paired: PairedCloud) -> LabelledCloud:
         """PairedCloud -> LabelledCloud.
 
         Raises:
@@ -203,7 +139,9 @@ class Pipeline:
             int(np.count_nonzero(~reached)),
         )
 
-    def _seen(self, cloud, paired):
+    def _seen(
+        self, cloud: Cloud, paired: PairedCloud
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(rows (N,) bool, the (M, 3) float32 points of these rows in the cloud's frame in metres,
         (4, 4) from there to what the network sees or None where that is the same).
         """
@@ -228,13 +166,13 @@ class Pipeline:
         rows &= in_range(from_sensor, points.min_range, points.max_range)
         return rows, np.ascontiguousarray(metres[rows]), network_from_cloud
 
-    def _within_reach(self, points):
+    def _within_reach(self, points: np.ndarray) -> np.ndarray:
         within_reach = getattr(self._segmenter, "within_reach", None)
         if within_reach is None:
             return np.ones(len(points), bool)
         return within_reach(points)
 
-    def _read_cloud(self, message, points, epoch):
+    def _read_cloud(self, message: Any, points: PointsSettings, epoch: int) -> Cloud:
         """PointCloud2 -> Cloud. What the user gives as scale is no guess to keep, and a new time
         line may be another recording.
         """
@@ -244,14 +182,20 @@ class Pipeline:
             self._guessed_scale = (epoch, cloud.intensity_scale)
         return cloud
 
-    def _decode(self, camera, payload):
+    def _decode(self, camera: str, payload: Any) -> np.ndarray:
         """RGB of an image whose size is that of its camera's calibration: others are not even
         unpacked.
         """
         size = self._extrinsics.geometry(camera).image_size
         return self._decode_image(self._read_message(payload, "image"), size)
 
-    def _views(self, paired, cloud, decoding, points):
+    def _views(
+        self,
+        paired: PairedCloud,
+        cloud: Cloud,
+        decoding: Mapping[str, Future[np.ndarray]],
+        points: np.ndarray,
+    ) -> tuple[tuple[CameraView, ...], dict[str, CameraReport]]:
         """The CameraViews of the images that can be used, and {camera: CameraReport} of every
         camera.
         """
@@ -286,7 +230,14 @@ class Pipeline:
             return (), _unused(reports, "fewer than sync.min_cameras")
         return tuple(views), reports
 
-    def _view(self, camera, chosen, frame_id, cloud_stamp, decoding):
+    def _view(
+        self,
+        camera: str,
+        chosen: PairedImage,
+        frame_id: str,
+        cloud_stamp: int,
+        decoding: Future[np.ndarray],
+    ) -> CameraView:
         image = decoding.result()
         geometry = self._extrinsics.geometry(camera)
         size = (image.shape[1], image.shape[0])
@@ -300,7 +251,7 @@ class Pipeline:
             camera, image, geometry.intrinsic, transform, geometry.distortion, chosen.stamp
         )
 
-    def _segment(self, frame):
+    def _segment(self, frame: Frame) -> tuple[Frame, Prediction, str]:
         """(Frame used, its Prediction, why images were given up or "")."""
         try:
             return frame, self._answer(frame), ""
@@ -314,7 +265,7 @@ class Pipeline:
                 f"network failed with images ({type(error).__name__}: {error})",
             )
 
-    def _answer(self, frame):
+    def _answer(self, frame: Frame) -> Prediction:
         """The network's Prediction. What is no number must not be published as one."""
         prediction = self._segmenter.segment(frame)
         wrong = int(np.count_nonzero(~np.isfinite(prediction.confidence)))
@@ -326,7 +277,7 @@ class Pipeline:
         return prediction
 
 
-def in_range(points, min_range, max_range):
+def in_range(points: np.ndarray, min_range: float, max_range: float) -> np.ndarray:
     """(N,) bool: at least `min_range` and at most `max_range` (0 = no limit) metres from the
     sensor; False for NaN.
     """
@@ -336,7 +287,7 @@ def in_range(points, min_range, max_range):
         return near & (squared <= max_range * max_range) if max_range > 0 else near
 
 
-def visible_ratio(points, view):
+def visible_ratio(points: np.ndarray, view: CameraView) -> float:
     """Share of the points that fall into the image, from at most 4096 of them unless those show
     none; NaN without points.
     """
@@ -352,7 +303,7 @@ def visible_ratio(points, view):
     return 0.0
 
 
-def _unused(reports, why):
+def _unused(reports: Mapping[str, CameraReport], why: str) -> dict[str, CameraReport]:
     """`reports` after the images that were chosen are given up for the reason `why`."""
     return {
         name: CameraReport(name, CameraStatus.NO_IMAGE, why) if report.used else report
@@ -360,22 +311,24 @@ def _unused(reports, why):
     }
 
 
-def _applied(transform, points):
+def _applied(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     """`points` moved; what a wrong transform sends beyond all numbers becomes infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(apply(transform, points))
 
 
-def _moved(view, lidar_from_frame):
+def _moved(view: CameraView, lidar_from_frame: np.ndarray) -> CameraView:
     return dataclasses.replace(view, camera_from_lidar=view.camera_from_lidar @ lidar_from_frame)
 
 
-def _by_camera(prediction, view_names, reports):
+def _by_camera(
+    prediction: Prediction, view_names: Sequence[str], reports: Mapping[str, CameraReport]
+) -> tuple[Prediction, dict[str, CameraReport]]:
     """Turn bits that count views into bits that count cameras, and count the points of each."""
-    order = list(reports)
+    order, counted = list(reports), dict(reports)
     mask = np.zeros_like(prediction.camera_mask)
     for bit, name in enumerate(view_names):
         mine = prediction.camera_mask >> np.uint32(bit) & np.uint32(1)
         mask |= mine << np.uint32(order.index(name))
-        reports = {**reports, name: dataclasses.replace(reports[name], num_points=int(mine.sum()))}
-    return Prediction(prediction.labels, prediction.confidence, mask), reports
+        counted[name] = dataclasses.replace(counted[name], num_points=int(mine.sum()))
+    return Prediction(prediction.labels, prediction.confidence, mask), counted

@@ -1,8 +1,13 @@
 """Draws one labelled cloud of a run with the images that belong to it."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
+from cmdfusion_ros.data.bags.bag_layout import BagLayout, CameraLayout
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView
 from cmdfusion_ros.messages.camera_info import read_camera_info
 from cmdfusion_ros.messages.clouds import MessageError
@@ -11,7 +16,7 @@ from cmdfusion_ros.messages.stamps import raw_stamp_ns
 from cmdfusion_ros.pictures import CameraPicture, draw_labels, save_scan_picture
 
 
-def labels_from_published(raw, class_map):
+def labels_from_published(raw: np.ndarray, class_map: ClassMap) -> np.ndarray:
     """(N,) published raw labels -> (N,) uint8 labels of `class_map`; anything else is
     IGNORE_LABEL.
     """
@@ -20,14 +25,22 @@ def labels_from_published(raw, class_map):
     return table[raw]
 
 
-def camera_pictures(bag, layout, stamp, points, labels, class_map, silences):
+def camera_pictures(
+    bag: Bag,
+    layout: BagLayout,
+    stamp: int,
+    points: np.ndarray,
+    labels: np.ndarray,
+    class_map: ClassMap,
+    silences: Mapping[str, int],
+) -> list[CameraPicture]:
     """A CameraPicture for each usable camera, those that look ahead first: its image nearest its
     target time with the labelled points, or plain words
     where it had none within tolerance.
     """
     pictures = []
     # how far its view axis points along x
-    for camera in sorted(layout.usable_cameras, key=lambda item: -item.camera_from_lidar[2, 0]):
+    for camera, placed in sorted(_placed(layout), key=lambda item: -item[1][2, 0]):
         image = _nearest_image(
             bag, camera, stamp, layout.delay_ns, silences.get(camera.image_topic)
         )
@@ -36,13 +49,24 @@ def camera_pictures(bag, layout, stamp, points, labels, class_map, silences):
             blank = np.full((size[1], size[0], 3), 40, np.uint8)
             pictures.append(CameraPicture(camera.name, blank, "no image for this scan"))
             continue
-        view = CameraView(camera.name, image, intrinsic, camera.camera_from_lidar, distortion)
+        view = CameraView(camera.name, image, intrinsic, placed, distortion)
         drawn, count = draw_labels(view, points, labels, class_map)
         pictures.append(CameraPicture(camera.name, drawn, f"{count:,} points"))
     return pictures
 
 
-def _nearest_image(bag, camera, stamp, delay, silent_from):
+def _placed(layout: BagLayout) -> list[tuple[CameraLayout, np.ndarray]]:
+    """The usable cameras, each with its camera_from_lidar (4, 4)."""
+    return [
+        (camera, camera.camera_from_lidar)
+        for camera in layout.usable_cameras
+        if camera.camera_from_lidar is not None
+    ]
+
+
+def _nearest_image(
+    bag: Bag, camera: CameraLayout, stamp: int, delay: int, silent_from: int | None
+) -> np.ndarray | None:
     """The decoded image nearest the camera's target time for a cloud of that stamp; None where
     none is within tolerance or it cannot be decoded.
     """
@@ -66,7 +90,17 @@ def _nearest_image(bag, camera, stamp, delay, silent_from):
         return None
 
 
-def draw_snapshot(path, layout, labelled, topic, stamp, class_map, silences, title, subtitle):
+def draw_snapshot(
+    path: str | Path,
+    layout: BagLayout,
+    labelled: str | Path,
+    topic: str,
+    stamp: int,
+    class_map: ClassMap,
+    silences: Mapping[str, int],
+    title: str,
+    subtitle: str,
+) -> None:
     """Draw one labelled cloud, from above and in the images of its cameras.
 
     Args:

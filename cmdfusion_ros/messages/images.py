@@ -23,7 +23,7 @@ _MOSAIC = re.compile(r"bayer_(\w{4})(8|16); \w+ compressed ?$")
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def image_decoder() -> tuple[Callable[[Any], np.ndarray], str]:
+def image_decoder() -> tuple[Callable[..., np.ndarray], str]:
     """(decode, who): the function that turns an Image or CompressedImage into RGB, and "cv_bridge"
     or "own" for the reports.
 
@@ -51,7 +51,7 @@ def image_decoder() -> tuple[Callable[[Any], np.ndarray], str]:
     return (decode, "cv_bridge") if works else (decode_image, "own")
 
 
-def _bridge_decoder(bridge: Any) -> Callable[[Any], np.ndarray]:
+def _bridge_decoder(bridge: Any) -> Callable[..., np.ndarray]:
     def decode(message: Any, expected_size: tuple[int, int] | None = None) -> np.ndarray:
         if not _suits_bridge(message):
             return decode_image(message, expected_size)

@@ -4,7 +4,7 @@ import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.frame import CameraView, Frame, Prediction
-from cmdfusion_ros.labelling.pipeline import CameraReport, LabelledCloud, Timings
+from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud, Timings
 from cmdfusion_ros.messages.clouds import read_cloud
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 

@@ -9,8 +9,8 @@ import pytest
 from cmdfusion_ros.labelling.diagnostics.facts import ERROR, OK, WARN, CameraFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, text_of
 from cmdfusion_ros.labelling.diagnostics.windows import Window, percentile
+from cmdfusion_ros.labelling.labelled_cloud import CameraReport
 from cmdfusion_ros.labelling.model import ModelInfo
-from cmdfusion_ros.labelling.pipeline import CameraReport
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing

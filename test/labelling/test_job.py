@@ -12,7 +12,7 @@ from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.labelling.diagnostics.facts import WARN, CameraFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.job import Labelling, Released
-from cmdfusion_ros.labelling.network_frame import Placement
+from cmdfusion_ros.labelling.placement import Placement
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
 from cmdfusion_ros.messages.clouds import MessageError

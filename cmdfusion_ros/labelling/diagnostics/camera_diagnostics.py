@@ -13,7 +13,7 @@ from cmdfusion_ros.labelling.diagnostics.facts import (
     Part,
 )
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window
-from cmdfusion_ros.labelling.pipeline import CameraReport
+from cmdfusion_ros.labelling.labelled_cloud import CameraReport
 from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.pairing.report import CameraSync
 

@@ -24,8 +24,8 @@ from cmdfusion_ros.labelling.diagnostics.facts import (
 from cmdfusion_ros.labelling.diagnostics.losses import Losses
 from cmdfusion_ros.labelling.diagnostics.sync_diagnostics import SyncDiagnostics
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window, percentile
+from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
 from cmdfusion_ros.labelling.model import ModelInfo
-from cmdfusion_ros.labelling.pipeline import LabelledCloud
 from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.messages.texts import printable
 
