@@ -58,10 +58,16 @@ class Labelling:
         self.paused = False
         self.saver = FrameSaver(self._saved)
         self._placement = None
+        self._trouble = ""
 
     def update_settings(self, settings):
         for part in (self._pipeline, self._outputs, self._views):
             part.settings = settings
+
+    @property
+    def device_trouble(self) -> str:
+        """As of the Pipeline."""
+        return self._pipeline.device_trouble
 
     def close(self):
         self.saver.close()
@@ -115,6 +121,7 @@ class Labelling:
                 throttle_duration_sec=_THROTTLE,
             )
         self._tell_placement(labelled.placement)
+        self._tell_device(self.device_trouble)
         self._attempt("markers or overlay", self._views.publish, labelled, prediction)
         self.saver.take(labelled, prediction, self.taxonomy.class_map, self._pipeline.settings)
 
@@ -131,6 +138,13 @@ class Labelling:
         self._placement = placement
         say = self._log.info if placement.sure else self._log.warning
         say(printable(f"the network sees the clouds from: {placement.words}"))
+
+    def _tell_device(self, trouble):
+        """Say when the network moves to the CPU, and when it is back."""
+        if bool(trouble) != bool(self._trouble):
+            say = self._log.error if trouble else self._log.info
+            say(printable(trouble or "the device answers again: labelling on it"))
+        self._trouble = trouble
 
     def _attempt(self, what, publish, labelled, prediction):
         """Publish something beside the labelled cloud. That is out already: what fails here must

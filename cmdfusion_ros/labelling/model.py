@@ -15,6 +15,7 @@ from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.image_teachers.point_labels import TeacherSegmenter
 from cmdfusion_ros.image_teachers.runtimes import SUFFIXES
 from cmdfusion_ros.image_teachers.teacher import open_image_teacher
+from cmdfusion_ros.labelling.device_fallback import DeviceFallback, is_device_error
 from cmdfusion_ros.labelling.sections import ModelSettings
 
 
@@ -71,11 +72,12 @@ def is_teacher(checkpoint: str) -> bool:
 
 def open_segmenter(settings: ModelSettings) -> tuple[AnySegmenter, ModelInfo]:
     """(Segmenter, ModelInfo) from ModelSettings, warmed up; where the checkpoint is a 2D network
-    (.onnx, .tflite), a TeacherSegmenter, which labels what cameras see and nothing else.
+    (.onnx, .tflite), a TeacherSegmenter, which labels what cameras see and nothing else; on a GPU,
+    a DeviceFallback around the Segmenter.
 
     Raises:
-        SettingsError: the file is missing or has another SHA-256. ValueError: it is not a
-            checkpoint that can be read.
+        SettingsError: the file is missing or has another SHA-256, or the GPU fails at once.
+        ValueError: it is not a checkpoint that can be read.
     """
     if settings.backend == "fake":
         return FakeSegmenter(), ModelInfo(
@@ -102,19 +104,26 @@ def open_segmenter(settings: ModelSettings) -> tuple[AnySegmenter, ModelInfo]:
             f"model.sha256: expected {settings.sha256}, {path} has {checkpoint.sha256}; is this "
             "the right file?"
         )
-    segmenter = Segmenter(
-        checkpoint,
-        device=settings.device,
-        backend=settings.backend,
-        cpu_threads=settings.cpu_threads,
-        images=settings.images,
-    )
-    _require_numbers(segmenter, path)
-    warmup_ms = _warm_up(segmenter, settings.warmup)
+
+    def open_on(device: str, backend: str) -> Any:
+        return Segmenter(checkpoint, device, backend, settings.cpu_threads, settings.images)
+
+    try:
+        segmenter = open_on(settings.device, settings.backend)
+        _require_numbers(segmenter, path)
+        warmup_ms = _warm_up(segmenter, settings.warmup)
+    except Exception as error:
+        if not is_device_error(error):
+            raise
+        raise SettingsError(
+            f"model.device: the GPU failed at the first scans ({type(error).__name__}: {error}); "
+            "free its memory, or set model.device cpu"
+        ) from error
     chosen = str(segmenter.device), str(segmenter.backend), segmenter.images_reason
-    return segmenter, ModelInfo(
-        path.name, checkpoint.sha256, *chosen, segmenter.num_parameters, warmup_ms
-    )
+    info = ModelInfo(path.name, checkpoint.sha256, *chosen, segmenter.num_parameters, warmup_ms)
+    if segmenter.device.type == "cpu":
+        return segmenter, info
+    return DeviceFallback(segmenter, lambda: open_on("cpu", "auto")), info
 
 
 def _require_numbers(segmenter: Any, path: Path) -> None:

@@ -67,6 +67,11 @@ class Pipeline:
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self.settings = settings
 
+    @property
+    def device_trouble(self) -> str:
+        """Why the network runs on the CPU though another device was chosen; "" normally."""
+        return getattr(self._segmenter, "trouble", "")
+
     def close(self) -> None:
         """End the decoding threads."""
         self._pool.shutdown()

@@ -343,6 +343,7 @@ class CmdfusionNode(LifecycleNode):
             cameras={camera: self._camera_facts(camera) for camera in self.settings.cameras},
             worker=self._worker.report() if active else None,
             clock_publishers=self._clock_publishers,
+            device_trouble=self.labelling.device_trouble if self.labelling else "",
         )
 
     def _dropped(self):

@@ -105,7 +105,7 @@ def test_a_filtered_cloud_that_cannot_be_made_costs_nothing_else(labelled):
     views = SimpleNamespace(publish=lambda *values: shown.append("views"))
     lines = []
     log = SimpleNamespace(error=lambda text, **options: lines.append(text))
-    pipeline = SimpleNamespace(settings=settings)
+    pipeline = SimpleNamespace(settings=settings, device_trouble="")
     labelling = Labelling(
         pipeline, open_taxonomy(STREET), outputs, views, diagnostics, lambda: 2 * 10**9, log
     )
@@ -143,7 +143,7 @@ def test_the_latency_of_a_cloud_without_stamp_counts_from_its_arrival(labelled):
     unstamped = dataclasses.replace(labelled, cloud=dataclasses.replace(labelled.cloud, stamp=0))
     views, pipeline = (
         SimpleNamespace(publish=lambda *values: None),
-        SimpleNamespace(settings=node_settings({})),
+        SimpleNamespace(settings=node_settings({}), device_trouble=""),
     )
     labelling = Labelling(
         pipeline,
@@ -226,7 +226,7 @@ def test_where_the_network_sees_the_clouds_is_said_once(labelled):
         publish_status=lambda *values: None,
     )
     views = SimpleNamespace(publish=lambda *values: None)
-    pipeline = SimpleNamespace(settings=node_settings({}))
+    pipeline = SimpleNamespace(settings=node_settings({}), device_trouble="")
     labelling = Labelling(
         pipeline, open_taxonomy(STREET), quiet, views, Counting(), lambda: 2 * 10**9, log
     )
@@ -239,3 +239,30 @@ def test_where_the_network_sees_the_clouds_is_said_once(labelled):
         )
     assert [level for level, _ in lines] == ["warning", "info"]
     assert "upside down" in lines[1][1]
+
+
+def test_a_move_to_the_cpu_and_back_is_said_once_each(labelled):
+    lines = []
+    log = SimpleNamespace(
+        info=lambda text: lines.append(("info", text)),
+        error=lambda text: lines.append(("error", text)),
+    )
+    quiet = SimpleNamespace(
+        publish_labelled=lambda *values: None,
+        publish_filtered=lambda *values: None,
+        publish_status=lambda *values: None,
+        publish=lambda *values: None,
+    )
+    pipeline = SimpleNamespace(settings=node_settings({}), device_trouble="")
+    labelling = Labelling(
+        pipeline, open_taxonomy(STREET), quiet, quiet, Counting(), lambda: 2 * 10**9, log
+    )
+    cloud = dataclasses.replace(labelled, placement=None)
+    for pipeline.device_trouble in ("", "cuda failed (1)", "cuda failed (2)", "", ""):
+        labelling.publish(
+            Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns(), 0), cloud
+        )
+    assert lines == [
+        ("error", "cuda failed (1)"),
+        ("info", "the device answers again: labelling on it"),
+    ]

@@ -53,6 +53,7 @@ class NodeFacts:
         cameras: {camera: CameraFacts}.
         worker: WorkerReport, None while not active.
         clock_publishers: publishers of /clock where the node lives by it, else 0.
+        device_trouble: why the network runs on the CPU though another device was chosen, else "".
     """
 
     state: str
@@ -63,3 +64,4 @@ class NodeFacts:
     cameras: Mapping[str, CameraFacts]
     worker: WorkerReport | None = None
     clock_publishers: int = 0
+    device_trouble: str = ""

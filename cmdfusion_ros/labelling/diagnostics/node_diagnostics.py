@@ -214,7 +214,7 @@ class NodeDiagnostics:
                 self._pipeline(facts, now),
                 self._lidar(facts, now),
                 self._sync.part(facts, now, [result.mode for result in self._results.values]),
-                self._model(),
+                self._model(facts),
                 *cameras,
             ]
 
@@ -362,12 +362,18 @@ class NodeDiagnostics:
             )
         return OK, "receiving"
 
-    def _model(self) -> Part:
+    def _model(self, facts: NodeFacts) -> Part:
         if self.model is None and self._failed_transition:
             return Part("model", ERROR, f"not loaded: {self._failed_transition}")
         if self.model is None:
             return Part("model", OK, "not loaded")
-        values = {**vars(self.model), "retries": self._retries}
+        values = {
+            **vars(self.model),
+            "retries": self._retries,
+            "device_trouble": facts.device_trouble,
+        }
+        if facts.device_trouble:
+            return Part("model", WARN, facts.device_trouble, values)
         if self.model.checkpoint == "fake":
             return Part("model", WARN, "FAKE: no network, the labels mean nothing", values)
         if max(self._errors_in_a_row, self._retries_in_a_row) >= _ERRORS_IN_A_ROW:
