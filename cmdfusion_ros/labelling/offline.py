@@ -8,26 +8,36 @@ to a function `tell(event)` as plain dicts, with the keys that the processes of 
 
 import statistics
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cmdfusion_ros.data.bags.bag import Bag, BagWriter, ros2_types
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.data.bags.bag import Bag, BagMessage, BagWriter, ros2_types
+from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.data.bags.bag_parameters import node_parameters
 from cmdfusion_ros.data.bags.bag_survey import INFO
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
+from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
-from cmdfusion_ros.labelling.model import is_teacher, open_segmenter
+from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
+from cmdfusion_ros.labelling.model import AnySegmenter, is_teacher, open_segmenter
 from cmdfusion_ros.labelling.pipeline import Pipeline
-from cmdfusion_ros.labelling.settings import node_settings
+from cmdfusion_ros.labelling.placement import Placement
+from cmdfusion_ros.labelling.settings import NodeSettings, node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
 from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.labelled_clouds import fill_cloud, write_labelled_cloud
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 from cmdfusion_ros.messages.transforms import TransformBuffer, TransformError
+from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 
 LABELLED_TOPIC = "/cmdfusion/points_labeled"  # where the node called `cmdfusion` puts them too
 _TICK_NS = 5_000_000
+Tell = Callable[[dict[str, Any]], None]  # is told of an event
 
 
 class BagClock:
@@ -35,13 +45,13 @@ class BagClock:
     time.
     """
 
-    def __init__(self, now):
+    def __init__(self, now: int) -> None:
         self.now = now
 
-    def now_ros(self):
+    def now_ros(self) -> int:
         return self.now
 
-    def now_steady(self):
+    def now_steady(self) -> int:
         return self.now
 
 
@@ -57,7 +67,15 @@ class OfflineNode:
             handed in or lost and each message that cannot be read.
     """
 
-    def __init__(self, bag, layout, settings, segmenter, on_labelled, tell):
+    def __init__(
+        self,
+        bag: Bag,
+        layout: BagLayout,
+        settings: NodeSettings,
+        segmenter: AnySegmenter,
+        on_labelled: Callable[[BagMessage, LabelledCloud, Prediction], None],
+        tell: Tell,
+    ) -> None:
         self._tell = tell
         self._bag, self._layout = bag, layout
         self._buffer = _buffer_of(bag, layout, settings)
@@ -76,15 +94,15 @@ class OfflineNode:
         self._static = [topic for topic in layout.transform_topics if _is_static(bag, topic)]
         self._moving = [topic for topic in layout.transform_topics if topic not in self._static]
         self.received = self.labelled = 0
-        self.failed = {}  # {reason: clouds}
-        self._placement = None
+        self.failed: dict[str, int] = {}  # {reason: clouds}
+        self._placement: Placement | None = None
         self._prepare()
 
     @property
-    def class_map(self):
+    def class_map(self) -> ClassMap:
         return self._taxonomy.class_map
 
-    def _prepare(self):
+    def _prepare(self) -> None:
         """What a robot's node knows before the first cloud: calibrations, the first second of /tf,
         and /tf_static, which holds for the whole bag wherever it
         was recorded; the player publishes it first too.
@@ -97,7 +115,7 @@ class OfflineNode:
             self._take_transforms(message, static=False)
         self._look_for_transforms()
 
-    def _look_for_transforms(self):
+    def _look_for_transforms(self) -> None:
         """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the
         cloud.
         """
@@ -109,7 +127,7 @@ class OfflineNode:
                 camera, calibrated=self._extrinsics.calibrated(camera), has_transform=not why
             )
 
-    def run(self, max_clouds=None, silences=None):
+    def run(self, max_clouds: int | None = None, silences: Mapping[str, int] | None = None) -> None:
         """Go through the bag, or until `max_clouds` clouds are labelled; `silences` as
         `BagLayout.silences` gives them.
         """
@@ -123,10 +141,10 @@ class OfflineNode:
                 return
         self._let_time_pass(self._bag.end + 1_000_000_000)
 
-    def close(self):
+    def close(self) -> None:
         self._pipeline.close()
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """What the node's diagnostics would say: {received, labelled, dropped.<reason>}."""
         report = self._pairing.report()
         dropped = {**report.dropped, **self.failed}
@@ -136,7 +154,7 @@ class OfflineNode:
             **{f"dropped.{name}": count for name, count in dropped.items()},
         }
 
-    def _let_time_pass(self, until):
+    def _let_time_pass(self, until: int) -> None:
         """Tick while a cloud waits, as the node's timer does, so that it leaves at its deadline
         and not at the next message.
         """
@@ -145,7 +163,7 @@ class OfflineNode:
             self._pairing.on_tick()
         self._clock.now = until
 
-    def _take(self, message):
+    def _take(self, message: BagMessage) -> None:
         self.received += message.topic == self._layout.cloud_topic
         if message.topic == self._layout.cloud_topic or message.topic in self._cameras:
             self._take_stamped(message)
@@ -158,7 +176,7 @@ class OfflineNode:
             if self._incomplete:
                 self._look_for_transforms()
 
-    def _take_stamped(self, message):
+    def _take_stamped(self, message: BagMessage) -> None:
         """Hand a cloud or an image to the synchroniser, which wants its stamp alone."""
         try:
             stamp = raw_stamp_ns(message.data)
@@ -176,12 +194,12 @@ class OfflineNode:
         self._tell({"event": "cloud", "stamp": stamp, "wall": time.monotonic_ns()})
         self._pairing.on_cloud(stamp, message)
 
-    def _take_transforms(self, message, static):
+    def _take_transforms(self, message: BagMessage, static: bool) -> None:
         content = self._read(message)
         if content:
             self._buffer.add(content, static)
 
-    def _read(self, message):
+    def _read(self, message: BagMessage) -> Any:
         """A CameraInfo or a TFMessage; None where its bytes are none, which costs that message
         only.
         """
@@ -191,14 +209,14 @@ class OfflineNode:
             self._tell({"event": "unreadable", "topic": message.topic, "why": str(error)})
             return None
 
-    def _deserialize(self, message):
+    def _deserialize(self, message: BagMessage) -> Any:
         """A cloud or an image, with the error that the node's own reading has."""
         try:
             return self._bag.deserialize(message)
         except ValueError as error:
             raise MessageError(str(error)) from error
 
-    def _label(self, paired):
+    def _label(self, paired: PairedCloud) -> None:
         try:
             labelled = self._pipeline(paired)
         except MessageError as error:
@@ -214,20 +232,20 @@ class OfflineNode:
             self._tell_placement(labelled.placement)
             self._on_labelled(paired.cloud, labelled, self._taxonomy.translate(labelled.prediction))
 
-    def _tell_placement(self, placement):
+    def _tell_placement(self, placement: Placement | None) -> None:
         """Say how the clouds lie to what the network knows, when that is found."""
         if placement is not None and placement is not self._placement:
             self._placement = placement
             event = {"event": "placement", "words": placement.words, "changes": placement.changes}
             self._tell(event)
 
-    def _lose(self, reason, error, stamp=None):
+    def _lose(self, reason: str, error: Exception, stamp: int | None = None) -> None:
         self.failed[reason] = self.failed.get(reason, 0) + 1
         why = f"{type(error).__name__}: {error}"
         self._tell({"event": "unlabelled", "stamp": stamp, "reason": reason, "why": why})
 
 
-def _buffer_of(bag, layout, settings):
+def _buffer_of(bag: Bag, layout: BagLayout, settings: NodeSettings) -> TransformBuffer:
     """Where motion is taken out, all transforms of the bag are known from the start, as a picture's
     may come after its cloud's; else they are learnt as a robot learns them.
     """
@@ -236,11 +254,11 @@ def _buffer_of(bag, layout, settings):
     return BagTransforms(bag, layout.transform_topics, layout.cloud_frame).buffer
 
 
-def _is_static(bag, topic):
+def _is_static(bag: Bag, topic: str) -> bool:
     return topic.endswith("tf_static") or bag.topics[topic].latched
 
 
-def offline_settings(layout, **model):
+def offline_settings(layout: BagLayout, **model: Any) -> NodeSettings:
     """NodeSettings for a bag: its topics, cameras and clocks, and `model.*` as given. For a 2D
     network also the frame in which the vehicle's motion between scan and picture is taken out.
 
@@ -259,7 +277,7 @@ def offline_settings(layout, **model):
     return node_settings({**parameters, **{f"model.{key}": value for key, value in model.items()}})
 
 
-def _unhurried(layout):
+def _unhurried(layout: BagLayout) -> dict[str, float]:
     """What a robot's limits on waiting are in a bag, where nobody waits: late images pair too."""
     lags = [abs(camera.timing.lag) / 1e9 for camera in layout.usable_cameras]
     periods = [camera.timing.period for camera in layout.usable_cameras if camera.timing.period]
@@ -272,7 +290,13 @@ def _unhurried(layout):
     }
 
 
-def label_bag(layout, settings, out, silences, tell):
+def label_bag(
+    layout: BagLayout,
+    settings: NodeSettings,
+    out: str | Path,
+    silences: Mapping[str, int],
+    tell: Tell,
+) -> ClassMap:
     """Write a bag with the labelled clouds and the transforms of a bag.
 
     Args:
@@ -293,7 +317,7 @@ def label_bag(layout, settings, out, silences, tell):
             latched = _is_static(bag, message.topic)
             writer.write(message.topic, message.msgtype, message.time, message.data, latched)
 
-        def write(message, labelled, prediction):
+        def write(message: BagMessage, labelled: LabelledCloud, prediction: Prediction) -> None:
             payload = write_labelled_cloud(
                 labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout
             )
@@ -325,14 +349,14 @@ def label_bag(layout, settings, out, silences, tell):
     return node.class_map
 
 
-def seconds_of_a_cloud(layout, settings, clouds):
+def seconds_of_a_cloud(layout: BagLayout, settings: NodeSettings, clouds: int) -> float:
     """Label the first `clouds` clouds of a bag: the median seconds that one took, without the
     first, which builds and allocates; 0 where none could be labelled.
     """
-    times = []
+    times: list[float] = []
     segmenter, _ = open_segmenter(settings.model)
 
-    def take(_, labelled, prediction):
+    def take(_: BagMessage, labelled: LabelledCloud, prediction: Prediction) -> None:
         # publishing begins with it
         write_labelled_cloud(
             labelled.cloud, prediction, labelled.rows, node.class_map, settings.output.layout

@@ -5,6 +5,7 @@ camera.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import Any
 
 
 class Mode(IntEnum):
@@ -54,7 +55,7 @@ class PairedImage:
     """
 
     stamp: int
-    image: object = field(repr=False)
+    image: Any = field(repr=False)
     offset_ns: int = 0
 
 
@@ -79,9 +80,9 @@ class PairedCloud:
     """
 
     stamp: int
-    cloud: object = field(repr=False)
-    images: dict
-    camera_states: dict
+    cloud: Any = field(repr=False)
+    images: dict[str, PairedImage]
+    camera_states: dict[str, CameraStatus]
     mode: Mode
     epoch: int
     sequence: int

@@ -174,8 +174,8 @@ class CameraSync:
     state: str
     reason: str
     waited_for: bool
-    counts: dict
-    lateness: tuple
+    counts: dict[str, int]
+    lateness: tuple[int, ...]
     matched_ratio: float
     offset_mean_ms: float
     offset_p95_ms: float
@@ -210,16 +210,16 @@ class SyncReport:
     received: int
     released: int
     pending: int
-    dropped: dict
+    dropped: dict[str, int]
     unstamped: int
-    modes: dict
-    reasons: dict
+    modes: dict[str, int]
+    reasons: dict[str, int]
     mean_wait_ms: float
     p95_wait_ms: float
     suggested_max_wait_ms: float
     cloud_age_ms: float
-    warnings: tuple
-    cameras: dict
+    warnings: tuple[str, ...]
+    cameras: dict[str, CameraSync]
 
     @property
     def deadline_hits(self) -> int:

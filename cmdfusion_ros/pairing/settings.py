@@ -6,6 +6,7 @@ works in int nanoseconds (`to_ns`).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,7 +160,7 @@ class PairingSettings:
 
     sync: SyncSettings = field(default_factory=SyncSettings)
     scan: ScanTiming = field(default_factory=ScanTiming)
-    cameras: dict = field(default_factory=dict)
+    cameras: Mapping[str, CameraTiming] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         most = max(1, len(self.cameras))

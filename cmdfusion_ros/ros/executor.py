@@ -3,16 +3,18 @@
 import time
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 
 from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.ros.guard import Guard
+from cmdfusion_ros.ros.reports import Reports
 
 _SPIN = 0.5  # seconds after which a spin that nothing woke looks whether it is time to end
 _DEAD = 30.0  # seconds of errors without one of the node's own timers: it turns no more
 _BREATH = 0.01  # seconds after a spin that raised, so that one that always does takes no whole core
 
 
-def make_executor(name: str):
+def make_executor(name: str) -> Executor:
     """The rclpy executor called `name`; auto takes the events executor where this rclpy has it:
     a message costs it a third (0.25 ms against 0.76). Raises SettingsError where `name` is
     events and this rclpy has none.
@@ -30,7 +32,7 @@ def make_executor(name: str):
     return SingleThreadedExecutor()
 
 
-def spin_once(executor, guard, reports) -> None:
+def spin_once(executor: Executor, guard: Guard, reports: Reports) -> None:
     """Let the executor run what is due. Ours is guarded; what rclpy itself raises (a message that
     it cannot deserialise, a service call with impossible values) must not end the node either,
     unless half a minute brought nothing else.

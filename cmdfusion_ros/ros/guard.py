@@ -8,6 +8,7 @@ a Guard.
 import functools
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from cmdfusion_ros.messages.texts import printable
 
@@ -24,16 +25,18 @@ class Guard:
         log: rclpy logger.
     """
 
-    def __init__(self, report: Callable[[str], None], log) -> None:
+    def __init__(self, report: Callable[[str], None], log: Any) -> None:
         self._report, self._log = report, log
 
-    def callback(self, what: str, method: Callable, answer=None) -> Callable:
+    def callback(
+        self, what: str, method: Callable, answer: Callable[[], Any] | None = None
+    ) -> Callable:
         """`method` with any number of arguments, for a subscription, timer or hook named `what`.
         Where it raises, `answer()` is returned, or None without one.
         """
 
         @functools.wraps(method)
-        def guarded(*arguments):
+        def guarded(*arguments: Any) -> Any:
             try:
                 return method(*arguments)
             except Exception as error:
@@ -47,7 +50,7 @@ class Guard:
         and `message`: the caller gets an answer in any case.
         """
 
-        def guarded(request, response):
+        def guarded(request: Any, response: Any) -> Any:
             try:
                 return method(request, response)
             except Exception as error:

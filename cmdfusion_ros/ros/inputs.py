@@ -3,12 +3,23 @@ synchroniser; nothing is decoded here.
 """
 
 import inspect
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from rclpy.clock import Clock
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
+from cmdfusion_ros.labelling.extrinsics import Extrinsics
+from cmdfusion_ros.labelling.sections import CameraSettings
+from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.messages.clouds import MAX_FIELDS, MessageError
 from cmdfusion_ros.messages.stamps import raw_frame_id, raw_num_fields, raw_stamp_ns
+from cmdfusion_ros.pairing.paired_cloud import PairedCloud
+from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
+from cmdfusion_ros.ros.guard import Guard
+from cmdfusion_ros.ros.interfaces import Interfaces
 from cmdfusion_ros.ros.qos import offers_best_effort, publishers_of, subscribe
 
 # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
@@ -42,8 +53,16 @@ class Inputs:
     """
 
     def __init__(
-        self, node, interfaces, settings, pairing, extrinsics, diagnostics, steady_clock, guard
-    ):
+        self,
+        node: Node,
+        interfaces: Interfaces,
+        settings: NodeSettings,
+        pairing: CloudAnchoredPairing,
+        extrinsics: Extrinsics,
+        diagnostics: NodeDiagnostics,
+        steady_clock: Clock,
+        guard: Guard,
+    ) -> None:
         self._node, self._interfaces = node, interfaces
         self._pairing, self._extrinsics, self._diagnostics = pairing, extrinsics, diagnostics
         self._guard = guard
@@ -53,7 +72,7 @@ class Inputs:
         self._incomplete = False
         self._sequences = SequenceWatch()
         # (topic as in the settings, subscription); two cameras may share a CameraInfo
-        self._subscriptions = []
+        self._subscriptions: list[tuple[str, Any]] = []
         self._tick = node.create_timer(
             _TICK, guard.callback("tick", self._on_tick), clock=steady_clock
         )
@@ -65,12 +84,12 @@ class Inputs:
             self.close()  # nobody else knows of the subscriptions made so far
             raise
 
-    def _subscribe_all(self):
+    def _subscribe_all(self) -> None:
         self._subscribe_clouds(best_effort=False)
         for camera, own in self.settings.camera_settings.items():
             self._subscribe_camera(camera, own)
 
-    def _subscribe_clouds(self, best_effort):
+    def _subscribe_clouds(self, best_effort: bool) -> None:
         """With overload "queue" a reliable, deep subscription: middleware then loses nothing."""
         quality = "points"
         if self.settings.sync.overload == "queue":
@@ -84,7 +103,7 @@ class Inputs:
             with_info=True,
         )
 
-    def _subscribe_camera(self, camera, own):
+    def _subscribe_camera(self, camera: str, own: CameraSettings) -> None:
         compressed = own.transport == "compressed"
         kind = self._interfaces.CompressedImage if compressed else self._interfaces.Image
         topic = own.image_topic + ("/compressed" if compressed else "")
@@ -101,7 +120,14 @@ class Inputs:
             info_quality,
         )
 
-    def _subscribe(self, kind, topic, callback, quality, with_info=False):
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[..., Any],
+        quality: str,
+        with_info: bool = False,
+    ) -> None:
         """Every message comes as bytes: rclpy would let what it cannot deserialise out of the
         executor.
         """
@@ -113,21 +139,21 @@ class Inputs:
         subscription = subscribe(self._node, kind, topic, guarded, quality, True, on_lost)
         self._subscriptions.append((topic, subscription))
 
-    def close(self):
+    def close(self) -> None:
         self._closed = True
         self._node.destroy_timer(self._tick)
         for _, subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
-    def publishers(self):
+    def publishers(self) -> dict[str, tuple[int, str]]:
         """{topic as in the settings: (number of publishers, why some cannot be received or "")}."""
-        found = {}
+        found: dict[str, tuple[int, str]] = {}
         for topic, subscription in self._subscriptions:
             # of two on one topic, the one that has a complaint
             found[topic] = max(found.get(topic, (0, "")), publishers_of(self._node, subscription))
         return found
 
-    def match_publishers(self):
+    def match_publishers(self) -> None:
         """With overload "queue": give up reliability where a publisher of the clouds has none to
         offer. Call it now and then.
         """
@@ -144,7 +170,7 @@ class Inputs:
             self._subscribe_clouds(best_effort=True)
             self._subscriptions += others
 
-    def look_for_transforms(self):
+    def look_for_transforms(self) -> None:
         """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the
         cloud.
         """
@@ -160,7 +186,7 @@ class Inputs:
                 camera, calibrated=self._extrinsics.calibrated(camera), has_transform=not why
             )
 
-    def _on_cloud(self, data, info=None):
+    def _on_cloud(self, data: bytes, info: Any = None) -> None:
         if self._closed:
             self._diagnostics.cloud_arrived(None)
             self._diagnostics.cloud_dropped("inactive")
@@ -182,13 +208,13 @@ class Inputs:
         self._pairing.on_cloud(stamp, Serialised(data, self._interfaces.PointCloud2))
         self._arm_tick()
 
-    def _on_lost(self, status):
+    def _on_lost(self, status: Any) -> None:
         """What the middleware knows of messages that never came. Asked only where there are no
         sequence numbers: Fast DDS does not tell of those that it overwrote.
         """
         self._diagnostics.clouds_lost(status.total_count_change)
 
-    def _on_image(self, camera, kind, data):
+    def _on_image(self, camera: str, kind: type, data: bytes) -> None:
         if self._closed:
             return
         try:
@@ -200,7 +226,7 @@ class Inputs:
         self._pairing.on_image(camera, stamp, Serialised(data, kind))
         self._arm_tick()
 
-    def _on_camera_info(self, camera, data):
+    def _on_camera_info(self, camera: str, data: bytes) -> None:
         if self._closed:
             return
         try:
@@ -211,13 +237,13 @@ class Inputs:
         if self._extrinsics.take_camera_info(camera, message):
             self.look_for_transforms()
 
-    def _on_tick(self):
+    def _on_tick(self) -> None:
         if self._closed:
             return
         self._pairing.on_tick()
         self._arm_tick()
 
-    def _arm_tick(self):
+    def _arm_tick(self) -> None:
         """The timer runs only while a cloud waits: an idle node does not wake up."""
         if self._pairing.num_pending and self._tick.is_canceled():
             self._tick.reset()
@@ -233,7 +259,7 @@ class SequenceWatch:
     def __init__(self) -> None:
         self._last: dict = {}  # publisher -> number of its last message
 
-    def lost_before(self, info) -> int:
+    def lost_before(self, info: Any) -> int:
         """How many messages of the same publisher are missing right before this one. `info` is
         rclpy's of a message, None where there is none.
         """
@@ -255,21 +281,22 @@ def takes_message_info() -> bool:
     return hasattr(Subscription, "CallbackType")
 
 
-def asking_for_info(callback):
+def asking_for_info(callback: Callable[..., Any]) -> Callable[..., Any]:
     """A callback to which rclpy gives a message and what the middleware knows of it.
 
     rclpy counts the arguments of a callback to know what it wants; its events executor (Kilted)
     then gives both as one tuple, and raises a SystemError where the callback truly takes two.
     """
 
-    def taking_any(*arguments):
+    def taking_any(*arguments: Any) -> Any:
         return callback(*(arguments[0] if len(arguments) == 1 else arguments))
 
-    taking_any.__signature__ = inspect.signature(lambda message, info: None)
-    return taking_any
+    asking: Any = taking_any
+    asking.__signature__ = inspect.signature(lambda message, info: None)
+    return asking
 
 
-def num_bytes(paired):
+def num_bytes(paired: PairedCloud) -> int:
     """Bytes that a PairedCloud of Serialised messages keeps from being freed, at most: images that
     several clouds share are counted with each.
     """
@@ -277,7 +304,7 @@ def num_bytes(paired):
     return _OVERHEAD + sum(len(payload.data) for payload in payloads)
 
 
-def read_serialised(data, message_class, kind):
+def read_serialised(data: bytes, message_class: type, kind: str) -> Any:
     """Serialised message -> message. Raises MessageError where it is none; `kind` names it."""
     try:
         return deserialize_message(data, message_class)

@@ -6,7 +6,9 @@ installations. Without them the node runs and says what it cannot do.
 """
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 COSTS = {  # package -> what the node cannot do without it
     "cmdfusion_ros": "~/status, ~/class_map and ~/set_camera are off; build them with colcon",
@@ -43,19 +45,19 @@ class Interfaces:
         missing: {package: why it cannot be imported} of the optional ones.
     """
 
-    classes: dict
-    missing: dict
+    classes: Mapping[str, Any]
+    missing: Mapping[str, str]
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         try:
             return self.classes[name]
         except KeyError:
             raise AttributeError(f"message class {name} is not installed") from None
 
-    def has(self, name):
+    def has(self, name: str) -> bool:
         return name in self.classes
 
-    def complaints(self):
+    def complaints(self) -> list[str]:
         """One line for each missing package: what is off, and why."""
         return [
             f"{package} is not importable ({why}): {COSTS[package]}"
@@ -63,7 +65,7 @@ class Interfaces:
         ]
 
 
-def load_interfaces():
+def load_interfaces() -> Interfaces:
     """The Interfaces of this installation.
 
     Raises:

@@ -3,26 +3,34 @@ subscribes to it.
 """
 
 import time
+from typing import Any
 
 import numpy as np
 
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
 from cmdfusion_ros.geometry.transforms import apply
+from cmdfusion_ros.labelling.extrinsics import Extrinsics
+from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud
+from cmdfusion_ros.labelling.settings import NodeSettings
+from cmdfusion_ros.labelling.taxonomy import Taxonomy
 from cmdfusion_ros.messages.labelled_clouds import (
+    CloudPayload,
     fill_cloud,
     write_labelled_cloud,
     write_selected_cloud,
 )
+from cmdfusion_ros.ros.interfaces import Interfaces
 from cmdfusion_ros.ros.qos import advertise
 
 
 class RateLimit:
     """Says yes at most `rate` times a second; never for rate 0."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._last = -np.inf
 
-    def passes(self, rate):
+    def passes(self, rate: float) -> bool:
         now = time.monotonic()
         if rate <= 0 or now - self._last < 1 / rate:
             return False
@@ -39,7 +47,15 @@ class CloudOutputs:
         extrinsics: for `filter.ego_frame`.
     """
 
-    def __init__(self, node, interfaces, settings, taxonomy, model_name, extrinsics):
+    def __init__(
+        self,
+        node: Any,
+        interfaces: Interfaces,
+        settings: NodeSettings,
+        taxonomy: Taxonomy,
+        model_name: str,
+        extrinsics: Extrinsics,
+    ) -> None:
         self._node, self._interfaces, self._taxonomy, self._extrinsics = (
             node,
             interfaces,
@@ -70,23 +86,23 @@ class CloudOutputs:
             )
 
     @property
-    def ignore_id(self):
+    def ignore_id(self) -> int:
         """The raw label of unlabelled points."""
         wanted = self.settings.output.unlabeled_id
         return self._taxonomy.class_map.ignore_raw if wanted < 0 else wanted
 
-    def wanted(self):
+    def wanted(self) -> bool:
         """Whether anybody subscribes to something that needs the network."""
         return any(
             self._subscribed(topic)
             for topic in ("~/points_labeled", "~/points_filtered", "~/status")
         )
 
-    def close(self):
+    def close(self) -> None:
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
-    def publish_labelled(self, labelled, prediction):
+    def publish_labelled(self, labelled: LabelledCloud, prediction: Prediction) -> None:
         """Publish ~/points_labeled for `labelled`, whose labels are `prediction` in the
         published taxonomy. Runs on the worker's thread.
         """
@@ -103,7 +119,7 @@ class CloudOutputs:
             )
             self._publish_cloud("~/points_labeled", labelled, payload)
 
-    def publish_filtered(self, labelled, prediction):
+    def publish_filtered(self, labelled: LabelledCloud, prediction: Prediction) -> None:
         """Publish ~/points_filtered likewise. Raises TransformError where `filter.ego_frame` is not
         known.
         """
@@ -114,7 +130,7 @@ class CloudOutputs:
                 write_selected_cloud(labelled.cloud, self.kept(labelled, prediction)),
             )
 
-    def _publish_cloud(self, topic, labelled, payload):
+    def _publish_cloud(self, topic: str, labelled: LabelledCloud, payload: CloudPayload) -> None:
         message = fill_cloud(
             self._interfaces.PointCloud2(),
             payload,
@@ -123,7 +139,7 @@ class CloudOutputs:
         )
         self._publishers[topic].publish(message)
 
-    def kept(self, labelled, prediction):
+    def kept(self, labelled: LabelledCloud, prediction: Prediction) -> np.ndarray:
         """(N,) bool: the rows of the cloud that ~/points_filtered keeps. Rows that are no points
         are left out.
         """
@@ -148,7 +164,14 @@ class CloudOutputs:
             keep &= ~((points >= low) & (points <= high)).all(1)
         return keep
 
-    def publish_status(self, labelled, prediction, postprocess_ms, total_ms, latency_ms):
+    def publish_status(
+        self,
+        labelled: LabelledCloud,
+        prediction: Prediction,
+        postprocess_ms: float,
+        total_ms: float,
+        latency_ms: float,
+    ) -> None:
         """Publish ~/status of one cloud."""
         self._sequence += 1
         if not self._subscribed("~/status"):
@@ -180,20 +203,20 @@ class CloudOutputs:
         ].tolist()
         self._publishers["~/status"].publish(message)
 
-    def _subscribed(self, topic):
+    def _subscribed(self, topic: str) -> bool:
         return topic in self._publishers and self._publishers[topic].get_subscription_count() > 0
 
-    def _now(self):
+    def _now(self) -> Any:
         return self._node.get_clock().now().to_msg()
 
 
-def time_message(interfaces, stamp):
+def time_message(interfaces: Interfaces, stamp: int) -> Any:
     """int nanoseconds -> builtin_interfaces/Time."""
     seconds, nanoseconds = divmod(stamp, 1_000_000_000)
     return interfaces.Time(sec=seconds, nanosec=nanoseconds)
 
 
-def camera_message(interfaces, report):
+def camera_message(interfaces: Interfaces, report: CameraReport) -> Any:
     """CameraReport -> cmdfusion_ros/CameraState."""
     message = interfaces.CameraState()
     message.name = report.name
@@ -204,7 +227,9 @@ def camera_message(interfaces, report):
     return message
 
 
-def class_map_message(interfaces, class_map, model_name, ignore_id, now):
+def class_map_message(
+    interfaces: Interfaces, class_map: ClassMap, model_name: str, ignore_id: int, now: Any
+) -> Any:
     """ClassMap -> cmdfusion_ros/ClassMap."""
     message = interfaces.ClassMap()
     message.header.stamp = now
@@ -217,7 +242,7 @@ def class_map_message(interfaces, class_map, model_name, ignore_id, now):
     return message
 
 
-def label_info_message(interfaces, class_map, now):
+def label_info_message(interfaces: Interfaces, class_map: ClassMap, now: Any) -> Any:
     """ClassMap -> vision_msgs/LabelInfo."""
     message = interfaces.LabelInfo()
     message.header.stamp = now

@@ -5,6 +5,8 @@ Works from Humble (no post-set callback) to Kilted.
 """
 
 import typing
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -12,15 +14,19 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.node import Node
 
 from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.labelling.settings import (
     FOREIGN,
+    NodeSettings,
+    Parameter,
     camera_parameters,
     nearest_parameter,
     node_parameters,
     node_settings,
 )
+from cmdfusion_ros.ros.guard import Guard
 
 _HUGE = 1e9  # a ROS range needs two ends; this one means "open"
 
@@ -33,7 +39,13 @@ class NodeParameters:
         warnings: lines about overrides that no parameter is declared for.
     """
 
-    def __init__(self, node, on_change, check, guard):
+    def __init__(
+        self,
+        node: Node,
+        on_change: Callable[[NodeSettings], None],
+        check: Callable[[NodeSettings], None],
+        guard: Guard,
+    ) -> None:
         """Declare every parameter on `node` with the overrides it was started with.
 
         Args:
@@ -50,7 +62,7 @@ class NodeParameters:
         self._node = node
         self._on_change = on_change
         self._refuse = check
-        self._names = []
+        self._names: list[str] = []
         for parameter in node_parameters():
             self._declare(parameter)
         cameras = [name for name in node.get_parameter("cameras").value if name]
@@ -73,7 +85,7 @@ class NodeParameters:
         if hasattr(node, "add_post_set_parameters_callback"):
             node.add_post_set_parameters_callback(guard.callback("parameters", self._apply))
 
-    def _declare(self, parameter):
+    def _declare(self, parameter: Parameter) -> None:
         try:
             self._node.declare_parameter(
                 parameter.name, ros_default(parameter), descriptor(parameter)
@@ -84,7 +96,7 @@ class NodeParameters:
             raise SettingsError(f"{parameter.name}: {error}") from error
         self._names.append(parameter.name)
 
-    def _unknown_overrides(self, cameras):
+    def _unknown_overrides(self, cameras: Sequence[str]) -> list[str]:
         # rclpy has no public way to ask for them
         given = getattr(self._node, "_parameter_overrides", {})
         lines = []
@@ -97,7 +109,7 @@ class NodeParameters:
                 )
         return lines
 
-    def _check(self, changes):
+    def _check(self, changes: Sequence[Any]) -> SetParametersResult:
         """Refuse what would not be valid settings. Free of side effects where ROS has a post-set
         callback.
         """
@@ -122,18 +134,18 @@ class NodeParameters:
             self._take(settings)
         return SetParametersResult(successful=True)
 
-    def _apply(self, changes):
+    def _apply(self, changes: Sequence[Any]) -> None:
         if any(change.name in self._names for change in changes):
             self._take(
                 node_settings({name: self._node.get_parameter(name).value for name in self._names})
             )
 
-    def _take(self, settings):
+    def _take(self, settings: NodeSettings) -> None:
         self.settings = settings
         self._on_change(settings)
 
 
-def ros_default(parameter):
+def ros_default(parameter: Parameter) -> Any:
     """The default as ROS can carry it: an empty list of strings becomes [""], because rclpy
     takes [] for a list of bytes.
     """
@@ -142,7 +154,7 @@ def ros_default(parameter):
     return parameter.default
 
 
-def descriptor(parameter):
+def descriptor(parameter: Parameter) -> ParameterDescriptor:
     """The ParameterDescriptor: description with unit, range or choices; read-only unless the
     parameter is live.
 

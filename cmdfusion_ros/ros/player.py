@@ -13,13 +13,16 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import rclpy
 from rclpy.exceptions import InvalidTopicNameException
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from cmdfusion_ros.data.bags.bag import Bag
+from cmdfusion_ros.data.bags.bag import Bag, BagMessage, BagTopic
 from cmdfusion_ros.data.bags.bag_layout import TRANSFORMS, inspect_bag
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
@@ -33,7 +36,7 @@ SETTLE = 1.0
 _OWN_TOPICS = ("/cmdfusion/",)  # played, they would mix with what the node says now
 
 
-def emit(event, **values):
+def emit(event: str, **values: Any) -> None:
     """Tell the command line what happens: one JSON object a line on standard output, with its kind
     under "event". Plain values only; stamps and wall times are int nanoseconds (wall: the monotonic
     clock, which all processes of a machine share).
@@ -42,7 +45,7 @@ def emit(event, **values):
     sys.stdout.flush()
 
 
-def _stamp_of(message):
+def _stamp_of(message: BagMessage) -> int:
     """The header stamp; the recording time of a message that is cut off, which is played as it
     is: its listeners must live with it too.
     """
@@ -52,7 +55,7 @@ def _stamp_of(message):
         return message.time
 
 
-def message_class(msgtype):
+def message_class(msgtype: str) -> Any:
     """The class of "package/msg/Name"; None where its package is not installed."""
     package, kind, name = msgtype.split("/")
     try:
@@ -66,7 +69,9 @@ class Player:
     `rate` times real time.
     """
 
-    def __init__(self, node, bag, rate, silent_from, cloud_topic):
+    def __init__(
+        self, node: Node, bag: Bag, rate: float, silent_from: Mapping[str, int], cloud_topic: str
+    ) -> None:
         self._node, self._bag, self._rate = node, bag, rate
         self._silent_from = silent_from
         self._cloud_topic = cloud_topic
@@ -75,7 +80,9 @@ class Player:
         self._clock = node.create_publisher(
             message_class("rosgraph_msgs/msg/Clock"), "/clock", QoSProfile(depth=1)
         )
-        self.publishers, self.skipped, self.published = {}, {}, {}
+        self.publishers: dict[str, Any] = {}
+        self.skipped: dict[str, str] = {}  # topic -> why
+        self.published: dict[str, int] = {}
         for topic, info in bag.topics.items():
             kind = message_class(info.msgtype)
             if kind is None:
@@ -89,7 +96,7 @@ class Player:
                 except InvalidTopicNameException:  # ROS 1 allows parts that begin with a digit
                     self.skipped[topic] = "no name that ROS 2 allows"
 
-    def wait_for_subscribers(self, topics, timeout):
+    def wait_for_subscribers(self, topics: Sequence[str], timeout: float) -> None:
         """Return once every one of `topics` has a subscriber. The clock stands at the bag's start
         meanwhile.
 
@@ -115,7 +122,7 @@ class Player:
             time.sleep(0.02)
         time.sleep(SETTLE)
 
-    def play(self, tail):
+    def play(self, tail: float) -> None:
         """Publish everything; then let the clock run on for `tail` seconds of recorded time, so
         that waits which began in the bag come to their end.
         """
@@ -129,14 +136,14 @@ class Player:
                 self._publish(message)
         self._run_clock_to(self._bag.end + round(tail * 1e9), began, next_tick)
 
-    def _publish(self, message):
+    def _publish(self, message: BagMessage) -> None:
         wall = time.monotonic_ns()
         self.publishers[message.topic].publish(message.data)
         self.published[message.topic] = self.published.get(message.topic, 0) + 1
         if message.topic == self._cloud_topic:
             emit("cloud", stamp=_stamp_of(message), wall=wall)
 
-    def _publish_static_transforms(self):
+    def _publish_static_transforms(self) -> None:
         """All of them at once before the first message: they hold for the whole bag, and a cloud
         that comes before them would go without cameras.
         """
@@ -145,11 +152,11 @@ class Player:
         ):
             self._publish(message)
 
-    def _is_static(self, topic):
+    def _is_static(self, topic: str) -> bool:
         info = self._bag.topics[topic]
         return info.msgtype == TRANSFORMS and (info.latched or topic.endswith("tf_static"))
 
-    def _run_clock_to(self, bag_time, began, next_tick):
+    def _run_clock_to(self, bag_time: int, began: float, next_tick: float) -> float:
         """Sleep until `bag_time` (ns) is due, ticking the clock; returns the wall time, in
         seconds since `began`, of the tick after that.
         """
@@ -161,12 +168,12 @@ class Player:
         time.sleep(max(began + due - time.monotonic(), 0.0))
         return next_tick
 
-    def _publish_clock(self, bag_time):
+    def _publish_clock(self, bag_time: int) -> None:
         seconds, nanoseconds = divmod(bag_time, 1_000_000_000)
         self._clock.publish(struct.pack("<4BiI", 0, 1, 0, 0, seconds, nanoseconds))
 
 
-def _quality(info, latched):
+def _quality(info: BagTopic, latched: bool) -> QoSProfile:
     """The recorded reliability; latched topics keep what they had, for those who come late.
     /tf_static is latched whatever a ROS 1 bag says of it.
     """
@@ -175,7 +182,7 @@ def _quality(info, latched):
     return QoSProfile(depth=100 if latched else 10, reliability=reliability, durability=durability)
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
     parser.add_argument("--rate", type=float, default=1.0, help="times real time (default 1)")
     parser.add_argument(
@@ -219,7 +226,7 @@ def add_arguments(parser):
     return parser
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     args = add_arguments(argparse.ArgumentParser(description="play a bag into ROS 2")).parse_args(
         arguments
     )

@@ -4,7 +4,9 @@ Inputs take what sensors offer (best effort matches every publisher); outputs ar
 matches every subscriber; what a late joiner must still get is transient local (REP-2003).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ OUTPUTS = {
 }
 
 
-def qos_profile(qos):
+def qos_profile(qos: Qos) -> Any:
     """The rclpy QoSProfile of a `Qos`."""
     from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 
@@ -55,7 +57,15 @@ def qos_profile(qos):
     )
 
 
-def subscribe(node, message, topic, callback, quality, raw=False, on_lost=None):
+def subscribe(
+    node: Any,
+    message: type,
+    topic: str,
+    callback: Callable[..., Any],
+    quality: str,
+    raw: bool = False,
+    on_lost: Callable[[Any], None] | None = None,
+) -> Any:
     """A subscription with the quality `quality` of INPUTS and `qos_overrides` parameters.
 
     Without the default event callbacks: rclpy makes two waitables of them for every subscription
@@ -80,7 +90,7 @@ def subscribe(node, message, topic, callback, quality, raw=False, on_lost=None):
     )
 
 
-def advertise(node, message, topic, quality=""):
+def advertise(node: Any, message: type, topic: str, quality: str = "") -> Any:
     """A publisher with the quality of OUTPUTS (of `topic` itself unless `quality` names another
     row), without event callbacks as above.
     """
@@ -97,7 +107,7 @@ def advertise(node, message, topic, quality=""):
     )
 
 
-def publishers_of(node, subscription):
+def publishers_of(node: Any, subscription: Any) -> tuple[int, str]:
     """(number of publishers on the topic of `subscription`, why some of them cannot be received
     and what helps, or "").
     """
@@ -122,7 +132,7 @@ def publishers_of(node, subscription):
     return len(found), "; ".join(problems) + (remedy if problems else "")
 
 
-def offers_best_effort(node, topic):
+def offers_best_effort(node: Any, topic: str) -> bool:
     """Whether a publisher of `topic` (as it resolves) sends best effort, which no reliable
     subscription receives.
     """
@@ -134,7 +144,7 @@ def offers_best_effort(node, topic):
     )
 
 
-def overridable(is_fixed=False):
+def overridable(is_fixed: bool = False) -> Any:
     """The rclpy options that let a user set `qos_overrides.<topic>.<policy>`: history, depth and
     reliability; not the last where it `is_fixed`.
     """

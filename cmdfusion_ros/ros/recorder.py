@@ -7,12 +7,15 @@ command line can show rate, mode and latency while it runs.
 """
 
 import argparse
-import importlib
+import importlib.util
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import rclpy
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -25,7 +28,7 @@ from cmdfusion_ros.ros.player import emit, message_class
 OWN_PACKAGE = "cmdfusion_ros"
 
 
-def describe_status(message):
+def describe_status(message: Any) -> dict[str, Any]:
     """SegmentationStatus -> plain values for an event."""
     modes = {
         message.MODE_LIDAR_ONLY: "LIDAR_ONLY",
@@ -43,7 +46,7 @@ def describe_status(message):
     }
 
 
-def describe_diagnostics(message):
+def describe_diagnostics(message: Any) -> dict[str, Any]:
     """DiagnosticArray -> plain values for an event: {name: {level, message, key: value, ...}}."""
     return {
         "parts": {
@@ -64,7 +67,7 @@ _DESCRIBE = {
 _STAMPED = {"sensor_msgs/msg/PointCloud2", *_DESCRIBE}  # types whose first field is a Header
 
 
-def own_definitions():
+def own_definitions() -> dict[str, str]:
     """{type: text} of our own messages as installed; empty where the interfaces were not built."""
     if importlib.util.find_spec(f"{OWN_PACKAGE}.msg") is None:
         return {}
@@ -82,12 +85,12 @@ class Recorder:
     recorded (simulated) time.
     """
 
-    def __init__(self, node, writer, topics):
+    def __init__(self, node: Node, writer: BagWriter, topics: Sequence[str]) -> None:
         self._node, self._writer = node, writer
         self._waiting = set(topics)
         # messages that came before the clock: a time of 0 would make the bag 50 years long
-        self._early = []
-        self._subscriptions = []
+        self._early: list[tuple[str, str, bytes, bool]] = []
+        self._subscriptions: list[Any] = []
         self.counts = {topic: 0 for topic in topics}
         node.create_timer(
             0.05,
@@ -95,14 +98,14 @@ class Recorder:
             clock=rclpy.clock.Clock(clock_type=rclpy.clock.ClockType.STEADY_TIME),
         )
 
-    def _look_for_publishers(self):
+    def _look_for_publishers(self) -> None:
         for topic in sorted(self._waiting):
             publishers = self._node.get_publishers_info_by_topic(topic)
             if publishers:
                 self._waiting.discard(topic)
                 self._subscribe(topic, publishers[0])
 
-    def _subscribe(self, topic, publisher):
+    def _subscribe(self, topic: str, publisher: Any) -> None:
         msgtype = publisher.topic_type
         kind = message_class(msgtype)
         if kind is None:
@@ -118,7 +121,7 @@ class Recorder:
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
 
-        def receive(data):
+        def receive(data: Any) -> None:
             self._receive(topic, msgtype, kind, latched, bytes(data), time.monotonic_ns())
 
         self._subscriptions.append(
@@ -126,7 +129,9 @@ class Recorder:
         )
         emit("subscribed", topic=topic, msgtype=msgtype)
 
-    def _receive(self, topic, msgtype, kind, latched, data, wall):
+    def _receive(
+        self, topic: str, msgtype: str, kind: type, latched: bool, data: bytes, wall: int
+    ) -> None:
         stamp = raw_stamp_ns(data) if msgtype in _STAMPED else None
         described = _DESCRIBE.get(msgtype)
         emit(
@@ -142,13 +147,13 @@ class Recorder:
         if now:
             self.write_early(now)
 
-    def write_early(self, now):
+    def write_early(self, now: int) -> None:
         for topic, msgtype, data, latched in self._early:
             self._writer.write(topic, msgtype, now, data, latched=latched)
         self._early.clear()
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="record topics of ROS 2 into an mcap bag, with simulated time"
     )

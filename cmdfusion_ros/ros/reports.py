@@ -5,8 +5,13 @@ absence means "restart me"; what is wrong short of that is said on /diagnostics.
 """
 
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from cmdfusion_ros.labelling.diagnostics.facts import NodeFacts, Part
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, text_of
+from cmdfusion_ros.ros.guard import Guard
+from cmdfusion_ros.ros.interfaces import Interfaces
 from cmdfusion_ros.ros.qos import advertise
 
 _LOOK = 0.1  # seconds between looks at the levels of the diagnostics
@@ -28,7 +33,14 @@ class Reports:
     """
 
     def __init__(
-        self, node, interfaces, diagnostics: NodeDiagnostics, guard, clock, look, facts
+        self,
+        node: Any,
+        interfaces: Interfaces,
+        diagnostics: NodeDiagnostics,
+        guard: Guard,
+        clock: Any,
+        look: Callable[[bool], None],
+        facts: Callable[[], NodeFacts],
     ) -> None:
         self._node, self._interfaces, self._diagnostics = node, interfaces, diagnostics
         self._look_at_node, self._facts = look, facts
@@ -36,13 +48,14 @@ class Reports:
         self._heartbeat = advertise(node, interfaces.Header, "~/heartbeat")
         self._last_beat = self._last_graph = -1e9
         self.last_look = time.monotonic()
-        self._reported = (-1e9, ())  # (time, levels) of the last report
+        # (time, levels) of the last report
+        self._reported: tuple[float, tuple[int, ...]] = (-1e9, ())
         namespace = node.get_namespace().strip("/")
         # two nodes in two namespaces must not report under one name
         self._prefix = f"/{namespace}/{node.get_name()}" if namespace else node.get_name()
         node.create_timer(_LOOK, guard.callback("diagnostics", self._look), clock=clock)
 
-    def _look(self):
+    def _look(self) -> None:
         now = self.last_look = time.monotonic()
         is_graph_due = now - self._last_graph >= _GRAPH  # asking it costs: not at each look
         self._last_graph = now if is_graph_due else self._last_graph
@@ -63,7 +76,7 @@ class Reports:
             self._reported = (now, levels)
             self._publish(parts)
 
-    def _publish(self, parts):
+    def _publish(self, parts: Sequence[Part]) -> None:
         message = self._interfaces.DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         hardware = self._diagnostics.model.device if self._diagnostics.model else ""

@@ -4,8 +4,12 @@ whatever state the node is in; none can end it.
 
 import os
 from pathlib import Path
+from typing import Any
 
 from rclpy.parameter import Parameter
+
+from cmdfusion_ros.ros.guard import Guard
+from cmdfusion_ros.ros.interfaces import Interfaces
 
 
 class NodeServices:
@@ -16,7 +20,7 @@ class NodeServices:
         interfaces: Interfaces. guard: Guard.
     """
 
-    def __init__(self, node, interfaces, guard) -> None:
+    def __init__(self, node: Any, interfaces: Interfaces, guard: Guard) -> None:
         self._node = node
         guarded = guard.service
         if interfaces.has("Trigger"):
@@ -28,7 +32,7 @@ class NodeServices:
             switch = guarded("set_camera", self._on_set_camera)
             node.create_service(interfaces.SetCamera, "~/set_camera", switch)
 
-    def _on_enable(self, request, response):
+    def _on_enable(self, request: Any, response: Any) -> Any:
         labelling = self._node.labelling
         response.success = labelling is not None
         response.message = "not configured"
@@ -37,14 +41,14 @@ class NodeServices:
             response.message = "labelling" if request.data else "paused: the network stays loaded"
         return response
 
-    def _on_reset(self, request, response):
+    def _on_reset(self, request: Any, response: Any) -> Any:
         response.success = self._node.pairing is not None
         response.message = "reset" if response.success else "not active"
         if response.success:
             self._node.pairing.reset("asked for by ~/reset")
         return response
 
-    def _on_save_frame(self, request, response):
+    def _on_save_frame(self, request: Any, response: Any) -> Any:
         response.success = self._node.pairing is not None
         response.message = "not active"
         if response.success:
@@ -56,7 +60,7 @@ class NodeServices:
                 response.success, response.message = False, str(error)
         return response
 
-    def _on_set_camera(self, request, response):
+    def _on_set_camera(self, request: Any, response: Any) -> Any:
         known = self._node.settings.cameras
         cameras = [request.name] if request.name else list(known)
         unknown = [camera for camera in cameras if camera not in known]

@@ -2,9 +2,14 @@
 /tf_static, else nothing but calibration files.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.transforms import Tf2Buffer, TransformBuffer
+from cmdfusion_ros.ros.guard import Guard
 from cmdfusion_ros.ros.inputs import read_serialised
+from cmdfusion_ros.ros.interfaces import Interfaces
 from cmdfusion_ros.ros.qos import subscribe
 
 
@@ -18,7 +23,15 @@ class Tf2Source:
 
     name = "tf2_ros"
 
-    def __init__(self, node, tf2_ros, message, make_time, on_static, guard):
+    def __init__(
+        self,
+        node: Any,
+        tf2_ros: Any,
+        message: type,
+        make_time: Callable[[int], Any],
+        on_static: Callable[[], None],
+        guard: Guard,
+    ) -> None:
         self._node, self._on_static = node, on_static
         self._raw = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._raw, node, spin_thread=False)
@@ -31,13 +44,13 @@ class Tf2Source:
         )
         self.buffer = Tf2Buffer(self._raw, make_time, tf2_ros.TransformException)
 
-    def _take_static(self, message):
+    def _take_static(self, message: Any) -> None:
         for transform in message.transforms:
             # the listener does so too, but perhaps only after this
             self._raw.set_transform_static(transform, "cmdfusion")
         self._on_static()
 
-    def close(self):
+    def close(self) -> None:
         self._listener.unregister()
         self._node.destroy_subscription(self._subscription)
 
@@ -49,7 +62,14 @@ class OwnSource:
 
     name = "own listener (tf2_ros is not installed)"
 
-    def __init__(self, node, message, on_static, complain, guard):
+    def __init__(
+        self,
+        node: Any,
+        message: type,
+        on_static: Callable[[], None],
+        complain: Callable[[str], None],
+        guard: Guard,
+    ) -> None:
         self._node, self._message = node, message
         self.buffer = TransformBuffer()
         self._on_static, self._complain = on_static, complain
@@ -66,7 +86,7 @@ class OwnSource:
             for topic, static in (("/tf", False), ("/tf_static", True))
         ]
 
-    def _take(self, data, static):
+    def _take(self, data: bytes, static: bool) -> None:
         try:
             message = read_serialised(data, self._message, "/tf_static" if static else "/tf")
         except MessageError as error:
@@ -77,7 +97,7 @@ class OwnSource:
         if static:
             self._on_static()
 
-    def close(self):
+    def close(self) -> None:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
@@ -90,14 +110,21 @@ class NoSource:
         "only"
     )
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.buffer = TransformBuffer()
 
-    def close(self):
+    def close(self) -> None:
         pass
 
 
-def open_transform_source(node, interfaces, make_time, on_static, complain, guard):
+def open_transform_source(
+    node: Any,
+    interfaces: Interfaces,
+    make_time: Callable[[int], Any],
+    on_static: Callable[[], None],
+    complain: Callable[[str], None],
+    guard: Guard,
+) -> Tf2Source | OwnSource | NoSource:
     """The best source that this installation has.
 
     Args:

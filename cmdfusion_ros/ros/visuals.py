@@ -3,13 +3,20 @@ while somebody subscribes.
 """
 
 import array
+from collections.abc import Iterator
+from typing import Any
 
 import cv2
 
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Prediction
 from cmdfusion_ros.instances import find_instances
+from cmdfusion_ros.labelling.extrinsics import Extrinsics
+from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
+from cmdfusion_ros.labelling.settings import NodeSettings
+from cmdfusion_ros.labelling.taxonomy import Taxonomy
 from cmdfusion_ros.messages.markers import (
     DELETE_ALL,
+    MarkerSpec,
     box_markers,
     fill_marker,
     frustum_marker,
@@ -18,6 +25,7 @@ from cmdfusion_ros.messages.markers import (
     moved_marker,
 )
 from cmdfusion_ros.messages.overlay import draw_overlay, fill_image
+from cmdfusion_ros.ros.interfaces import Interfaces
 from cmdfusion_ros.ros.outputs import RateLimit, time_message
 from cmdfusion_ros.ros.qos import advertise
 
@@ -33,7 +41,14 @@ class ViewOutputs:
         extrinsics: for the frusta of cameras whose image was not used.
     """
 
-    def __init__(self, node, interfaces, settings, taxonomy, extrinsics):
+    def __init__(
+        self,
+        node: Any,
+        interfaces: Interfaces,
+        settings: NodeSettings,
+        taxonomy: Taxonomy,
+        extrinsics: Extrinsics,
+    ) -> None:
         self._node, self._interfaces, self._taxonomy, self._extrinsics = (
             node,
             interfaces,
@@ -55,24 +70,24 @@ class ViewOutputs:
         self._marker_limit = RateLimit()
         self._overlay_limits = {camera: RateLimit() for camera in settings.cameras}
 
-    def wanted(self):
+    def wanted(self) -> bool:
         """Whether anybody subscribes."""
         return any(publisher.get_subscription_count() for publisher in self._publishers())
 
-    def close(self):
+    def close(self) -> None:
         for publisher in self._publishers():
             self._node.destroy_publisher(publisher)
 
-    def _publishers(self):
+    def _publishers(self) -> tuple[Any, ...]:
         return (self._markers, *self._overlays.values(), *self._jpegs.values())
 
-    def clear(self):
+    def clear(self) -> None:
         """Empty the view: time jumped."""
         message = self._interfaces.MarkerArray()
         message.markers.append(self._interfaces.Marker(action=DELETE_ALL))
         self._markers.publish(message)
 
-    def publish(self, labelled, prediction):
+    def publish(self, labelled: LabelledCloud, prediction: Prediction) -> None:
         """Publish what is due for `labelled`, whose labels are `prediction` in the published
         taxonomy. Runs on the worker's thread.
         """
@@ -88,7 +103,7 @@ class ViewOutputs:
             if listeners and self._overlay_limits[view.name].passes(self.settings.overlay.rate):
                 self._publish_overlay(labelled, prediction, view)
 
-    def _publish_markers(self, labelled, prediction):
+    def _publish_markers(self, labelled: LabelledCloud, prediction: Prediction) -> None:
         class_map = self._taxonomy.class_map
         boxes = find_instances(labelled.frame.points, prediction.labels, class_map.thing_labels)
         used = [report.name for report in labelled.cameras if report.used]
@@ -113,7 +128,7 @@ class ViewOutputs:
         ]
         self._markers.publish(message)
 
-    def _frusta(self, labelled):
+    def _frusta(self, labelled: LabelledCloud) -> Iterator[MarkerSpec]:
         views = {view.name: view for view in labelled.frame.views}
         for number, report in enumerate(labelled.cameras):
             if report.name in views:
@@ -133,7 +148,9 @@ class ViewOutputs:
                     camera_from_lidar,
                 )
 
-    def _publish_overlay(self, labelled, prediction, view):
+    def _publish_overlay(
+        self, labelled: LabelledCloud, prediction: Prediction, view: CameraView
+    ) -> None:
         report = next(report for report in labelled.cameras if report.name == view.name)
         sure = int((prediction.labels != IGNORE_LABEL).sum())
         caption = (
@@ -161,7 +178,7 @@ class ViewOutputs:
             self._jpegs[view.name].publish(message)
 
 
-def _byte_array(view):
+def _byte_array(view: memoryview) -> array.array:
     """array.array from a memoryview; given to the constructor it would be looked through element
     by element.
     """
