@@ -26,10 +26,16 @@ _LEAST_SHARE = 0.3  # of the cells in which there are points
 _STEEPEST = np.tan(np.radians(30.0))  # of a plane against the direction that is tried
 _DRAWS = 150
 _SAMPLE = 40_000
-_BEAM_SAMPLE = 5000
+_BEAM_SAMPLE = 2500
 _LEAST_STANDING = 1000
-_BEAM_BIN = 0.2  # degrees of elevation
-_CIRCLE_BIN = 0.25  # metres
+_BEAM_LEAST = 2.0  # metres
+_BEAM_BIN = np.radians(0.2)  # of elevation
+_SECTORS = 180  # directions in which the ground begins
+_LEAST_ARC = 30  # of them, on one circle
+_CIRCLE_INLIER = 0.06  # metres
+_LARGEST_CIRCLE = 12.0  # metres of radius
+_MOST_CIRCLES = 3
+_ASIDE = np.array([(0, 0), (4, 0), (-4, 0), (0, 4), (0, -4)], float)  # metres from a first guess
 SHARP = 1.02  # see `find_origin`
 
 
@@ -166,55 +172,71 @@ def rotation_to_z(up: np.ndarray) -> np.ndarray:
     return np.eye(3) + cross + cross @ cross / (1 + cosine)
 
 
-def beam_sharpness(points: np.ndarray, origin: np.ndarray, axis: np.ndarray) -> float:
-    """How well `origin` explains the points as beams of a turning LiDAR about `axis`: 1 where the
-    elevations are smeared, more where they lie on a few of them.
+def beam_sharpness(points: np.ndarray, origins: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """How well each of the origins explains the points as beams of a turning LiDAR about `axis`: 1
+    where the elevations are smeared, more where they lie on a few of them.
 
     Args:
-        points: (N, 3) float64, metres. origin: (3,). axis: (3,) unit vector.
+        points: (N, 3) float64, metres. origins: (K, 3). axis: (3,) unit vector.
+
+    Returns:
+        (K,) float64.
     """
-    seen = points - origin
-    distance = np.sqrt(np.einsum("ij,ij->i", seen, seen))
-    kept = distance > 2.0
-    sine = np.clip((seen[kept] @ axis) / distance[kept], -1, 1)
-    return _contrast((np.degrees(np.arcsin(sine)) + 90) / _BEAM_BIN)
-
-
-def _contrast(values: np.ndarray) -> float:
-    """How much values >= 0 gather in whole numbers, against the 15 about each: 1 = not at all."""
-    counts = np.bincount(values.astype(np.int64)).astype(np.float64)
-    smooth = np.convolve(counts, np.full(15, 1 / 15), "same")
-    there, about = float(counts @ counts), float(counts @ smooth)
-    return there / max(about, 1e-9) if len(values) else 1.0
+    about = origins.mean(axis=0)
+    local, places = (points - about).astype(np.float32), (origins - about).astype(np.float32)
+    squares = np.einsum("ij,ij->i", local, local)
+    kept = squares > _BEAM_LEAST**2
+    local, squares, axis = local[kept], squares[kept], axis.astype(np.float32)
+    distance = squares - 2 * places @ local.T  # (K, N)
+    distance += np.einsum("ij,ij->i", places, places)[:, None]
+    np.sqrt(np.maximum(distance, np.float32(0.01), out=distance), out=distance)
+    sine = (local @ axis) - (places @ axis)[:, None]
+    sine /= distance
+    sine *= np.float32(0.9999 / _BEAM_BIN)  # beams lie about the level, where sine and angle agree
+    half = int(1 / _BEAM_BIN) + 8
+    codes = (sine + np.float32(half)).astype(np.int32)
+    codes += np.arange(0, len(origins) * 2 * half, 2 * half, dtype=np.int32)[:, None]
+    counts = np.bincount(codes.ravel(), minlength=len(origins) * 2 * half)
+    counts = counts.reshape(len(origins), 2 * half).astype(np.float64)
+    sums = np.cumsum(counts, axis=1)
+    smooth = (sums[:, 15:] - sums[:, :-15]) / 15  # the mean of the 15 bins about each
+    there, about_it = (counts**2).sum(axis=1), (counts[:, 8:-7] * smooth).sum(axis=1)
+    return np.where(about_it > 0, there / np.maximum(about_it, 1e-9), 1.0)
 
 
 def find_origin(points: np.ndarray, start: np.ndarray, ground: Ground) -> tuple[np.ndarray, float]:
     """Where the beams of a turning LiDAR come from.
 
-    Its beams draw circles on the ground: their common centre first, then the height at which the
-    elevations of all points are sharpest, then both together. The axis that the LiDAR turns about
-    is taken to be `beam_axis` of the ground.
+    Its lowest beam draws a circle on the ground, within which there is none: the middle of that
+    first, then the height at which the elevations of all points are sharpest, then both together.
+    The axis that the LiDAR turns about is taken to be `beam_axis` of the ground.
 
     Args:
-        points: (N, 3) float64, metres. start: (3,) a first guess within some ten metres.
+        points: (N, 3) float64, metres. start: (3,) a first guess, within the circle.
         ground: Ground about it.
 
     Returns:
         (origin (3,), how much sharper the beams are there than a metre beside it: from SHARP on
-        it is the place; a solid-state LiDAR or several clouds in one have about 1).
+        it is the place; a solid-state LiDAR or several clouds in one have about 1, and exactly 1
+        where there is no circle).
     """
     axis = beam_axis(ground.up)
-    foot = _centre_of_circles(points, start, ground)
-    near = points[np.linalg.norm(points - foot, axis=1) < _NEAR]
-    near = telling_points(near, ground)
-    sides, steps = rotation_to_z(axis), 0.3 * np.arange(-5, 6)
-    heights = foot + ground.up * np.arange(0.3, 3.6, 0.15)[:, None]
-    grid = [there + sides.T @ (x, y, 0) for there in heights for x in steps for y in steps]
-    some = near[::2]
-    place = max(grid, key=lambda there: beam_sharpness(some, there, axis))
+    places = _above_circles(points, start, ground, axis)
+    if places is None:
+        return start, 1.0
+    squares = np.einsum("ij,ij->i", points - start, points - start)
+    near = telling_points(points[squares < _NEAR**2], ground)
+    place = _sharpest(near[::2], places, axis)
+    around = np.stack(np.meshgrid(*[0.25 * np.arange(-6, 7)] * 2, 0.15 * np.arange(-1, 2)), -1)
+    around = around.reshape(-1, 3)[np.linalg.norm(around.reshape(-1, 3)[:, :2], axis=1) < 1.6]
+    place = _sharpest(near[::2], place + around @ rotation_to_z(axis), axis)
     for step in (0.1, 0.03):
-        place = _climb(near, place, foot, ground, axis, step)
+        place = _climb(near, place, ground, axis, step)
     return place, relative_sharpness(near, place, axis)
+
+
+def _sharpest(points: np.ndarray, places: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    return places[beam_sharpness(points, places, axis).argmax()]
 
 
 def telling_points(points: np.ndarray, ground: Ground) -> np.ndarray:
@@ -228,33 +250,89 @@ def telling_points(points: np.ndarray, ground: Ground) -> np.ndarray:
 
 def relative_sharpness(points: np.ndarray, place: np.ndarray, axis: np.ndarray) -> float:
     """`beam_sharpness` at a place over that a metre beside it."""
-    beside = [
-        beam_sharpness(points, place + sign * side, axis)
-        for side in rotation_to_z(axis)
-        for sign in (-1, 1)
-    ]
-    return beam_sharpness(points, place, axis) / float(np.median(beside))
+    sides = np.concatenate([rotation_to_z(axis), -rotation_to_z(axis)])
+    there, *beside = beam_sharpness(points, np.concatenate([place[None], place + sides]), axis)
+    return float(there / np.median(beside))
 
 
-def _centre_of_circles(points: np.ndarray, start: np.ndarray, ground: Ground) -> np.ndarray:
-    """The (3,) place on the ground about which most of its points lie on circles."""
+def _above_circles(
+    points: np.ndarray, start: np.ndarray, ground: Ground, axis: np.ndarray
+) -> np.ndarray | None:
+    """(K, 3) places over the middles of circles within which no ground is seen; None where there
+    is no such circle.
+    """
     flat = rotation_to_z(ground.up)[:2]
     on_ground = points[np.abs(points @ ground.up - ground.level) < _INLIER]
     on_ground = (on_ground - start) @ flat.T
-    on_ground = on_ground[np.einsum("ij,ij->i", on_ground, on_ground) < _NEAR**2]
-    on_ground = on_ground[:: max(1, len(on_ground) // _BEAM_SAMPLE)]
+    found = [circle for aside in _ASIDE if (circle := _circle_about(on_ground, aside))]
+    if not found:
+        return None
+    heights = np.arange(0.3, 3.6, 0.05)[:, None]
+    # A cone about an axis that is not upright meets the ground in an ellipse, whose middle lies
+    # downhill of the axis.
+    downhill = axis - (axis @ ground.up) * ground.up
+    places = []
+    for middle, radius, _ in sorted(found, key=lambda circle: -circle[2])[:_MOST_CIRCLES]:
+        foot = start + middle @ flat
+        foot -= ground.up * ground.height(foot)
+        places.append(foot + ground.up * heights - downhill * radius**2 / heights)
+    return np.concatenate(places)
 
-    def evidence(centre: np.ndarray) -> float:
-        distance = np.hypot(*(on_ground - centre).T)
-        distance = distance[(distance > 2.0) & (distance < 16.0)]
-        return (_contrast(distance / _CIRCLE_BIN) - 1) * len(distance)
 
-    best = np.zeros(2)
-    for step, reach in ((1.0, 10), (0.3, 4)):
-        steps = step * np.arange(-reach, reach + 1)
-        best = max((best + (x, y) for x in steps for y in steps), key=evidence)
-    place = start + best @ flat
-    return place - ground.up * ground.height(place)
+def _circle_about(
+    on_ground: np.ndarray, middle: np.ndarray
+) -> tuple[np.ndarray, float, int] | None:
+    """(middle (2,), radius, size) of the circle where the (N, 2) ground begins, as seen from
+    `middle`, and from the middle that is found.
+    """
+    first = _most_common_circle(_inner_edge(on_ground, middle), middle)
+    return first and _most_common_circle(_inner_edge(on_ground, first[0]), first[0])
+
+
+def _inner_edge(points: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """(S, 2): in each direction from `middle` (2,) the nearest of the (N, 2) points."""
+    away = points - middle
+    distance = np.hypot(away[:, 0], away[:, 1])
+    sector = ((np.arctan2(away[:, 1], away[:, 0]) / np.pi + 1) * (_SECTORS / 2)).astype(np.int64)
+    order = np.lexsort((distance, sector))
+    first = np.flatnonzero(np.diff(sector[order], prepend=-1))
+    return points[order[first]][distance[order[first]] < _LARGEST_CIRCLE]
+
+
+def _most_common_circle(
+    edge: np.ndarray, about: np.ndarray
+) -> tuple[np.ndarray, float, int] | None:
+    """(middle (2,), radius, how many) of the circle through most of the (S, 2) points; None where
+    those are too few.
+    """
+    if len(edge) < _LEAST_ARC:
+        return None
+    random = np.random.default_rng(0)
+    # of neighbours: the vehicle hides the innermost circle on one side, the next on another
+    steps = np.c_[np.zeros(_DRAWS, int), random.integers(5, 25, (_DRAWS, 2)).cumsum(axis=1)]
+    picks = (random.integers(0, len(edge), (_DRAWS, 1)) + steps) % len(edge)
+    one, two, three = edge[picks].swapaxes(0, 1)
+    a, b = two - one, three - one
+    cross = 2 * (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+    kept = np.abs(cross) > 1.0  # square metres: three places far apart
+    a, b, one, cross = a[kept], b[kept], one[kept], cross[kept]
+    along, across = (a * a).sum(axis=1) / cross, (b * b).sum(axis=1) / cross
+    offset = np.stack([b[:, 1] * along - a[:, 1] * across, a[:, 0] * across - b[:, 0] * along], 1)
+    middles, radii = one + offset, np.hypot(*offset.T)
+    kept = (radii < _LARGEST_CIRCLE) & (np.hypot(*(middles - about).T) < _LARGEST_CIRCLE)
+    middles, radii = middles[kept], radii[kept]
+    if not len(middles):
+        return None
+    away = np.linalg.norm(edge - middles[:, None], axis=2)
+    on_it = np.abs(away - radii[:, None]) < _CIRCLE_INLIER  # (draws, S)
+    best = on_it.sum(axis=1).argmax()
+    if on_it[best].sum() < _LEAST_ARC:
+        return None
+    chosen = edge[on_it[best]]
+    matrix = np.c_[2 * chosen, np.ones(len(chosen))]
+    *middle, rest = np.linalg.lstsq(matrix, (chosen**2).sum(axis=1), rcond=None)[0]
+    middle = np.array(middle)
+    return middle, float(np.sqrt(rest + middle @ middle)), len(chosen)
 
 
 def beam_axis(up: np.ndarray, within_deg: float = 12.0) -> np.ndarray:
@@ -268,30 +346,19 @@ def beam_axis(up: np.ndarray, within_deg: float = 12.0) -> np.ndarray:
 
 
 def _climb(
-    points: np.ndarray,
-    place: np.ndarray,
-    foot: np.ndarray,
-    ground: Ground,
-    axis: np.ndarray,
-    step: float,
+    points: np.ndarray, place: np.ndarray, ground: Ground, axis: np.ndarray, step: float
 ) -> np.ndarray:
-    """The sharpest place that steps along the three sides reach, within 2 m of `foot`'s plumb
-    line and over the ground.
-    """
-    best = beam_sharpness(points, place, axis)
+    """The sharpest place over the ground that steps along the three sides reach."""
+    sides = rotation_to_z(axis)
+    steps = step * np.concatenate([np.zeros((1, 3)), sides, -sides])
     for _ in range(12):
-        before = best
-        for side in rotation_to_z(axis):
-            for sign in (-1, 1):
-                there = place + sign * step * side
-                aside = (there - foot) - ground.up * (ground.up @ (there - foot))
-                if np.linalg.norm(aside) > 2.0 or not 0.2 < ground.height(there) < 6.0:
-                    continue
-                value = beam_sharpness(points, there, axis)
-                if value > best:
-                    place, best = there, value
-        if best == before:
+        places = place + steps
+        heights = places @ ground.up - ground.level
+        allowed = (heights > 0.2) & (heights < 6.0)
+        best = np.where(allowed, beam_sharpness(points, places, axis), -1.0).argmax()
+        if best == 0:
             break
+        place = places[best]
     return place
 
 
@@ -299,6 +366,7 @@ def densest_place(points: np.ndarray) -> np.ndarray:
     """(3,): where points are densest in the large, which is about the sensor; robust to a few far
     ones. (N, 3) float64, N > 0.
     """
+    points = points[:: max(1, len(points) // _BEAM_SAMPLE)]
     place = np.median(points, axis=0)
     for radius in (60.0, 40.0, 25.0, 15.0, 15.0, 15.0):
         for _ in range(6):

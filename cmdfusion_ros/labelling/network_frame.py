@@ -224,11 +224,14 @@ def _ground(
             return ground
         found += [ground] if ground is not None else []
     corners = [np.array((x, y, z)) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (1, 0, -1)]
-    tilted = [find_ground(points, centre, c / np.linalg.norm(c)) for c in corners if c[:2].any()]
+    some = points[::4]
+    tilted = [find_ground(some, centre, c / np.linalg.norm(c)) for c in corners if c[:2].any()]
     # A wall is a plane too, with nothing behind it; but it does not fill most of what is seen.
     seen = [g for g in tilted if g and g.share > 0.5 and _lies_under(g, near, *_PLAUSIBLE)]
-    far = [g for g in found if _lies_under(g, near, -0.5, 12.0)]
-    return max(seen, key=lambda g: g.area, default=far[0] if far else None)
+    if seen:
+        best = max(seen, key=lambda g: g.area)
+        return find_ground(points, centre, best.up) or best
+    return next((g for g in found if _lies_under(g, near, -0.5, 12.0)), None)
 
 
 def _lies_under(ground: Ground, near: Sequence[_Candidate], lowest: float, highest: float) -> bool:
