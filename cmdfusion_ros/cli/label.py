@@ -10,11 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.demo import add_run_arguments, headline, run_options, score
+from cmdfusion_ros.cli.demo import (
+    add_run_arguments,
+    headline,
+    remove_bag,
+    run_options,
+    score,
+)
 from cmdfusion_ros.cli.demo import model_class_map as class_map_of
 from cmdfusion_ros.cli.runs.offline import run_offline
-from cmdfusion_ros.data.bags.bag import read_labelled_clouds
+from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags.bag_survey import TRANSFORMS
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 from cmdfusion_ros.data.readers.cloud_files import cloud_files, write_cloud_bag
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
@@ -37,7 +44,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="rosbag2 folder, .mcap or ROS 1 .bag file; or a .pcd, .ply, .las or .bin, or a folder "
         "of them",
     )
-    parser.add_argument("--out", required=True, help="bag to make; must not exist")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="bag to make; labels of an earlier run there are replaced, nothing else is",
+    )
     parser.add_argument(
         "--teacher",
         metavar="FILE",
@@ -85,8 +96,7 @@ def coverage(labelled: Path, bag: Path) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    if Path(args.out).exists():
-        raise FileExistsError(f"--out {args.out}: exists; move it away, or choose another name")
+    _check_room(Path(args.out), Path(args.bag))
     options = run_options(args)
     if args.teacher:
         options = _with_teacher(options, args)
@@ -99,9 +109,36 @@ def run(args: argparse.Namespace) -> int:
         return _label(args, options, scans)
 
 
+def _check_room(out, bag):
+    """Nothing is overwritten but the labels of an earlier run, which come back by running again.
+
+    Raises:
+        FileExistsError: anything else is there.
+    """
+    if not out.exists():
+        return
+    try:
+        with Bag(out) as there:
+            others = [
+                topic
+                for topic, info in there.topics.items()
+                if topic != LABELLED_TOPIC and info.msgtype != TRANSFORMS
+            ]
+            ours = LABELLED_TOPIC in there.topics and not others
+            ours = ours and out.resolve() != bag.resolve()
+    except ValueError:
+        ours = False
+    if not ours:
+        raise FileExistsError(
+            f"--out {out}: exists, and is no bag of labels; move it away, or choose another name"
+        )
+    print(f"note: {out}: the labels of an earlier run are replaced")
+
+
 def _label(args, options, bag):
     layout = inspect_bag(bag, options.points)
     print(layout.table(), flush=True)
+    remove_bag(Path(args.out))
     record = run_offline(layout, options, args.out)
     if record.placement:
         print(f"the network saw the clouds from: {record.placement}")

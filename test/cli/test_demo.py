@@ -107,8 +107,24 @@ def test_label_writes_the_bag_it_was_asked_for_and_no_other(small_bag, tmp_path,
     )
     assert len(list(read_labelled_clouds(out, demo.LABELLED_TOPIC))) == 8
     assert "8 PARTIAL" in capsys.readouterr().out
-    assert main(["label", str(small_bag), "--out", str(out), "--backend", "fake"]) == 2
-    assert "exists; move it away" in capsys.readouterr().err
+    assert main(["label", str(small_bag), "--out", str(small_bag), "--backend", "fake"]) == 2
+    assert "is no bag of labels; move it away" in capsys.readouterr().err
+
+
+def test_label_replaces_the_labels_of_an_earlier_run_and_nothing_else(small_bag, tmp_path, capsys):
+    out = tmp_path / "labelled"
+    for words in (["--silence", "front@0"], []):
+        assert main(["label", str(small_bag), "--out", str(out), "--backend", "fake", *words]) == 0
+    said = capsys.readouterr().out
+    assert "earlier run are replaced" in said and "8 FUSED" in said
+    for stranger in ("folder", "file"):
+        place = tmp_path / stranger
+        place.mkdir() if stranger == "folder" else place.write_text("a thesis")
+        assert main(["label", str(small_bag), "--out", str(place), "--backend", "fake"]) == 2
+        assert "is no bag of labels; move it away" in capsys.readouterr().err and place.exists()
+    for source in ("no such bag", str(out)):
+        assert main(["label", source, "--out", str(out), "--backend", "fake"]) == 2
+    assert len(list(read_labelled_clouds(out, demo.LABELLED_TOPIC))) == 8
 
 
 def test_without_a_bag_a_street_is_made_up_once(tmp_path, monkeypatch, capsys):

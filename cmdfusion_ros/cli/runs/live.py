@@ -74,14 +74,14 @@ def ros_is_there() -> bool:
 
 
 def measure_rate(layout: BagLayout, options: RunOptions) -> tuple[float, float]:
-    """(rate, seconds a cloud takes): the largest rate up to 1 at which this machine keeps up
-    with the bag, from labelling its first scans.
+    """(rate, seconds a cloud takes): the largest rate at which this machine keeps up with the bag,
+    from labelling its first scans.
     """
     seconds = seconds_of_a_cloud(layout, offline_settings(layout, **options.model), clouds=4)
     period = layout.cloud_period_ns / 1e9
     if not seconds or not period:
         return 1.0, seconds
-    return max(0.01, min(1.0, int(100 * period / (_HEADROOM * seconds)) / 100)), seconds
+    return max(0.01, int(100 * period / (_HEADROOM * seconds)) / 100), seconds
 
 
 def run_live(layout: BagLayout, options: RunOptions, out: Path) -> RunRecord:
@@ -103,22 +103,24 @@ def run_live(layout: BagLayout, options: RunOptions, out: Path) -> RunRecord:
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with ProcessGroup(logs, ros_environment()) as group:
-        rate = options.rate
-        if rate == "auto":
-            print("measuring how fast this machine labels a scan ...", flush=True)
-            rate, seconds = measure_rate(layout, options)
-            print(
-                f"one scan takes {seconds * 1e3:.0f} ms here: the bag is played at {rate:g} of "
-                "real time",
-                flush=True,
-            )
-        _start_node(group, layout, options, out)
+        print("measuring how fast this machine labels a scan ...", flush=True)
+        fastest, seconds = measure_rate(layout, options)
+        rate = min(fastest, 1.0) if isinstance(options.rate, str) else options.rate
+        # Where the machine keeps up, a hiccup of it may queue: nothing is lost. Where it does not,
+        # the node is on a robot: what is too late is dropped.
+        overload = "queue" if rate <= fastest else "latest"
+        print(
+            f"one scan takes {seconds * 1e3:.0f} ms here: the bag is played at {rate:g} of real "
+            f"time{'' if overload == 'queue' else ', too fast for this machine: clouds will drop'}",
+            flush=True,
+        )
+        _start_node(group, layout, options, overload, out)
         _play(group, layout, options, rate, record)
         _stop_all(group)
     return record
 
 
-def _start_node(group, layout, options, out):
+def _start_node(group, layout, options, overload, out):
     """Start node and recorder, and wait until the recorder hears the node."""
     calibration_files = None
     if layout.usable_cameras and importlib.util.find_spec("tf2_msgs") is None:
@@ -129,9 +131,6 @@ def _start_node(group, layout, options, out):
             flush=True,
         )
     parameters, remaps = node_parameters(layout, calibration_files)
-    # A rate that was measured means to lose nothing, so a hiccup of this machine may queue; a given
-    # rate is a robot's: what is too late is dropped.
-    overload = "queue" if options.rate == "auto" else "latest"
     parameters |= {"use_sim_time": True, "diagnostics.rate": 5.0, "sync.overload": overload} | {
         f"model.{key}": value for key, value in options.model.items()
     }
