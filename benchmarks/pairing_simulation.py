@@ -13,6 +13,7 @@ import random
 import statistics
 from dataclasses import dataclass, field, replace
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.settings import CameraTiming, PairingSettings, SyncSettings
 
@@ -81,7 +82,7 @@ def play(settings, happenings, tick=TICK, clock=None, ready=True, until=None):
     clock = clock or SimulatedClock()
     played = Played()
     pairing = CloudAnchoredPairing(
-        settings,
+        LiveSettings(settings),
         clock,
         lambda paired: played.released.append((clock.steady, paired)),
         lambda epoch, reason: played.resets.append((clock.steady, reason)),

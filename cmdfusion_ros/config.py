@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import yaml
 
@@ -55,6 +55,17 @@ def setting(
 def section(kind: type) -> Any:
     """A dataclass field that is itself a settings class, with that class's defaults."""
     return field(default_factory=kind)
+
+
+class LiveSettings(Generic[SettingsT]):
+    """The settings in force: handed to the parts once, which read `current` at each use.
+
+    Attributes:
+        current: frozen settings; whoever changes them puts others in their place.
+    """
+
+    def __init__(self, current: SettingsT) -> None:
+        self.current = current
 
 
 class SettingsError(ValueError):

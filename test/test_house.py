@@ -153,9 +153,6 @@ def test_a_room_has_a_sign(folder):
     assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
 
 
-UNTYPED_ROOMS = {"labelling", "ros"}  # still to be typed; never to be added to
-
-
 def untyped(path):
     """Names of the public functions and dataclass fields of a file that lack a type."""
 
@@ -179,5 +176,4 @@ def untyped(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_everything_public_has_types(path):
     """A dataclass field has one by its syntax; mypy, in `make test`, checks that they are true."""
-    if room_of(path) not in UNTYPED_ROOMS:
-        assert not untyped(path), f"{path}: without types: {untyped(path)}"
+    assert not untyped(path), f"{path}: without types: {untyped(path)}"

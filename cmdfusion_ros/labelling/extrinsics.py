@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import Distortion
 from cmdfusion_ros.labelling.diagnostics.facts import CameraFacts
 from cmdfusion_ros.labelling.settings import NodeSettings
@@ -54,8 +55,8 @@ class Extrinsics:
     worker wait, for at most `tf.timeout`.
 
     Args:
-        buffer: TransformBuffer or Tf2Buffer. settings: NodeSettings; calibration files are read
-            here.
+        buffer: TransformBuffer or Tf2Buffer. settings: LiveSettings of NodeSettings;
+            calibration files are read here.
         now: seconds of a steady clock.
 
     Attributes:
@@ -71,7 +72,7 @@ class Extrinsics:
     def __init__(
         self,
         buffer: TransformBuffer | Tf2Buffer,
-        settings: NodeSettings,
+        settings: LiveSettings[NodeSettings],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.transforms, self._now = buffer, now
@@ -81,10 +82,10 @@ class Extrinsics:
         self._cache: dict[tuple[str, str], tuple[float, np.ndarray]] = {}
         # camera -> the numbers last read, so that an unchanged CameraInfo costs nothing
         self._last_info: dict[str, tuple[Any, ...]] = {}
-        self.settings = settings
-        self.uncompensated = dict.fromkeys(settings.cameras, 0)
+        self._settings = settings
+        self.uncompensated = dict.fromkeys(settings.current.cameras, 0)
         self.problems: dict[str, str] = {}
-        for camera, own in settings.camera_settings.items():
+        for camera, own in settings.current.camera_settings.items():
             if own.calibration_file:
                 found = read_calibration_file(own.calibration_file, own.rectified)
                 self._geometries[camera] = CameraGeometry(
@@ -99,7 +100,7 @@ class Extrinsics:
         """Take in a CameraInfo; returns whether it changed anything. One that cannot be used
         leaves the camera uncalibrated, with its reason.
         """
-        own = self.settings.camera_settings[camera]
+        own = self._settings.current.camera_settings[camera]
         numbers = (
             tuple(message.k),
             tuple(message.d),
@@ -146,7 +147,7 @@ class Extrinsics:
         with self._lock:
             if camera in self._geometries:
                 return self._geometries[camera]
-        topic = self.settings.camera_settings[camera].camera_info_topic
+        topic = self._settings.current.camera_settings[camera].camera_info_topic
         raise UncalibratedError(
             self.problems.get(camera)
             or (
@@ -180,7 +181,7 @@ class Extrinsics:
             TransformError: the two are not joined. UncalibratedError: no geometry.
         """
         geometry = self.geometry(camera)
-        fixed = self.settings.sync.fixed_frame
+        fixed = self._settings.current.sync.fixed_frame
         # by a calibration file: then it is the LiDAR whose motion is looked up
         placed = geometry.camera_from_lidar
         target = geometry.frame_id if placed is None else frame_id
@@ -194,13 +195,13 @@ class Extrinsics:
                 return target_from_lidar if placed is None else placed @ target_from_lidar
             except TransformError:
                 self.uncompensated[camera] += 1
-        return self._static(geometry, frame_id, self.settings.tf.timeout)
+        return self._static(geometry, frame_id, self._settings.current.tf.timeout)
 
     def frame_from_lidar(self, frame_id: str, stamp: int) -> np.ndarray | None:
         """(4, 4) from the cloud's frame to `points.frame`, or None where they are the same.
         Raises TransformError.
         """
-        wanted = self.settings.points.frame
+        wanted = self._settings.current.points.frame
         if not wanted or wanted == frame_id:
             return None
         try:
@@ -212,7 +213,7 @@ class Extrinsics:
         """target_from_source (4, 4), the newest known; cached for `tf.refresh_period`. Raises
         TransformError.
         """
-        return self._cached(target, source, self.settings.tf.timeout)
+        return self._cached(target, source, self._settings.current.tf.timeout)
 
     def last_place(self, camera: str, frame_id: str) -> tuple[CameraGeometry, np.ndarray] | None:
         """(CameraGeometry, camera_from_lidar) of `camera` as they stand, or None. Never waits."""
@@ -230,7 +231,7 @@ class Extrinsics:
             geometry = self._geometries.get(camera)
             found = self._cache.get((geometry.frame_id, frame_id)) if geometry else None
         if geometry is None:
-            topic = self.settings.camera_settings[camera].camera_info_topic
+            topic = self._settings.current.camera_settings[camera].camera_info_topic
             return CameraFacts(
                 False,
                 self.problems.get(camera, f"no CameraInfo on {topic} yet"),
@@ -258,7 +259,7 @@ class Extrinsics:
         return self._cached(geometry.frame_id, frame_id, timeout)
 
     def _cached(self, target: str, source: str, timeout: float) -> np.ndarray:
-        period = self.settings.tf.refresh_period
+        period = self._settings.current.tf.refresh_period
         with self._lock:
             found = self._cache.get((target, source))
         if found and not (period and self._now() - found[0] > period):
@@ -280,7 +281,7 @@ class Extrinsics:
         """`lookup()`, tried again until it works or `timeout` (default `tf.timeout`) is over.
         Transforms come in on another thread.
         """
-        end = self._now() + (self.settings.tf.timeout if timeout is None else timeout)
+        end = self._now() + (self._settings.current.tf.timeout if timeout is None else timeout)
         while True:
             try:
                 return lookup()

@@ -3,9 +3,19 @@ decides whether it is worth doing.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
 
+from cmdfusion_ros.config import LiveSettings
+from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.frame_saver import FrameSaver
+from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
+from cmdfusion_ros.labelling.pipeline import Pipeline
+from cmdfusion_ros.labelling.placement import Placement
+from cmdfusion_ros.labelling.settings import NodeSettings
+from cmdfusion_ros.labelling.taxonomy import Taxonomy
 from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.texts import printable
 from cmdfusion_ros.messages.transforms import TransformError
@@ -14,101 +24,103 @@ from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 _THROTTLE = 5.0  # seconds between two lines of the log about the same thing
 
 
-@dataclass(frozen=True)
-class Released:
-    """A PairedCloud, the moment (steady clock, ns) at which the synchroniser let it go, and the
-    bytes of its messages: what the worker is offered.
-    """
+class CloudPublisher(Protocol):
+    """The topics of a labelled cloud itself: `CloudOutputs` of the node."""
 
-    paired: PairedCloud
-    at_ns: int
-    num_bytes: int
+    def wanted(self) -> bool: ...
 
-    @property
-    def stamp(self):
-        return self.paired.stamp
+    def close(self) -> None: ...
 
-    @property
-    def epoch(self):
-        return self.paired.epoch
+    def publish_labelled(self, labelled: LabelledCloud, prediction: Prediction) -> None: ...
+
+    def publish_filtered(self, labelled: LabelledCloud, prediction: Prediction) -> None: ...
+
+    def publish_status(
+        self,
+        labelled: LabelledCloud,
+        prediction: Prediction,
+        postprocess_ms: float,
+        total_ms: float,
+        latency_ms: float,
+    ) -> None: ...
+
+
+class ViewPublisher(Protocol):
+    """What a person looks at: `ViewOutputs` of the node."""
+
+    def wanted(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def publish(self, labelled: LabelledCloud, prediction: Prediction) -> None: ...
 
 
 class Labelling:
     """Labels clouds and publishes them.
 
     Args:
-        pipeline: Pipeline. taxonomy: Taxonomy. outputs: CloudOutputs. views: ViewOutputs.
-            diagnostics: NodeDiagnostics.
+        pipeline, taxonomy, diagnostics, settings: of the node. outputs, views: where results go.
         now_ros: int ns of the node's clock. log: rclpy logger.
 
     Attributes:
-        taxonomy: as given.
+        pipeline: the job of the worker. taxonomy, views: as given.
         paused: while True no cloud is labelled.
         saver: FrameSaver, which is given every labelled cloud.
     """
 
-    def __init__(self, pipeline, taxonomy, outputs, views, diagnostics, now_ros, log):
-        self._pipeline, self.taxonomy, self._outputs, self._views = (
-            pipeline,
-            taxonomy,
-            outputs,
-            views,
-        )
-        self._diagnostics, self._now_ros, self._log = diagnostics, now_ros, log
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        taxonomy: Taxonomy,
+        outputs: CloudPublisher,
+        views: ViewPublisher,
+        diagnostics: NodeDiagnostics,
+        settings: LiveSettings[NodeSettings],
+        now_ros: Callable[[], int],
+        log: Any,
+    ) -> None:
+        self.pipeline, self.taxonomy = pipeline, taxonomy
+        self._outputs, self.views = outputs, views
+        self._diagnostics, self._settings = diagnostics, settings
+        self._now_ros, self._log = now_ros, log
         self.paused = False
         self.saver = FrameSaver(self._saved)
-        self._placement = None
+        self._placement: Placement | None = None
         self._trouble = ""
 
-    def update_settings(self, settings):
-        for part in (self._pipeline, self._outputs, self._views):
-            part.settings = settings
-
-    @property
-    def device_trouble(self) -> str:
-        """As of the Pipeline."""
-        return self._pipeline.device_trouble
-
-    def close(self):
+    def close(self) -> None:
         self.saver.close()
-        self._pipeline.close()
+        self.pipeline.close()
         self._outputs.close()
-        self._views.close()
-
-    def clear_views(self):
-        self._views.clear()
+        self.views.close()
 
     @property
-    def wanted(self):
+    def wanted(self) -> bool:
         """Whether anybody would see a label."""
         return (
-            self._pipeline.settings.output.always_publish
+            self._settings.current.output.always_publish
             or self.saver.wanted
             or self._outputs.wanted()
-            or self._views.wanted()
+            or self.views.wanted()
         )
 
-    def reason_to_skip(self):
+    def reason_to_skip(self) -> str:
         """Why a cloud released now need not be labelled; "" when it must."""
         if self.paused:
             return "paused"
         return "" if self.wanted else "no_subscriber"
 
-    def label(self, released):
-        """Released -> LabelledCloud: the worker's job. It may raise: the worker gives that to
-        `failed`.
-        """
-        return self._pipeline(released.paired)
-
-    def publish(self, released, labelled):
+    def publish(self, paired: PairedCloud, labelled: LabelledCloud) -> None:
         """Publish a LabelledCloud on every topic that somebody subscribes to."""
         started = time.monotonic_ns()
         prediction = self.taxonomy.translate(labelled.prediction)
         self._outputs.publish_labelled(labelled, prediction)
         self._attempt("~/points_filtered", self._outputs.publish_filtered, labelled, prediction)
         published = time.monotonic_ns()
-        total_ms = (published - released.at_ns) / 1e6
-        latency_ms = (self._now_ros() - released.stamp) / 1e6
+        total_ms = (published - paired.released_ns) / 1e6
+        latency_ms = (self._now_ros() - paired.stamp) / 1e6
         self._outputs.publish_status(
             labelled, prediction, (published - started) / 1e6, total_ms, latency_ms
         )
@@ -121,17 +133,17 @@ class Labelling:
                 throttle_duration_sec=_THROTTLE,
             )
         self._tell_placement(labelled.placement)
-        self._tell_device(self.device_trouble)
-        self._attempt("markers or overlay", self._views.publish, labelled, prediction)
-        self.saver.take(labelled, prediction, self.taxonomy.class_map, self._pipeline.settings)
+        self._tell_device(self.pipeline.device_trouble)
+        self._attempt("markers or overlay", self.views.publish, labelled, prediction)
+        self.saver.take(labelled, prediction, self.taxonomy.class_map, self._settings.current)
 
-    def _saved(self, path, why):
+    def _saved(self, path: Path, why: str) -> None:
         if why:
             self._output_failed(f"saved frame {path}: {why}")
         else:
             self._log.info(f"saved {path}")
 
-    def _tell_placement(self, placement):
+    def _tell_placement(self, placement: Placement | None) -> None:
         """Say once how the clouds lie to what the network knows: a warning where it is not sure."""
         if placement is None or placement is self._placement or not placement.words:
             return
@@ -139,14 +151,20 @@ class Labelling:
         say = self._log.info if placement.sure else self._log.warning
         say(printable(f"the network sees the clouds from: {placement.words}"))
 
-    def _tell_device(self, trouble):
+    def _tell_device(self, trouble: str) -> None:
         """Say when the network moves to the CPU, and when it is back."""
         if bool(trouble) != bool(self._trouble):
             say = self._log.error if trouble else self._log.info
             say(printable(trouble or "the device answers again: labelling on it"))
         self._trouble = trouble
 
-    def _attempt(self, what, publish, labelled, prediction):
+    def _attempt(
+        self,
+        what: str,
+        publish: Callable[[LabelledCloud, Prediction], None],
+        labelled: LabelledCloud,
+        prediction: Prediction,
+    ) -> None:
         """Publish something beside the labelled cloud. That is out already: what fails here must
         not count as a lost cloud, nor cost the rest.
         """
@@ -155,11 +173,11 @@ class Labelling:
         except Exception as error:
             self._output_failed(f"{what}: {type(error).__name__}: {error}")
 
-    def _output_failed(self, why):
+    def _output_failed(self, why: str) -> None:
         self._diagnostics.view_failed(why)
         self._log.error(printable(why), throttle_duration_sec=_THROTTLE)
 
-    def failed(self, released, error):
+    def failed(self, paired: PairedCloud, error: Exception) -> None:
         """A cloud could not be labelled: count it by its reason."""
         if isinstance(error, MessageError):
             self._diagnostics.cloud_unreadable(str(error))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.data.bags.bag import Bag, BagMessage, BagWriter, ros2_types
 from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.data.bags.bag_parameters import node_parameters
@@ -26,7 +27,7 @@ from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
 from cmdfusion_ros.labelling.model import AnySegmenter, is_teacher, open_segmenter
 from cmdfusion_ros.labelling.pipeline import Pipeline
 from cmdfusion_ros.labelling.placement import Placement
-from cmdfusion_ros.labelling.settings import NodeSettings, node_settings
+from cmdfusion_ros.labelling.settings import NodeSettings, PairingPart, node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
 from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.labelled_clouds import fill_cloud, write_labelled_cloud
@@ -79,15 +80,16 @@ class OfflineNode:
         self._tell = tell
         self._bag, self._layout = bag, layout
         self._buffer = _buffer_of(bag, layout, settings)
-        self._extrinsics = Extrinsics(self._buffer, settings)
+        live = LiveSettings(settings)
+        self._extrinsics = Extrinsics(self._buffer, live)
         self._taxonomy = open_taxonomy(
             segmenter.class_map, settings.output.taxonomy, settings.output.palette_file
         )
         self._pipeline = Pipeline(
-            segmenter, self._extrinsics, settings, lambda message, kind: self._deserialize(message)
+            segmenter, self._extrinsics, live, lambda message, kind: self._deserialize(message)
         )
         self._clock = BagClock(bag.start)
-        self._pairing = CloudAnchoredPairing(settings.pairing(), self._clock, self._label)
+        self._pairing = CloudAnchoredPairing(PairingPart(live), self._clock, self._label)
         self._on_labelled = on_labelled
         self._cameras = {camera.image_topic: camera.name for camera in layout.usable_cameras}
         self._infos = {camera.info_topic: camera.name for camera in layout.usable_cameras}

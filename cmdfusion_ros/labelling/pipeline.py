@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import CameraView, Frame, Prediction
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.transforms import apply, invert
@@ -41,11 +42,11 @@ class Pipeline:
         extrinsics: has `geometry(camera) -> CameraGeometry`, `camera_from_lidar(camera, frame_id,
             cloud_stamp, image_stamp)`, `frame_from_lidar(frame_id, cloud_stamp)`, which raise
             TransformError or MessageError, and `transforms`.
-        settings: NodeSettings.
+        settings: LiveSettings of NodeSettings; read once for each cloud.
         read_message: (payload, "cloud" or "image") -> message; it may raise MessageError.
 
     Attributes:
-        settings: NodeSettings in force. network_frame: NetworkFrame, where the network sees the
+        network_frame: NetworkFrame, where the network sees the
             clouds. decoder_name: who decodes images, "own" or "cv_bridge".
     """
 
@@ -53,7 +54,7 @@ class Pipeline:
         self,
         segmenter: AnySegmenter,
         extrinsics: Extrinsics,
-        settings: NodeSettings,
+        settings: LiveSettings[NodeSettings],
         read_message: Callable[[Any, str], Any],
     ) -> None:
         self._segmenter = segmenter
@@ -65,7 +66,7 @@ class Pipeline:
         self._guessed_scale = (0, 0.0)
         self.network_frame = NetworkFrame(extrinsics.transforms)
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
-        self.settings = settings
+        self._settings = settings
 
     @property
     def device_trouble(self) -> str:
@@ -83,7 +84,7 @@ class Pipeline:
             MessageError: the cloud cannot be read. TransformError: there is no transform to
                 `points.frame`. Anything that the network raises twice.
         """
-        settings = self.settings
+        settings = self._settings.current
         points = settings.points
         started_ns = time.monotonic_ns()
         decoding = {
@@ -92,14 +93,14 @@ class Pipeline:
         }
         message = self._read_message(paired.cloud, "cloud")
         cloud = self._read_cloud(message, points, paired.epoch)
-        rows, seen, frame_from_lidar = self._seen(cloud, paired)
+        rows, seen, frame_from_lidar = self._seen(cloud, paired, points)
         in_frame = seen if frame_from_lidar is None else _applied(frame_from_lidar, seen)
         reached = self._within_reach(in_frame)
         if not reached.all():
             rows[rows] = reached
             seen, in_frame = seen[reached], in_frame[reached]
         read_ns = time.monotonic_ns()
-        views, reports = self._views(paired, cloud, decoding, seen)
+        views, reports = self._views(paired, cloud, decoding, seen, settings)
         decoded_ns = time.monotonic_ns()
         if frame_from_lidar is not None:
             views = tuple(_moved(view, invert(frame_from_lidar)) for view in views)
@@ -145,12 +146,11 @@ class Pipeline:
         )
 
     def _seen(
-        self, cloud: Cloud, paired: PairedCloud
+        self, cloud: Cloud, paired: PairedCloud, points: PointsSettings
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(rows (N,) bool, the (M, 3) float32 points of these rows in the cloud's frame in metres,
         (4, 4) from there to what the network sees or None where that is the same).
         """
-        points = self.settings.points
         if points.frame or points.leveling == "off":
             near = in_range(cloud.points, points.min_range, points.max_range)
             rows = cloud.usable & near
@@ -200,12 +200,13 @@ class Pipeline:
         cloud: Cloud,
         decoding: Mapping[str, Future[np.ndarray]],
         points: np.ndarray,
+        settings: NodeSettings,
     ) -> tuple[tuple[CameraView, ...], dict[str, CameraReport]]:
         """The CameraViews of the images that can be used, and {camera: CameraReport} of every
         camera.
         """
         views, reports = [], {}
-        for camera in self.settings.cameras:
+        for camera in settings.cameras:
             chosen = paired.images.get(camera)
             if chosen is None:
                 reports[camera] = CameraReport(
@@ -231,7 +232,7 @@ class Pipeline:
                     camera, status, "", chosen.stamp, chosen.offset_ns, 0, ratio
                 )
                 views.append(view)
-        if len(views) < self.settings.sync.min_cameras:
+        if len(views) < settings.sync.min_cameras:
             return (), _unused(reports, "fewer than sync.min_cameras")
         return tuple(views), reports
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cmdfusion_ros.config import (
+    LiveSettings,
     SettingsError,
     check_settings,
     check_value,
@@ -84,6 +85,24 @@ class NodeSettings:
     def pairing(self) -> PairingSettings:
         """The part that the synchroniser is told."""
         return PairingSettings(self.sync, self.points, self.camera_settings)
+
+
+class PairingPart:
+    """The synchroniser's part of live NodeSettings; made anew only where those changed."""
+
+    def __init__(self, settings: LiveSettings[NodeSettings]) -> None:
+        self._settings = settings
+        self._made = (settings.current, settings.current.pairing())
+
+    @property
+    def current(self) -> PairingSettings:
+        """PairingSettings in force."""
+        whole, part = self._made
+        if self._settings.current is not whole:
+            whole = self._settings.current
+            part = whole.pairing()
+            self._made = whole, part
+        return part
 
 
 _HINTS = typing.get_type_hints(NodeSettings)

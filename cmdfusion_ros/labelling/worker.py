@@ -7,8 +7,13 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+from cmdfusion_ros.config import LiveSettings
+from cmdfusion_ros.labelling.settings import NodeSettings
+from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.settings import to_ns
 
 QUEUE_BYTES = 2 << 30  # of waiting messages; about 600 clouds of 120,000 points with one raw image
@@ -37,11 +42,18 @@ class WorkerReport:
     done: int
     waiting: int
     running: int
-    dropped: dict
+    dropped: dict[str, int]
     running_s: float = 0.0
     lost_threads: int = 0
     is_broken: bool = False
     queue_fill: float = 0.0
+
+
+class _Waiting(NamedTuple):
+    """A cloud in the inbox and the bytes that it keeps from being freed."""
+
+    paired: PairedCloud
+    num_bytes: int
 
 
 class _Thread:
@@ -52,16 +64,16 @@ class _Thread:
         given_up: whether its job took too long: another thread has taken its place.
     """
 
-    def __init__(self, run):
-        self.since = None
+    def __init__(self, run: Callable[["_Thread"], None]) -> None:
+        self.since: float | None = None
         self.given_up = False
         self.thread = threading.Thread(
             target=run, args=(self,), name="cmdfusion-worker", daemon=True
         )
 
-    def place(self):
+    def place(self) -> str:
         """The line of code that it is at, "file:line in function"; "" once it has ended."""
-        frame = sys._current_frames().get(self.thread.ident)
+        frame = sys._current_frames().get(self.thread.ident or 0)
         if frame is None:
             return ""
         return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
@@ -78,15 +90,23 @@ class Worker:
         deliver: called with (paired, result), only where the epoch is still the worker's.
         on_error: called with (paired, exception) after a job or a delivery has raised. What it
             raises itself goes to stderr.
-        settings: SyncSettings: overload, max_cloud_age and max_job_time.
+        settings: of these sync.overload, max_cloud_age and max_job_time; overload from the next
+            cloud on.
         now_ros: () -> int ns, for the age of clouds. now: steady seconds.
         on_stuck: called by `watch` with (paired, seconds, the line of code the job is at) when it
             gives a job up.
     """
 
     def __init__(
-        self, job, deliver, on_error, settings, now_ros, now=time.monotonic, on_stuck=None
-    ):
+        self,
+        job: Callable[[PairedCloud], Any],
+        deliver: Callable[[PairedCloud, Any], None],
+        on_error: Callable[[PairedCloud, Exception], None],
+        settings: LiveSettings[NodeSettings],
+        now_ros: Callable[[], int],
+        now: Callable[[], float] = time.monotonic,
+        on_stuck: Callable[[PairedCloud, float, str], None] | None = None,
+    ) -> None:
         self._job = job
         self._deliver = deliver
         self._on_error = on_error
@@ -95,28 +115,28 @@ class Worker:
         self._now = now
         self._on_stuck = on_stuck
         self._changed = threading.Condition()
-        self._inbox = deque()
+        self._inbox: deque[_Waiting] = deque()
         self._inbox_bytes = 0
-        self._counts = Counter()
-        self._running = None  # the cloud at work
+        self._counts: Counter[str] = Counter()
+        self._running: PairedCloud | None = None  # the cloud at work
         self._longest = 0.0  # seconds of the longest job that ended
-        self._lost = []  # _Threads that were given up
+        self._lost: list[_Thread] = []  # _Threads that were given up
         self._epoch = 0
         self._finishing = False
         self._current = _Thread(self._run)
 
-    def start(self):
+    def start(self) -> None:
         """Begin to work. A worker starts once."""
         self._current.thread.start()
 
-    def watch(self):
+    def watch(self) -> None:
         """Give up a job that has taken longer than max_job_time and five times the longest so far:
         its cloud is counted as stuck, its result will be thrown away, and a new thread goes on with
         the next cloud. Call it a few times a second; nothing can end a thread from outside, so
         after four that never ended the worker `is_broken`.
         """
         with self._changed:
-            limit, stuck = self._settings.max_job_time, self._running
+            limit, stuck = self._settings.current.sync.max_job_time, self._running
             seconds = self._running_s()
             if not limit or stuck is None or seconds <= max(limit, _LONGER * self._longest):
                 return
@@ -130,49 +150,49 @@ class Worker:
         if self._on_stuck:
             self._on_stuck(stuck, seconds, where)
 
-    def _give_up(self):
+    def _give_up(self) -> None:
         """Count the running cloud as stuck; what its thread still does is thrown away."""
         self._current.given_up = True
         self._lost.append(self._current)
         self._running = None
         self._counts["stuck"] += 1
 
-    def _running_s(self):
+    def _running_s(self) -> float:
         since = self._current.since
         return 0.0 if self._running is None or since is None else self._now() - since
 
-    def _is_broken(self):
+    def _is_broken(self) -> bool:
         self._lost = [lost for lost in self._lost if lost.thread.is_alive()]
         return len(self._lost) >= _MOST_LOST
 
-    def offer(self, paired):
-        """Hand over a cloud with `stamp`, `epoch` and `num_bytes`; returns at once. With overload
+    def offer(self, paired: PairedCloud, num_bytes: int = 0) -> None:
+        """Hand over a cloud that keeps `num_bytes` from being freed; returns at once. With overload
         "latest" those still waiting are dropped for it (busy). With "queue" it waits its turn; what
         comes while QUEUE_BYTES wait is dropped (queue_full), so that those before it stay without a
         gap. A stopped worker drops it (stopped).
         """
         with self._changed:
             self._counts["offered"] += 1
-            if reason := self._reason_to_refuse(paired):
+            if reason := self._reason_to_refuse(paired, num_bytes):
                 self._counts[reason] += 1
                 return
-            if self._settings.overload == "latest":
+            if self._settings.current.sync.overload == "latest":
                 self._drop_inbox("busy")
-            self._inbox.append(paired)
-            self._inbox_bytes += paired.num_bytes
+            self._inbox.append(_Waiting(paired, num_bytes))
+            self._inbox_bytes += num_bytes
             self._changed.notify_all()
 
-    def _reason_to_refuse(self, paired):
+    def _reason_to_refuse(self, paired: PairedCloud, num_bytes: int) -> str:
         """Why a cloud cannot wait; "" where it can. One alone always can."""
         if self._finishing:
             return "stopped"
         if paired.epoch < self._epoch:
             return "reset"
-        waits_for_others = self._inbox and self._settings.overload == "queue"
-        is_full = waits_for_others and self._inbox_bytes + paired.num_bytes > QUEUE_BYTES
+        waits_for_others = self._inbox and self._settings.current.sync.overload == "queue"
+        is_full = waits_for_others and self._inbox_bytes + num_bytes > QUEUE_BYTES
         return "queue_full" if is_full else ""
 
-    def start_epoch(self, epoch):
+    def start_epoch(self, epoch: int) -> None:
         """A new time line began: clouds of older epochs are dropped, the result of the one being
         worked on too (reset).
         """
@@ -181,12 +201,7 @@ class Worker:
             self._drop_inbox("reset", lambda paired: paired.epoch < epoch)
             self._changed.notify_all()
 
-    def update_settings(self, settings):
-        """Take over SyncSettings; `overload` from the next cloud on."""
-        with self._changed:
-            self._settings = settings
-
-    def stop(self, finish=False, timeout_s=10.0):
+    def stop(self, finish: bool = False, timeout_s: float = 10.0) -> bool:
         """End the thread after the cloud it works on, or with `finish` after all that wait. Returns
         whether it ended within `timeout_s`; if not, its cloud is stuck.
 
@@ -205,7 +220,7 @@ class Worker:
                 self._give_up()
         return not thread.is_alive()
 
-    def report(self):
+    def report(self) -> WorkerReport:
         """WorkerReport."""
         with self._changed:
             dropped = {
@@ -236,38 +251,41 @@ class Worker:
                 self._inbox_bytes / QUEUE_BYTES,
             )
 
-    def _drop_inbox(self, reason, condition=lambda paired: True):
-        kept = [paired for paired in self._inbox if not condition(paired)]
+    def _drop_inbox(
+        self, reason: str, condition: Callable[[PairedCloud], bool] = lambda paired: True
+    ) -> None:
+        kept = [waiting for waiting in self._inbox if not condition(waiting.paired)]
         self._counts[reason] += len(self._inbox) - len(kept)
         self._inbox = deque(kept)
-        self._inbox_bytes = sum(paired.num_bytes for paired in kept)
+        self._inbox_bytes = sum(waiting.num_bytes for waiting in kept)
 
-    def _run(self, mine):
+    def _run(self, mine: _Thread) -> None:
         while (paired := self._next(mine)) is not None:
             outcome = self._work(paired, mine)
             with self._changed:
                 if mine.given_up:  # counted as stuck already
                     return
-                self._longest = max(self._longest, self._now() - mine.since)
+                self._longest = max(self._longest, self._running_s())
                 mine.since = self._running = None
                 self._counts[outcome] += 1
                 self._changed.notify_all()
 
-    def _next(self, mine):
+    def _next(self, mine: _Thread) -> PairedCloud | None:
         """The next cloud, or None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._inbox or self._finishing)
             if not self._inbox:
                 return None
-            self._running, mine.since = self._inbox.popleft(), self._now()
-            self._inbox_bytes -= self._running.num_bytes
-            return self._running
+            paired, num_bytes = self._inbox.popleft()
+            self._running, mine.since = paired, self._now()
+            self._inbox_bytes -= num_bytes
+            return paired
 
-    def _work(self, paired, mine):
+    def _work(self, paired: PairedCloud, mine: _Thread) -> str:
         """Do the job on one cloud and deliver the result; the name under which the cloud is
         counted.
         """
-        max_age = to_ns(self._settings.max_cloud_age)
+        max_age = to_ns(self._settings.current.sync.max_cloud_age)
         if max_age and self._now_ros() - paired.stamp > max_age:
             return "stale"
         try:
@@ -283,7 +301,7 @@ class Worker:
                 self._report_error(paired, error)
             return "failed"
 
-    def _report_error(self, paired, error):
+    def _report_error(self, paired: PairedCloud, error: Exception) -> None:
         try:
             self._on_error(paired, error)
         except Exception:  # the thread must live on; the cloud is counted as failed already

@@ -14,7 +14,7 @@ from cmdfusion_ros.pairing.clock_watch import Clock
 from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.report import SyncReport
-from cmdfusion_ros.pairing.settings import PairingSettings
+from cmdfusion_ros.pairing.settings import LivePairing
 
 
 def header_stamp(message: Any) -> int:
@@ -41,7 +41,7 @@ class PairingFilter:
     the next message at worst.
 
     Args:
-        settings: PairingSettings; its cameras are the keys of `images`.
+        settings: LiveSettings of PairingSettings, whose cameras are the keys of `images`.
         clock: see CloudAnchoredPairing.
         points: filter that gives clouds, e.g. message_filters.Subscriber(node, PointCloud2,
             "points").
@@ -51,16 +51,16 @@ class PairingFilter:
 
     def __init__(
         self,
-        settings: PairingSettings,
+        settings: LivePairing,
         clock: Clock,
         points: MessageSource,
         images: Mapping[str, MessageSource],
         on_reset: Callable[[int, str], None] | None = None,
     ):
-        if set(images) != set(settings.cameras):
+        cameras = settings.current.cameras
+        if set(images) != set(cameras):
             raise ValueError(
-                f"images: expected one input for each of {list(settings.cameras)}, got "
-                f"{list(images)}"
+                f"images: expected one input for each of {list(cameras)}, got {list(images)}"
             )
         self._lock = threading.RLock()
         self._callbacks: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}

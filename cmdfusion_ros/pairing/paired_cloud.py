@@ -77,6 +77,7 @@ class PairedCloud:
             stood still.
         reason: ReleaseReason.
         age_ns: ROS time of arrival minus stamp; far from zero where sensor and host clocks differ.
+        released_ns: when it was released, on the steady clock.
     """
 
     stamp: int
@@ -89,6 +90,7 @@ class PairedCloud:
     wait_ns: int
     reason: ReleaseReason
     age_ns: int = 0
+    released_ns: int = 0
 
     @property
     def deadline_hit(self) -> bool:

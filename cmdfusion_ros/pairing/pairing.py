@@ -24,7 +24,7 @@ from cmdfusion_ros.pairing.paired_cloud import (
     mode_of,
 )
 from cmdfusion_ros.pairing.report import CloudTally, SyncReport
-from cmdfusion_ros.pairing.settings import PairingSettings, to_ns
+from cmdfusion_ros.pairing.settings import LivePairing, PairingSettings, to_ns
 
 _SECOND = 1_000_000_000
 _DURATIONS = ("max_wait", "startup_grace", "time_jump_threshold", "clock_skew_limit")
@@ -39,7 +39,8 @@ class CloudAnchoredPairing:
     `set_camera_ready` which cameras can be projected.
 
     Args:
-        settings: PairingSettings.
+        settings: LiveSettings of PairingSettings. A change is taken over with the next call, for
+            pending clouds too; the cameras stay.
         clock: has `now_ros()` and `now_steady()`, int ns. now_ros is 0 while there is no ROS time
             yet.
         release: called with each PairedCloud. It may raise: the cloud counts as released and the
@@ -50,18 +51,19 @@ class CloudAnchoredPairing:
 
     def __init__(
         self,
-        settings: PairingSettings,
+        settings: LivePairing,
         clock: Clock,
         release: Callable[[PairedCloud], None],
         on_reset: Callable[[int, str], None] | None = None,
     ):
-        self._take(settings)
+        self.settings = settings
+        self._take(settings.current)
         self._clock = ClockWatch(clock)
         self._release_to = release
         self._on_reset = on_reset
         self._streams = {
-            name: CameraStream(name, timing, settings.sync)
-            for name, timing in settings.cameras.items()
+            name: CameraStream(name, timing, self._in_force.sync)
+            for name, timing in self._in_force.cameras.items()
         }
         self._tally = CloudTally()
         # it leapt; the next one tells what it was
@@ -70,7 +72,7 @@ class CloudAnchoredPairing:
         self._clouds = CloudQueue(self._clock.steady)
 
     def _take(self, settings: PairingSettings) -> None:
-        self.settings = settings
+        self._in_force = settings
         self._durations = {name: to_ns(getattr(settings.sync, name)) for name in _DURATIONS}
         self._shift = settings.target_shift_ns
 
@@ -174,14 +176,13 @@ class CloudAnchoredPairing:
         stream.calibrated, stream.has_transform = calibrated, has_transform
         self._pump()
 
-    def update_settings(self, settings: PairingSettings) -> None:
-        """Take over PairingSettings with the same cameras, at once and for pending clouds too."""
+    def _take_over(self, settings: PairingSettings) -> None:
+        """Go on with other settings, after what was due by those before."""
         if list(settings.cameras) != list(self._streams):
             raise SettingsError(
                 f"cameras: expected {list(self._streams)} as before, got "
                 f"{list(settings.cameras)}; cameras cannot change at run time"
             )
-        self._advance()
         moved = settings.target_shift_ns != self._shift
         self._take(settings)
         for name, timing in settings.cameras.items():
@@ -203,6 +204,8 @@ class CloudAnchoredPairing:
         if before is not None:
             self._step_back(before, any_step_back)
         self._pump()
+        if self.settings.current is not self._in_force:
+            self._take_over(self.settings.current)
         return self._clock.ros, self._clock.steady
 
     def _step_back(self, before: int, is_jump: bool) -> None:
@@ -250,7 +253,7 @@ class CloudAnchoredPairing:
             if stream.worth_waiting or stream.state in _STARTING:
                 cloud.waits_for.add(stream.name)
         self._clouds.add(cloud)
-        while len(self._clouds.pending) > self.settings.sync.max_pending_clouds:
+        while len(self._clouds.pending) > self._in_force.sync.max_pending_clouds:
             self._release(ReleaseReason.BACKLOG)
 
     def _pump(self) -> None:
@@ -335,7 +338,7 @@ class CloudAnchoredPairing:
                 stream.tally.add_match(image.stamp - target, image.arrival - cloud.arrival)
             elif stream.enabled:
                 stream.tally.add_miss(stream.has_evicted(target))
-        mode = mode_of(states, self.settings.sync.min_cameras)
+        mode = mode_of(states, self._in_force.sync.min_cameras)
         if mode is Mode.LIDAR_ONLY:
             states = {
                 name: CameraStatus.NO_IMAGE if name in images else state
@@ -343,11 +346,7 @@ class CloudAnchoredPairing:
             }
             images = {}
         stalled = reason is ReleaseReason.CLOCK_STALLED
-        wait = (
-            self._clock.steady - cloud.arrival_steady
-            if stalled
-            else self._clock.ros - cloud.arrival
-        )
+        since = cloud.arrival_steady if stalled else cloud.arrival
         return PairedCloud(
             stamp=cloud.stamp,
             cloud=cloud.payload,
@@ -356,9 +355,10 @@ class CloudAnchoredPairing:
             mode=mode,
             epoch=self.epoch,
             sequence=self._tally.counts["released"],
-            wait_ns=wait,
+            wait_ns=(self._clock.steady if stalled else self._clock.ros) - since,
             reason=reason,
             age_ns=cloud.age,
+            released_ns=self._clock.steady,
         )
 
     def _judge(self) -> None:

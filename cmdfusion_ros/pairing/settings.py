@@ -8,7 +8,7 @@ works in int nanoseconds (`to_ns`).
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from cmdfusion_ros.config import SettingsError, check_settings, nearest_name, setting
 
@@ -16,6 +16,14 @@ from cmdfusion_ros.config import SettingsError, check_settings, nearest_name, se
 def to_ns(seconds: float) -> int:
     """Seconds (float) to nanoseconds (int), rounded."""
     return round(seconds * 1e9)
+
+
+class LivePairing(Protocol):
+    """PairingSettings that may change: LiveSettings of them, or what makes them of others."""
+
+    @property
+    def current(self) -> "PairingSettings":
+        """Those in force; the same object as before where nothing changed."""
 
 
 @dataclass(frozen=True)

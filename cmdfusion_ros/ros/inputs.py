@@ -10,6 +10,7 @@ from rclpy.clock import Clock
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.sections import CameraSettings
@@ -46,7 +47,8 @@ class Inputs:
         cloud_frame: frame_id of the last cloud, "" before the first.
 
     Args:
-        node: rclpy Node. interfaces: Interfaces. settings: NodeSettings. pairing:
+        node: rclpy Node. interfaces: Interfaces. settings: LiveSettings of NodeSettings.
+            pairing:
             CloudAnchoredPairing. extrinsics: Extrinsics.
         diagnostics: NodeDiagnostics, which is told of every arrival.
         steady_clock: rclpy Clock of type STEADY_TIME. guard: Guard.
@@ -56,7 +58,7 @@ class Inputs:
         self,
         node: Node,
         interfaces: Interfaces,
-        settings: NodeSettings,
+        settings: LiveSettings[NodeSettings],
         pairing: CloudAnchoredPairing,
         extrinsics: Extrinsics,
         diagnostics: NodeDiagnostics,
@@ -66,7 +68,7 @@ class Inputs:
         self._node, self._interfaces = node, interfaces
         self._pairing, self._extrinsics, self._diagnostics = pairing, extrinsics, diagnostics
         self._guard = guard
-        self.settings = settings
+        self._settings = settings
         self.cloud_frame = ""
         self._closed = False
         self._incomplete = False
@@ -86,18 +88,18 @@ class Inputs:
 
     def _subscribe_all(self) -> None:
         self._subscribe_clouds(best_effort=False)
-        for camera, own in self.settings.camera_settings.items():
+        for camera, own in self._settings.current.camera_settings.items():
             self._subscribe_camera(camera, own)
 
     def _subscribe_clouds(self, best_effort: bool) -> None:
         """With overload "queue" a reliable, deep subscription: middleware then loses nothing."""
         quality = "points"
-        if self.settings.sync.overload == "queue":
+        if self._settings.current.sync.overload == "queue":
             quality = "points_queue_best_effort" if best_effort else "points_queue"
         self._cloud_quality = quality
         self._subscribe(
             self._interfaces.PointCloud2,
-            self.settings.points.topic,
+            self._settings.current.points.topic,
             self._on_cloud,
             quality,
             with_info=True,
@@ -175,7 +177,7 @@ class Inputs:
         cloud.
         """
         self._incomplete = False
-        for camera in self.settings.cameras:
+        for camera in self._settings.current.cameras:
             why = (
                 self._extrinsics.missing_transform(camera, self.cloud_frame)
                 if self.cloud_frame

@@ -9,9 +9,11 @@ import functools
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import rclpy
-from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException
@@ -22,35 +24,38 @@ from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.labelling.diagnostics.facts import CameraFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
-from cmdfusion_ros.labelling.job import Labelling, Released
+from cmdfusion_ros.labelling.job import Labelling
 from cmdfusion_ros.labelling.model import open_segmenter
 from cmdfusion_ros.labelling.pipeline import Pipeline
+from cmdfusion_ros.labelling.settings import NodeSettings, PairingPart
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
-from cmdfusion_ros.labelling.worker import Worker
+from cmdfusion_ros.labelling.worker import Worker, WorkerReport
 from cmdfusion_ros.messages.texts import printable
+from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
+from cmdfusion_ros.pairing.report import SyncReport
 from cmdfusion_ros.ros.executor import make_executor, spin_once
 from cmdfusion_ros.ros.guard import Guard
-from cmdfusion_ros.ros.inputs import Inputs, num_bytes, read_serialised
+from cmdfusion_ros.ros.inputs import Inputs, Serialised, num_bytes, read_serialised
 from cmdfusion_ros.ros.interfaces import load_interfaces
 from cmdfusion_ros.ros.outputs import CloudOutputs
 from cmdfusion_ros.ros.parameters import NodeParameters
 from cmdfusion_ros.ros.reports import Reports
 from cmdfusion_ros.ros.services import NodeServices
-from cmdfusion_ros.ros.transform_source import open_transform_source
+from cmdfusion_ros.ros.transform_source import NoSource, OwnSource, Tf2Source, open_transform_source
 from cmdfusion_ros.ros.visuals import ViewOutputs
 
 # ns that the ROS clock may step back without being set back: two publishers of /clock differ so
 _CLOCK_JITTER = 100_000_000
 
 
-def transition(method):
+def transition(method: Callable[[Any], None]) -> Callable[[Any, Any], TransitionCallbackReturn]:
     """A lifecycle callback that says why it failed: rclpy swallows what is raised in one. A
     reason that the user can mend leaves the state as it was.
     """
 
     @functools.wraps(method)
-    def wrapped(self, state):
+    def wrapped(self: Any, state: Any) -> TransitionCallbackReturn:
         name = method.__name__[3:]
         try:
             method(self)
@@ -83,20 +88,23 @@ class CmdfusionNode(LifecycleNode):
     network; cleanup lets it go.
     """
 
-    def __init__(self, **arguments):
+    def __init__(self, **arguments: Any) -> None:
         super().__init__("cmdfusion", **arguments)
-        self.labelling = self.pairing = self._inputs = self._worker = self._transforms = (
-            self._extrinsics
-        ) = self._jumps = None
+        self.labelling: Labelling | None = None
+        self.pairing: CloudAnchoredPairing | None = None
+        self._worker: Worker | None = None
+        self._inputs: Inputs | None = None
+        self._transforms: Tf2Source | OwnSource | NoSource | None = None
+        self._extrinsics: Extrinsics | None = None
+        self._jumps: JumpHandle | None = None
         self.guard = Guard(self._on_survived, self.get_logger())
-        self.diagnostics = None
-        self.parameters = NodeParameters(self, self._on_settings, self._check_settings, self.guard)
+        self.parameters = NodeParameters(self, self._check_settings, self.guard)
         self.interfaces = load_interfaces()
         for line in [*self.parameters.warnings, *self.interfaces.complaints()]:
             self.get_logger().warning(line)
-        self.diagnostics = NodeDiagnostics(self.settings)
+        self.diagnostics = NodeDiagnostics(self.parameters.settings)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._topic_facts = {}
+        self._topic_facts: dict[str, tuple[int, str]] = {}
         self._clock_publishers = 0
         self._own_services = NodeServices(self, self.interfaces, self.guard)
         self.reports = Reports(
@@ -110,23 +118,23 @@ class CmdfusionNode(LifecycleNode):
         )
 
     @property
-    def settings(self):
+    def settings(self) -> NodeSettings:
         """NodeSettings in force."""
-        return self.parameters.settings
+        return self.parameters.settings.current
 
     # ---- the clock of the synchroniser
 
-    def now_ros(self):
+    def now_ros(self) -> int:
         """int ns of the node's clock: of /clock with use_sim_time, and 0 before it speaks."""
         return self.get_clock().now().nanoseconds
 
-    def now_steady(self):
+    def now_steady(self) -> int:
         """int ns that never jump."""
         return time.monotonic_ns()
 
     # ---- lifecycle
 
-    def start(self):
+    def start(self) -> bool:
         """Configure and activate. Returns whether both succeeded; the reason is in the log."""
         return (
             self.trigger_configure() == TransitionCallbackReturn.SUCCESS
@@ -134,14 +142,14 @@ class CmdfusionNode(LifecycleNode):
         )
 
     @transition
-    def on_configure(self):
-        settings = self.settings
+    def on_configure(self) -> None:
+        live, settings = self.parameters.settings, self.settings
         segmenter, model = open_segmenter(settings.model)
         taxonomy = open_taxonomy(
             segmenter.class_map, settings.output.taxonomy, settings.output.palette_file
         )
         taxonomy.check(settings)
-        self._transforms = open_transform_source(
+        transforms = self._transforms = open_transform_source(
             self,
             self.interfaces,
             self._make_time,
@@ -149,17 +157,16 @@ class CmdfusionNode(LifecycleNode):
             self._warn,
             self.guard,
         )
-        self._extrinsics = Extrinsics(self._transforms.buffer, settings)
+        extrinsics = self._extrinsics = Extrinsics(transforms.buffer, live)
         self.diagnostics.model = model
-        pipeline = Pipeline(segmenter, self._extrinsics, settings, self._read_message)
+        pipeline = Pipeline(segmenter, extrinsics, live, self._read_message)
         self.labelling = Labelling(
             pipeline,
             taxonomy,
-            CloudOutputs(
-                self, self.interfaces, settings, taxonomy, model.checkpoint, self._extrinsics
-            ),
-            ViewOutputs(self, self.interfaces, settings, taxonomy, self._extrinsics),
+            CloudOutputs(self, self.interfaces, live, taxonomy, model.checkpoint, extrinsics),
+            ViewOutputs(self, self.interfaces, live, taxonomy, extrinsics),
             self.diagnostics,
+            live,
             self.now_ros,
             self.get_logger(),
         )
@@ -169,38 +176,39 @@ class CmdfusionNode(LifecycleNode):
             f"{model.num_parameters} parameters, warm scan {model.warmup_ms:.0f} ms"
         )
         log.info(f"images: {model.images}")
-        log.info(f"transforms: {self._transforms.name}; images decoded by {pipeline.decoder_name}")
+        log.info(f"transforms: {transforms.name}; images decoded by {pipeline.decoder_name}")
         if model.checkpoint == "fake":
             log.warning("FAKE network: every point gets the first class; the labels mean nothing")
 
     @transition
-    def on_activate(self):
-        settings = self.settings
+    def on_activate(self) -> None:
+        live = self.parameters.settings
         self.diagnostics.activated()
-        labelling = self.labelling
+        labelling, extrinsics = self.labelling, self._extrinsics
+        assert labelling and extrinsics, "rclpy activates only what is configured"
         worker = Worker(
-            labelling.label,
+            labelling.pipeline,
             labelling.publish,
             labelling.failed,
-            settings.sync,
+            live,
             self.now_ros,
             on_stuck=self._on_stuck,
         )
         # of this activation: what comes late must not meet the next one's, or none
         pairing = CloudAnchoredPairing(
-            settings.pairing(),
+            PairingPart(live),
             self,
             lambda paired: self._release(paired, labelling, worker),
-            lambda epoch, reason: self._on_reset(epoch, reason, labelling, worker),
+            lambda epoch, reason: self._on_reset(epoch, reason, labelling, worker, extrinsics),
         )
         self.pairing, self._worker = pairing, worker
         worker.start()
         self._inputs = Inputs(
             self,
             self.interfaces,
-            settings,
+            live,
             pairing,
-            self._extrinsics,
+            extrinsics,
             self.diagnostics,
             self._steady,
             self.guard,
@@ -214,49 +222,52 @@ class CmdfusionNode(LifecycleNode):
         self._jumps = self.get_clock().create_jump_callback(threshold, post_callback=on_jump)
 
     @transition
-    def on_deactivate(self):
+    def on_deactivate(self) -> None:
         self._stop()
 
     @transition
-    def on_cleanup(self):
+    def on_cleanup(self) -> None:
         self._let_go()
 
     @transition
-    def on_shutdown(self):
+    def on_shutdown(self) -> None:
         self.close()
 
     @transition
-    def on_error(self):
+    def on_error(self) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Stop and let go of everything, in whatever state the node is."""
         self._stop()
         self._let_go()
 
-    def _stop(self):
+    def _stop(self) -> None:
         """Undo what activating did, as far as it got."""
         if self._jumps:
             self._jumps.unregister()
         if self._inputs:
             self._inputs.close()
-        if self._worker:
+        if self._worker and self.pairing:
             if not self._worker.stop():
                 self.get_logger().error("the worker did not end within 10 s")
-            stopped = self._worker.report().dropped["stopped"] + self.pairing.num_pending
-            self.diagnostics.add_dropped({**self._dropped(), "stopped": stopped})
+            worker = self._worker.report()
+            stopped = worker.dropped["stopped"] + self.pairing.num_pending
+            dropped = _dropped(self.pairing.report(), worker)
+            self.diagnostics.add_dropped({**dropped, "stopped": stopped})
         self._inputs = self.pairing = self._worker = self._jumps = None
 
-    def _let_go(self):
+    def _let_go(self) -> None:
         """Undo what configuring did, as far as it got."""
-        for part in (self.labelling, self._transforms):
-            if part:
-                part.close()
+        if self.labelling:
+            self.labelling.close()
+        if self._transforms:
+            self._transforms.close()
         self.labelling = self._transforms = self._extrinsics = self.diagnostics.model = None
 
     # ---- what happens while it runs
 
-    def _release(self, paired, labelling, worker):
+    def _release(self, paired: PairedCloud, labelling: Labelling, worker: Worker) -> None:
         try:
             reason = labelling.reason_to_skip()
         except Exception as error:  # the pairing counts it as released: it must not vanish here
@@ -265,58 +276,52 @@ class CmdfusionNode(LifecycleNode):
         if reason:
             self.diagnostics.cloud_dropped(reason)
         else:
-            worker.offer(Released(paired, time.monotonic_ns(), num_bytes(paired)))
+            worker.offer(paired, num_bytes(paired))
 
-    def _on_reset(self, epoch, reason, labelling, worker):
+    def _on_reset(
+        self, epoch: int, reason: str, labelling: Labelling, worker: Worker, extrinsics: Extrinsics
+    ) -> None:
         self.get_logger().info(f"new time line: {reason}", throttle_duration_sec=5.0)
         worker.start_epoch(epoch)
-        self._transforms.buffer.clear()
-        self._extrinsics.forget()
-        labelling.clear_views()
+        extrinsics.transforms.clear()
+        extrinsics.forget()
+        labelling.views.clear()
 
-    def _on_stuck(self, released, seconds, where):
+    def _on_stuck(self, paired: PairedCloud, seconds: float, where: str) -> None:
         line = (
-            f"cloud {released.stamp}: not labelled after {seconds:.1f} s, at {where}; given up, "
+            f"cloud {paired.stamp}: not labelled after {seconds:.1f} s, at {where}; given up, "
             "the next one is taken up"
         )
         self.diagnostics.survived(line)
         self.get_logger().error(line)
 
-    def _on_survived(self, line):
-        if self.diagnostics:
+    def _on_survived(self, line: str) -> None:
+        if hasattr(self, "diagnostics"):  # a parameter may be refused before they are made
             self.diagnostics.survived(line)
 
-    def _on_static_transforms(self):
-        self._extrinsics.forget()
+    def _on_static_transforms(self) -> None:
+        if self._extrinsics:
+            self._extrinsics.forget()
         if self._inputs:
             self._inputs.look_for_transforms()
 
-    def _check_settings(self, settings):
+    def _check_settings(self, settings: NodeSettings) -> None:
         if self.labelling:
             self.labelling.taxonomy.check(settings)
 
-    def _on_settings(self, settings):
-        self.diagnostics.settings = settings
-        if self.labelling:
-            self.labelling.update_settings(settings)
-            self._extrinsics.settings = settings
-        if self._inputs:
-            self.pairing.update_settings(settings.pairing())
-            self._worker.update_settings(settings.sync)
-
-    def _read_message(self, payload, kind):
+    def _read_message(self, payload: Serialised, kind: str) -> Any:
         """Serialised cloud or image -> message. Raises MessageError."""
         return read_serialised(payload.data, payload.message_class, kind)
 
-    def _make_time(self, stamp):
+    def _make_time(self, stamp: int) -> Time:
         return Time(nanoseconds=stamp, clock_type=ClockType.ROS_TIME)
 
-    def _warn(self, line):
+    def _warn(self, line: str) -> None:
         self.get_logger().warning(printable(line), throttle_duration_sec=5.0)
 
     # ---- diagnostics
 
-    def _look_around(self, is_graph_due):
+    def _look_around(self, is_graph_due: bool) -> None:
         """At each look of the reports."""
         if self._worker:
             self._worker.watch()
@@ -328,40 +333,43 @@ class CmdfusionNode(LifecycleNode):
             uses_clock = self.get_parameter("use_sim_time").value
             self._clock_publishers = self.count_publishers("/clock") if uses_clock else 0
 
-    def facts(self):
+    def facts(self) -> NodeFacts:
         """NodeFacts: what the diagnostics are told of the node as it is now."""
-        active = self._inputs is not None
-        state = "active" if active else "inactive" if self.labelling else "unconfigured"
-        if active and self.labelling.paused:
-            state = "paused"
+        labelling, pairing, worker = self.labelling, self.pairing, self._worker
+        cameras = {camera: self._camera_facts(camera) for camera in self.settings.cameras}
+        trouble = labelling.pipeline.device_trouble if labelling else ""
+        if not (self._inputs and labelling and pairing and worker):
+            state = "inactive" if labelling else "unconfigured"
+            clocks = self._clock_publishers
+            return NodeFacts(state, False, {}, {}, None, cameras, None, clocks, trouble)
+        sync, work = pairing.report(), worker.report()
         return NodeFacts(
-            state=state,
-            wanted=active and self.labelling.wanted,
-            publishers=self._topic_facts if active else {},
-            dropped=self._dropped() if active else {},
-            sync=self.pairing.report() if active else None,
-            cameras={camera: self._camera_facts(camera) for camera in self.settings.cameras},
-            worker=self._worker.report() if active else None,
+            state="paused" if labelling.paused else "active",
+            wanted=labelling.wanted,
+            publishers=self._topic_facts,
+            dropped=_dropped(sync, work),
+            sync=sync,
+            cameras=cameras,
+            worker=work,
             clock_publishers=self._clock_publishers,
-            device_trouble=self.labelling.device_trouble if self.labelling else "",
+            device_trouble=trouble,
         )
 
-    def _dropped(self):
-        """{reason: clouds} that synchroniser and worker dropped since activation; what failed is
-        counted by its reason in the diagnostics.
-        """
-        worker = {
-            name: count for name, count in self._worker.report().dropped.items() if name != "failed"
-        }
-        return dict(Counter(self.pairing.report().dropped) + Counter(worker))
-
-    def _camera_facts(self, camera):
+    def _camera_facts(self, camera: str) -> CameraFacts:
         if self._extrinsics is None:
             return CameraFacts(False, "", "", None, float("nan"), 0)
         return self._extrinsics.facts(camera, self._inputs.cloud_frame if self._inputs else "")
 
 
-def main(arguments=None):
+def _dropped(sync: SyncReport, worker: WorkerReport) -> dict[str, int]:
+    """{reason: clouds} that synchroniser and worker dropped since activation; what failed is
+    counted by its reason in the diagnostics.
+    """
+    late = {name: count for name, count in worker.dropped.items() if name != "failed"}
+    return dict(Counter(sync.dropped) + Counter(late))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM. Returns the exit code: 0 after either, 2 for
     parameters that cannot be used.
     """

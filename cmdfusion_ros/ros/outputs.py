@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
 from cmdfusion_ros.geometry.transforms import apply
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
@@ -51,7 +52,7 @@ class CloudOutputs:
         self,
         node: Any,
         interfaces: Interfaces,
-        settings: NodeSettings,
+        settings: LiveSettings[NodeSettings],
         taxonomy: Taxonomy,
         model_name: str,
         extrinsics: Extrinsics,
@@ -62,7 +63,7 @@ class CloudOutputs:
             taxonomy,
             extrinsics,
         )
-        self.settings = settings
+        self._settings = settings
         self._publishers = {}
         self._sequence = 0
         for topic, message in (
@@ -88,7 +89,7 @@ class CloudOutputs:
     @property
     def ignore_id(self) -> int:
         """The raw label of unlabelled points."""
-        wanted = self.settings.output.unlabeled_id
+        wanted = self._settings.current.output.unlabeled_id
         return self._taxonomy.class_map.ignore_raw if wanted < 0 else wanted
 
     def wanted(self) -> bool:
@@ -106,7 +107,7 @@ class CloudOutputs:
         """Publish ~/points_labeled for `labelled`, whose labels are `prediction` in the
         published taxonomy. Runs on the worker's thread.
         """
-        output = self.settings.output
+        output = self._settings.current.output
         if self._subscribed("~/points_labeled"):
             payload = write_labelled_cloud(
                 labelled.cloud,
@@ -143,7 +144,7 @@ class CloudOutputs:
         """(N,) bool: the rows of the cloud that ~/points_filtered keeps. Rows that are no points
         are left out.
         """
-        rule = self.settings.filter
+        rule = self._settings.current.filter
         class_map = self._taxonomy.class_map
         removed = np.zeros(256, bool)
         removed[[class_map.label(name) for name in rule.classes]] = True
@@ -183,7 +184,7 @@ class CloudOutputs:
         message.mode = int(labelled.mode)
         message.num_points = labelled.cloud.num_points
         sure = (prediction.labels != IGNORE_LABEL) & (
-            prediction.confidence >= self.settings.output.confidence_threshold
+            prediction.confidence >= self._settings.current.output.confidence_threshold
         )
         message.num_labeled = int(np.count_nonzero(sure))
         message.cameras = [camera_message(interfaces, report) for report in labelled.cameras]

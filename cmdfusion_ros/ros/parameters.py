@@ -16,7 +16,7 @@ from rcl_interfaces.msg import (
 )
 from rclpy.node import Node
 
-from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.config import LiveSettings, SettingsError
 from cmdfusion_ros.labelling.settings import (
     FOREIGN,
     NodeSettings,
@@ -35,14 +35,13 @@ class NodeParameters:
     """The parameters of a node as one checked, frozen `NodeSettings`.
 
     Attributes:
-        settings: the NodeSettings in force.
+        settings: LiveSettings of NodeSettings, which a parameter that changes replaces.
         warnings: lines about overrides that no parameter is declared for.
     """
 
     def __init__(
         self,
         node: Node,
-        on_change: Callable[[NodeSettings], None],
         check: Callable[[NodeSettings], None],
         guard: Guard,
     ) -> None:
@@ -50,7 +49,6 @@ class NodeParameters:
 
         Args:
             node: an rclpy Node.
-            on_change: called with the new NodeSettings after a parameter changed at run time.
             check: called with NodeSettings that a change would give; it may refuse them with a
                 SettingsError.
             guard: Guard.
@@ -60,7 +58,6 @@ class NodeParameters:
                 happens.
         """
         self._node = node
-        self._on_change = on_change
         self._refuse = check
         self._names: list[str] = []
         for parameter in node_parameters():
@@ -70,8 +67,8 @@ class NodeParameters:
         for camera in node_settings({"cameras": cameras}).cameras:
             for parameter in camera_parameters(camera):
                 self._declare(parameter)
-        self.settings = node_settings(
-            {name: node.get_parameter(name).value for name in self._names}
+        self.settings = LiveSettings(
+            node_settings({name: node.get_parameter(name).value for name in self._names})
         )
         self.warnings = self._unknown_overrides(cameras)
         # rclpy asks the newest first: nobody may act on a change that will be refused
@@ -131,18 +128,14 @@ class NodeParameters:
             return SetParametersResult(successful=False, reason=str(error))
         # Humble: this is the only callback there is
         if not hasattr(self._node, "add_post_set_parameters_callback"):
-            self._take(settings)
+            self.settings.current = settings
         return SetParametersResult(successful=True)
 
     def _apply(self, changes: Sequence[Any]) -> None:
         if any(change.name in self._names for change in changes):
-            self._take(
-                node_settings({name: self._node.get_parameter(name).value for name in self._names})
+            self.settings.current = node_settings(
+                {name: self._node.get_parameter(name).value for name in self._names}
             )
-
-    def _take(self, settings: NodeSettings) -> None:
-        self.settings = settings
-        self._on_change(settings)
 
 
 def ros_default(parameter: Parameter) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Prediction
 from cmdfusion_ros.instances import find_instances
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
@@ -37,7 +38,8 @@ class ViewOutputs:
     """The publishers of ~/markers and ~/overlay/<camera>, as Image and as <...>/compressed.
 
     Args:
-        node: rclpy Node. interfaces: Interfaces. settings: NodeSettings. taxonomy: Taxonomy.
+        node: rclpy Node. interfaces: Interfaces. settings: LiveSettings of NodeSettings.
+            taxonomy: Taxonomy.
         extrinsics: for the frusta of cameras whose image was not used.
     """
 
@@ -45,7 +47,7 @@ class ViewOutputs:
         self,
         node: Any,
         interfaces: Interfaces,
-        settings: NodeSettings,
+        settings: LiveSettings[NodeSettings],
         taxonomy: Taxonomy,
         extrinsics: Extrinsics,
     ) -> None:
@@ -55,20 +57,20 @@ class ViewOutputs:
             taxonomy,
             extrinsics,
         )
-        self.settings = settings
+        self._settings = settings
         self._markers = advertise(node, interfaces.MarkerArray, "~/markers")
         self._overlays = {
             camera: advertise(node, interfaces.Image, f"~/overlay/{camera}", "~/overlay")
-            for camera in settings.cameras
+            for camera in settings.current.cameras
         }
         self._jpegs = {
             camera: advertise(
                 node, interfaces.CompressedImage, f"~/overlay/{camera}/compressed", "~/overlay"
             )
-            for camera in settings.cameras
+            for camera in settings.current.cameras
         }
         self._marker_limit = RateLimit()
-        self._overlay_limits = {camera: RateLimit() for camera in settings.cameras}
+        self._overlay_limits = {camera: RateLimit() for camera in settings.current.cameras}
 
     def wanted(self) -> bool:
         """Whether anybody subscribes."""
@@ -91,19 +93,21 @@ class ViewOutputs:
         """Publish what is due for `labelled`, whose labels are `prediction` in the published
         taxonomy. Runs on the worker's thread.
         """
-        if self._markers.get_subscription_count() and self._marker_limit.passes(
-            self.settings.markers.rate
-        ):
-            self._publish_markers(labelled, prediction)
+        settings = self._settings.current
+        rate = settings.markers.rate
+        if self._markers.get_subscription_count() and self._marker_limit.passes(rate):
+            self._publish_markers(labelled, prediction, rate)
         for view in labelled.frame.views:
             listeners = (
                 self._overlays[view.name].get_subscription_count()
                 + self._jpegs[view.name].get_subscription_count()
             )
-            if listeners and self._overlay_limits[view.name].passes(self.settings.overlay.rate):
+            if listeners and self._overlay_limits[view.name].passes(settings.overlay.rate):
                 self._publish_overlay(labelled, prediction, view)
 
-    def _publish_markers(self, labelled: LabelledCloud, prediction: Prediction) -> None:
+    def _publish_markers(
+        self, labelled: LabelledCloud, prediction: Prediction, rate: float
+    ) -> None:
         class_map = self._taxonomy.class_map
         boxes = find_instances(labelled.frame.points, prediction.labels, class_map.thing_labels)
         used = [report.name for report in labelled.cameras if report.used]
@@ -118,7 +122,7 @@ class ViewOutputs:
         header = self._interfaces.Header(
             stamp=labelled.message.header.stamp, frame_id=labelled.frame.frame_id
         )
-        period_ns = round(2e9 / self.settings.markers.rate)
+        period_ns = round(2e9 / rate)
         seconds, nanoseconds = divmod(max(_LIFETIME_NS, period_ns), 1_000_000_000)
         lifetime = self._interfaces.Duration(sec=seconds, nanosec=nanoseconds)
         message = self._interfaces.MarkerArray()

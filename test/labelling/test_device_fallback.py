@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.config import LiveSettings, SettingsError
 from cmdfusion_ros.frame import Frame, Prediction
 from cmdfusion_ros.labelling import model
 from cmdfusion_ros.labelling.device_fallback import DeviceFallback, is_device_error
@@ -91,7 +91,7 @@ def test_an_error_of_the_input_is_raised_and_leaves_the_device_alone():
 
 
 def test_diagnostics_warn_while_the_cpu_stands_in():
-    diagnostics = NodeDiagnostics(node_settings({}))
+    diagnostics = NodeDiagnostics(LiveSettings(node_settings({})))
     diagnostics.model = model.ModelInfo("x.safetensors", "", "cuda", "triton", "off", 1, 1.0)
 
     def shown(trouble):

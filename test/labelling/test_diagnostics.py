@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.labelling.diagnostics.facts import ERROR, OK, WARN, CameraFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, text_of
 from cmdfusion_ros.labelling.diagnostics.windows import Window, percentile
@@ -30,8 +31,10 @@ class World:
                 **{name.replace("__", "."): value for name, value in values.items()},
             }
         )
-        self.diagnostics = NodeDiagnostics(self.settings, lambda: self.now)
-        self.pairing = CloudAnchoredPairing(self.settings.pairing(), self, lambda paired: None)
+        self.diagnostics = NodeDiagnostics(LiveSettings(self.settings), lambda: self.now)
+        self.pairing = CloudAnchoredPairing(
+            LiveSettings(self.settings.pairing()), self, lambda paired: None
+        )
 
     def now_ros(self):
         return int(self.now * SECOND)

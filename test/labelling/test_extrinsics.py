@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
 from cmdfusion_ros.labelling.extrinsics import Extrinsics, UncalibratedError
 from cmdfusion_ros.labelling.settings import node_settings
@@ -78,7 +79,7 @@ def build(buffer, clock):
                 **{name.replace("__", "."): value for name, value in values.items()},
             }
         )
-        return Extrinsics(buffer, settings, clock)
+        return Extrinsics(buffer, LiveSettings(settings), clock)
 
     return make
 

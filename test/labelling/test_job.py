@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from builders.labelled_cloud import STREET
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.labelling.diagnostics.facts import WARN, CameraFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
-from cmdfusion_ros.labelling.job import Labelling, Released
+from cmdfusion_ros.labelling.job import Labelling
 from cmdfusion_ros.labelling.placement import Placement
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
@@ -21,6 +22,7 @@ from cmdfusion_ros.ros.interfaces import COSTS, Interfaces, load_interfaces
 from cmdfusion_ros.ros.outputs import CloudOutputs, RateLimit
 
 NOTHING = Interfaces({}, {})
+LIVE = LiveSettings(node_settings({}))
 
 
 class Place:
@@ -33,7 +35,7 @@ class Place:
 
 def outputs(**values):
     settings = node_settings({name.replace("__", "."): value for name, value in values.items()})
-    return CloudOutputs(None, NOTHING, settings, open_taxonomy(STREET), "x", Place())
+    return CloudOutputs(None, NOTHING, LiveSettings(settings), open_taxonomy(STREET), "x", Place())
 
 
 def test_all_points_are_kept_by_default_but_rows_that_are_no_points(labelled):
@@ -91,12 +93,14 @@ def test_a_filtered_cloud_that_cannot_be_made_costs_nothing_else(labelled):
     """~/points_labeled is out by then: the cloud counts as labelled, and status and views go out
     too.
     """
-    diagnostics, shown = NodeDiagnostics(node_settings({"cameras": ["front"]})), []
+    diagnostics, shown = NodeDiagnostics(LiveSettings(node_settings({"cameras": ["front"]}))), []
     settings = node_settings(
         {"filter.ego_box": [0.0, 0, 0, 1, 1, 1], "filter.ego_frame": "base_lnk"}
     )
     interfaces = Interfaces({"PointCloud2": SimpleNamespace, "PointField": SimpleNamespace}, {})
-    outputs = CloudOutputs(None, NOTHING, settings, open_taxonomy(STREET), "x", NowhereBase())
+    outputs = CloudOutputs(
+        None, NOTHING, LiveSettings(settings), open_taxonomy(STREET), "x", NowhereBase()
+    )
     outputs._interfaces, outputs._publishers = (
         interfaces,
         {"~/points_labeled": Publisher(), "~/points_filtered": Publisher()},
@@ -105,14 +109,19 @@ def test_a_filtered_cloud_that_cannot_be_made_costs_nothing_else(labelled):
     views = SimpleNamespace(publish=lambda *values: shown.append("views"))
     lines = []
     log = SimpleNamespace(error=lambda text, **options: lines.append(text))
-    pipeline = SimpleNamespace(settings=settings, device_trouble="")
+    pipeline = SimpleNamespace(device_trouble="")
     labelling = Labelling(
-        pipeline, open_taxonomy(STREET), outputs, views, diagnostics, lambda: 2 * 10**9, log
+        pipeline,
+        open_taxonomy(STREET),
+        outputs,
+        views,
+        diagnostics,
+        LiveSettings(settings),
+        lambda: 2 * 10**9,
+        log,
     )
     diagnostics.cloud_arrived(10**9)
-    labelling.publish(
-        Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns(), 0), labelled
-    )
+    labelling.publish(SimpleNamespace(stamp=10**9, released_ns=time.monotonic_ns()), labelled)
     assert len(outputs._publishers["~/points_labeled"].published) == 1 and shown == [
         "status",
         "views",
@@ -143,7 +152,7 @@ def test_the_latency_of_a_cloud_without_stamp_counts_from_its_arrival(labelled):
     unstamped = dataclasses.replace(labelled, cloud=dataclasses.replace(labelled.cloud, stamp=0))
     views, pipeline = (
         SimpleNamespace(publish=lambda *values: None),
-        SimpleNamespace(settings=node_settings({}), device_trouble=""),
+        SimpleNamespace(device_trouble=""),
     )
     labelling = Labelling(
         pipeline,
@@ -151,12 +160,11 @@ def test_the_latency_of_a_cloud_without_stamp_counts_from_its_arrival(labelled):
         outputs,
         views,
         Counting(),
+        LIVE,
         lambda: 1_700_000_000_250_000_000,
         None,
     )
-    labelling.publish(
-        Released(SimpleNamespace(stamp=1_700_000_000_000_000_000, epoch=0), 0, 0), unstamped
-    )
+    labelling.publish(SimpleNamespace(stamp=1_700_000_000_000_000_000, released_ns=0), unstamped)
     assert latencies == [pytest.approx(250.0)]
 
 
@@ -184,7 +192,7 @@ class Counting:
 def test_a_failed_cloud_is_counted_by_its_reason(error, counted):
     diagnostics = Counting()
     log = SimpleNamespace(error=lambda text, **options: None)
-    Labelling(None, None, None, None, diagnostics, None, log).failed(None, error)
+    Labelling(None, None, None, None, diagnostics, LIVE, None, log).failed(None, error)
     assert diagnostics.calls == [counted]
 
 
@@ -226,17 +234,15 @@ def test_where_the_network_sees_the_clouds_is_said_once(labelled):
         publish_status=lambda *values: None,
     )
     views = SimpleNamespace(publish=lambda *values: None)
-    pipeline = SimpleNamespace(settings=node_settings({}), device_trouble="")
+    pipeline = SimpleNamespace(device_trouble="")
     labelling = Labelling(
-        pipeline, open_taxonomy(STREET), quiet, views, Counting(), lambda: 2 * 10**9, log
+        pipeline, open_taxonomy(STREET), quiet, views, Counting(), LIVE, lambda: 2 * 10**9, log
     )
     unsure = Placement(False, words="no ground seen in it: taken as it came")
     found = Placement(True, words="origin of lidar, 1.80 m over the ground, upside down")
     for placement in (unsure, unsure, found, found):
         cloud = dataclasses.replace(labelled, placement=placement)
-        labelling.publish(
-            Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns(), 0), cloud
-        )
+        labelling.publish(SimpleNamespace(stamp=10**9, released_ns=time.monotonic_ns()), cloud)
     assert [level for level, _ in lines] == ["warning", "info"]
     assert "upside down" in lines[1][1]
 
@@ -253,15 +259,13 @@ def test_a_move_to_the_cpu_and_back_is_said_once_each(labelled):
         publish_status=lambda *values: None,
         publish=lambda *values: None,
     )
-    pipeline = SimpleNamespace(settings=node_settings({}), device_trouble="")
+    pipeline = SimpleNamespace(device_trouble="")
     labelling = Labelling(
-        pipeline, open_taxonomy(STREET), quiet, quiet, Counting(), lambda: 2 * 10**9, log
+        pipeline, open_taxonomy(STREET), quiet, quiet, Counting(), LIVE, lambda: 2 * 10**9, log
     )
     cloud = dataclasses.replace(labelled, placement=None)
     for pipeline.device_trouble in ("", "cuda failed (1)", "cuda failed (2)", "", ""):
-        labelling.publish(
-            Released(SimpleNamespace(stamp=10**9, epoch=0), time.monotonic_ns(), 0), cloud
-        )
+        labelling.publish(SimpleNamespace(stamp=10**9, released_ns=time.monotonic_ns()), cloud)
     assert lines == [
         ("error", "cuda failed (1)"),
         ("info", "the device answers again: labelling on it"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from builders.messages import make_cloud, make_header, make_paired
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.geometry.transforms import apply, quaternion_from_rotation, rigid, yaw_rotation
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
@@ -167,7 +168,9 @@ class Labeller:
 
 
 def labelled_by(points, **settings):
-    settings = node_settings({name.replace("__", "."): v for name, v in settings.items()})
+    settings = LiveSettings(
+        node_settings({name.replace("__", "."): v for name, v in settings.items()})
+    )
     pipeline = Pipeline(
         Labeller(), Extrinsics(TransformBuffer(), settings), settings, lambda payload, kind: payload
     )

@@ -7,6 +7,7 @@ import pytest
 from builders.messages import make_cloud, make_header, make_paired
 from builders.paths import DATA
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
@@ -80,7 +81,7 @@ def miou(segmenter, scans):
     def score(move, frame_id, links, intensity=1.0):
         buffer = TransformBuffer()
         buffer.add(make_links(links), static=True)
-        settings = node_settings({})
+        settings = LiveSettings(node_settings({}))
         pipeline = Pipeline(
             segmenter, Extrinsics(buffer, settings), settings, lambda payload, kind: payload
         )

@@ -7,7 +7,7 @@ import pytest
 from builders.joins import off_identity
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.config import ModelConfig
+from cmdfusion_ros.config import LiveSettings, ModelConfig
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.pipeline import Pipeline
 from cmdfusion_ros.labelling.settings import node_settings
@@ -24,7 +24,7 @@ class Placed(Extrinsics):
     def __init__(self, settings, camera_info, matrix):
         super().__init__(TransformBuffer(), settings)
         self.matrix = matrix
-        for camera in settings.cameras:
+        for camera in settings.current.cameras:
             self.take_camera_info(camera, camera_info)
 
     def camera_from_lidar(self, camera, frame_id, cloud_stamp, image_stamp):
@@ -57,7 +57,7 @@ def test_modes_change_what_the_network_sees_and_nothing_is_loaded_again(
         "cmdfusion_ros.checkpoint.file.Checkpoint.build_network",
         lambda self: pytest.fail("a network was built"),
     )
-    settings = node_settings({"cameras": ["front", "left"]})
+    settings = LiveSettings(node_settings({"cameras": ["front", "left"]}))
     pipeline = Pipeline(
         segmenter,
         Placed(settings, messages.camera_info(), messages.camera_from_lidar),

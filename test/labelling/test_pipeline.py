@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
@@ -52,7 +53,7 @@ class Known(Extrinsics):
     def __init__(self, settings, camera_info, matrix, missing=()):
         super().__init__(TransformBuffer(), settings)
         self.matrix, self.missing = matrix, missing
-        for camera in settings.cameras:
+        for camera in settings.current.cameras:
             self.take_camera_info(camera, camera_info)
 
     def camera_from_lidar(self, camera, frame_id, cloud_stamp, image_stamp):
@@ -67,11 +68,13 @@ def build(messages):
     made = []
 
     def make(segmenter, cameras=("front", "left"), missing=(), **values):
-        settings = node_settings(
-            {
-                "cameras": list(cameras),
-                **{name.replace("__", "."): value for name, value in values.items()},
-            }
+        settings = LiveSettings(
+            node_settings(
+                {
+                    "cameras": list(cameras),
+                    **{name.replace("__", "."): value for name, value in values.items()},
+                }
+            )
         )
         extrinsics = Known(settings, messages.camera_info(), messages.camera_from_lidar, missing)
         made.append(Pipeline(segmenter, extrinsics, settings, lambda payload, kind: payload))
@@ -217,7 +220,7 @@ def test_a_scale_that_the_user_gave_is_gone_when_he_takes_it_back(build, message
     segmenter = Recorder()
     pipeline = build(segmenter, cameras=())
     for scale in (0.0, 65535.0, 0.0):
-        pipeline.settings = node_settings({"points.intensity_scale": scale})
+        pipeline.settings.current = node_settings({"points.intensity_scale": scale})
         pipeline(messages.paired(messages.cloud(POINTS, intensity=200.0)))
     assert [frame.intensity[0] for frame in segmenter.frames] == pytest.approx(
         [200 / 255, 200 / 65535, 200 / 255]

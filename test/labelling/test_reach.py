@@ -6,7 +6,7 @@ from builders.messages import make_cloud, make_paired
 from builders.paths import REPOSITORY
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.config import ModelConfig, load_yaml
+from cmdfusion_ros.config import LiveSettings, ModelConfig, load_yaml
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.labelling.pipeline import Pipeline
@@ -15,7 +15,7 @@ from cmdfusion_ros.messages.labelled_clouds import write_labelled_cloud
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.sparse.voxelise import HIGHEST, LOWEST, voxelise, within_reach
 
-LEVEL_OFF = node_settings({"points.leveling": "off"})
+LEVEL_OFF = LiveSettings(node_settings({"points.leveling": "off"}))
 PRESETS = sorted(
     {
         load_yaml(path).get("model", {}).get("voxel_size", ModelConfig().voxel_size)
@@ -59,7 +59,7 @@ def labelled(points, voxel_size=0.1, frame_from_lidar=None, **parameters):
     pipeline = Pipeline(
         Grid(voxel_size),
         Place(frame_from_lidar),
-        node_settings({"points.leveling": "off", **parameters}),
+        LiveSettings(node_settings({"points.leveling": "off", **parameters})),
         lambda payload, kind: payload,
     )
     try:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.config import LiveSettings, SettingsError
 from cmdfusion_ros.labelling.settings import (
     LIVE,
     LIVE_OF_CAMERA,
+    PairingPart,
     camera_parameters,
     nearest_parameter,
     node_parameters,
@@ -113,3 +114,13 @@ def test_the_nearest_parameter_is_found_across_groups():
     assert nearest_parameter("sync.maxwait", ()) == "sync.max_wait"
     assert nearest_parameter("front.tolerence", ("front",)) == "front.tolerance"
     assert nearest_parameter("zzzzzzzz", ()) is None
+
+
+def test_the_synchronisers_part_is_made_anew_only_where_the_settings_changed():
+    live = LiveSettings(node_settings({"sync.max_wait": 0.1}))
+    part = PairingPart(live)
+    first = part.current
+    assert first.sync.max_wait == 0.1 and part.current is first
+    live.current = node_settings({"sync.max_wait": 0.2})
+    assert part.current.sync.max_wait == 0.2 and first.sync.max_wait == 0.1
+    assert part.current is part.current

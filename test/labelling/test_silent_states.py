@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.labelling.diagnostics.facts import ERROR, OK, WARN, CameraFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, text_of
 from cmdfusion_ros.labelling.settings import node_settings
@@ -21,8 +22,10 @@ class World:
     def __init__(self):
         self.now = 1000.0
         settings = node_settings({"cameras": ["front"]})
-        self.diagnostics = NodeDiagnostics(settings, lambda: self.now)
-        self.pairing = CloudAnchoredPairing(settings.pairing(), self, lambda paired: None)
+        self.diagnostics = NodeDiagnostics(LiveSettings(settings), lambda: self.now)
+        self.pairing = CloudAnchoredPairing(
+            LiveSettings(settings.pairing()), self, lambda paired: None
+        )
 
     def now_ros(self):
         return int(self.now * SECOND)

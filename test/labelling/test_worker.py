@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from cmdfusion_ros.config import LiveSettings
+from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.worker import QUEUE_BYTES, Worker
-from cmdfusion_ros.pairing.settings import SyncSettings
 
 PATIENCE = 20.0  # seconds: how long a test waits for what must happen at once
 
@@ -19,7 +20,6 @@ class Cloud:
 
     stamp: int
     epoch: int = 0
-    num_bytes: int = 1
 
 
 class Gate:
@@ -48,8 +48,12 @@ class Outcome:
         self.errors.append((paired.stamp, str(error)))
 
 
+def in_force(**sync):
+    return LiveSettings(node_settings({f"sync.{name}": value for name, value in sync.items()}))
+
+
 def make_worker(job, outcome, now_ros=lambda: 0, **sync):
-    worker = Worker(job, outcome.deliver, outcome.on_error, SyncSettings(**sync), now_ros)
+    worker = Worker(job, outcome.deliver, outcome.on_error, in_force(**sync), now_ros)
     worker.start()
     return worker
 
@@ -95,7 +99,7 @@ def test_18_while_busy_the_newest_cloud_is_kept_and_the_others_are_counted():
 def test_with_queue_nothing_is_dropped_and_offering_never_waits():
     worker, gate, outcome = held_worker(overload="queue")
     for stamp in range(1, 2001):
-        worker.offer(Cloud(stamp))
+        worker.offer(Cloud(stamp), 1)
     report = worker.report()
     assert report.waiting == 2000 and sum(report.dropped.values()) == 0
     assert report.queue_fill == 2000 / QUEUE_BYTES
@@ -109,13 +113,13 @@ def test_what_comes_while_the_queue_is_full_is_counted_and_what_waits_stays():
     worker, gate, outcome = held_worker(overload="queue")
     half = QUEUE_BYTES // 2
     for stamp, size in ((1, half), (2, half), (3, 1), (4, half)):
-        worker.offer(Cloud(stamp, num_bytes=size))
+        worker.offer(Cloud(stamp), size)
     report = worker.report()
     assert report.dropped["queue_full"] == 2 and report.waiting == 2 and report.queue_fill == 1
     assert_conserved(report)
     gate.leave.release()
     assert gate.entered.acquire(timeout=PATIENCE)  # cloud 1 is at work: there is room again
-    worker.offer(Cloud(5))
+    worker.offer(Cloud(5), 1)
     gate.leave.release(3)
     assert worker.stop(finish=True)
     assert [stamp for stamp, _ in outcome.results] == [0, 1, 2, 5]
@@ -124,8 +128,8 @@ def test_what_comes_while_the_queue_is_full_is_counted_and_what_waits_stays():
 
 def test_a_cloud_larger_than_the_queue_waits_where_it_is_alone():
     worker, gate, outcome = held_worker(overload="queue")
-    worker.offer(Cloud(1, num_bytes=QUEUE_BYTES + 1))
-    worker.offer(Cloud(2))
+    worker.offer(Cloud(1), QUEUE_BYTES + 1)
+    worker.offer(Cloud(2), 1)
     assert worker.report().dropped["queue_full"] == 1
     gate.leave.release(2)
     assert worker.stop(finish=True) and [stamp for stamp, _ in outcome.results] == [0, 1]
@@ -159,9 +163,10 @@ def test_clouds_too_old_when_their_turn_comes_are_stale():
 
 
 def test_the_age_limit_may_change_at_run_time():
-    outcome = Outcome()
-    worker = make_worker(lambda paired: "labels", outcome, now_ros=lambda: 10**10)
-    worker.update_settings(SyncSettings(max_cloud_age=1.0))
+    outcome, live = Outcome(), in_force()
+    worker = Worker(lambda _: "labels", outcome.deliver, outcome.on_error, live, lambda: 10**10)
+    worker.start()
+    live.current = node_settings({"sync.max_cloud_age": 1.0})
     worker.offer(Cloud(1))
     assert worker.stop(finish=True)
     assert worker.report().dropped["stale"] == 1
@@ -209,9 +214,7 @@ def test_19_exceptions_in_deliver_and_in_on_error_do_not_end_the_thread(capsys):
     def on_error(paired, error):
         raise KeyError("logger broke")
 
-    worker = Worker(
-        lambda paired: None, deliver, on_error, SyncSettings(overload="queue"), lambda: 0
-    )
+    worker = Worker(lambda paired: None, deliver, on_error, in_force(overload="queue"), lambda: 0)
     worker.start()
     worker.offer(Cloud(0))
     worker.offer(Cloud(1))
@@ -237,7 +240,7 @@ def test_19_no_lock_is_held_while_callbacks_run():
         seen.append(worker.report().running)
         failed.set()
 
-    worker = Worker(job, deliver, on_error, SyncSettings(overload="queue"), lambda: 0)
+    worker = Worker(job, deliver, on_error, in_force(overload="queue"), lambda: 0)
     worker.start()
     worker.offer(Cloud(0))
     assert failed.wait(PATIENCE) and worker.stop()
@@ -256,7 +259,7 @@ def test_stopping_drops_what_waits_by_name_and_is_harmless_twice():
 
 
 def test_a_worker_that_never_started_can_be_stopped():
-    assert Worker(print, print, print, SyncSettings(), lambda: 0).stop()
+    assert Worker(print, print, print, in_force(), lambda: 0).stop()
 
 
 @pytest.mark.parametrize("overload", ["latest", "queue"])
@@ -287,7 +290,7 @@ def test_a_job_over_its_time_is_given_up_by_name_and_the_next_cloud_is_labelled(
         lambda paired: gate(paired) if paired.stamp == 1 else paired.stamp * 10,
         outcome.deliver,
         outcome.on_error,
-        SyncSettings(overload="queue", max_job_time=20.0),
+        in_force(overload="queue", max_job_time=20.0),
         lambda: 0,
         now=lambda: now[0],
         on_stuck=lambda paired, seconds, place: stuck.append((paired.stamp, seconds, place)),
@@ -320,7 +323,7 @@ def test_a_slow_network_is_not_taken_for_a_stuck_one():
         gate,
         outcome.deliver,
         outcome.on_error,
-        SyncSettings(max_job_time=20.0),
+        in_force(max_job_time=20.0),
         lambda: 0,
         now=lambda: now[0],
     )
@@ -344,7 +347,7 @@ def test_after_four_jobs_that_never_end_the_worker_says_that_it_is_broken():
         gate,
         outcome.deliver,
         outcome.on_error,
-        SyncSettings(overload="queue", max_job_time=1.0),
+        in_force(overload="queue", max_job_time=1.0),
         lambda: 0,
         now=lambda: now[0],
     )
@@ -369,7 +372,7 @@ def test_a_queue_behind_a_stuck_job_goes_on():
         lambda paired: gate(paired) if paired.stamp == 0 else None,
         outcome.deliver,
         outcome.on_error,
-        SyncSettings(overload="queue", max_job_time=1.0),
+        in_force(overload="queue", max_job_time=1.0),
         lambda: 0,
         now=lambda: now[0],
     )

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.pairing.filter import PairingFilter
 from cmdfusion_ros.pairing.paired_cloud import Mode
 from cmdfusion_ros.pairing.settings import CameraTiming, PairingSettings
@@ -50,7 +51,10 @@ def message(ms, payload=None):
 def make_filter(**images):
     clock, points = Clock(), Source()
     pairing_filter = PairingFilter(
-        PairingSettings(cameras={name: CameraTiming() for name in images}), clock, points, images
+        LiveSettings(PairingSettings(cameras={name: CameraTiming() for name in images})),
+        clock,
+        points,
+        images,
     )
     for camera in images:
         pairing_filter.set_camera_ready(camera)
@@ -127,7 +131,7 @@ def test_inputs_must_fit_the_settings():
         ValueError, match=r"images: expected one input for each of \['front'\], got \['left'\]"
     ):
         PairingFilter(
-            PairingSettings(cameras={"front": CameraTiming()}),
+            LiveSettings(PairingSettings(cameras={"front": CameraTiming()})),
             Clock(),
             Source(),
             {"left": Source()},

@@ -11,7 +11,7 @@ import tracemalloc
 import pytest
 from builders import pairing_stories as stories
 
-from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.config import LiveSettings, SettingsError
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode, ReleaseReason
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.settings import CameraTiming, ScanTiming
@@ -29,6 +29,12 @@ Action, Arrival, SimulatedClock = stories.Action, stories.Arrival, stories.Simul
 MS, SECOND, BEGIN = stories.MS, stories.SECOND, stories.BEGIN
 
 SIX = simulation.CAMERAS
+
+
+def change_settings(pairing, settings):
+    """Put PairingSettings in force; the next call of any kind takes them over."""
+    pairing.settings.current = settings
+    pairing.on_tick()
 
 
 def test_01_with_all_cameras_healthy_every_cloud_is_fused_without_deadline_hits():
@@ -139,8 +145,8 @@ def test_11_a_camera_that_never_makes_it_stops_costing_time():
     sensors = stream(None, 80) + stream("late", 80, latency=230)
 
     def wait_longer(pairing):
-        sync = dataclasses.replace(pairing.settings.sync, max_wait=0.25)
-        pairing.update_settings(dataclasses.replace(pairing.settings, sync=sync))
+        sync = dataclasses.replace(pairing.settings.current.sync, max_wait=0.25)
+        change_settings(pairing, dataclasses.replace(pairing.settings.current, sync=sync))
 
     longer = Action(5 * SECOND, wait_longer)
     played = play(settings("late", max_pending_clouds=4), sensors + [longer])
@@ -261,13 +267,15 @@ def test_23_a_cloud_is_passed_on_untouched_whatever_it_is():
 def test_24_a_camera_may_be_switched_off_and_on():
     off = Action(
         2 * SECOND,
-        lambda pairing: pairing.update_settings(
-            pairing.settings.with_camera("left", enabled=False)
+        lambda pairing: change_settings(
+            pairing, pairing.settings.current.with_camera("left", enabled=False)
         ),
     )
     on = Action(
         3 * SECOND,
-        lambda pairing: pairing.update_settings(pairing.settings.with_camera("left", enabled=True)),
+        lambda pairing: change_settings(
+            pairing, pairing.settings.current.with_camera("left", enabled=True)
+        ),
     )
     sensors = stream(None, 40) + stream("front", 40) + stream("left", 40)
     played = play(settings("front", "left"), sensors + [off, on])
@@ -287,15 +295,16 @@ def test_24_other_settings_do_not_make_clouds_wait_for_a_late_camera_again(scan,
     are other ones, and it gets another chance.
     """
     changed = settings("late", scan=scan, min_cameras=0)
-    change = Action(4 * SECOND, lambda pairing: pairing.update_settings(changed))
+    change = Action(4 * SECOND, lambda pairing: change_settings(pairing, changed))
     played = play(settings("late"), [*stream(None, 60), *stream("late", 60, latency=110), change])
     assert waits(played)[35:37] == [0.0, 0.0] and any(waits(played)[40:45]) is waits_again
 
 
 def test_24_cameras_cannot_be_added_at_run_time():
-    pairing = CloudAnchoredPairing(settings("front"), SimulatedClock(), print)
+    pairing = CloudAnchoredPairing(LiveSettings(settings("front")), SimulatedClock(), print)
     with pytest.raises(SettingsError, match="cameras cannot change at run time"):
-        pairing.update_settings(settings("front", "left"))
+        change_settings(pairing, settings("front", "left"))
+    pairing.settings.current = settings("front")
     with pytest.raises(ValueError, match="did you mean 'front'"):
         pairing.on_image("frnt", 1, None)
     with pytest.raises(SettingsError, match="unknown camera; did you mean 'front'"):
@@ -310,7 +319,9 @@ def test_25_two_hundred_thousand_clouds_leave_no_trace_in_memory():
     clock = SimulatedClock()
     count = [0]
     pairing = CloudAnchoredPairing(
-        settings("front"), clock, lambda paired: count.__setitem__(0, count[0] + len(paired.images))
+        LiveSettings(settings("front")),
+        clock,
+        lambda paired: count.__setitem__(0, count[0] + len(paired.images)),
     )
     pairing.set_camera_ready("front", True, True)
 
@@ -377,7 +388,7 @@ def test_a_release_that_raises_costs_that_cloud_only():
             raise RuntimeError("subscriber broke")
 
     clock = SimulatedClock()
-    pairing = CloudAnchoredPairing(settings(), clock, release)
+    pairing = CloudAnchoredPairing(LiveSettings(settings()), clock, release)
     pairing.on_cloud(BEGIN, 0)
     with pytest.raises(RuntimeError, match="subscriber broke"):
         pairing.on_cloud(BEGIN + 1, 1)

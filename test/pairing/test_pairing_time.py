@@ -7,6 +7,7 @@ import weakref
 import pytest
 from builders import pairing_stories as stories
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode, ReleaseReason
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.settings import CameraTiming
@@ -145,7 +146,9 @@ def test_10_without_a_clock_ten_minutes_of_clouds_leave_no_trace_in_memory():
 
     clock, kept = SimulatedClock(lambda steady: 0), []
     pairing = CloudAnchoredPairing(
-        settings("front"), clock, lambda paired: kept.append(weakref.ref(paired.cloud))
+        LiveSettings(settings("front")),
+        clock,
+        lambda paired: kept.append(weakref.ref(paired.cloud)),
     )
     pairing.set_camera_ready("front", True, True)
     for index in range(6000):
@@ -322,7 +325,10 @@ def test_15_a_cloud_without_a_stamp_gets_its_time_of_arrival():
 def test_a_reset_drops_what_waits_and_tells_why():
     clock, resets = SimulatedClock(), []
     pairing = CloudAnchoredPairing(
-        settings("front"), clock, print, lambda epoch, reason: resets.append((epoch, reason))
+        LiveSettings(settings("front")),
+        clock,
+        print,
+        lambda epoch, reason: resets.append((epoch, reason)),
     )
     pairing.on_cloud(BEGIN, "waits")
     pairing.reset("asked for")

@@ -33,7 +33,7 @@ needs_interfaces = pytest.mark.skipif(
 def test_a_live_parameter_takes_effect_and_a_wrong_value_changes_nothing(bench, wire):
     it = bench()
     assert it.node.set_parameters([Parameter("sync.max_wait", value=0.2)])[0].successful
-    assert it.node.pairing.settings.sync.max_wait == 0.2
+    assert it.node.pairing.settings.current.sync.max_wait == 0.2
     refused = it.node.set_parameters([Parameter("sync.tolerance", value=0.0)])[0]
     assert not refused.successful and "more than 0.0 s" in refused.reason
     assert (

@@ -23,6 +23,7 @@ from rcl_interfaces.msg import Parameter, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 
+from cmdfusion_ros.labelling.pipeline import Pipeline  # noqa: E402
 from cmdfusion_ros.ros import inputs  # noqa: E402
 from cmdfusion_ros.ros.executor import spin_once  # noqa: E402
 from cmdfusion_ros.ros.inputs import SequenceWatch  # noqa: E402
@@ -200,9 +201,9 @@ def test_a_queue_that_grows_stops_neither_heartbeat_nor_services_and_loses_nothi
 ):
     it = bench({"output.always_publish": True, "sync.overload": "queue"}, start=False)
     it.node.trigger_configure()
-    opened, label = threading.Event(), it.node.labelling.label
+    opened, label = threading.Event(), Pipeline.__call__
     monkeypatch.setattr(
-        it.node.labelling, "label", lambda released: opened.wait(PATIENCE) and label(released)
+        Pipeline, "__call__", lambda self, paired: opened.wait(PATIENCE) and label(self, paired)
     )
     it.node.trigger_activate()
     beats = it.listen(INTERFACES.Header, "/cmdfusion/heartbeat")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import CameraDiagnostics
 from cmdfusion_ros.labelling.diagnostics.facts import (
     ERROR,
@@ -48,14 +49,16 @@ class NodeDiagnostics:
     received = labelled + the sum of all dropped + those on their way.
 
     Args:
-        settings: NodeSettings; replaced when a parameter changes. now: seconds of a steady clock.
+        settings: LiveSettings of NodeSettings. now: seconds of a steady clock.
 
     Attributes:
         model: ModelInfo once the network is open, else None.
     """
 
-    def __init__(self, settings: NodeSettings, now: Callable[[], float] = time.monotonic) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: LiveSettings[NodeSettings], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
         self.model: ModelInfo | None = None
         self._now = now
         self._lock = threading.Lock()
@@ -76,7 +79,7 @@ class NodeDiagnostics:
         # (when, why) the last output beside the labelled cloud could not be made
         self._view_failure = (-math.inf, "")
         self._last_cloud = (0, "", "")  # points, fields, frame
-        self._cameras = {camera: CameraDiagnostics(camera) for camera in settings.cameras}
+        self._cameras = {camera: CameraDiagnostics(camera) for camera in settings.current.cameras}
         # _idle_at: when no label was expected of us, at the last look
         self._started = self._idle_at = now()
 
@@ -153,7 +156,7 @@ class NodeDiagnostics:
                 self._retries += 1
                 self._last_error = labelled.retried
             self._results.add(now, _Result(labelled.mode.name, processing_ms, latency_ms))
-            over = processing_ms > 1e3 * self.settings.diagnostics.max_processing_time
+            over = processing_ms > 1e3 * self._settings.current.diagnostics.max_processing_time
             self._over_since = (
                 (now if self._over_since is None else self._over_since) if over else None
             )
@@ -207,7 +210,7 @@ class NodeDiagnostics:
             self._note_idle(facts, now)
             self._losses.look(now, self._received, Counter(facts.dropped) + self._dropped)
             cameras = [
-                camera.part(self.settings, facts.cameras[name], facts, now, self._started)
+                camera.part(self._settings.current, facts.cameras[name], facts, now, self._started)
                 for name, camera in self._cameras.items()
             ]
             return [
@@ -284,7 +287,7 @@ class NodeDiagnostics:
                 f"clouds arrive but nothing was labelled for {silent:.1f} s: "
                 f"{self._last_error or 'see the counts of dropped clouds'}",
             )
-        limits = self.settings.diagnostics
+        limits = self._settings.current.diagnostics
         if self._over_since is not None:
             delay = now - self._over_since
             level = ERROR if delay > limits.max_processing_time_duration else WARN
@@ -305,7 +308,7 @@ class NodeDiagnostics:
         )
 
     def _lidar(self, facts: NodeFacts, now: float) -> Part:
-        topic, sync = self.settings.points.topic, facts.sync
+        topic, sync = self._settings.current.points.topic, facts.sync
         publishers, incompatible = facts.publishers.get(topic, NOBODY)
         points, fields, frame = self._last_cloud
         stamp_age = sync.cloud_age_ms / 1e3 if sync else float("nan")

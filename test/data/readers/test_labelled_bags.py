@@ -10,6 +10,7 @@ from builders.messages import make_paired
 from builders.paths import DATA
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter
 from cmdfusion_ros.data.bags.frame_bag import labels_path, write_frame_bag
 from cmdfusion_ros.data.readers.labelled_bags import LabelledBags
@@ -185,7 +186,7 @@ def test_training_and_the_node_read_the_same_numbers_from_one_message(tmp_path):
             writer.write(message.topic, message.msgtype, message.time, data)
     shutil.copy(labels_path(tmp_path / "plain"), labels_path(tmp_path / "odd"))
 
-    settings, network = node_settings({}), _Seen()
+    settings, network = LiveSettings(node_settings({})), _Seen()
     pipeline = Pipeline(
         network, Extrinsics(TransformBuffer(), settings), settings, lambda payload, kind: payload
     )
