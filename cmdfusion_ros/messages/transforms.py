@@ -5,20 +5,24 @@ node uses that through `Tf2Buffer`, which has the same lookups and raises the sa
 """
 
 import bisect
+import heapq
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import yaml
 
 from cmdfusion_ros.geometry.transforms import interpolate, invert, rigid, rotation_from_quaternion
-from cmdfusion_ros.messages.clouds import MessageError, stamp_ns
+from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.raw_transforms import PlainTransform, plain_transform
 from cmdfusion_ros.messages.texts import printable
 
 MOST_FRAMES = 4096  # a robot has some hundreds; a publisher gone mad any number
 _MOST_STAMPS = 20_000  # of one moving frame: 2 kHz for ten seconds
 _LONGEST_NAME = 256
+_MOST_LISTED = 30  # names in an error
 HISTORY_NS = 10_000_000_000  # how long a moving transform is remembered, as tf2 does
 
 
@@ -40,28 +44,28 @@ class _Link:
         self.static = static
         self._history_ns = history_ns
         self.stamps: list[int] = []
-        self.matrices: list[np.ndarray] = []
+        self._numbers: list[tuple[float, ...]] = []  # of PlainTransforms; few are ever asked for
 
-    def insert(self, stamp: int, matrix: np.ndarray) -> None:
+    def insert(self, stamp: int, numbers: tuple[float, ...]) -> None:
         # older than all that is kept: time began anew
         if self.static or (self.stamps and stamp < self.stamps[-1] - self._history_ns):
-            self.stamps, self.matrices = [stamp], [matrix]
+            self.stamps, self._numbers = [stamp], [numbers]
             return
         place = bisect.bisect_left(self.stamps, stamp)
         if place < len(self.stamps) and self.stamps[place] == stamp:
-            self.matrices[place] = matrix
+            self._numbers[place] = numbers
             return
         self.stamps.insert(place, stamp)
-        self.matrices.insert(place, matrix)
+        self._numbers.insert(place, numbers)
         oldest = bisect.bisect_left(self.stamps, self.stamps[-1] - self._history_ns)
-        del self.stamps[:oldest], self.matrices[:oldest]
+        del self.stamps[:oldest], self._numbers[:oldest]
 
     def at(self, stamp: int, child: str) -> np.ndarray:
         if self.static:
-            return self.matrices[0]
+            return _matrix(self._numbers[0])
         place = bisect.bisect_left(self.stamps, stamp)
         if place < len(self.stamps) and self.stamps[place] == stamp:
-            return self.matrices[place]
+            return _matrix(self._numbers[place])
         if place in (0, len(self.stamps)):
             raise ExtrapolationError(
                 f"transform {self.parent} <- {child} at {_seconds(stamp)}: known from "
@@ -70,7 +74,9 @@ class _Link:
             )
         before, after = self.stamps[place - 1], self.stamps[place]
         return interpolate(
-            self.matrices[place - 1], self.matrices[place], (stamp - before) / (after - before)
+            _matrix(self._numbers[place - 1]),
+            _matrix(self._numbers[place]),
+            (stamp - before) / (after - before),
         )
 
 
@@ -82,9 +88,20 @@ def read_transform(message: Any) -> tuple[str, str, np.ndarray]:
         MessageError: a quaternion of zeros or NaN, NaN translation, no name or one of over 256
             letters, a frame under itself.
     """
-    parent, child = _name(message.header.frame_id), _name(message.child_frame_id)
+    item = plain_transform(message)
+    return *_checked(item), _matrix(item.numbers)
+
+
+def _checked(item: PlainTransform) -> tuple[str, str]:
+    """(parent, child) of what is a transform; else raises as `read_transform`."""
+    parent, child = _name(item.parent), _name(item.child)
+    x, y, z, w = item.numbers[3:]
     try:
-        matrix = matrix_from_transform(message.transform)
+        # without numpy, which takes ten times as long; what looks odd here is looked at again
+        if not 1e-12 < x * x + y * y + z * z + w * w < math.inf or not all(
+            map(math.isfinite, item.numbers)
+        ):
+            _matrix(item.numbers)
         if not parent or not child or parent == child:
             raise ValueError("expected two different frame names")
         if max(len(parent), len(child)) > _LONGEST_NAME:
@@ -92,7 +109,7 @@ def read_transform(message: Any) -> tuple[str, str, np.ndarray]:
     except ValueError as error:
         shown = " <- ".join(repr(printable(name, _LONGEST_NAME)) for name in (parent, child))
         raise MessageError(f"transform {shown}: {error}") from error
-    return parent, child, matrix
+    return parent, child
 
 
 class TransformBuffer:
@@ -120,10 +137,14 @@ class TransformBuffer:
         Returns:
             tuple of str, one reason for each transform that was left out.
         """
+        return self.add_plain(map(plain_transform, message.transforms), static)
+
+    def add_plain(self, items: Iterable[PlainTransform], static: bool) -> tuple[str, ...]:
+        """As `add`, of PlainTransforms."""
         problems = []
-        for item in message.transforms:
+        for item in items:
             try:
-                parent, child, matrix = read_transform(item)
+                parent, child = _checked(item)
             except MessageError as error:
                 problems.append(str(error))
                 continue
@@ -137,7 +158,7 @@ class TransformBuffer:
                     continue
                 if link is None or link.parent != parent or link.static != static:
                     link = self._links[child] = _Link(parent, static, self._history_ns)
-                link.insert(stamp_ns(item.header.stamp), matrix)
+                link.insert(item.stamp, item.numbers)
                 if not static:  # the moving ones are kept in order of their last word
                     self._links[child] = self._links.pop(child)
         return tuple(problems)
@@ -238,7 +259,7 @@ class TransformBuffer:
         if missing:
             return (
                 f"transform {target} <- {source}: no transform names {' or '.join(missing)}; "
-                f"known: {', '.join(sorted(known)) or 'none'}"
+                f"known: {_listed(known)}"
             )
         return (
             f"transform {target} <- {source}: not joined; {target} hangs under {up_target[-1]}, "
@@ -301,10 +322,22 @@ def matrix_from_transform(transform: Any) -> np.ndarray:
     infinity.
     """
     shift, turn = transform.translation, transform.rotation
-    translation = np.array([shift.x, shift.y, shift.z], np.float64)
+    return _matrix((shift.x, shift.y, shift.z, turn.x, turn.y, turn.z, turn.w))
+
+
+def _matrix(numbers: tuple[float, ...]) -> np.ndarray:
+    """As `matrix_from_transform`, of the numbers of a PlainTransform."""
+    translation = np.array(numbers[:3], np.float64)
     if not np.isfinite(translation).all():
         raise ValueError(f"translation: expected three finite numbers, got {translation.tolist()}")
-    return rigid(rotation_from_quaternion((turn.x, turn.y, turn.z, turn.w)), translation)
+    return rigid(rotation_from_quaternion(numbers[3:]), translation)
+
+
+def _listed(names: set[str]) -> str:
+    """Some frame names for a person: of thousands, those that come first."""
+    shown = ", ".join(heapq.nsmallest(_MOST_LISTED, names)) or "none"
+    more = len(names) - _MOST_LISTED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _name(frame_id: Any) -> str:

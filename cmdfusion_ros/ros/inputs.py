@@ -21,7 +21,7 @@ from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.ros.guard import Guard
 from cmdfusion_ros.ros.interfaces import Interfaces
-from cmdfusion_ros.ros.qos import offers_best_effort, publishers_of, subscribe
+from cmdfusion_ros.ros.qos import publishers_of, reliabilities, subscribe
 
 # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
 _TICK = 0.005
@@ -156,21 +156,26 @@ class Inputs:
         return found
 
     def match_publishers(self) -> None:
-        """With overload "queue": give up reliability where a publisher of the clouds has none to
-        offer. Call it now and then.
+        """With overload "queue": give up reliability while a publisher of the clouds has none to
+        offer, and ask for it again when all that are there do. Call it now and then.
         """
-        if self._closed or self._cloud_quality != "points_queue":
+        if self._closed or self._cloud_quality == "points":
             return
         topic, subscription = self._subscriptions[0]
-        if offers_best_effort(self._node, subscription.topic_name):
-            self._node.get_logger().warning(
-                f"{topic}: a publisher sends best effort, so clouds may be lost on the way even "
-                "with sync.overload queue"
-            )
-            self._node.destroy_subscription(subscription)
-            others, self._subscriptions = self._subscriptions[1:], []
-            self._subscribe_clouds(best_effort=True)
-            self._subscriptions += others
+        offered = reliabilities(self._node, subscription.topic_name)
+        best_effort = "best_effort" in offered
+        if not offered or best_effort == (self._cloud_quality == "points_queue_best_effort"):
+            return
+        self._node.get_logger().warning(
+            f"{topic}: a publisher sends best effort, so clouds may be lost on the way even with "
+            "sync.overload queue"
+            if best_effort
+            else f"{topic}: every publisher is reliable again"
+        )
+        self._node.destroy_subscription(subscription)
+        others, self._subscriptions = self._subscriptions[1:], []
+        self._subscribe_clouds(best_effort)
+        self._subscriptions += others
 
     def look_for_transforms(self) -> None:
         """Tell the synchroniser which cameras could be used: calibrated, and placed relative to the

@@ -132,16 +132,14 @@ def publishers_of(node: Any, subscription: Any) -> tuple[int, str]:
     return len(found), "; ".join(problems) + (remedy if problems else "")
 
 
-def offers_best_effort(node: Any, topic: str) -> bool:
-    """Whether a publisher of `topic` (as it resolves) sends best effort, which no reliable
-    subscription receives.
+def reliabilities(node: Any, topic: str) -> set[str]:
+    """How the publishers of `topic` (as it resolves) send: "reliable", or "best_effort", which no
+    reliable subscription receives.
     """
-    from rclpy.qos import QoSReliabilityPolicy
-
-    return any(
-        publisher.qos_profile.reliability == QoSReliabilityPolicy.BEST_EFFORT
+    return {
+        publisher.qos_profile.reliability.name.lower()
         for publisher in node.get_publishers_info_by_topic(topic)
-    )
+    }
 
 
 def overridable(is_fixed: bool = False) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.raw_transforms import read_raw_transforms
 from cmdfusion_ros.messages.transforms import Tf2Buffer, TransformBuffer
 from cmdfusion_ros.ros.guard import Guard
-from cmdfusion_ros.ros.inputs import read_serialised
 from cmdfusion_ros.ros.interfaces import Interfaces
 from cmdfusion_ros.ros.qos import subscribe
 
@@ -70,7 +70,7 @@ class OwnSource:
         complain: Callable[[str], None],
         guard: Guard,
     ) -> None:
-        self._node, self._message = node, message
+        self._node = node
         self.buffer = TransformBuffer()
         self._on_static, self._complain = on_static, complain
         self._subscriptions = [
@@ -88,11 +88,11 @@ class OwnSource:
 
     def _take(self, data: bytes, static: bool) -> None:
         try:
-            message = read_serialised(data, self._message, "/tf_static" if static else "/tf")
+            problems = self.buffer.add_plain(read_raw_transforms(data), static)
         except MessageError as error:
-            self._complain(str(error))
+            self._complain(f"{'/tf_static' if static else '/tf'}: {error}")
             return
-        for problem in self.buffer.add(message, static):
+        for problem in problems:
             self._complain(problem)
         if static:
             self._on_static()

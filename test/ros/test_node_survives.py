@@ -230,13 +230,25 @@ def test_where_there_are_no_sequence_numbers_the_middleware_is_asked(bench, monk
     assert it.parts()["lidar"]["lost"] == 3
 
 
-def test_with_overload_queue_a_best_effort_publisher_is_still_heard(bench, wire):
+def test_with_overload_queue_a_best_effort_publisher_is_heard_and_a_reliable_one_gets_its_due(
+    bench, wire
+):
     from rclpy.qos import qos_profile_sensor_data
 
     it = bench({"output.always_publish": True, "sync.overload": "queue"})
-    clouds = it.friend.create_publisher(INTERFACES.PointCloud2, "/points", qos_profile_sensor_data)
-    it.friend.create_timer(0.05, lambda: clouds.publish(wire.cloud(time.time_ns())))
-    it.until(lambda: it.parts()["pipeline"]["labelled"] > 2, "clouds sent best effort")
+    quality = lambda: it.node._inputs._cloud_quality  # noqa: E731
+    for number, (offered, expected) in enumerate(
+        ((qos_profile_sensor_data, "points_queue_best_effort"), (10, "points_queue")), start=1
+    ):
+        clouds = it.friend.create_publisher(INTERFACES.PointCloud2, "/points", offered)
+        with traffic(lambda clouds=clouds: clouds.publish(wire.cloud(time.time_ns())), 20):
+            it.until(
+                lambda expected=expected, number=number: (
+                    quality() == expected and it.parts()["pipeline"]["labelled"] > 3 * number
+                ),
+                expected,
+            )
+        it.friend.destroy_publisher(clouds)
 
 
 def test_a_heartbeat_beats_with_the_state_and_stops_when_the_worker_is_broken(bench, monkeypatch):

@@ -5,7 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builders.bag_messages import TRANSFORMS, make, transform
 
+from cmdfusion_ros.data.bags.bag import ros2_types
+from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.ros.interfaces import Interfaces
 from cmdfusion_ros.ros.transform_source import NoSource, OwnSource, Tf2Source, open_transform_source
@@ -71,9 +74,6 @@ def callbacks(monkeypatch):
         return topic
 
     monkeypatch.setattr("cmdfusion_ros.ros.transform_source.subscribe", subscribe)
-    monkeypatch.setattr(
-        "cmdfusion_ros.ros.transform_source.read_serialised", lambda data, kind, topic: data
-    )
     return found
 
 
@@ -127,11 +127,16 @@ def test_our_own_listener_is_taken_where_only_the_messages_are(no_tf2_ros, callb
         GUARD,
     )
     assert isinstance(source, OwnSource) and sorted(callbacks) == ["/tf", "/tf_static"]
-    callbacks["/tf_static"](message("base", "lidar", w=1.0))
+    upright = rigid(np.eye(3), (0.0, 0.0, 0.0))
+    callbacks["/tf_static"](serialised(transform("base", "lidar", upright)))
     assert heard == ["static"] and complaints == []
     np.testing.assert_array_equal(source.buffer.lookup("base", "lidar"), np.eye(4))
-    callbacks["/tf"](message("odom", "base", w=0.0))  # a quaternion of zeros
+    collapsed = transform("odom", "base", upright)
+    collapsed.transform.rotation.w = 0.0
+    callbacks["/tf"](serialised(collapsed))
     assert heard == ["static"] and "quaternion" in complaints[0]
+    callbacks["/tf_static"](b"\x00\x01\x00\x00\xff")
+    assert heard == ["static"] and complaints[1].startswith("/tf_static: transforms: ")
 
 
 def test_without_either_there_are_no_transforms_and_it_is_said(no_tf2_ros):
@@ -140,6 +145,10 @@ def test_without_either_there_are_no_transforms_and_it_is_said(no_tf2_ros):
     with pytest.raises(TransformError):
         source.buffer.lookup("base", "lidar")
     source.close()
+
+
+def serialised(*links):
+    return bytes(ros2_types().serialize_cdr(make(TRANSFORMS, list(links)), TRANSFORMS))
 
 
 def message(parent, child, w, x=0.0):
