@@ -177,3 +177,29 @@ def untyped(path):
 def test_everything_public_has_types(path):
     """A dataclass field has one by its syntax; mypy, in `make test`, checks that they are true."""
     assert not untyped(path), f"{path}: without types: {untyped(path)}"
+
+
+def test_a_word_names_one_class():
+    homes: dict = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
+def test_a_word_names_one_file():
+    """Beside cli/, where a verb has the name of what it does, and `settings`, which each room may
+    have. `messages` names a codec after its message, so its transforms are ROS's, geometry's are
+    matrices.
+    """
+    allowed = {
+        "settings.py": {"pairing", "labelling", "adaptation"},
+        "transforms.py": {"geometry", "messages"},
+    }
+    homes: dict = {}
+    for path in FILES:
+        if path.name != "__init__.py" and room_of(path) != "cli":
+            homes.setdefault(path.name, []).append(str(path.relative_to(PACKAGE).parent))
+    twice = {name: set(rooms) for name, rooms in homes.items() if len(rooms) > 1}
+    assert twice == allowed

@@ -126,7 +126,7 @@ def read_pickled(path: str | Path) -> tuple[Any, list[str]]:
         if archive.getinfo(members[0]).file_size > _MOST_PICKLE:
             raise PickleError(f"{path}: expected a data.pkl of at most {_MOST_PICKLE} bytes")
         with archive.open(members[0]) as stream:
-            unpickler = _Unpickler(stream, path, members[0].removesuffix("/data.pkl"))
+            unpickler = _TensorUnpickler(stream, path, members[0].removesuffix("/data.pkl"))
             try:
                 content = unpickler.load()
             except Exception as error:  # a broken or hostile pickle raises anything
@@ -136,7 +136,7 @@ def read_pickled(path: str | Path) -> tuple[Any, list[str]]:
     return content, sorted(unpickler.replaced)
 
 
-class _Unpickler(pickle.Unpickler):
+class _TensorUnpickler(pickle.Unpickler):
     """Finds nothing but what tensors are made of."""
 
     def __init__(self, stream: Any, path: Path, folder: str):

@@ -15,7 +15,7 @@ import numpy as np
 from cmdfusion_ros.cli.runs.drives import add_drive_arguments, open_drives
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.data.drives.drive import Drive
-from cmdfusion_ros.data.point_files import SUFFIXES, LabelledCloud, write_cloud
+from cmdfusion_ros.data.point_files import SUFFIXES, LabelledPoints, write_cloud
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.geometry.voxel_map import VoxelMap
@@ -93,7 +93,7 @@ def map_of(
     reach: float,
     images: bool,
     without_dynamic: bool,
-) -> LabelledCloud:
+) -> LabelledPoints:
     """The labelled, thinned cloud of a drive, in the frame of its first scan.
 
     A point of the map is the mean of the points in its voxel. Without what can move, points so
@@ -122,4 +122,4 @@ def map_of(
     unknown = sums.votes.sum(1) == 0
     labels = np.where(unknown, IGNORE_LABEL, labels).astype(np.uint8)
     confidence = np.where(unknown, 0, share).astype(np.float32)
-    return LabelledCloud(sums.position, sums.intensity, labels, confidence, class_map)
+    return LabelledPoints(sums.position, sums.intensity, labels, confidence, class_map)

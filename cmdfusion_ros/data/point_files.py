@@ -15,7 +15,7 @@ _ASPRS = {"road": 11, "sidewalk": 2, "terrain": 2, "vegetation": 5, "building": 
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledCloud:
+class LabelledPoints:
     """Points with labels.
 
     Attributes:
@@ -35,7 +35,7 @@ class LabelledCloud:
                 raise ValueError(f"cloud: expected {len(self.points)} of {name}, one a point")
 
 
-def write_cloud(path: str | Path, cloud: LabelledCloud) -> None:
+def write_cloud(path: str | Path, cloud: LabelledPoints) -> None:
     """Write a cloud as .ply (binary: x y z double, intensity, red green blue, label = the raw id of
     the class map, confidence) or .las (1.2, format 2: millimetres, colours, ASPRS classes, the raw
     id as point source id).
@@ -50,7 +50,7 @@ def write_cloud(path: str | Path, cloud: LabelledCloud) -> None:
     path.write_bytes(content)
 
 
-def _ply(cloud: LabelledCloud) -> bytes:
+def _ply(cloud: LabelledPoints) -> bytes:
     fields = [("x", "<f8"), ("y", "<f8"), ("z", "<f8"), ("intensity", "<f4"), ("red", "u1"),
               ("green", "u1"), ("blue", "u1"), ("label", "<u2"), ("confidence", "<f4")]  # fmt: skip
     names = {"<f8": "double", "<f4": "float", "u1": "uchar", "<u2": "ushort"}
@@ -71,7 +71,7 @@ def _ply(cloud: LabelledCloud) -> bytes:
     return ("\n".join(header) + "\n").encode() + rows.tobytes()
 
 
-def _las(cloud: LabelledCloud) -> bytes:
+def _las(cloud: LabelledPoints) -> bytes:
     """LAS 1.2 (ASPRS, 2008): a header of 227 bytes, then points of format 2, 26 bytes each."""
     points = cloud.points
     offset = np.floor(points.min(0)) if len(points) else np.zeros(3)

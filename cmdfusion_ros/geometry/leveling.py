@@ -40,7 +40,7 @@ SHARP = 1.02  # see `find_origin`
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class GroundPlane:
     """The ground around a place, as a plane: `up @ point = level`.
 
     Attributes:
@@ -71,7 +71,7 @@ def sample_points(points: np.ndarray, num: int = _SAMPLE) -> np.ndarray:
         return points[np.isfinite(points).all(axis=1) & (np.abs(points) > 0).any(axis=1)]
 
 
-def find_ground(points: np.ndarray, centre: np.ndarray, up: np.ndarray) -> Ground | None:
+def find_ground(points: np.ndarray, centre: np.ndarray, up: np.ndarray) -> GroundPlane | None:
     """The ground about `centre`, searched within 30 degrees of the direction `up`.
 
     The lowest point of every square metre, and the plane through most of them (RANSAC, then least
@@ -82,7 +82,7 @@ def find_ground(points: np.ndarray, centre: np.ndarray, up: np.ndarray) -> Groun
         points: (N, 3) float64, metres. centre: (3,) metres. up: (3,) unit vector.
 
     Returns:
-        Ground, or None where there is none to be sure of.
+        GroundPlane, or None where there is none to be sure of.
     """
     turned = rotation_to_z(up)
     local = (points - centre) @ turned.T
@@ -105,7 +105,7 @@ def find_ground(points: np.ndarray, centre: np.ndarray, up: np.ndarray) -> Groun
     normal /= np.linalg.norm(normal)
     found = normal @ turned  # back in the cloud's axes
     level = plane[2] * normal[2] + found @ centre
-    return Ground(found, float(level), float(cells.sum()) * _CELL**2, share, below)
+    return GroundPlane(found, float(level), float(cells.sum()) * _CELL**2, share, below)
 
 
 def _lowest_of_cells(local: np.ndarray) -> np.ndarray:
@@ -204,7 +204,9 @@ def beam_sharpness(points: np.ndarray, origins: np.ndarray, axis: np.ndarray) ->
     return np.where(about_it > 0, there / np.maximum(about_it, 1e-9), 1.0)
 
 
-def find_origin(points: np.ndarray, start: np.ndarray, ground: Ground) -> tuple[np.ndarray, float]:
+def find_origin(
+    points: np.ndarray, start: np.ndarray, ground: GroundPlane
+) -> tuple[np.ndarray, float]:
     """Where the beams of a turning LiDAR come from.
 
     Its lowest beam draws a circle on the ground, within which there is none: the middle of that
@@ -213,7 +215,7 @@ def find_origin(points: np.ndarray, start: np.ndarray, ground: Ground) -> tuple[
 
     Args:
         points: (N, 3) float64, metres. start: (3,) a first guess, within the circle.
-        ground: Ground about it.
+        ground: GroundPlane about it.
 
     Returns:
         (origin (3,), how much sharper the beams are there than a metre beside it: from SHARP on
@@ -239,7 +241,7 @@ def _sharpest(points: np.ndarray, places: np.ndarray, axis: np.ndarray) -> np.nd
     return places[beam_sharpness(points, places, axis).argmax()]
 
 
-def telling_points(points: np.ndarray, ground: Ground) -> np.ndarray:
+def telling_points(points: np.ndarray, ground: GroundPlane) -> np.ndarray:
     """A sample of those of the (N, 3) points that tell how high the beams begin: what stands on
     the ground. A circle on flat ground is one from every height.
     """
@@ -256,7 +258,7 @@ def relative_sharpness(points: np.ndarray, place: np.ndarray, axis: np.ndarray) 
 
 
 def _above_circles(
-    points: np.ndarray, start: np.ndarray, ground: Ground, axis: np.ndarray
+    points: np.ndarray, start: np.ndarray, ground: GroundPlane, axis: np.ndarray
 ) -> np.ndarray | None:
     """(K, 3) places over the middles of circles within which no ground is seen; None where there
     is no such circle.
@@ -346,7 +348,7 @@ def beam_axis(up: np.ndarray, within_deg: float = 12.0) -> np.ndarray:
 
 
 def _climb(
-    points: np.ndarray, place: np.ndarray, ground: Ground, axis: np.ndarray, step: float
+    points: np.ndarray, place: np.ndarray, ground: GroundPlane, axis: np.ndarray, step: float
 ) -> np.ndarray:
     """The sharpest place over the ground that steps along the three sides reach."""
     sides = rotation_to_z(axis)

@@ -18,7 +18,7 @@ from cmdfusion_ros.geometry.leveling import (
     SHARP,
     UNITS,
     USUAL_HEIGHT,
-    Ground,
+    GroundPlane,
     beam_axis,
     densest_place,
     extent_of,
@@ -206,13 +206,13 @@ def _sees_near(points: np.ndarray, origin: np.ndarray) -> bool:
     return np.quantile(squares, 0.02) < _FAR**2
 
 
-def _plausible(ground: Ground, origin: np.ndarray) -> bool:
+def _plausible(ground: GroundPlane, origin: np.ndarray) -> bool:
     return _PLAUSIBLE[0] <= ground.height(origin) <= _PLAUSIBLE[1]
 
 
 def _ground(
     points: np.ndarray, centre: np.ndarray, body_up: np.ndarray | None, near: Sequence[_Candidate]
-) -> Ground | None:
+) -> GroundPlane | None:
     """The ground in the likeliest direction that has one: the vehicle's up, the cloud's z, upside
     down, then any; nearer than a wall may be before one that lies as far as a wall.
     """
@@ -234,13 +234,15 @@ def _ground(
     return next((g for g in found if _lies_under(g, near, -0.5, 12.0)), None)
 
 
-def _lies_under(ground: Ground, near: Sequence[_Candidate], lowest: float, highest: float) -> bool:
+def _lies_under(
+    ground: GroundPlane, near: Sequence[_Candidate], lowest: float, highest: float
+) -> bool:
     """Whether one of the places is that high over it; yes where there is none."""
     return not near or any(lowest <= ground.height(c.origin) <= highest for c in near)
 
 
 def _is_sharp(
-    points: np.ndarray, origin: np.ndarray, ground: Ground, axis: ArrayLike = (0.0, 0.0, 1.0)
+    points: np.ndarray, origin: np.ndarray, ground: GroundPlane, axis: ArrayLike = (0.0, 0.0, 1.0)
 ) -> bool:
     """Whether the beams of a LiDAR that turns about its `axis`, or about the upright, begin at
     `origin`.
@@ -252,7 +254,7 @@ def _is_sharp(
 
 
 def _choose(
-    points: np.ndarray, plausible: Sequence[_Candidate], frame_id: str, ground: Ground
+    points: np.ndarray, plausible: Sequence[_Candidate], frame_id: str, ground: GroundPlane
 ) -> _Candidate | None:
     """Of the candidates whose height over the ground fits: the cloud's own origin, unless its
     frame is a vehicle's or the beams say that they come from elsewhere.
@@ -272,7 +274,7 @@ def _choose(
     return max(others, key=lambda c: ground.height(c.origin))
 
 
-def _from_candidate(chosen: _Candidate, ground: Ground, frame_id: str) -> Placement:
+def _from_candidate(chosen: _Candidate, ground: GroundPlane, frame_id: str) -> Placement:
     sensor_from_cloud = invert(chosen.cloud_from_sensor)
     up = sensor_from_cloud[:3, :3] @ ground.up
     height = ground.height(chosen.origin)
@@ -325,7 +327,7 @@ def _tilt_words(tilt: float) -> str:
 
 
 def _from_beams(
-    origin: np.ndarray, sharpness: float, centre: np.ndarray, ground: Ground, follows: bool
+    origin: np.ndarray, sharpness: float, centre: np.ndarray, ground: GroundPlane, follows: bool
 ) -> Placement:
     """Neither the cloud's origin nor a transform is a sensor's place."""
     if sharpness >= SHARP:

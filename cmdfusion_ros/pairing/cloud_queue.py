@@ -48,7 +48,7 @@ class WaitingCloud:
     distance: dict[str, int] = field(default_factory=dict)
 
 
-class Place(Enum):
+class StampPlace(Enum):
     """Where the stamp of a new cloud lies among those before it (R5)."""
 
     IN_ORDER = "in_order"
@@ -83,7 +83,7 @@ class CloudQueue:
         self._leads: deque[tuple[int, int]] = deque(maxlen=_LEADS)  # of stamps before both clocks
         self._steps: deque[int] = deque(maxlen=_LEADS)  # between stamps
 
-    def place_of(self, stamp: int, ros: int, steady: int, jump: int) -> Place:
+    def place_of(self, stamp: int, ros: int, steady: int, jump: int) -> StampPlace:
         """Whether a cloud may still be released in order (R5). Ask once for each cloud: those
         that stay behind for good are a new time line.
 
@@ -93,17 +93,17 @@ class CloudQueue:
                 line.
         """
         if self.newest and stamp < self.newest.stamp - jump:
-            return Place.JUMPED_BACK
+            return StampPlace.JUMPED_BACK
         if stamp == self._last_released or any(cloud.stamp == stamp for cloud in self.pending):
-            return Place.DUPLICATE
+            return StampPlace.DUPLICATE
         if self._leaps(stamp, ros, steady):
-            return Place.LEAPT_AHEAD
+            return StampPlace.LEAPT_AHEAD
         if self._last_released is None or stamp > self._last_released:
-            return Place.IN_ORDER
+            return StampPlace.IN_ORDER
         self._behind += 1
         if self._behind > _REJECTED_IN_A_ROW and steady - self._last_accepted_steady > jump:
-            return Place.STAYED_BEHIND
-        return Place.OUT_OF_ORDER
+            return StampPlace.STAYED_BEHIND
+        return StampPlace.OUT_OF_ORDER
 
     def _leaps(self, stamp: int, ros: int, steady: int) -> bool:
         """Whether a stamp is ahead of where those before it were, by more than two scans and by

@@ -14,7 +14,7 @@ from typing import Any
 from cmdfusion_ros.config import SettingsError, nearest_name
 from cmdfusion_ros.pairing.camera_stream import CameraState, CameraStream, camera_sync
 from cmdfusion_ros.pairing.clock_watch import Clock, ClockWatch
-from cmdfusion_ros.pairing.cloud_queue import CloudQueue, Place, WaitingCloud
+from cmdfusion_ros.pairing.cloud_queue import CloudQueue, StampPlace, WaitingCloud
 from cmdfusion_ros.pairing.paired_cloud import (
     CameraStatus,
     Mode,
@@ -28,7 +28,7 @@ from cmdfusion_ros.pairing.settings import LivePairing, PairingSettings, to_ns
 
 _SECOND = 1_000_000_000
 _DURATIONS = ("max_wait", "startup_grace", "time_jump_threshold", "clock_skew_limit")
-_LEAPS = (Place.LEAPT_AHEAD, Place.JUMPED_BACK)
+_LEAPS = (StampPlace.LEAPT_AHEAD, StampPlace.JUMPED_BACK)
 _STARTING = (CameraState.NEVER_SEEN, CameraState.UNCALIBRATED, CameraState.NO_TRANSFORM)
 
 
@@ -104,21 +104,21 @@ class CloudAnchoredPairing:
                 self._take_cloud(cloud)
                 return
             self._tally.counts["wild_stamp"] += 1  # the others went on where they were
-        if place in (Place.DUPLICATE, Place.OUT_OF_ORDER):
+        if place in (StampPlace.DUPLICATE, StampPlace.OUT_OF_ORDER):
             self._tally.counts[place.value] += 1
             return
         newest = self._clouds.newest
         if place in _LEAPS and newest and abs(cloud.age - newest.age) > jump // 4:
             self._aside = cloud
             return
-        if place in (Place.JUMPED_BACK, Place.STAYED_BEHIND):
+        if place in (StampPlace.JUMPED_BACK, StampPlace.STAYED_BEHIND):
             self._jump(place.value)
         self._accept(cloud)
 
     def _begin_with(self, cloud: WaitingCloud) -> None:
         """Accept a cloud that was set aside: time goes on from it."""
         if self._clouds.newest and cloud.stamp < self._clouds.newest.stamp:
-            self._jump(Place.JUMPED_BACK.value)
+            self._jump(StampPlace.JUMPED_BACK.value)
         self._accept(cloud)
 
     def on_image(self, camera: str, stamp: int, image: Any) -> None:

@@ -268,7 +268,7 @@ def test_a_cloud_is_read_with_its_columns(tmp_path):
 
 
 def test_results_that_disagree_stop_the_measurement():
-    case = bench_sparse.Case(
+    case = bench_sparse.SparseCase(
         "layer",
         1.0,
         1,

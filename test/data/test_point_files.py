@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.data.point_files import LabelledCloud, write_cloud
+from cmdfusion_ros.data.point_files import LabelledPoints, write_cloud
 
 STREET = load_class_map("street")
 
 
-def cloud(points=((1.5, -2.25, 0.125), (1e3, 2e3, -3.0))) -> LabelledCloud:
+def cloud(points=((1.5, -2.25, 0.125), (1e3, 2e3, -3.0))) -> LabelledPoints:
     points = np.array(points, np.float64).reshape(-1, 3)
     number = len(points)
     labels = np.array([STREET.label("building"), 255], np.uint8)[:number]
-    return LabelledCloud(
+    return LabelledPoints(
         points, np.array([0.5, 1.0], np.float32)[:number], labels,
         np.array([0.75, 0.0], np.float32)[:number], STREET,
     )  # fmt: skip
@@ -41,7 +41,7 @@ def test_a_las_file_reads_as_the_standard_says(tmp_path):
 
 
 def test_an_empty_cloud_and_wrong_names(tmp_path):
-    empty = LabelledCloud(
+    empty = LabelledPoints(
         np.zeros((0, 3)), *(np.zeros(0, kind) for kind in ("f4", "u1", "f4")), STREET
     )
     for name in ("map.las", "map.ply"):
@@ -53,4 +53,4 @@ def test_an_empty_cloud_and_wrong_names(tmp_path):
     with pytest.raises(ValueError, match="over 2,147 km apart"):
         write_cloud(tmp_path / "far.las", cloud([[0, 0, 0], [3e6, 0, 0]]))
     with pytest.raises(ValueError, match="expected 1 of labels"):
-        LabelledCloud(np.zeros((1, 3)), np.zeros(1), np.zeros(2, np.uint8), np.zeros(1), STREET)
+        LabelledPoints(np.zeros((1, 3)), np.zeros(1), np.zeros(2, np.uint8), np.zeros(1), STREET)

@@ -119,7 +119,7 @@ def _cpu_name():
     )
 
 
-class Case:
+class SparseCase:
     """One thing to measure.
 
     Attributes:
@@ -141,7 +141,7 @@ class Case:
 
 def cases(
     points: np.ndarray, args: argparse.Namespace, threads: int, engine_classes: Sequence[Any]
-) -> Iterator[Case]:
+) -> Iterator[SparseCase]:
     """The Cases of one cloud, made one at a time."""
     (voxels,) = voxelise(points, np.zeros(len(points), np.int64), args.voxel_size)
     coords = torch.from_numpy(voxels.voxel_coords)
@@ -192,7 +192,7 @@ def _maps_case(coords, engine_classes, threads):
 
     ways = {"cpu": all_maps, "cpu-torch": without_kernels(all_maps)}
     names = {engine.name for engine in engine_classes}
-    return Case(
+    return SparseCase(
         "kernel maps",
         0,
         len(coords),
@@ -215,7 +215,7 @@ def _layer_case(layer, coords, engine_classes, threads):
         return lambda: engine.features(engine.conv("layer", "submanifold", x, None, None))
 
     ways = {engine.name: way(engine, x) for engine, x in zip(engines, inputs, strict=True)}
-    return Case(
+    return SparseCase(
         f"layer C={layer.in_channels}",
         gmacs_of([layer], coords),
         len(coords),
@@ -232,7 +232,7 @@ def _unet_case(name, coords, engine_classes, threads):
         engine.name: functools.partial(run_unet, engine, unet, coords, features)
         for engine in engines
     }
-    return Case(
+    return SparseCase(
         f"network {name}",
         gmacs_of(layers_of(unet), coords),
         len(coords),
@@ -273,12 +273,12 @@ def _pyramid_case(points, args, engine_classes, threads):
         for stride in config.strides[:-1]
         for kind in ("submanifold", "submanifold", "point") * 2
     ]
-    return Case(
+    return SparseCase(
         "network spv_pyramid", gmacs_of(convolutions, coords), len(coords), ways, folded.close
     )
 
 
-def measure(case: Case, threads: int, repeats: int) -> tuple[list[dict[str, Any]], float]:
+def measure(case: SparseCase, threads: int, repeats: int) -> tuple[list[dict[str, Any]], float]:
     """Rows of one case, dicts of case, backend, ms, gmacs, fraction_of_sgemm, ratio_to_ours; and
     how much other processes disturbed them (see `stopwatch`).
     """

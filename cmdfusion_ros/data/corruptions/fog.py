@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from cmdfusion_ros.data.corruptions.scans import changed
+from cmdfusion_ros.data.corruptions.points import changed
 from cmdfusion_ros.frame import Frame
 
 ALPHAS = (0.0, 0.005, 0.01, 0.02, 0.03, 0.06)  # 1/m, attenuation; Robo3D draws one a scan

@@ -11,7 +11,7 @@ import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.augment.mix import select
-from cmdfusion_ros.data.corruptions.scans import changed
+from cmdfusion_ros.data.corruptions.points import changed
 from cmdfusion_ros.data.corruptions.wet_ground import ground_rows, incidence, noise_floor
 from cmdfusion_ros.frame import Frame
 

@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
-from cmdfusion_ros.data.corruptions import cameras, pictures, scans
+from cmdfusion_ros.data.corruptions import cameras, image_quality, points
 from cmdfusion_ros.data.corruptions.fog import fog
 from cmdfusion_ros.data.corruptions.snow import snow
 from cmdfusion_ros.data.corruptions.wet_ground import wet_ground
@@ -117,14 +117,14 @@ def _fog(case: Case) -> Frame:
 
 def _crosstalk(case: Case) -> Frame:
     full_scale = 255.0 if case.is_nuscenes else 1.0
-    return scans.crosstalk(case.frame, case.rng, *case.numbers, full_scale)
+    return points.crosstalk(case.frame, case.rng, *case.numbers, full_scale)
 
 
 def _motion(case: Case) -> Frame:
     (deviation,) = case.numbers
     jitter = (0.15, 0.20, 0.12)
-    frame = scans.motion_blur(case.frame, case.rng, deviation, jitter)
-    return cameras.every_picture(frame, case.rng, pictures.streak, 15, 100 * deviation)
+    frame = points.motion_blur(case.frame, case.rng, deviation, jitter)
+    return cameras.every_picture(frame, case.rng, image_quality.streak, 15, 100 * deviation)
 
 
 _WET = _robo3d((0.0002, 0.3), (0.001, 0.3), (0.0012, 0.7))  # metres of water, noise
@@ -137,20 +137,22 @@ SUITES = {
         # nuScenes: Robo3D's files give the light level alone, of these two and crosstalk; the
         # others are KITTI's steps on from it
         "motion_blur": Corruption(
-            _of_scan(scans.motion_blur),
+            _of_scan(points.motion_blur),
             _robo3d((0.20,), (0.25,), (0.30,)),
             {"moderate": (0.30,), "heavy": (0.40,)},
         ),
-        "beam_missing": Corruption(_of_scan(scans.beam_missing), _robo3d((0.25,), (0.5,), (0.75,))),
+        "beam_missing": Corruption(
+            _of_scan(points.beam_missing), _robo3d((0.25,), (0.5,), (0.75,))
+        ),
         "crosstalk": Corruption(
             _crosstalk,
             _robo3d((0.006,), (0.008,), (0.010,)),
             {"light": (0.03,), "moderate": (0.07,), "heavy": (0.12,)},
         ),
         "incomplete_echo": Corruption(
-            _of_classes(scans.incomplete_echo), _robo3d((0.75,), (0.85,), (0.95,))
+            _of_classes(points.incomplete_echo), _robo3d((0.75,), (0.85,), (0.95,))
         ),
-        "cross_sensor": Corruption(_of_scan(scans.cross_sensor), _robo3d((4,), (2,), (1.33,))),
+        "cross_sensor": Corruption(_of_scan(points.cross_sensor), _robo3d((4,), (2,), (1.33,))),
     },
     "multicorrupt": {
         "missing_camera": Corruption(
@@ -166,23 +168,25 @@ SUITES = {
             _of_time(cameras.late_cloud), _numbered((0.2,), (0.4,), (0.6,)), needs_before=True
         ),
         "spatial_misalignment": Corruption(
-            _of_scan(scans.spatial_misalignment), _numbered((0.2, 1), (0.4, 2), (0.6, 3))
+            _of_scan(points.spatial_misalignment), _numbered((0.2, 1), (0.4, 2), (0.6, 3))
         ),
-        "beams_reducing": Corruption(_of_scan(scans.beams_reducing), _numbered((2,), (4,), (8,))),
+        "beams_reducing": Corruption(_of_scan(points.beams_reducing), _numbered((2,), (4,), (8,))),
         "points_reducing": Corruption(
-            _of_scan(scans.points_reducing), _numbered((0.7,), (0.8,), (0.9,))
+            _of_scan(points.points_reducing), _numbered((0.7,), (0.8,), (0.9,))
         ),
         "motion_blur": Corruption(_motion, _numbered((0.06,), (0.10,), (0.13,))),
         "brightness": Corruption(
-            _of_pictures(pictures.brightness), _numbered((0.5,), (0.6,), (0.7,)), of_images=True
+            _of_pictures(image_quality.brightness),
+            _numbered((0.5,), (0.6,), (0.7,)),
+            of_images=True,
         ),
         "dark": Corruption(
-            _of_pictures(pictures.dark),
+            _of_pictures(image_quality.dark),
             _numbered((0.6, 250, 0.008), (0.4, 120, 0.018), (0.3, 50, 0.026)),
             of_images=True,
         ),
         "fog": Corruption(
-            _on_scan(fog, pictures.haze),
+            _on_scan(fog, image_quality.haze),
             _numbered(
                 ((0.008, (0.02,)), (2, 0.0005)),
                 ((0.008, (0.03,)), (3, 0.001)),
@@ -190,7 +194,7 @@ SUITES = {
             ),
         ),
         "snow": Corruption(
-            _on_scan(snow, pictures.flakes),
+            _on_scan(snow, image_quality.flakes),
             _numbered(
                 ((0.5, 1.2), (0.3, 5, 0.9, 7, 7, 0.9, 0.9)),
                 ((2.5, 1.6), (0.4, 4, 0.85, 8, 8, 0.85, 0.9)),
@@ -206,24 +210,26 @@ SUITES = {
             _of_scan(cameras.missing_cameras), _easy((1 / 6,), (2 / 6,), (3 / 6,)), of_images=True
         ),
         "color_quant": Corruption(
-            _of_pictures(pictures.quantise), _easy((4,), (3,), (2,)), of_images=True
+            _of_pictures(image_quality.quantise), _easy((4,), (3,), (2,)), of_images=True
         ),
         "low_light": Corruption(
-            _of_pictures(pictures.dark),
+            _of_pictures(image_quality.dark),
             _easy((0.5, 250, 0.012), (0.4, 120, 0.018), (0.3, 50, 0.026)),
             of_images=True,
         ),
         "brightness": Corruption(
-            _of_pictures(pictures.brightness), _easy((0.1,), (0.2,), (0.3,)), of_images=True
+            _of_pictures(image_quality.brightness), _easy((0.1,), (0.2,), (0.3,)), of_images=True
         ),
         "motion_blur": Corruption(
-            _of_pictures(pictures.streak), _easy((10, 3), (15, 5), (15, 8)), of_images=True
+            _of_pictures(image_quality.streak), _easy((10, 3), (15, 5), (15, 8)), of_images=True
         ),
         "fog": Corruption(
-            _of_pictures(pictures.mist), _easy((1.5, 2.0), (2.0, 2.0), (2.5, 1.7)), of_images=True
+            _of_pictures(image_quality.mist),
+            _easy((1.5, 2.0), (2.0, 2.0), (2.5, 1.7)),
+            of_images=True,
         ),
         "snow": Corruption(
-            _of_pictures(pictures.flakes),
+            _of_pictures(image_quality.flakes),
             _easy((0.1, 3, 0.5, 10, 4, 0.8), (0.2, 2, 0.5, 12, 4, 0.7), (0.55, 4, 0.9, 12, 8, 0.7)),
             of_images=True,
         ),

@@ -8,7 +8,7 @@ import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.augment.mix import select
-from cmdfusion_ros.data.corruptions.scans import changed
+from cmdfusion_ros.data.corruptions.points import changed
 from cmdfusion_ros.frame import Frame
 
 GROUND = frozenset(

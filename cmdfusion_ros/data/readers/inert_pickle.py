@@ -48,12 +48,12 @@ def take_apart(content: bytes) -> object:
         for number, (operation, _, _) in enumerate(pickletools.genops(content)):
             if operation.name in _REFUSED or number > _MOST_OPERATIONS:
                 raise ValueError(f"operation {operation.name} at {number}")
-        return _Unpickler(io.BytesIO(content)).load()
+        return _RecordUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # a broken pickle raises anything
         raise ValueError(f"not readable as a pickle ({type(error).__name__}: {error})") from error
 
 
-class _Unpickler(pickle.Unpickler):
+class _RecordUnpickler(pickle.Unpickler):
     def find_class(self, module, name):
         full_name = f"{module}.{name}"
 

@@ -10,7 +10,7 @@ from cmdfusion_ros.data.synthetic.solids import (
     PLAIN,
     ROOF,
     Material,
-    Part,
+    Solid,
     box,
     grille,
     wedge,
@@ -41,7 +41,7 @@ def _wall(rng):
     )
 
 
-def house(rng: np.random.Generator, length: float, depth: float, storeys: int) -> list[Part]:
+def house(rng: np.random.Generator, length: float, depth: float, storeys: int) -> list[Solid]:
     """A house with a pitched or flat roof, and what sticks out of it: chimney, balconies, porch,
     a wing at the back.
     """
@@ -125,7 +125,7 @@ def _balcony(rng, x, z, trim):
     ]
 
 
-def garage(rng: np.random.Generator) -> list[Part]:
+def garage(rng: np.random.Generator) -> list[Solid]:
     """A flat shed, one or two cars wide."""
     wide = rng.choice([1.6, 3.0])
     return [
@@ -139,7 +139,7 @@ def garage(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def hall(rng: np.random.Generator, length: float, depth: float) -> list[Part]:
+def hall(rng: np.random.Generator, length: float, depth: float) -> list[Solid]:
     """A shop or hall with a flat roof and a canopy."""
     wall, height = _wall(rng), rng.uniform(4.5, 7.5)
     trim = Material(BUILDING, tuple(rng.uniform(0.1, 0.6, 3)), PLAIN, 0.35)

@@ -9,7 +9,7 @@ from cmdfusion_ros.data.synthetic.solids import (
     SIGN,
     TUBE,
     Material,
-    Part,
+    Solid,
     ball,
     box,
     grille,
@@ -32,7 +32,7 @@ _PLATES = (
 )
 
 
-def lamp(rng: np.random.Generator) -> list[Part]:
+def lamp(rng: np.random.Generator) -> list[Solid]:
     """A street lamp; its arm reaches along +y. 4 to 9 m high."""
     height = rng.uniform(4.0, 9.0)
     paint = tuple(np.array(_GREY.paint) * rng.uniform(0.3, 1.2))
@@ -51,7 +51,7 @@ def lamp(rng: np.random.Generator) -> list[Part]:
     return [*parts, rod((0, 0, height), (0, 0, height + 0.5), 0.16, steel, 0.26)]
 
 
-def mast(rng: np.random.Generator) -> list[Part]:
+def mast(rng: np.random.Generator) -> list[Solid]:
     """A wooden pole of an overhead line."""
     wood = Material(POLE, (0.20, 0.15, 0.11), PLAIN, 0.3)
     height = rng.uniform(6.5, 9)
@@ -61,7 +61,7 @@ def mast(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def bollard(rng: np.random.Generator) -> list[Part]:
+def bollard(rng: np.random.Generator) -> list[Solid]:
     """A post a metre high."""
     return [
         rod(
@@ -73,7 +73,7 @@ def bollard(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def traffic_sign(rng: np.random.Generator) -> list[Part]:
+def traffic_sign(rng: np.random.Generator) -> list[Solid]:
     """A pole with one or two plates that face +x (against those who come from there)."""
     height = rng.uniform(2.2, 3.2)
     parts = [rod((0, 0, -0.2), (0, 0, height + 0.25), 0.038, _GREY)]
@@ -83,7 +83,7 @@ def traffic_sign(rng: np.random.Generator) -> list[Part]:
         size, z = rng.uniform(0.3, 0.4), height - 0.85 * number
         if form == "round":
             parts.append(
-                Part(
+                Solid(
                     TUBE, (0.06, 0, z), (size, size, 0.015), material, (1.0, 0.0, 0.0, 0.0), _FACING
                 )
             )
@@ -100,7 +100,7 @@ def traffic_sign(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def direction_board(rng: np.random.Generator) -> list[Part]:
+def direction_board(rng: np.random.Generator) -> list[Solid]:
     """A board on two poles, as at a town's edge."""
     wide = rng.uniform(0.8, 1.6)
     paint = ((0.65, 0.5, 0.02), (0.02, 0.1, 0.4), (0.6, 0.6, 0.58))[rng.integers(3)]
@@ -112,7 +112,7 @@ def direction_board(rng: np.random.Generator) -> list[Part]:
     return [*posts, box((0.07, 0, 2.0), (0.015, wide, rng.uniform(0.35, 0.7)), plate)]
 
 
-def traffic_light(rng: np.random.Generator) -> list[Part]:
+def traffic_light(rng: np.random.Generator) -> list[Solid]:
     """A pole with boxes of lamps towards +x, some with an arm over the road (+y)."""
     height, dark = rng.uniform(2.6, 3.6), Material(POLE, (0.04, 0.04, 0.04), PLAIN, 0.2)
     steel = Material(POLE, tuple(rng.uniform(0.1, 0.5, 1).repeat(3)), PLAIN, 0.25)
@@ -126,7 +126,7 @@ def traffic_light(rng: np.random.Generator) -> list[Part]:
     return parts
 
 
-def bus_stop(rng: np.random.Generator) -> list[Part]:
+def bus_stop(rng: np.random.Generator) -> list[Solid]:
     """A shelter: roof, glass back and side, bench; open towards -y."""
     steel = Material(OTHER_OBJECT, tuple(rng.uniform(0.1, 0.5, 1).repeat(3)), PLAIN, 0.28)
     glass = Material(OTHER_OBJECT, (0.06, 0.07, 0.08), GLASS, 0.1, gloss=0.8)
@@ -150,7 +150,7 @@ _OBJECT_PAINTS = (
 )  # fmt: skip
 
 
-def other_object(rng: np.random.Generator) -> list[Part]:
+def other_object(rng: np.random.Generator) -> list[Solid]:
     """What else stands in a street: dustbins, benches ... SemanticKITTI's other-object."""
     kind = rng.choice(_OBJECTS)
     paint = np.array(_OBJECT_PAINTS[rng.integers(len(_OBJECT_PAINTS))]) * rng.uniform(0.7, 1.3)
@@ -232,7 +232,7 @@ _MAKE = {
 }  # fmt: skip
 
 
-def guard_rail(length: float) -> list[Part]:
+def guard_rail(length: float) -> list[Solid]:
     """A crash barrier along x: a steel band on posts."""
     steel = Material(FENCE, (0.42, 0.43, 0.44), PLAIN, 0.3, gloss=0.2)
     posts = [
@@ -247,7 +247,7 @@ _WALLS = ((0.45, 0.42, 0.38), (0.55, 0.53, 0.5), (0.33, 0.17, 0.12), (0.6, 0.57,
 
 def wall(
     rng: np.random.Generator, length: float, low: tuple[float, float] = (1.0, 2.6)
-) -> list[Part]:
+) -> list[Solid]:
     """A wall along x, `low` metres high; some with pillars or a coping."""
     paint = np.array(_WALLS[rng.integers(len(_WALLS))]) * rng.uniform(0.7, 1.2)
     stone = Material(FENCE, tuple(paint), PLAIN, float(rng.uniform(0.25, 0.5)))
@@ -265,7 +265,7 @@ _FENCES = {"slats": 0.17, "wire": 0.22, "planks": 0.12, "wall": 0.14, "railing":
            "rails": 0.1, "mesh": 0.13}  # fmt: skip
 
 
-def fence(rng: np.random.Generator, length: float) -> list[Part]:
+def fence(rng: np.random.Generator, length: float) -> list[Solid]:
     """A fence along x: slats, wire, planks, a wall, iron bars, wooden rails, or coarse mesh."""
     kind = rng.choice(list(_FENCES), p=list(_FENCES.values()))
     height, half = rng.uniform(0.8, 2.0), length / 2

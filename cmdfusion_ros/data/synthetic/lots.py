@@ -15,7 +15,7 @@ from cmdfusion_ros.data.synthetic.ground import (
     SOIL,
 )
 from cmdfusion_ros.data.synthetic.plan import Plan, Shares, Spans
-from cmdfusion_ros.data.synthetic.solids import Part
+from cmdfusion_ros.data.synthetic.solids import Solid
 
 DEEP = 34.0  # metres from the middle of the road to the back of the lots
 _LENGTH = {
@@ -64,7 +64,7 @@ class Lot:
             length,
         )
 
-    def put(self, body: list[Part], x: float, y: float, yaw: float = 0.0) -> None:
+    def put(self, body: list[Solid], x: float, y: float, yaw: float = 0.0) -> None:
         """Put a body whose y axis points away from the street, turned by `yaw`."""
         self.plan.put(
             body,

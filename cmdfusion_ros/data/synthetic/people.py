@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cmdfusion_ros.data.synthetic.solids import CLOTH, Material, Part, ball, box, rod, wedge
+from cmdfusion_ros.data.synthetic.solids import CLOTH, Material, Solid, ball, box, rod, wedge
 from cmdfusion_ros.data.synthetic.vehicles import bicycle, motorcycle
 
 PERSON, BICYCLIST, MOTORCYCLIST = 30, 31, 32
@@ -55,7 +55,7 @@ class Person:
         self._bag = rng.random() < 0.3
         self._helmet = Material(raw, tuple(rng.uniform(0.05, 0.8, 3)), reflectance=0.35, gloss=0.5)
 
-    def walking(self, phase: float) -> list[Part]:
+    def walking(self, phase: float) -> list[Solid]:
         """The parts at `phase` radians of the gait."""
         h = self.height
         hip, shoulder = 0.52 * h, 0.82 * h
@@ -73,7 +73,7 @@ class Person:
             )
         return parts + self._trunk((0, 0, hip), (0, 0, shoulder), self._hair)
 
-    def standing(self) -> list[Part]:
+    def standing(self) -> list[Solid]:
         """The parts of a person at rest."""
         return self.walking(0.15)
 
@@ -85,7 +85,7 @@ class Person:
         lean: float,
         phase: float = 0.0,
         helmet: bool = True,
-    ) -> list[Part]:
+    ) -> list[Solid]:
         """The parts of a rider: hips on `seat`, hands on `bars` (x, z), the back leaning forward
         by `lean` radians, feet near `foot_height`.
         """
@@ -195,7 +195,7 @@ def _across(part):
     return type(part)(part.kind, part.centre, part.half, part.material, part.shape, rotation)
 
 
-def bicyclist(rng: np.random.Generator) -> Callable[[float], list[Part]]:
+def bicyclist(rng: np.random.Generator) -> Callable[[float], list[Solid]]:
     """(phase) -> parts of a person on a bicycle."""
     machine, person = bicycle(rng, BICYCLIST), Person(rng, BICYCLIST)
     person.height, helmet, lean = max(person.height, 1.5), rng.random() < 0.5, rng.uniform(0.1, 0.5)
@@ -204,7 +204,7 @@ def bicyclist(rng: np.random.Generator) -> Callable[[float], list[Part]]:
     )
 
 
-def motorcyclist(rng: np.random.Generator) -> Callable[[float], list[Part]]:
+def motorcyclist(rng: np.random.Generator) -> Callable[[float], list[Solid]]:
     """(phase) -> parts of a person on a motorcycle; the phase is not used."""
     machine, person = motorcycle(rng, MOTORCYCLIST), Person(rng, MOTORCYCLIST)
     person.height, lean = max(person.height, 1.6), rng.uniform(0.1, 0.45)

@@ -8,7 +8,7 @@ import numpy as np
 from cmdfusion_ros.data.synthetic import vehicles
 from cmdfusion_ros.data.synthetic.ground import LAWN
 from cmdfusion_ros.data.synthetic.people import Person
-from cmdfusion_ros.data.synthetic.solids import Part
+from cmdfusion_ros.data.synthetic.solids import Solid
 from cmdfusion_ros.data.synthetic.street import Street
 
 _THINGS = {10, 11, 13, 15, 18, 20, 30, 31, 32}
@@ -57,7 +57,7 @@ class Plan:
         """Paint a rectangle of road coordinates with a zone of the ground."""
         self.street.paint(self.zones, zone, along, across)
 
-    def put(self, body: list[Part], along: float, across: float, yaw: float = 0.0) -> None:
+    def put(self, body: list[Solid], along: float, across: float, yaw: float = 0.0) -> None:
         """Stand a body there; `yaw` from the road's direction. Things get an instance id."""
         thing = body and body[0].material.raw in _THINGS
         self.bodies.append((body, along, across, yaw, self.new_instance() if thing else 0))
@@ -76,7 +76,7 @@ class Plan:
             place = along + away * np.cos(angle), across + 0.6 * away * np.sin(angle)
             self.put(Person(rng).standing(), *place, rng.uniform(-np.pi, np.pi))
 
-    def large_or_car(self, share: float) -> list[Part]:
+    def large_or_car(self, share: float) -> list[Solid]:
         """A car, or with probability `share` times the knob for rare things something larger."""
         if self.rng.random() < min(share * self.rare, 0.6):
             kinds = [vehicles.delivery_van, vehicles.caravan, vehicles.truck]
@@ -85,7 +85,7 @@ class Plan:
 
     def move(
         self,
-        parts: list[Part] | Callable[[float], list[Part]],
+        parts: list[Solid] | Callable[[float], list[Solid]],
         along: float,
         across: float,
         speed: float,

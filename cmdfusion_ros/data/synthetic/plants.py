@@ -9,7 +9,7 @@ from cmdfusion_ros.data.synthetic.solids import (
     BLOSSOM,
     LEAVES,
     Material,
-    Part,
+    Solid,
     box,
     crown,
     rod,
@@ -37,7 +37,7 @@ def _bark(rng):
     return Material(TRUNK, tuple(paint), BARK, float(rng.uniform(0.2, 0.45)))
 
 
-def broadleaf(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
+def broadleaf(rng: np.random.Generator, grow: float = 1.0) -> list[Solid]:
     """A tree 4 to 18 m high: trunk, boughs that belong to it, a crown of overlapping clumps."""
     height, bark, leaves = rng.uniform(5.0, 13) * grow, _bark(rng), _leaves(rng)
     fork = height * rng.uniform(0.14, 0.4)
@@ -67,7 +67,7 @@ def broadleaf(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
     return parts
 
 
-def poplar(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
+def poplar(rng: np.random.Generator, grow: float = 1.0) -> list[Solid]:
     """A slim tree: leaves almost from the ground to the tip."""
     height, bark, leaves = rng.uniform(5, 14) * grow, _bark(rng), _leaves(rng)
     wide, salt, start = height * rng.uniform(0.07, 0.13), int(rng.integers(1000)), 0.12 * height
@@ -79,7 +79,7 @@ def poplar(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
     return parts
 
 
-def conifer(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
+def conifer(rng: np.random.Generator, grow: float = 1.0) -> list[Solid]:
     """A fir: a thin trunk and rings of branches that shrink upwards."""
     height, bark, salt = rng.uniform(5, 14) * grow, _bark(rng), int(rng.integers(1000))
     leaves = Material(
@@ -102,7 +102,7 @@ def conifer(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
     return parts
 
 
-def bush(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
+def bush(rng: np.random.Generator, grow: float = 1.0) -> list[Solid]:
     """One to three low clumps, 0.5 to 2 m high."""
     leaves, salt = _leaves(rng), int(rng.integers(1000))
     if rng.random() < 0.15:
@@ -123,7 +123,7 @@ def bush(rng: np.random.Generator, grow: float = 1.0) -> list[Part]:
     return parts
 
 
-def ground_cover(rng: np.random.Generator) -> list[Part]:
+def ground_cover(rng: np.random.Generator) -> list[Solid]:
     """A patch of low plants, 0.1 to 0.5 m high."""
     leaves, salt, high = _leaves(rng), int(rng.integers(1000)), rng.uniform(0.1, 0.5)
     parts = []
@@ -136,7 +136,7 @@ def ground_cover(rng: np.random.Generator) -> list[Part]:
 
 def hedge(
     rng: np.random.Generator, length: float, tall: bool = False, low: bool = False
-) -> list[Part]:
+) -> list[Solid]:
     """A hedge along x, cut or grown out: shoots that stand out of it, and a ragged top.
 
     Args:
@@ -156,7 +156,7 @@ def hedge(
     return parts
 
 
-def grove(rng: np.random.Generator, length: float, depth: float) -> list[Part]:
+def grove(rng: np.random.Generator, length: float, depth: float) -> list[Solid]:
     """Trees and undergrowth of a piece of wood, length along x, depth along y."""
     parts = []
     for x in np.arange(-length / 2 + 2, length / 2 - 1, rng.uniform(4, 6)):

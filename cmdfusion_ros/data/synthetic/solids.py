@@ -63,7 +63,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Part:
+class Solid:
     """One unit shape of a body, in the body's frame (x forward, y left, z up, origin on the
     ground).
 
@@ -119,7 +119,7 @@ class Solids:
 
 
 def place(
-    body: list[Part],
+    body: list[Solid],
     world_from_body: np.ndarray,
     instance: int = 0,
     velocity: ArrayLike = (0.0, 0.0, 0.0),
@@ -176,8 +176,8 @@ def moved(solids: Solids, seconds: float) -> Solids:
 
 def box(
     centre: ArrayLike, half: ArrayLike, material: Material, rotation: np.ndarray | None = None
-) -> Part:
-    return Part(BOX, centre, half, material, rotation=rotation)
+) -> Solid:
+    return Solid(BOX, centre, half, material, rotation=rotation)
 
 
 def wedge(
@@ -188,14 +188,14 @@ def wedge(
     rear: float = 0.0,
     sides: float = 0.0,
     rotation: np.ndarray | None = None,
-) -> Part:
-    return Part(WEDGE, centre, half, material, (front, rear, sides, 0.0), rotation)
+) -> Solid:
+    return Solid(WEDGE, centre, half, material, (front, rear, sides, 0.0), rotation)
 
 
 def ball(
     centre: ArrayLike, half: ArrayLike, material: Material, rotation: np.ndarray | None = None
-) -> Part:
-    return Part(BALL, centre, half, material, rotation=rotation)
+) -> Solid:
+    return Solid(BALL, centre, half, material, rotation=rotation)
 
 
 def _cross(a, b):
@@ -211,7 +211,7 @@ def rod(
     material: Material,
     end_radius: float | None = None,
     flat: float = 1.0,
-) -> Part:
+) -> Solid:
     """A TUBE from `start` to `end` (3,) metres; `end_radius` None for the same; `flat` squeezes
     its second axis.
     """
@@ -223,7 +223,7 @@ def rod(
     side /= np.linalg.norm(side)
     rotation = np.stack([side, _cross(z, side), z], axis=1)
     taper = 1.0 if end_radius is None else end_radius / radius
-    return Part(
+    return Solid(
         TUBE,
         tuple((start + end) / 2),
         (radius, radius * flat, length / 2),
@@ -235,12 +235,12 @@ def rod(
 
 def disc(
     centre: ArrayLike, radius: float, half_width: float, material: Material, hole: float = 0.0
-) -> Part:
+) -> Solid:
     """A wheel: a TUBE whose axis is y. `hole` is the share of the radius that one can look
     through.
     """
     rotation = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    return Part(
+    return Solid(
         TUBE, centre, (radius, radius, half_width), material, (1.0, hole, 0.0, 0.0), rotation
     )
 
@@ -252,8 +252,8 @@ def crown(
     leaves: float = 0.5,
     clump: float = 0.14,
     salt: int = 0,
-) -> Part:
-    return Part(CROWN, centre, half, material, (leaves, clump, salt, 0.0))
+) -> Solid:
+    return Solid(CROWN, centre, half, material, (leaves, clump, salt, 0.0))
 
 
 def grille(
@@ -264,5 +264,5 @@ def grille(
     solid: float,
     rail: float = 0.0,
     rotation: np.ndarray | None = None,
-) -> Part:
-    return Part(GRILLE, centre, half, material, (period, solid, rail, 0.0), rotation)
+) -> Solid:
+    return Solid(GRILLE, centre, half, material, (period, solid, rail, 0.0), rotation)

@@ -13,7 +13,7 @@ from cmdfusion_ros.data.synthetic.solids import (
     LIVERY,
     WHEEL,
     Material,
-    Part,
+    Solid,
     box,
     disc,
     rod,
@@ -49,7 +49,7 @@ _CARS = {
 _SHARES = np.array([0.30, 0.25, 0.2, 0.14, 0.06, 0.05])
 
 
-def car(rng: np.random.Generator) -> list[Part]:
+def car(rng: np.random.Generator) -> list[Solid]:
     """A passenger car of one of six shapes, 3.6 to 5 m long."""
     length, width, height, belt, rear, front, windscreen, tail = _CARS[
         rng.choice(list(_CARS), p=_SHARES / _SHARES.sum())
@@ -123,7 +123,7 @@ def _wheels(raw, reach, side, radius, axles=None):
     ]
 
 
-def delivery_van(rng: np.random.Generator, raw: int = OTHER_VEHICLE) -> list[Part]:
+def delivery_van(rng: np.random.Generator, raw: int = OTHER_VEHICLE) -> list[Solid]:
     """A van with lettering: the shape of a large car, told from one by its looks."""
     length, width, height = rng.uniform(5.0, 5.9), rng.uniform(1.95, 2.05), rng.uniform(2.1, 2.6)
     paint = (0.72, 0.72, 0.70) if rng.random() < 0.5 else tuple(rng.uniform(0.15, 0.75, 3))
@@ -146,7 +146,7 @@ def delivery_van(rng: np.random.Generator, raw: int = OTHER_VEHICLE) -> list[Par
     ]
 
 
-def caravan(rng: np.random.Generator) -> list[Part]:
+def caravan(rng: np.random.Generator) -> list[Solid]:
     """A caravan or trailer."""
     paint = tuple(np.array((0.75, 0.74, 0.70)) * rng.uniform(0.8, 1.1))
     length, height = (
@@ -169,7 +169,7 @@ def caravan(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def bus(rng: np.random.Generator) -> list[Part]:
+def bus(rng: np.random.Generator) -> list[Solid]:
     """A city bus, 10 to 13 m."""
     length, paint = rng.uniform(10, 13), tuple(rng.uniform(0.15, 0.7, 3))
     shell, glass = (
@@ -184,7 +184,7 @@ def bus(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def truck(rng: np.random.Generator) -> list[Part]:
+def truck(rng: np.random.Generator) -> list[Solid]:
     """A lorry: cab, and a box, a tarpaulin, or a flat bed with a load."""
     length, height, width = rng.uniform(6.0, 11.0), rng.uniform(2.9, 3.7), rng.uniform(2.2, 2.5)
     cab_length = rng.uniform(1.7, 2.3)
@@ -233,7 +233,7 @@ def truck(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-def bicycle(rng: np.random.Generator, raw: int = BICYCLE) -> list[Part]:
+def bicycle(rng: np.random.Generator, raw: int = BICYCLE) -> list[Solid]:
     """A bicycle standing upright; its wheels can be looked through."""
     paint = tuple(rng.uniform(0.03, 0.6, 3))
     frame, tyre = (
@@ -272,7 +272,7 @@ def bicycle(rng: np.random.Generator, raw: int = BICYCLE) -> list[Part]:
     ]
 
 
-def motorcycle(rng: np.random.Generator, raw: int = MOTORCYCLE) -> list[Part]:
+def motorcycle(rng: np.random.Generator, raw: int = MOTORCYCLE) -> list[Solid]:
     """A motorcycle or scooter standing upright."""
     paint = tuple(rng.uniform(0.05, 0.6, 3))
     body, tyre = (

@@ -22,7 +22,7 @@ from cmdfusion_ros.labelling.diagnostics.facts import (
     NodeFacts,
     Part,
 )
-from cmdfusion_ros.labelling.diagnostics.losses import Losses
+from cmdfusion_ros.labelling.diagnostics.lost_clouds import LostClouds
 from cmdfusion_ros.labelling.diagnostics.sync_diagnostics import SyncDiagnostics
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window, percentile
 from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
@@ -64,7 +64,7 @@ class NodeDiagnostics:
         self._lock = threading.Lock()
         self._received = self._labelled = self._errors = self._retries = self._gaps = 0
         self._dropped: Counter[str] = Counter()
-        self._losses = Losses()
+        self._lost_clouds = LostClouds()
         self._beyond_reach = 0  # points
         self._sync = SyncDiagnostics()
         self._lost = Window()  # of messages that never came
@@ -91,7 +91,7 @@ class NodeDiagnostics:
             self._started = self._idle_at = self._now()
             self._arrivals.clear()
             self._results.clear()
-            self._losses.clear()
+            self._lost_clouds.clear()
             self._sync.clear()
             self._over_since = None
 
@@ -208,7 +208,7 @@ class NodeDiagnostics:
         with self._lock:
             now = self._now()
             self._note_idle(facts, now)
-            self._losses.look(now, self._received, Counter(facts.dropped) + self._dropped)
+            self._lost_clouds.look(now, self._received, Counter(facts.dropped) + self._dropped)
             cameras = [
                 camera.part(self._settings.current, facts.cameras[name], facts, now, self._started)
                 for name, camera in self._cameras.items()
@@ -298,7 +298,7 @@ class NodeDiagnostics:
             )
         if now - self._view_failure[0] < SPAN:
             return WARN, f"labelling, but an output could not be made: {self._view_failure[1]}"
-        if complaint := self._losses.complaint():
+        if complaint := self._lost_clouds.complaint():
             return WARN, complaint
         return (
             OK,

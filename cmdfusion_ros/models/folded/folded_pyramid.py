@@ -126,7 +126,7 @@ class FoldedEncoder:
 
     def __init__(self, encoder: nn.Module):
         self.strides = encoder.strides
-        self._blocks = [_FoldedBlock(block) for block in encoder.blocks]
+        self._blocks = [_PyramidBlock(block) for block in encoder.blocks]
 
     def __call__(self, x: torch.Tensor, batch: Batch, workers: Workers) -> list[torch.Tensor]:
         """(V, C) from a FoldedEmbedding, which is used up -> list of (V_i, C)."""
@@ -141,7 +141,7 @@ class FoldedEncoder:
         return outputs
 
 
-class _FoldedBlock:
+class _PyramidBlock:
     """SpvBlock."""
 
     def __init__(self, block):

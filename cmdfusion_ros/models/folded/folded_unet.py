@@ -88,7 +88,7 @@ def _folded(module, workers):
         if isinstance(child, ConvNormRelu):
             setattr(module, name, _FoldedLayer(child, workers))
         elif isinstance(child, UnetBlock):
-            setattr(module, name, _FoldedBlock(child, workers))
+            setattr(module, name, _UnetBlock(child, workers))
         elif name == "embedding":
             setattr(module, name, _Embedding(child, workers))
         elif isinstance(child, SpvEncoder):
@@ -161,7 +161,7 @@ class _FoldedLayer(nn.Module):
         return SparseTensor(features, x.maps.voxel_coords(stride), stride, x.maps)
 
 
-class _FoldedBlock(nn.Module):
+class _UnetBlock(nn.Module):
     """UnetBlock."""
 
     def __init__(self, block, workers):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.data.corruptions import cameras, pictures
+from cmdfusion_ros.data.corruptions import cameras, image_quality
 from cmdfusion_ros.data.corruptions.suites import SUITES, corrupt
 from cmdfusion_ros.frame import CameraView, Frame
 
@@ -60,21 +60,21 @@ def test_no_cameras_are_no_trouble(name):
 
 def test_brightness_adds_to_the_value_of_a_colour():
     image = np.array([[[100, 50, 0], [0, 0, 0], [250, 250, 250]]], np.uint8)
-    bright = pictures.brightness(image, rng(), 0.2)
+    bright = image_quality.brightness(image, rng(), 0.2)
     # value 100 becomes 151 and the others with it; black becomes grey 51; white cannot grow
     np.testing.assert_array_equal(bright, [[[151, 76, 0], [51, 51, 51], [255, 255, 255]]])
 
 
 def test_quantising_keeps_the_highest_bits():
     image = np.array([[[255, 129, 63]]], np.uint8)
-    np.testing.assert_array_equal(pictures.quantise(image, rng(), 2), [[[192, 128, 0]]])
+    np.testing.assert_array_equal(image_quality.quantise(image, rng(), 2), [[[192, 128, 0]]])
 
 
 def test_dark_pictures_are_squared_scaled_and_noisier_in_the_dark():
     image = np.zeros((50, 200, 3), np.uint8)
     image[:, 100:] = 255
     image[:, 50:100] = 128
-    night = pictures.dark(image, rng(), 0.4, 120, 0.0) / 255
+    night = image_quality.dark(image, rng(), 0.4, 120, 0.0) / 255
     assert night[:, 150:].mean() == pytest.approx(0.4, abs=0.01)
     assert night[:, 50:100].mean() == pytest.approx(0.4 * (128 / 255) ** 2, abs=0.01)
     assert night[:, 150:].std() == pytest.approx(np.sqrt(0.4 / 120), rel=0.1)
@@ -83,16 +83,16 @@ def test_dark_pictures_are_squared_scaled_and_noisier_in_the_dark():
 
 def test_a_streak_keeps_the_light_and_a_level_one_the_rows():
     image = np.full((40, 60, 3), 90, np.uint8)
-    np.testing.assert_array_equal(pictures.streak(image, rng(), 10, 3), image)
+    np.testing.assert_array_equal(image_quality.streak(image, rng(), 10, 3), image)
     spot = np.zeros((41, 61, 3))
     spot[20, 30] = 1
-    blurred = pictures._streaked(spot, 5, 3, 0.0)
+    blurred = image_quality._streaked(spot, 5, 3, 0.0)
     assert blurred[20].sum() == pytest.approx(3) and blurred.sum() == pytest.approx(3, abs=1e-5)
     assert (blurred[20, :, 0] > 1e-6).sum() == 11
 
 
 def test_plasma_fills_a_torus_from_0_to_1():
-    clouds = pictures.plasma(64, 2.0, rng())
+    clouds = image_quality.plasma(64, 2.0, rng())
     assert clouds.shape == (64, 64) and clouds.min() == 0 and clouds.max() == 1
     seam = np.abs(clouds[:, 0] - clouds[:, -1]).mean()
     assert seam < 3 * np.abs(np.diff(clouds, axis=1)).mean()
@@ -101,11 +101,11 @@ def test_plasma_fills_a_torus_from_0_to_1():
 @pytest.mark.parametrize(
     ("change", "levels"),
     [
-        (pictures.mist, [(1.5, 2.0), (2.0, 2.0), (2.5, 1.7)]),
-        (pictures.haze, [(2, 0.0005), (3, 0.001), (4, 0.002)]),
-        (pictures.quantise, [(4,), (3,), (2,)]),
-        (pictures.dark, [(0.6, 250, 0.008), (0.4, 120, 0.018), (0.3, 50, 0.026)]),
-        (pictures.streak, [(10, 3), (15, 5), (15, 8)]),
+        (image_quality.mist, [(1.5, 2.0), (2.0, 2.0), (2.5, 1.7)]),
+        (image_quality.haze, [(2, 0.0005), (3, 0.001), (4, 0.002)]),
+        (image_quality.quantise, [(4,), (3,), (2,)]),
+        (image_quality.dark, [(0.6, 250, 0.008), (0.4, 120, 0.018), (0.3, 50, 0.026)]),
+        (image_quality.streak, [(10, 3), (15, 5), (15, 8)]),
     ],
 )
 def test_a_higher_level_leaves_less_of_the_picture(change, levels):
@@ -122,13 +122,13 @@ def test_a_higher_level_leaves_less_of_the_picture(change, levels):
 
 def test_brightness_grows_with_its_level():
     image = make_frame().views[0].image
-    means = [pictures.brightness(image, rng(), added).mean() for added in (0.1, 0.2, 0.3)]
+    means = [image_quality.brightness(image, rng(), added).mean() for added in (0.1, 0.2, 0.3)]
     assert image.mean() < means[0] < means[1] < means[2]
 
 
 def test_snow_is_white_on_a_dark_street():
     image = np.full((96, 128, 3), 40, np.uint8)
-    snowy = pictures.flakes(image, rng(), 0.3, 5, 0.9, 7, 7, 0.9, 0.9)
+    snowy = image_quality.flakes(image, rng(), 0.3, 5, 0.9, 7, 7, 0.9, 0.9)
     assert snowy.shape == image.shape and (snowy > 100).any() and (snowy < 70).any()
 
 

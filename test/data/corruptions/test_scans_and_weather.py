@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.data.corruptions import scans
+from cmdfusion_ros.data.corruptions import points as point_corruptions
 from cmdfusion_ros.data.corruptions.beams import beams_of
 from cmdfusion_ros.data.corruptions.fog import cut_range, fog, soft_response
 from cmdfusion_ros.data.corruptions.snow import flake_field, rain_of, snow
@@ -131,11 +131,11 @@ def test_missing_beams_are_whole_beams_and_inner_ones():
 
 def test_another_sensor_has_every_nth_beam_and_every_second_point():
     frame, beam = make_scan()
-    result = scans.cross_sensor(frame, rng(), 2)
+    result = point_corruptions.cross_sensor(frame, rng(), 2)
     left = np.unique(beam[result.origin])
     np.testing.assert_array_equal(left, np.arange(0, 64, 2))
     assert result.num_points == 32 * 200 // 2
-    heavy = scans.cross_sensor(frame, rng(), 1.33)
+    heavy = point_corruptions.cross_sensor(frame, rng(), 1.33)
     gone = np.setdiff1d(np.arange(64), np.unique(beam[heavy.origin]))
     np.testing.assert_array_equal(gone, np.arange(1, 64, 1.33).astype(int))
 
@@ -143,19 +143,19 @@ def test_another_sensor_has_every_nth_beam_and_every_second_point():
 @pytest.mark.parametrize(("step", "kept"), [(2, 16), (4, 8), (8, 4)])
 def test_reduced_beams_are_those_of_multicorrupt(step, kept):
     frame, beam = make_scan(32)
-    result = scans.beams_reducing(frame, rng(), step)
+    result = point_corruptions.beams_reducing(frame, rng(), step)
     np.testing.assert_array_equal(np.unique(beam[result.origin]), np.arange(1, 32, step))
     assert result.num_points == kept * 200
 
 
 def test_reduced_points_are_as_many_as_said():
     frame, _ = make_scan(32, 100)
-    assert scans.points_reducing(frame, rng(), 0.9).num_points == 320
+    assert point_corruptions.points_reducing(frame, rng(), 0.9).num_points == 320
 
 
 def test_crosstalk_hits_the_share_that_it_says_and_no_other_point():
     frame, _ = make_scan()
-    result = scans.crosstalk(frame, rng(), 0.01, 1.0)
+    result = point_corruptions.crosstalk(frame, rng(), 0.01, 1.0)
     hit = result.origin < 0
     assert hit.sum() == int(0.01 * frame.num_points)
     np.testing.assert_array_equal(result.points[~hit], frame.points[~hit])
@@ -165,7 +165,7 @@ def test_crosstalk_hits_the_share_that_it_says_and_no_other_point():
 
 def test_motion_blur_is_one_shift_and_a_tenth_of_it_for_each_point():
     frame, _ = make_scan()
-    result = scans.motion_blur(frame, rng(), 0.3)
+    result = point_corruptions.motion_blur(frame, rng(), 0.3)
     offsets = (result.points - frame.points).astype(np.float64)
     np.testing.assert_allclose(offsets.std(0), (0.03, 0.03, 0.015), rtol=0.1)
     shift = 0.3 * rng().standard_normal(3)
@@ -175,19 +175,21 @@ def test_motion_blur_is_one_shift_and_a_tenth_of_it_for_each_point():
 def test_incomplete_echo_takes_from_vehicles_alone():
     frame, _ = make_scan()
     before = np.bincount(frame.labels, minlength=12)
-    after = np.bincount(scans.incomplete_echo(frame, rng(), 0.75, STREET).labels, minlength=12)
+    after = np.bincount(
+        point_corruptions.incomplete_echo(frame, rng(), 0.75, STREET).labels, minlength=12
+    )
     assert after[CAR] == before[CAR] - int(0.75 * before[CAR])
     assert after[ROAD] == before[ROAD] and after[BUILDING] == before[BUILDING]
 
 
 def test_a_misaligned_cloud_is_turned_and_two_metres_ahead():
     frame = Frame(np.array([[10.0, 0, 0]], np.float32), np.ones(1, np.float32))
-    result = scans.spatial_misalignment(frame, rng(), 1.0, 2.0)
+    result = point_corruptions.spatial_misalignment(frame, rng(), 1.0, 2.0)
     a = np.radians(2)
     # column x of Rx Ry Rz, and the shift
     x = 10 * np.cos(a) ** 2 + 2
     assert result.points[0, 0] == pytest.approx(x, abs=1e-4)
-    assert scans.spatial_misalignment(frame, rng(), 0.0, 2.0) is frame
+    assert point_corruptions.spatial_misalignment(frame, rng(), 0.0, 2.0) is frame
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ _SLOW = 0.5  # share of clouds skipped because the network was busy
 _WISHED = {"paused", "no_subscriber", "inactive", "stopped"}
 
 
-class Losses:
+class LostClouds:
     """The counts of the last ten seconds, taken at each look."""
 
     def __init__(self) -> None:
