@@ -1,6 +1,8 @@
 # make demo [BAG=path] [RATE=0.5]   replay a bag through the node and look at the result (demo_output/)
 # make test                         lint, then all tests
 # make lint                         ruff (rules and format) and mypy
+# make fuzz [CASES=1000000]         hostile inputs for every door, chosen by coverage (runs/fuzz)
+# make sanitize                     the compiled sources under AddressSanitizer and UBSan
 # make weights DATA=$CMDFUSION_DATA  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
 # make clean                        remove what these commands made
 #
@@ -15,7 +17,7 @@ SHELL := /bin/bash
 export PYTHON ?= python3
 MESSAGES := CMakeLists.txt package.xml cmdfusion_ros/__init__.py $(wildcard msg/* srv/* cmake/* .ci/interfaces/*/*.* .ci/interfaces/*/msg/*)
 
-.PHONY: help demo test lint weights clean
+.PHONY: help demo test lint fuzz sanitize weights clean
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
@@ -31,6 +33,14 @@ lint: .venv/python_installed
 	@.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+fuzz: .venv/interfaces_built
+	@source .venv/setup.bash
+	python -c 'import atheris' 2>/dev/null || pip install --quiet '.[fuzz]'
+	python test/fuzz/hunt.py --guided --cases $${CASES:-1000000}
+
+sanitize: .venv/python_installed
+	@.ci/sanitize
 
 # DATA holds pandaset/002, pandaset_forward/002 and bags/pandaset_002. What is there already is not
 # made again.

@@ -123,6 +123,7 @@ setup(
             "onnx>=1.15",
             "onnxruntime>=1.17",
         ],
+        "fuzz": ["atheris>=3; python_version < '3.14'"],  # make fuzz
         "ros": [requirement + ON_WHEELS for requirement in ROS],
         "ros-build": [requirement + ON_WHEELS for requirement in ROS_BUILD],
     },

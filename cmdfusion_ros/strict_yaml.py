@@ -100,8 +100,7 @@ def read_yaml(path: str | Path) -> Any:
         return loader.get_single_data()
     except YamlError:
         raise
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        # ValueError: no date, no number, no text; the rest: what YAML's own constructors let out
+    except Exception as error:  # beside YAMLError, whatever PyYAML's own constructors let out
         raise YamlError(f"{path}: not readable as YAML: {error}") from error
     finally:
         if loader is not None:

@@ -39,9 +39,10 @@ def read_regular_file(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
                 f"{path}: expected a file of at most {most_bytes} bytes, got {facts.st_size}; is "
                 "this a checkpoint?"
             )
-        content = stream.read(most_bytes + 1)  # it may have grown since
-    if len(content) > most_bytes:
-        raise CheckpointError(f"{path}: grew over {most_bytes} bytes while it was read")
+        # it may have grown since; asking for `most_bytes` would take memory for as many
+        content = stream.read(facts.st_size + 1)
+    if len(content) > facts.st_size:
+        raise CheckpointError(f"{path}: grew over {facts.st_size} bytes while it was read")
     return content
 
 

@@ -6,9 +6,12 @@ installed (settings objects, trainer callbacks) do no harm either.
 """
 
 import collections
+import io
 import math
 import pickle
+import pickletools
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,33 +110,47 @@ def read_pickled(path: str | Path) -> tuple[Any, list[str]]:
     path = Path(path)
     if not path.is_file():  # a pipe is none, and would be waited for
         raise FileNotFoundError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise PickleError(
-            f"{path}: not a zip file, as torch.save writes them since torch 1.6; is the download "
-            "complete?"
-        )
-    with zipfile.ZipFile(path) as archive:
-        members = [
-            name
-            for name in archive.namelist()
-            if name.endswith("/data.pkl") and name.count("/") == 1
-        ]
-        if len(members) != 1:
+    try:
+        if not zipfile.is_zipfile(path):
             raise PickleError(
-                f"{path}: a zip file, but not one of torch.save: expected one data.pkl, got "
-                f"{len(members)}"
+                f"{path}: not a zip file, as torch.save writes them since torch 1.6; is the "
+                "download complete?"
             )
-        if archive.getinfo(members[0]).file_size > _MOST_PICKLE:
-            raise PickleError(f"{path}: expected a data.pkl of at most {_MOST_PICKLE} bytes")
-        with archive.open(members[0]) as stream:
-            unpickler = _TensorUnpickler(stream, path, members[0].removesuffix("/data.pkl"))
-            try:
-                content = unpickler.load()
-            except Exception as error:  # a broken or hostile pickle raises anything
-                raise PickleError(
-                    f"{path}: its pickle cannot be read ({type(error).__name__}: {error})"
-                ) from error
-    return content, sorted(unpickler.replaced)
+        with zipfile.ZipFile(path) as archive:
+            return _read_archive(archive, path)
+    except PickleError:
+        raise
+    except Exception as error:  # a broken or hostile archive or pickle raises anything
+        raise PickleError(
+            f"{path}: its pickle cannot be read ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _read_archive(archive: zipfile.ZipFile, path: Path) -> tuple[Any, list[str]]:
+    members = [
+        name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1
+    ]
+    if len(members) != 1:
+        raise PickleError(
+            f"{path}: a zip file, but not one of torch.save: expected one data.pkl, got "
+            f"{len(members)}"
+        )
+    if archive.getinfo(members[0]).file_size > _MOST_PICKLE:
+        raise PickleError(f"{path}: expected a data.pkl of at most {_MOST_PICKLE} bytes")
+    with archive.open(members[0]) as stream:
+        content = stream.read(_MOST_PICKLE)
+    _check_memo(pickletools.genops(content))
+    unpickler = _TensorUnpickler(io.BytesIO(content), path, members[0].removesuffix("/data.pkl"))
+    return unpickler.load(), sorted(unpickler.replaced)
+
+
+def _check_memo(operations: Iterable[tuple[Any, Any, Any]]) -> None:
+    """PickleError for a pickle that numbers what it remembers higher than it counts: Python makes
+    a list as long as the number, gigabytes for five bytes.
+    """
+    for count, (operation, number, _) in enumerate(operations):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and number > count:
+            raise PickleError(f"it remembers its operation {count} as number {number}")
 
 
 class _TensorUnpickler(pickle.Unpickler):

@@ -184,7 +184,7 @@ def node_settings(values: Mapping[str, Any]) -> NodeSettings:
     tree = _nested(values)
     for name in FOREIGN:
         tree.pop(name, None)
-    cameras = tuple(name for name in tree.pop("cameras", ()) if name)
+    cameras = tuple(name for name in _list_of_names(tree.pop("cameras", ()), "cameras") if name)
     _check_cameras(cameras)
     camera_settings = {}
     for camera in cameras:
@@ -200,11 +200,9 @@ def node_settings(values: Mapping[str, Any]) -> NodeSettings:
                 f"{name}: neither a parameter nor one of the cameras "
                 f"{list(cameras)}{nearest_name(name, known | set(cameras))}"
             )
-    if "filter" in tree and "classes" in tree["filter"]:
-        tree["filter"] = {
-            **tree["filter"],
-            "classes": tuple(name for name in tree["filter"]["classes"] if name),
-        }
+    if isinstance(tree.get("filter"), dict) and "classes" in tree["filter"]:
+        classes = _list_of_names(tree["filter"]["classes"], "filter.classes")
+        tree["filter"] = {**tree["filter"], "classes": tuple(name for name in classes if name)}
     settings = settings_from_dict(NodeSettings, tree)
     return dataclasses.replace(settings, cameras=cameras, camera_settings=camera_settings)
 
@@ -218,6 +216,12 @@ def nearest_parameter(name: str, cameras: Iterable[str]) -> str | None:
     ]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return near[0] if near else None
+
+
+def _list_of_names(value: Any, where: str) -> Sequence[str]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise SettingsError(f"{where}: expected a list of names, got {value!r:.80}")
+    return value
 
 
 def _check_cameras(cameras: Sequence[str]) -> None:
@@ -238,15 +242,24 @@ def _filled(value: Any, camera: str) -> Any:
     return value.replace("{camera}", camera) if isinstance(value, str) else value
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """A tree of dicts from names with dots in them; SettingsError for a name that is both a group
+    and a value.
+    """
     tree: dict[str, Any] = {}
     for name, value in values.items():
-        *groups, last = name.split(".")
+        *groups, last = str(name).split(".")
         branch = tree
         for group in groups:
-            branch = branch.setdefault(group, {})
+            branch = _branch(branch, group, f"{where}{name}")
         if isinstance(value, dict):
-            branch.setdefault(last, {}).update(_nested(value))
+            _branch(branch, last, f"{where}{name}").update(_nested(value, f"{where}{name}."))
         else:
             branch[last] = value
     return tree
+
+
+def _branch(tree: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    if not isinstance(tree.setdefault(name, {}), dict):
+        raise SettingsError(f"{where}: {name!r} is given as a value and as a group of parameters")
+    return tree[name]

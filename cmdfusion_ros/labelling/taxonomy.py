@@ -77,6 +77,11 @@ def _recoloured(class_map: ClassMap, palette_file: str) -> ClassMap:
         palette = load_yaml(palette_file)
     except OSError as error:
         raise SettingsError(f"output.palette_file: {error}") from error
+    if not isinstance(palette, dict):
+        raise SettingsError(
+            f"output.palette_file: {palette_file}: expected class names with their colours, got "
+            f"{palette!r:.80}"
+        )
     for name, color in palette.items():
         if name not in class_map.names:
             raise SettingsError(
@@ -86,7 +91,7 @@ def _recoloured(class_map: ClassMap, palette_file: str) -> ClassMap:
         if not (
             isinstance(color, list)
             and len(color) == 3
-            and all(isinstance(c, int) and 0 <= c <= 255 for c in color)
+            and all(type(c) is int and 0 <= c <= 255 for c in color)
         ):
             raise SettingsError(
                 f"output.palette_file: {palette_file}: {name}: expected [red, green, blue] of 0 "

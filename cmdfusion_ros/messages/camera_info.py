@@ -176,7 +176,7 @@ def read_calibration_file(path: str | Path, rectified: bool = False) -> Calibrat
         raise MessageError(f"calibration file {path}: not readable: {error}") from error
     try:
         return _from_file(values, rectified)
-    except (MessageError, ValueError, TypeError) as error:
+    except (MessageError, ValueError, TypeError, OverflowError) as error:
         raise MessageError(f"calibration file {path}: {error}") from error
 
 

@@ -66,6 +66,7 @@ def raw_num_fields(serialised: bytes | memoryview) -> int:
 
 def _raw_frame_id(serialised: bytes | memoryview) -> tuple[str, int, str]:
     """(frame_id, where it ends, byte order)."""
+    raw_stamp_ns(serialised)  # raises where it is too short, or not CDR
     order = "<" if serialised[1] & 1 else ">"
     length = struct.unpack_from(f"{order}I", serialised, 12)[0] if len(serialised) >= 16 else 0
     if length > len(serialised) - 16:

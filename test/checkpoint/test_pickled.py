@@ -205,3 +205,16 @@ def test_a_small_file_cannot_ask_for_much_memory(tmp_path):
     content, _ = read_pickled(tmp_path / "bomb.pt")
     with pytest.raises(PickleError, match="packed numbers"):
         content.load()
+
+
+@pytest.mark.parametrize("number", [2, 1 << 27])
+def test_what_a_pickle_remembers_cannot_take_gigabytes(tmp_path, number):
+    """Python makes a list as long as the number of what is remembered."""
+    content = b"\x80\x02}r" + struct.pack("<I", number) + b"."
+    with zipfile.ZipFile(tmp_path / "file.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+    if number == 2:
+        assert read_pickled(tmp_path / "file.pt") == ({}, [])
+    else:
+        with pytest.raises(PickleError, match="remembers its operation 2 as number 134217728"):
+            read_pickled(tmp_path / "file.pt")

@@ -22,7 +22,6 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
-from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -110,12 +109,12 @@ class Bag:
     def __enter__(self) -> "Bag":
         try:
             self._reader.open()
-        except (AnyReaderError, OSError, AssertionError) as error:
-            raise ValueError(
-                f"bag {self.path}: not readable: {error}; is it complete? {_remedy(self.path)}"
-            ) from error
+        except Exception as error:  # of a damaged bag its storage raises anything
+            raise ValueError(self._damaged(error)) from error
         self.topics = {}
         for connection in self._reader.connections:
+            if not all(isinstance(n, str) for n in (connection.topic, connection.msgtype)):
+                raise ValueError(self._damaged("a topic without a name or a type"))
             known = self.topics.get(connection.topic)
             count = connection.msgcount + (known.count if known else 0)
             self.topics[connection.topic] = BagTopic(
@@ -123,7 +122,7 @@ class Bag:
             )
         self.start, self.end = self._reader.start_time, self._reader.end_time
         if self.start < _EPOCH_NS < self.end:  # recorded before the first /clock: 50 years apart
-            self.start = next((t for _, t, _ in self._reader.messages(start=_EPOCH_NS)), self.start)
+            self.start = next((t for _, t, _ in self._records((), _EPOCH_NS, None)), self.start)
         if self._duration:
             self.end = min(self.end, self.start + round(self._duration * 1e9))
         self._types = (
@@ -147,27 +146,38 @@ class Bag:
             return
         convert = None if self._reader.is2 else self._types.ros1_to_cdr
         stop = self.end if stop is None else min(stop, self.end)
-        for connection, time, raw in self._reader.messages(chosen, start=start, stop=stop):
+        for connection, time, raw in self._records(chosen, start, stop):
             try:
                 data = bytes(convert(raw, connection.msgtype)) if convert else bytes(raw)
-            except SerdeError as error:
+            except Exception as error:  # SerdeError, and what damaged definitions lead to
                 raise ValueError(
                     f"bag {self.path}: {connection.topic} at {time} ns: {error}"
                 ) from error
             yield BagMessage(connection.topic, _ros2_name(connection.msgtype), time, data)
 
+    def _records(self, connections, start, stop):
+        """(connection, time, bytes) of the reader's messages; ValueError where the bag is damaged
+        there.
+        """
+        try:
+            yield from self._reader.messages(connections, start=start, stop=stop)
+        except Exception as error:  # of sqlite, zstd, struct, ...; a consumer's never come here
+            raise ValueError(self._damaged(error)) from error
+
+    def _damaged(self, error):
+        why = str(error) or type(error).__name__
+        return f"bag {self.path}: not readable: {why}; is it complete? {_remedy(self.path)}"
+
     def deserialize(self, message: BagMessage) -> Any:
         """A BagMessage -> an object with the fields of its type. ROS 1 messages get the field
         names of ROS 2 (k, not K).
         """
-        types = (
-            ros2_types()
-            if not self._reader.is2 and message.msgtype in ros2_types().fielddefs
-            else self._types
-        )
+        # what a bag says of types that we know may name other fields than we read
+        known = message.msgtype in ros2_types().fielddefs
+        types = ros2_types() if known else self._types
         try:
             return types.deserialize_cdr(message.data, message.msgtype)
-        except (SerdeError, TypesysError) as error:
+        except Exception as error:  # SerdeError, and what damaged definitions lead to
             raise ValueError(
                 f"bag {self.path}: {message.topic} at {message.time} ns: not readable as "
                 f"{message.msgtype}: {error}"

@@ -13,6 +13,11 @@ from cmdfusion_ros.data.bags.bag import BagWriter, ros2_types
 SUFFIXES = (".pcd", ".ply", ".las", ".bin")
 _PERIOD_NS, _START_NS = 100_000_000, 1_700_000_000_000_000_000  # files have no time: 10 Hz
 _INTENSITY = ("intensity", "scalar_intensity", "reflectivity", "reflectance", "remission", "i")
+# what a damaged header leads to, beside ValueError
+_UNREADABLE = (
+    *(ValueError, TypeError, LookupError, StopIteration, struct.error),
+    *(OverflowError, MemoryError, FloatingPointError, AttributeError),
+)
 _PLY_TYPES = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
     **{"float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2"},
@@ -42,7 +47,7 @@ def read_cloud_file(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         columns = readers[path.suffix.lower()](path, path.read_bytes())
         points = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float32)
-    except (KeyError, IndexError, struct.error, UnicodeDecodeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{path}: not readable as {path.suffix}: {error}") from error
     name = next((name for name in _INTENSITY if name in columns), None)
     intensity = np.zeros(len(points)) if name is None else columns[name]

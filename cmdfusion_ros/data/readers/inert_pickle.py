@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 _MOST_OPERATIONS = 1_000_000  # a table has some hundreds
 # what a table needs; the rest reaches extension registries or files beside the pickle
 _REFUSED = {"INST", "OBJ", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER"}
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 
 
 @dataclass(eq=False)
@@ -45,7 +46,10 @@ def take_apart(content: bytes) -> object:
         ValueError: it is no pickle, cut off, or asks for what no table needs.
     """
     try:
-        for number, (operation, _, _) in enumerate(pickletools.genops(content)):
+        for number, (operation, value, _) in enumerate(pickletools.genops(content)):
+            if operation.name in _PUTS and value > number:
+                # the unpickler makes a list as long as the number: gigabytes for five bytes
+                raise ValueError(f"operation {number} is remembered as number {value}")
             if operation.name in _REFUSED or number > _MOST_OPERATIONS:
                 raise ValueError(f"operation {operation.name} at {number}")
         return _RecordUnpickler(io.BytesIO(content)).load()

@@ -103,9 +103,10 @@ def _places(value):
         value = value.arguments[0]
     if isinstance(value, Record) and _last(value.name) == "slice":
         start, stop, step = value.arguments
-        if not all(type(n) is int and 0 <= n < 10_000 for n in (start, stop)) or step != 1:
+        bounded = all(type(n) is int and 0 <= n < 10_000 for n in (start, stop, step))
+        if not bounded or not step:
             raise ValueError(f"columns {value.arguments}")
-        return range(start, stop)
+        return range(start, stop, step)
     return [int(place) for place in _array(value)]
 
 
