@@ -17,7 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.bags.bag import Bag, ros2_types
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
-from cmdfusion_ros.data.point_files import LabelledCloud, write_cloud
+from cmdfusion_ros.data.point_files import LabelledPoints, write_cloud
 from cmdfusion_ros.data.readers.cloud_files import read_cloud_file
 
 
@@ -114,7 +114,7 @@ def ply_seeds():
 
 
 def las_seeds():
-    cloud = LabelledCloud(
+    cloud = LabelledPoints(
         np.arange(9.0).reshape(3, 3), np.full(3, 0.5, np.float32), np.zeros(3, np.uint8),
         np.ones(3, np.float32), load_class_map("street"),
     )  # fmt: skip
