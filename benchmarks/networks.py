@@ -28,7 +28,6 @@ import torch
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.config import load_settings
 from cmdfusion_ros.data.synthetic.lidar import scan
 from cmdfusion_ros.data.synthetic.rigs import load_rig
 from cmdfusion_ros.data.synthetic.world import World, WorldSettings
@@ -38,7 +37,7 @@ from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.training.losses import segmentation_loss
-from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.recipe import load_recipe
 
 IMAGE = (1242, 375)  # KITTI's
 # of a network: the networks it grew from, and with how many cameras they run ("n": those asked for)
@@ -182,7 +181,7 @@ def main():
     )
     rows, spawn = [], multiprocessing.get_context("spawn")
     for path in args.recipes:
-        model = load_settings(Recipe, path).model
+        model = load_recipe(path).model
         for network, cameras in PARTS[model.network]:
             cameras = args.cameras if cameras == "n" else cameras
             config = part_of(model, network)

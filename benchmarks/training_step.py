@@ -34,11 +34,10 @@ MODELS = {"flagship": {}, "spv_unet": {"network": "spv_unet", "image_trust": "fu
 
 def make_trainer(network: str, data: Path, out: Path, steps: int):
     """The Trainer of one part, on the made-up sequences 00 and 01 under `data`."""
-    from cmdfusion_ros.config import load_settings
-    from cmdfusion_ros.training.recipe import Recipe
+    from cmdfusion_ros.training.recipe import load_recipe
     from cmdfusion_ros.training.trainer import Trainer
 
-    recipe = load_settings(Recipe, RECIPE)
+    recipe = load_recipe(RECIPE)
     train = replace(recipe.train, root=".", called="", sequences=("00", "01"))
     recipe = replace(
         recipe,

@@ -1,8 +1,8 @@
 """raw id <-> label <-> name <-> colour.
 
 A class map is a list of classes and, for each dataset whose files can be read with it, a table from
-every raw id of that dataset to a class or to nothing. The maps themselves are data:
-`class_maps/*.yaml`.
+every raw id of that dataset to a class or to nothing. The maps themselves are data: those that
+ship, `class_maps/*.yaml`, and files of one's own (docs/own_data.md shows the format).
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.strict_yaml import read_yaml
 
 _MAX_RAW = 65536  # raw labels are 16 bit in every dataset read here
 _LONGEST_NAME = 100
@@ -65,7 +65,8 @@ class ClassMap:
         name: "street", "semantic_kitti", ...
         classes: tuple of ClassInfo; the index is the label.
         ignore_raw: raw id written for a point without a label.
-        folds: {dataset: {raw id: class name, or None for ignore}}.
+        folds: {dataset: {raw id: class name, or None for ignore}}; a map's own raw ids need no
+            table.
     """
 
     name: str
@@ -115,6 +116,11 @@ class ClassMap:
         """Labels of the countable classes, ascending."""
         return tuple(label for label, info in enumerate(self.classes) if info.thing)
 
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Whose raw ids can be read with it: itself, and those of `folds`."""
+        return tuple(sorted({self.name, *self.folds}))
+
     def label(self, name: str) -> int:
         """The label of the class called `name`; ValueError with the known names otherwise."""
         if name not in self.names:
@@ -130,10 +136,10 @@ class ClassMap:
             ValueError: ids that are no integers of 0 to 65535, or that the map does not list:
                 nothing is labelled by default. `where` names their source.
         """
-        if dataset not in self.folds:
+        if dataset not in self.datasets:
             raise ValueError(
                 f"class map {self.name}: cannot read labels of {dataset!r}; expected one of "
-                f"{', '.join(self.folds)}"
+                f"{', '.join(self.datasets)}"
             )
         raw = np.asarray(raw)
         if raw.dtype.kind not in "iu":
@@ -148,7 +154,8 @@ class ClassMap:
             )
         table = np.full(_MAX_RAW, -1, np.int16)
         labels = {name: label for label, name in enumerate(self.names)}
-        for raw_id, name in self.folds[dataset].items():
+        own = {self.ignore_raw: None, **{info.raw: info.name for info in self.classes}}
+        for raw_id, name in self.folds.get(dataset, own).items():
             table[raw_id] = IGNORE_LABEL if name is None else labels[name]
         labels = table[raw]
         if (labels < 0).any():
@@ -216,15 +223,20 @@ class ClassMap:
 
 def _class_info(values):
     """One item of `classes`."""
-    if not isinstance(values, dict) or not {"name", "raw", "color"} <= set(values):
-        raise ValueError(f"class map: expected name, raw and color, got {values!r:.80}")
-    color = values["color"]
-    return ClassInfo(
-        values["name"],
-        values["raw"],
-        tuple(color) if isinstance(color, list) else color,
-        bool(values.get("thing", False)),
-    )
+    if not isinstance(values, dict):
+        raise ValueError(f"class map: expected name, raw and color of a class, got {values!r:.80}")
+    named = f"class map, class {values.get('name', values)!r:.80}"
+    missing = [key for key in ("name", "raw", "color") if key not in values]
+    if missing:
+        raise ValueError(f"{named}: {' and '.join(missing)} missing")
+    unknown = sorted(map(str, set(values) - {"name", "raw", "color", "thing"}))
+    if unknown:
+        raise ValueError(f"{named}: unknown keys {unknown}; expected name, raw, color, thing")
+    color, thing = values["color"], values.get("thing", False)
+    if not isinstance(thing, bool):
+        raise ValueError(f"{named}, thing: expected true or false, got {thing!r:.80}")
+    color = tuple(color) if isinstance(color, list) else color
+    return ClassInfo(values["name"], values["raw"], color, thing)
 
 
 def _fold(name, dataset, table):
@@ -238,13 +250,73 @@ def _fold(name, dataset, table):
     return fold
 
 
+def load_class_map(name: str | Path) -> "ClassMap":
+    """A class map: one that ships, by its name, or a file of one's own, by its path (.yaml, .yml).
+
+    A file may say `through: {street: {road: drivable, car: null, ...}}`: each class of that shipped
+    map goes to a class of the file or to nothing, and every data set that the shipped map reads is
+    read so, but for those that `folds` has tables of.
+
+    Raises:
+        ValueError: no map of this name, or no such file; a file that is no class map, with the
+            field that is wrong.
+    """
+    name = str(name)
+    if not name.endswith((".yaml", ".yml")):
+        return _shipped(name)
+    try:
+        values = read_yaml(name)
+    except OSError as error:
+        raise ValueError(f"class map: {name}: {error.strerror or error}") from error
+    try:
+        own = ClassMap.from_dict(_without_through(values))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if own.name in _shipped_names() and own != _shipped(own.name):
+        raise ValueError(f"{name}: name: {own.name} is a map that ships; give yours another name")
+    return own
+
+
+# Beside this file, wherever the package's name is found first: a colcon workspace with our
+# messages comes before it on the path, and has the name but no maps.
+_FOLDER = Path(__file__).with_name("class_maps")
+
+
+def _shipped_names():
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
 @cache
-def load_class_map(name: str) -> "ClassMap":
-    """The shipped class map called `name`; ValueError with the known names otherwise."""
-    # Beside this file, wherever the package's name is found first: a colcon workspace with our
-    # messages comes before it on the path, and has the name but no maps.
-    folder = Path(__file__).with_name("class_maps")
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
-        raise ValueError(f"class map: expected one of {', '.join(known)}, got {name!r}")
-    return ClassMap.from_dict(yaml.safe_load((folder / f"{name}.yaml").read_text()))
+def _shipped(name: str) -> "ClassMap":
+    if name not in _shipped_names():
+        raise ValueError(
+            f"class map: expected one of {', '.join(_shipped_names())}, or the path of a .yaml "
+            f"file, got {name!r:.80}"
+        )
+    return ClassMap.from_dict(read_yaml(_FOLDER / f"{name}.yaml"))
+
+
+def _without_through(values):
+    """The content of a file with the tables that its `through` stands for among its `folds`."""
+    if not isinstance(values, dict) or "through" not in values:
+        return values
+    through = values["through"]
+    if not isinstance(through, dict) or not all(isinstance(t, dict) for t in through.values()):
+        raise ValueError(
+            "through: expected {name of a shipped class map: {class of it: class here, or null}}, "
+            f"got {through!r:.80}"
+        )
+    tables = {}
+    for name, onto in through.items():
+        shipped = _shipped(str(name))
+        wrong = set(shipped.names) ^ {str(key) for key in onto}
+        if wrong:
+            raise ValueError(
+                f"through, {name}: expected every class of {name} once and no other; look at "
+                f"{', '.join(sorted(wrong))}"
+            )
+        for dataset, table in shipped.folds.items():
+            tables[dataset] = {raw: None if at is None else onto[at] for raw, at in table.items()}
+    rest = {key: value for key, value in values.items() if key != "through"}
+    folds = values.get("folds", {})
+    return {**rest, "folds": {**tables, **folds} if isinstance(folds, dict) else folds}

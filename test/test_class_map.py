@@ -166,7 +166,8 @@ def test_an_unlisted_raw_id_is_an_error_that_names_it():
     [
         (
             lambda: load_class_map("streets"),
-            "expected one of nuscenes, pandaset, semantic_kitti, street, waymo, got 'streets'",
+            "expected one of nuscenes, pandaset, semantic_kitti, street, waymo, or the path of a "
+            ".yaml file, got 'streets'",
         ),
         (
             lambda: small_map().labels_from_raw(np.zeros(1), "waymo"),

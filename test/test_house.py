@@ -30,7 +30,7 @@ SECOND = FIRST | {
 }  # fmt: skip
 MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "frame": set(),
-    "class_map": {"frame"},
+    "class_map": {"frame", "strict_yaml"},
     "strict_yaml": set(),
     "config": {"strict_yaml"},
     "intensity": set(),

@@ -179,7 +179,7 @@ def score(bag: Path, labelled: Path, class_map: ClassMap) -> float | None:
     truth = read_bag_labels(bag)
     if truth is None:
         return None
-    if truth.dataset not in class_map.folds:
+    if truth.dataset not in class_map.datasets:
         print(
             f"note: no mIoU: the bag's labels are those of {truth.dataset}, which do not fold "
             f"onto the network's classes, {class_map.name}"

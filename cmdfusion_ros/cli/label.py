@@ -80,7 +80,7 @@ def coverage(labelled: Path, bag: Path) -> str:
         labels = class_map.labels_from_raw(columns["label"], class_map.name, str(labelled))
         counts += np.bincount(labels, minlength=256)
         total += len(labels)
-        if truth is not None and truth.dataset in class_map.folds and stamp in truth.raw:
+        if truth is not None and truth.dataset in class_map.datasets and stamp in truth.raw:
             known = labels != IGNORE_LABEL
             true = class_map.labels_from_raw(truth.raw[stamp], truth.dataset, str(bag))
             matrix.add(true[known], labels[known])

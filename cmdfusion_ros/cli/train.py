@@ -1,4 +1,6 @@
-"""`cmdfusion train RECIPE.yaml --out DIR`: train a network as a recipe says.
+"""`cmdfusion train RECIPE.yaml --out DIR`: train a network as a recipe says. Without a recipe,
+`cmdfusion train --data DIR --classes FILE --out RUN` writes one that fine-tunes the weights that
+ship on the labelled scans of a folder, and trains it.
 
 Several processes share the parts of each step: torchrun --nproc_per_node 2 -m cmdfusion_ros train
 RECIPE.yaml --out DIR, with `parts: 2` in the recipe.
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from cmdfusion_ros.config import load_settings
-from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.own_recipe import own_recipe
+from cmdfusion_ros.training.recipe import load_recipe
+from cmdfusion_ros.training.starting_weights import told_start
 from cmdfusion_ros.training.teacher_scores import told
 from cmdfusion_ros.training.trainer import CURVES, LOG, Trainer
 
@@ -20,7 +23,22 @@ from cmdfusion_ros.training.trainer import CURVES, LOG, Trainer
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("train", help="train a network", description=__doc__)
     parser.add_argument(
-        "recipe", metavar="RECIPE.yaml", help="what to train, on what and how; see config/train/"
+        "recipe",
+        metavar="RECIPE.yaml",
+        nargs="?",
+        help="what to train, on what and how; see config/train/ (default: see --classes)",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="without a recipe: your classes (docs/own_data.md has an example), of which --data "
+        "holds labelled scans in SemanticKITTI's layout; the recipe is written to OUT.yaml",
+    )
+    parser.add_argument(
+        "--dataset",
+        default="",
+        metavar="NAME",
+        help="with --classes: whose raw ids the labels hold (default: those of the classes)",
     )
     parser.add_argument(
         "--data",
@@ -72,11 +90,12 @@ def run(args: argparse.Namespace) -> int:
     """Train; prints where the checkpoint is and how it scored. Returns 0, or 1 when training
     diverged.
     """
+    recipe = _recipe(args)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if args.device == "cuda" else args.device
     trainer = Trainer(
-        load_settings(Recipe, args.recipe),
+        recipe,
         args.data,
         args.out,
         device,
@@ -91,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
         f"{trainer.recipe.name}: {len(trainer.scans)} training scans, "
         f"{trainer.recipe.steps - trainer.step} steps to go, log in {trainer.out / LOG}"
     )
+    for line in told_start(recipe.start_from, trainer.started_from):
+        print(line)
     try:
         path = trainer.run()
     except FloatingPointError as error:
@@ -113,3 +134,27 @@ def run(args: argparse.Namespace) -> int:
     for entry in (trainer.validation or {}).get("teachers", ()):
         print(told(entry))
     return 0
+
+
+def _recipe(args):
+    """The Recipe that is asked for; without one it is written for --classes."""
+    if (args.recipe is None) == (args.classes is None):
+        raise ValueError(
+            "train: expected a recipe, or --classes FILE to have one written, one of the two"
+        )
+    if args.recipe is not None:
+        if args.dataset:
+            raise ValueError("--dataset: goes with --classes; a recipe says train.dataset")
+        return load_recipe(args.recipe)
+    path = Path(f"{args.out.rstrip('/')}.yaml")
+    text = own_recipe(args.data, args.classes, args.dataset)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        print(f"recipe: {path} (change it and train it again: cmdfusion train {path} --data ...)")
+    elif path.read_text() != text:
+        raise ValueError(
+            f"{path}: there is another recipe of this name; train it (cmdfusion train {path}), or "
+            "give another --out"
+        )
+    return load_recipe(path)

@@ -15,7 +15,6 @@ from typing import Any
 from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint
 from cmdfusion_ros.config import (
     SettingsError,
-    load_settings,
     load_yaml,
     nearest_name,
     settings_from_dict,
@@ -24,7 +23,7 @@ from cmdfusion_ros.config import (
 from cmdfusion_ros.data.readers.data_settings import DataSettings
 from cmdfusion_ros.evaluation.evaluate import evaluate
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.training.recipe import Recipe, load_recipe
 from cmdfusion_ros.training.samples import shown
 from cmdfusion_ros.training.street_counts import StreetCounts
 from cmdfusion_ros.training.trainer import NETWORK, RECIPE, STATE, Trainer
@@ -211,7 +210,7 @@ def do_run(
     )
     if (folder / SCORES).exists():
         scores = json.loads((folder / SCORES).read_text())
-        if _wherever(load_settings(Recipe, folder / RECIPE)) != _wherever(recipe):
+        if _wherever(load_recipe(folder / RECIPE)) != _wherever(recipe):
             raise ValueError(
                 f"{folder}: was trained with another recipe than {run} has now; move the folder "
                 "away to train it again"

@@ -3,12 +3,25 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.class_map import ClassMap, load_class_map
-from cmdfusion_ros.config import ModelConfig, SettingsError, check_settings, section, setting
+from cmdfusion_ros.config import (
+    ModelConfig,
+    SettingsError,
+    check_settings,
+    load_yaml,
+    section,
+    setting,
+    settings_from_dict,
+    settings_to_dict,
+)
 from cmdfusion_ros.data.augment.random_changes import AugmentSettings
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
 from cmdfusion_ros.data.readers.data_settings import DataSettings, Mixture
+from cmdfusion_ros.inference import default_checkpoint_path
 from cmdfusion_ros.training.distill_settings import DistillSettings
+
+SHIPPED = "shipped"  # as `start_from`
 
 
 @dataclass(frozen=True)
@@ -16,7 +29,11 @@ class Recipe:
     """Everything that decides the weights but the data itself."""
 
     name: str = setting("network", "name of what is trained")
-    class_map: str = setting("street", "shipped class map whose classes are learnt")
+    class_map: str = setting(
+        "street",
+        "whose classes are learnt: a class map that ships, or a .yaml file of your own, relative "
+        "to the recipe",
+    )
     model: ModelConfig = section(ModelConfig)
     train: DataSettings = section(DataSettings)
     train_too: tuple[DataSettings, ...] = setting((), "further sets that are trained on")
@@ -26,13 +43,13 @@ class Recipe:
     distill: tuple[DistillSettings, ...] = setting((), "teachers, and what is learnt from each")
     start_from: str = setting(
         "",
-        "checkpoint whose weights training starts from, relative to the data folder; empty = from "
-        "scratch",
+        "checkpoint whose weights training starts from, relative to the data folder; shipped = the "
+        "weights that ship, whose model is then the default; empty = from scratch",
     )
     start_partly: bool = setting(
         False,
-        "start_from may hold another network: what fits by name and shape is taken, and the card "
-        "says what",
+        "start_from may hold another network, or one of other classes: what fits by name and shape "
+        "is taken, of a head the rows of the classes that fold onto each; log and card say what",
     )
     frozen: tuple[str, ...] = setting(
         (), "parts of the network that keep what they start from, statistics too"
@@ -111,7 +128,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        datasets = sorted(load_class_map(self.class_map).folds)
+        try:
+            datasets = load_class_map(self.class_map).datasets
+        except ValueError as error:
+            raise SettingsError(f"class_map: {error}") from error
         further = [(f"train_too[{number}]", data) for number, data in enumerate(self.train_too)]
         for what, data in (("train", self.train), *further, ("validation", self.validation)):
             if data.sequences and data.dataset not in datasets:
@@ -160,3 +180,27 @@ class Recipe:
             [data.open(data_folder, class_map, self.needs_poses) for data in sets],
             [data.repeat for data in sets],
         )
+
+    def start_path(self, data_folder: str | Path) -> Path:
+        """The file of `start_from`."""
+        shipped = self.start_from == SHIPPED
+        return default_checkpoint_path() if shipped else Path(data_folder) / self.start_from
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """The Recipe in a YAML file: a class map of its own is looked for beside the file, and what
+    starts from the weights that ship is such a network unless it says otherwise.
+
+    Raises:
+        OSError, SettingsError: as of `load_settings`.
+    """
+    values = load_yaml(path)
+    if isinstance(values, dict):
+        values = dict(values)
+        class_map = values.get("class_map")
+        if isinstance(class_map, str) and class_map.endswith((".yaml", ".yml")):
+            values["class_map"] = str((Path(path).parent / class_map).absolute())
+        if values.get("start_from") == SHIPPED and "model" not in values:
+            shipped = load_checkpoint(default_checkpoint_path())
+            values["model"] = settings_to_dict(shipped.model_config, only_changed=True)
+    return settings_from_dict(Recipe, values, where=f"{path}: ")

@@ -9,49 +9,104 @@ from torch import nn
 
 from cmdfusion_ros.checkpoint.file import is_checkpoint, load_checkpoint
 from cmdfusion_ros.checkpoint.published import load_published_lite, load_published_resnet
+from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.config import ModelConfig
+from cmdfusion_ros.models import build_network
 from cmdfusion_ros.models.efficientnet import EfficientNetLite
 from cmdfusion_ros.models.resnet import ResNet
 from cmdfusion_ros.training.provenance import kept_of
 from cmdfusion_ros.training.recipe import Recipe
 
 
-def start_from(path: str | Path, network: nn.Module, recipe: Recipe) -> dict[str, Any]:
-    """Give `network` the weights of a checkpoint. Returns what its card says of its training; with
-    `start_partly` also what was taken and what was not, under "taken".
+def start_from(
+    path: str | Path, network: nn.Module, recipe: Recipe, class_map: ClassMap
+) -> dict[str, Any]:
+    """Give `network`, which speaks `class_map`, the weights of a checkpoint. Returns what its card
+    says of its training; with `start_partly` also what was taken and what was not, under "taken".
 
     Raises:
         ValueError: it holds another network; with `start_partly`, none of its parts.
     """
     checkpoint = load_checkpoint(path)
-    ours, theirs = (
-        (recipe.model, recipe.class_map),
-        (
-            checkpoint.model_config,
-            checkpoint.class_map.name,
-        ),
-    )
+    ours = (recipe.model, class_map.name)
+    theirs = (checkpoint.model_config, checkpoint.class_map.name)
     known = kept_of(checkpoint.card)
-    if ours == theirs:
+    same_classes = checkpoint.class_map.names == class_map.names
+    if ours == theirs and same_classes:
         network.load_state_dict(checkpoint.weights)
         return known
     told = f"{theirs[0]} for {theirs[1]}, the recipe asks for {ours[0]} for {ours[1]}"
+    if ours == theirs:
+        told += ", whose classes are others"
     if not recipe.start_partly:
         raise ValueError(
             f"start_from: {path}: holds {told}; change model or class_map of the recipe, or set "
             "start_partly"
         )
     same = ("voxel_size", "inputs")
-    if theirs[1] != ours[1] or any(getattr(ours[0], x) != getattr(theirs[0], x) for x in same):
+    if any(getattr(ours[0], x) != getattr(theirs[0], x) for x in same):
         raise ValueError(
-            f"start_from: {path}: holds {told}; start_partly needs the same class_map, "
-            f"{' and '.join(same)}"
+            f"start_from: {path}: holds {told}; start_partly needs the same {' and '.join(same)}"
         )
-    return {**known, "taken": take_parts(path, network, checkpoint.weights)}
+    if same_classes:
+        return {**known, "taken": take_parts(path, network, checkpoint.weights)}
+    kin = kin_of(class_map, checkpoint.class_map)
+    of_classes = class_tensors(checkpoint.model_config, checkpoint.class_map.num_classes)
+    weights = {name: t for name, t in checkpoint.weights.items() if name not in of_classes}
+    own = network.state_dict()
+    for name, axis in of_classes.items():
+        if name in own and any(kin):
+            weights[name] = _rows_of_kin(own[name], checkpoint.weights[name], axis, kin)
+    taken = take_parts(path, network, weights)
+    names = zip(class_map.names, kin, strict=True)
+    taken["classes"] = {
+        name: [checkpoint.class_map.names[label] for label in labels] for name, labels in names
+    }
+    return {**known, "taken": taken}
+
+
+def kin_of(class_map: ClassMap, other: ClassMap) -> list[list[int]]:
+    """For each class of a map the labels of another map that stand for some of the same things:
+    those that a raw id of a data set folds onto which both read; where there are none of these, the
+    one of the same name.
+    """
+    kin: list[set[int]] = [set() for _ in class_map.names]
+    for dataset in set(class_map.folds) & set(other.folds):
+        for raw, name in class_map.folds[dataset].items():
+            theirs = other.folds[dataset].get(raw)
+            if name is not None and theirs is not None:
+                kin[class_map.label(name)].add(other.label(theirs))
+    by_name = [{other.label(name)} if name in other.names else set() for name in class_map.names]
+    return [sorted(found or named) for found, named in zip(kin, by_name, strict=True)]
+
+
+def class_tensors(config: ModelConfig, num_classes: int) -> dict[str, int]:
+    """{name: axis} of the tensors of a network that have an entry for each class."""
+    with torch.device("meta"):
+        some, more = (build_network(config, num_classes + extra) for extra in (0, 1))
+    shapes = {name: tensor.shape for name, tensor in more.state_dict().items()}
+    return {
+        name: next(axis for axis, size in enumerate(tensor.shape) if size != shapes[name][axis])
+        for name, tensor in some.state_dict().items()
+        if tensor.shape != shapes[name]
+    }
+
+
+def _rows_of_kin(own, theirs, axis, kin):
+    """`own` with each class's entry along `axis` the mean of its kin's in `theirs`, where it has
+    any and all else has the same shape."""
+    ours, others = own.transpose(0, axis).clone(), theirs.transpose(0, axis)
+    if ours.shape[1:] != others.shape[1:]:
+        return theirs  # which then does not fit
+    for label, labels in enumerate(kin):
+        if labels:
+            ours[label] = others[labels].to(ours).mean(0)
+    return ours.transpose(0, axis).contiguous()
 
 
 def take_parts(
     path: str | Path, network: nn.Module, weights: Mapping[str, torch.Tensor]
-) -> dict[str, list[str]]:
+) -> dict[str, Any]:
     """Give `network` those of `weights` that it has by name and shape.
 
     Returns:
@@ -75,6 +130,24 @@ def take_parts(
         "new": modules(set(own) - set(taken)),
         "left": modules(set(weights) - set(taken)),
     }
+
+
+def told_start(start_from: str, known: Mapping[str, Any] | None) -> list[str]:
+    """Lines that say what a training took of what it started from: `known` is what `start_from`
+    returned, None for a start from nothing.
+    """
+    taken = (known or {}).get("taken")
+    if taken is None:
+        return [f"started from {start_from}"] if start_from else []
+    lines = [f"started from {start_from}: took {', '.join(taken['taken'])}"]
+    lines += [
+        f"  {what}: {', '.join(taken[key])}"
+        for key, what in (("new", "new"), ("left", "of no use here"))
+        if taken[key]
+    ]
+    for name, rows in taken.get("classes", {}).items():
+        lines.append(f"  class {name}: {'as ' + ', '.join(rows) if rows else 'from nothing'}")
+    return lines
 
 
 def start_images_from(path: str | Path, network: nn.Module) -> dict[str, Any] | None:

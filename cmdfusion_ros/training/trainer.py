@@ -20,7 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, save_checkpoint
-from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.config import save_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.evaluation.metrics import score
 from cmdfusion_ros.frame import IGNORE_LABEL, Frame
@@ -36,7 +36,7 @@ from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.replicas import Processes
 from cmdfusion_ros.training.run_log import RunLog
 from cmdfusion_ros.training.samples import Samples, shown
-from cmdfusion_ros.training.schedule import learning_rate_at
+from cmdfusion_ros.training.schedule import learning_rate_at, make_optimizer
 from cmdfusion_ros.training.starting_weights import (
     freeze,
     start_from,
@@ -109,7 +109,8 @@ class Trainer:
         if recipe.image_weights and not resume:
             self.started_from = start_images_from(Path(data_folder) / recipe.image_weights, network)
         if recipe.start_from and not resume:
-            self.started_from = start_from(Path(data_folder) / recipe.start_from, network, recipe)
+            start = recipe.start_path(data_folder)
+            self.started_from = start_from(start, network, recipe, self.class_map)
         freeze(network, recipe.frozen)
         self.network = use_backend(network, choose_backend("auto", self.device, training=True).name)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -126,7 +127,7 @@ class Trainer:
             self.objective.prepare(self.network, self.average, self._telling_sample())
         learnt = [one for one in self.network.parameters() if one.requires_grad]
         self.parameters = [*learnt, *self.objective.parameters()]
-        self.optimizer = _make_optimizer(recipe, self.parameters)
+        self.optimizer = make_optimizer(recipe, self.parameters)
         # (tensor of the average, the network's): what is averaged, and whole numbers
         self._averaged, self._copied = [], []
         self.step = 0
@@ -339,6 +340,7 @@ class Trainer:
     def _save_state(self):
         state = {
             "recipe": settings_to_dict(self.recipe),
+            "class_map": self.class_map.to_dict(),
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -363,6 +365,11 @@ class Trainer:
                 f"{path}: made with another recipe ({', '.join(changed)} differ); train it into "
                 "another folder"
             )
+        if ClassMap.from_dict(state.get("class_map", self.class_map.to_dict())) != self.class_map:
+            raise ValueError(
+                f"{path}: made with other classes than {self.recipe.class_map} has now; train them "
+                "into another folder"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         # newer than some runs, which had none
@@ -371,22 +378,6 @@ class Trainer:
         self.step, self.validation = state["step"], state["validation"]
         self.started_from = state.get("started_from")  # newer than some runs
         self.counts = np.array(state["counts"], np.int64)
-
-
-def _make_optimizer(recipe, parameters):
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=recipe.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=recipe.weight_decay,
-        )
-    rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-    try:
-        return torch.optim.AdamW(parameters, **rates, fused=True)
-    except RuntimeError:  # torch before 2.4 has no fused kernel for a CPU
-        return torch.optim.AdamW(parameters, **rates, foreach=True)
 
 
 def count_labels(scans: Iterable[Frame], num_classes: int) -> np.ndarray:

@@ -3,8 +3,8 @@
 import pytest
 from builders.paths import REPOSITORY
 
-from cmdfusion_ros.config import SettingsError, load_settings, save_settings, settings_from_dict
-from cmdfusion_ros.training.recipe import Recipe
+from cmdfusion_ros.config import SettingsError, save_settings, settings_from_dict
+from cmdfusion_ros.training.recipe import Recipe, load_recipe
 
 SHIPPED = sorted((REPOSITORY / "config" / "train").glob("*.yaml"))
 
@@ -19,7 +19,7 @@ def test_a_recipe_comes_back_from_yaml(tmp_path):
         },
     )
     save_settings(recipe, tmp_path / "recipe.yaml")
-    assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
 
 def test_a_recipe_may_train_on_several_sets(tmp_path):
@@ -32,7 +32,7 @@ def test_a_recipe_may_train_on_several_sets(tmp_path):
         0
     ].repeat == 3
     save_settings(recipe, tmp_path / "recipe.yaml")
-    assert load_settings(Recipe, tmp_path / "recipe.yaml") == recipe
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
     with pytest.raises(SettingsError, match=r"train_too\[0\].root: expected str, got 3"):
         settings_from_dict(Recipe, {"train_too": [{"root": 3}]})
     with pytest.raises(
@@ -63,6 +63,8 @@ def test_a_misspelt_setting_is_named_with_the_nearest():
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_recipe_reads_and_trains_on_something(path):
-    recipe = load_settings(Recipe, path)
+    recipe = load_recipe(path)
     drawn = recipe.train.layout == "synthetic_stream"  # streets without end have no names
-    assert (drawn or recipe.train.sequences) and recipe.licence and recipe.attribution
+    assert drawn or recipe.train.sequences
+    # whoever trains on own scans says what holds for them
+    assert path.stem == "own" or (recipe.licence and recipe.attribution)

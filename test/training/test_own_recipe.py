@@ -1,0 +1,100 @@
+"""The recipe that is written for a folder of one's own scans."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import yaml
+from builders.paths import REPOSITORY
+
+from cmdfusion_ros.checkpoint.file import load_checkpoint
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.main import main
+from cmdfusion_ros.inference import default_checkpoint_path
+from cmdfusion_ros.training.own_recipe import own_recipe, recipe_text
+from cmdfusion_ros.training.recipe import load_recipe
+from cmdfusion_ros.training.trainer import NETWORK, Trainer
+
+CLASSES = [
+    {"name": "ground", "raw": 1, "color": [128, 64, 128]},
+    {"name": "thing", "raw": 2, "color": [60, 110, 255]},
+]
+
+
+def folder_of(tmp_path, **scans):
+    """A folder with so many labelled scans in each sequence, and the class map's file."""
+    rng = np.random.default_rng(0)
+    for sequence, count in scans.items():
+        for sub in ("velodyne", "labels"):
+            (tmp_path / "scans" / sequence / sub).mkdir(parents=True)
+        for number in range(count):
+            points = rng.normal(0, 5, (300, 4)).astype(np.float32)
+            points[:, 2], points[:, 3] = rng.uniform(-2, 1, 300), rng.random(300)
+            stem = tmp_path / "scans" / sequence / "velodyne" / f"{number:06d}.bin"
+            points.tofile(stem)
+            raw = np.where(points[:, 2] < -1, 1, 2).astype(np.uint32)
+            raw[:20] = 0
+            raw.tofile(stem.parents[1] / "labels" / f"{number:06d}.label")
+    classes = tmp_path / "yard.yaml"
+    classes.write_text(yaml.safe_dump({"name": "yard", "classes": CLASSES}))
+    return tmp_path / "scans", classes
+
+
+def recipe_of(tmp_path, **scans):
+    data, classes = folder_of(tmp_path, **scans)
+    path = tmp_path / "own.yaml"
+    path.write_text(own_recipe(data, classes))
+    return load_recipe(path), data
+
+
+def test_the_recipe_in_config_is_such_a_one():
+    path = REPOSITORY / "config" / "train" / "own.yaml"
+    data = {"dataset": "yard", "called": "own"}
+    train = {"sequences": ["00"], "last_scan": 40, **data}
+    validation = {"sequences": ["00"], "first_scan": 44, **data}
+    assert path.read_text() == recipe_text("../classes/yard.yaml", [train], validation)
+    assert load_class_map(load_recipe(path).class_map).names[0] == "drivable"
+
+
+def test_of_one_sequence_the_end_validates_and_a_gap_is_left(tmp_path):
+    recipe, data = recipe_of(tmp_path, a=15)
+    assert (recipe.train.last_scan, recipe.validation.first_scan) == (10, 12)
+    assert recipe.train_too == () and recipe.frozen == ("images",)
+    assert recipe.model == load_checkpoint(default_checkpoint_path()).model_config
+
+
+def test_of_two_sequences_the_longer_one_is_cut(tmp_path):
+    recipe, _ = recipe_of(tmp_path, a=3, b=40)
+    assert recipe.train.sequences == recipe.validation.sequences == ("b",)
+    assert (recipe.train.last_scan, recipe.validation.first_scan) == (29, 32)
+    assert [each.sequences for each in recipe.train_too] == [("a",)]
+
+
+def test_of_many_sequences_whole_ones_validate(tmp_path):
+    recipe, _ = recipe_of(tmp_path, a=5, b=5, c=1, d=2)
+    assert recipe.train.sequences == ("a", "b") and recipe.validation.sequences == ("c", "d")
+
+
+def test_it_trains_from_the_weights_that_ship_and_learns_the_classes(tmp_path):
+    recipe, data = recipe_of(tmp_path, a=6)
+    Trainer(dataclasses.replace(recipe, steps=3), data, tmp_path / "run").run(progress=False)
+    made = load_checkpoint(tmp_path / "run" / NETWORK)
+    assert made.class_map.names == ("ground", "thing")
+    taken = made.card["started_from"]["taken"]
+    assert taken["classes"] == {"ground": [], "thing": []}
+    assert "head" in taken["new"] and {"stem", "images"} <= set(taken["taken"])
+
+
+def test_what_does_not_fit_is_said(tmp_path, capsys):
+    data, classes = folder_of(tmp_path, a=4)
+    with pytest.raises(ValueError, match="expected 5 labelled scans or more.*got 4"):
+        own_recipe(data, classes)
+    with pytest.raises(ValueError, match="--dataset: class map yard reads yard, not 'pandaset'"):
+        own_recipe(data, classes, "pandaset")
+    with pytest.raises(FileNotFoundError, match="no sequence"):
+        own_recipe(tmp_path, classes)
+    out = str(tmp_path / "run")
+    assert main(["train", "--data", str(data), "--out", out]) == 2
+    assert "expected a recipe, or --classes FILE" in capsys.readouterr().err
+    assert main(["train", "a.yaml", "--dataset", "yard", "--out", out]) == 2
+    assert "--dataset: goes with --classes" in capsys.readouterr().err
