@@ -5,6 +5,7 @@ through.
 import torch
 from torch import nn
 
+from cmdfusion_ros.models.row_norm import RowNorm
 from cmdfusion_ros.sparse.scatter import scatter_sum
 
 
@@ -87,13 +88,13 @@ class ScalarGatedFusion(nn.Module):
     def __init__(self, target_channels: int, source_channels: int):
         super().__init__()
         hidden = max(1, target_channels // 4)
-        self.source_norm = nn.BatchNorm1d(source_channels)
+        self.source_norm = RowNorm(source_channels)
         self.of_source = nn.Linear(source_channels, hidden)
         self.of_target = nn.Linear(target_channels, hidden)
         self.gate = nn.Linear(hidden, 1)
         self.message = nn.Sequential(
             nn.Linear(source_channels, target_channels, bias=False),
-            nn.BatchNorm1d(target_channels),
+            RowNorm(target_channels),
             nn.ReLU(),
         )
         self.join = nn.Linear(2 * target_channels, target_channels)

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from cmdfusion_ros.batch import Scale
+from cmdfusion_ros.models.row_norm import RowNorm
 from cmdfusion_ros.sparse.scatter import scatter_sum
 
 
@@ -20,10 +21,10 @@ class Imputer(nn.Module):
         super().__init__()
         self.guess = nn.Sequential(
             nn.Linear(channels, pixel_channels),
-            nn.BatchNorm1d(pixel_channels),
+            RowNorm(pixel_channels),
             nn.ReLU(),
             nn.Linear(pixel_channels, pixel_channels),
-            nn.BatchNorm1d(pixel_channels),
+            RowNorm(pixel_channels),
         )
 
     def forward(self, point_features: torch.Tensor) -> torch.Tensor:

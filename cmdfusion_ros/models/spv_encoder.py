@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from cmdfusion_ros.batch import Batch, Scale
+from cmdfusion_ros.models.row_norm import RowNorm
 from cmdfusion_ros.sparse.conv import SubmanifoldConv
 from cmdfusion_ros.sparse.scatter import scatter_mean, scatter_sum
 from cmdfusion_ros.sparse.tensor import KernelMaps, SparseTensor
@@ -67,11 +68,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.skip = SubmanifoldConv(channels, channels, kernel_size=1)
-        self.skip_norm = nn.BatchNorm1d(channels)
+        self.skip_norm = RowNorm(channels)
         self.first = SubmanifoldConv(channels, channels)
-        self.first_norm = nn.BatchNorm1d(channels)
+        self.first_norm = RowNorm(channels)
         self.second = SubmanifoldConv(channels, channels)
-        self.second_norm = nn.BatchNorm1d(channels)
+        self.second_norm = RowNorm(channels)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """SparseTensor (V, C) -> SparseTensor (V, C)."""
@@ -91,10 +92,10 @@ class Context(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(channels, half),
             nn.LeakyReLU(SLOPE),
-            nn.BatchNorm1d(half),
+            RowNorm(half),
             nn.Linear(half, half),
             nn.LeakyReLU(SLOPE),
-            nn.BatchNorm1d(half),
+            RowNorm(half),
             nn.Linear(half, channels),
             nn.LeakyReLU(SLOPE),
         )

@@ -14,6 +14,7 @@ from torch import nn
 
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.output import Output, ScaleFeatures
+from cmdfusion_ros.models.row_norm import RowNorm
 from cmdfusion_ros.models.spv_encoder import PointEmbedding, mean_over_points
 from cmdfusion_ros.models.window_attention import WindowAttention
 from cmdfusion_ros.sparse.conv import StridedConv, SubmanifoldConv, TransposedConv
@@ -36,7 +37,7 @@ class ConvNormRelu(nn.Module):
     def __init__(self, convolution: nn.Module):
         super().__init__()
         self.convolution = convolution
-        self.norm = nn.BatchNorm1d(convolution.out_channels)
+        self.norm = RowNorm(convolution.out_channels)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """SparseTensor -> SparseTensor on the convolution's output voxels."""
@@ -53,12 +54,10 @@ class UnetBlock(nn.Module):
         super().__init__()
         self.first = ConvNormRelu(SubmanifoldConv(in_channels, channels))
         self.second = SubmanifoldConv(channels, channels)
-        self.second_norm = nn.BatchNorm1d(channels)
+        self.second_norm = RowNorm(channels)
         widen = nn.Linear(in_channels, channels, bias=False)
         self.skip = (
-            nn.Identity()
-            if in_channels == channels
-            else nn.Sequential(widen, nn.BatchNorm1d(channels))
+            nn.Identity() if in_channels == channels else nn.Sequential(widen, RowNorm(channels))
         )
 
     def forward(self, x: SparseTensor) -> SparseTensor:
@@ -144,7 +143,7 @@ class SpvUnet(nn.Module):
         )
         points = [channels, down[3], up[1], up[3]]
         self.of_points = nn.ModuleList(
-            nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())
+            nn.Sequential(nn.Linear(a, b), RowNorm(b), nn.ReLU())
             for a, b in zip(points, points[1:], strict=False)
         )
         self.head = nn.Linear(up[3], num_classes)

@@ -72,6 +72,22 @@ def test_layers_that_compute_with_16_bits_say_nearly_the_same_and_train(trained)
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_single_point_is_trained_on(trained, seen):
+    """One voxel at every scale, and one point in a camera's view or beside it."""
+    config, network, _ = trained
+    frame = make_frame(num_points=1)
+    frame.points[:] = (5.0, 0.0, 0.0) if seen else (-5.0, 0.0, 0.0)
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
+    output = network(make_batch([frame], grid_of(config)))
+    sum(head.logits.square().mean() for head in (output, *output.auxiliary)).backward()
+    network.load_state_dict(kept)
+    network.eval()
+    assert output.logits.shape == (1, STREET.num_classes)
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
 @pytest.mark.parametrize("name", ["flagship", "u2mkd"])
 def test_a_spoilt_image_changes_the_answer_and_is_no_target(name):
     """Blank and shuffled pictures teach the gate to shut, not the guess to say what they say."""

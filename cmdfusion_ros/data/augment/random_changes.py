@@ -26,6 +26,9 @@ from cmdfusion_ros.data.augment.scans import (
 )
 from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 
+FEWEST_POINTS = 2000  # of a sector worth a step; of a scan with few, a quarter of its fair share
+_SECTOR_DRAWS = 16
+
 
 @dataclass(frozen=True)
 class AugmentSettings:
@@ -302,7 +305,21 @@ def change_view(
 
 
 def sector_start(frame: Frame, settings: AugmentSettings, rng: np.random.Generator) -> float:
-    """Azimuth, radians, at which the sector to keep begins."""
+    """Azimuth, radians, at which the sector to keep begins. One with hardly a point (beside the
+    view of a LiDAR that looks ahead) teaches nothing: it is drawn again, and the fullest is taken.
+    """
+    azimuth = np.arctan2(frame.points[:, 1], frame.points[:, 0])
+    enough = min(FEWEST_POINTS, settings.sector / 360.0 * frame.num_points / 4)
+    width, found = np.radians(settings.sector), []
+    for _ in range(_SECTOR_DRAWS):
+        start = _draw_sector(frame, settings, rng)
+        found.append((np.count_nonzero((azimuth - start) % (2 * np.pi) < width), start))
+        if found[-1][0] >= enough:
+            return start
+    return max(found)[1]
+
+
+def _draw_sector(frame, settings, rng):
     start = rng.uniform(-np.pi, np.pi)
     if settings.sector_around == "labels":
         known = np.flatnonzero(frame.labels != IGNORE_LABEL)

@@ -151,6 +151,20 @@ def test_a_sector_around_labels_holds_one_in_its_middle():
     assert augment(unlabelled, settings, rng, STREET).num_points > 100
 
 
+def test_a_sector_lies_where_the_scan_is():
+    """Of a LiDAR that looks ahead, three in four sectors drawn anywhere held next to nothing."""
+    azimuth = np.linspace(-np.pi / 6, np.pi / 6, 600)
+    points = 10 * np.column_stack([np.cos(azimuth), np.sin(azimuth), 0 * azimuth])
+    frame = Frame(points.astype(np.float32), np.zeros(600, np.float32))
+    kept = [
+        augment(frame, AugmentSettings(sector=60.0), np.random.default_rng(seed), STREET)
+        for seed in range(40)
+    ]
+    # a quarter of what an even scan would have there
+    assert min(each.num_points for each in kept) >= 600 * 60 / 360 / 4
+    assert len({each.num_points for each in kept}) > 10
+
+
 def test_a_sector_opens_counter_clockwise_and_may_cross_the_back():
     forward, left, back, right = ((1, 0, 0), (0, 1, 0), (-1, 0, 0), (0, -1, 0))
     frame = Frame(
