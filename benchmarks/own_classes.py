@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""What fine-tuning on few scans with classes of one's own is worth: fifteen scans of PandaSet 002
+with the five classes of config/classes/yard.yaml, tested on later scans of the drive.
+
+    python benchmarks/own_classes.py --data $CMDFUSION_DATA --work WORK [--steps 400] [--rows NAME ...]
+        [--json FILE]
+
+Each row trains as the recipe that `cmdfusion train --classes` writes, but for what its name says:
+from nothing or from the weights that ship, with a learning rate, with parts that stay as they are.
+The weights that ship have seen neither scan 36 to 55 nor 73 to 79. A row that WORK holds is not
+trained again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cmdfusion_ros.checkpoint.file import load_checkpoint
+from cmdfusion_ros.evaluation.metrics import score
+from cmdfusion_ros.inference import Segmenter
+from cmdfusion_ros.training.own_recipe import recipe_text
+from cmdfusion_ros.training.recipe import Recipe, load_recipe
+from cmdfusion_ros.training.trainer import NETWORK, Trainer
+
+CLASSES = Path(__file__).resolve().parents[1] / "config" / "classes" / "yard.yaml"
+SCANS = {"root": "pandaset", "dataset": "pandaset", "sequences": ["002"]}
+TRAIN = {**SCANS, "first_scan": 36, "last_scan": 50}
+TEST = {**SCANS, "first_scan": 73}
+ENCODER = ("embedding", "stem", "down")
+DECODER = ("up", "of_points", "to_knowledge", "knowledge", "trust", "joins", "pixel_head")
+# name -> what differs from the recipe
+ROWS: dict[str, dict[str, Any]] = {
+    "from nothing, rate 0.003": {"start_from": ""},
+    "from nothing, rate 0.01": {"start_from": "", "learning_rate": 0.01},
+    "shipped, rate 0.0003": {"learning_rate": 0.0003},
+    "shipped, rate 0.001": {"learning_rate": 0.001},
+    "shipped, rate 0.003": {},
+    "shipped, rate 0.01": {"learning_rate": 0.01},
+    "shipped, rate 0.003, encoder frozen": {"frozen": ("images", *ENCODER)},
+    "shipped, rate 0.01, only the head": {
+        "frozen": ("images", *ENCODER, *DECODER),
+        "learning_rate": 0.01,
+    },
+}
+
+
+def recipe_of(row: str, steps: int, work: Path) -> Recipe:
+    """The Recipe of a row."""
+    path = work / "own.yaml"
+    path.write_text(recipe_text(str(CLASSES), [TRAIN], TEST))
+    recipe = replace(load_recipe(path), steps=steps, **ROWS[row])
+    if not recipe.start_from:
+        return replace(recipe, start_partly=False, frozen=())
+    return recipe
+
+
+def trained(row: str, steps: int, data: Path, work: Path) -> dict[str, Any]:
+    """Train a row and score it on the later scans; {miou, accuracy, iou, minutes}."""
+    folder = work / f"{row.replace(' ', '_').replace(',', '')}_{steps}"
+    kept = folder / "figures.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    recipe, started = recipe_of(row, steps, work), time.monotonic()
+    resume = (folder / "state.pt").exists()
+    trainer = Trainer(recipe, data, folder, resume=resume)
+    trainer.validation_scans = None  # scored once, below
+    trainer.run()
+    minutes = (time.monotonic() - started) / 60
+    segmenter = Segmenter(load_checkpoint(folder / NETWORK), device="cpu")
+    scans = recipe.validation.open(data, segmenter.class_map)
+    figures = score(segmenter.segment, scans, segmenter.class_map).to_dict()
+    known = {key: figures[key] for key in ("miou", "accuracy", "iou")}
+    kept.write_text(json.dumps({**known, "minutes": minutes}, indent=1) + "\n")
+    return json.loads(kept.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.work.mkdir(parents=True, exist_ok=True)
+    results = {}
+    print(f"{'row':40}{'mIoU':>7}{'accuracy':>10}{'minutes':>9}   IoU of each class", flush=True)
+    for row in args.rows:
+        found = results[row] = trained(row, args.steps, args.data, args.work)
+        classes = "  ".join(
+            f"{name} {100 * (np.nan if iou is None else iou):.1f}"
+            for name, iou in found["iou"].items()
+        )
+        print(
+            f"{row:40}{100 * found['miou']:7.1f}{100 * found['accuracy']:10.1f}"
+            f"{found['minutes']:9.1f}   {classes}",
+            flush=True,
+        )
+    if args.json:
+        args.json.write_text(json.dumps({"steps": args.steps, "rows": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
