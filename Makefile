@@ -70,7 +70,7 @@ weights: .venv/python_installed
 	train flagship_nano_lidar weights_data/runs/flagship_nano_lidar
 	run=runs/flagship_nano
 	train flagship_nano $$run
-	cmdfusion calibrate $$run/network.safetensors --sets config/calibrate/flagship_nano.yaml --data weights_data --json $$run/calibration.json
+	cmdfusion calibrate $$run/network.safetensors --keep --sets config/calibrate/flagship_nano.yaml --data weights_data --json $$run/calibration.json
 	cmdfusion evaluate $$run/network.safetensors --layout bags --data "$$DATA/bags" --dataset pandaset --sequences pandaset_002 --images --subsets 1 \
 	    --json $$run/scores.json --page $$run/scores.html --keep
 

@@ -130,7 +130,7 @@ setup(
     entry_points={
         "console_scripts": [
             "cmdfusion = cmdfusion_ros.cli.main:main",
-            "cmdfusion_node = cmdfusion_ros.ros.node:main",
+            "cmdfusion_node = cmdfusion_ros.cli.node:main",
         ]
     },
 )

@@ -2,8 +2,8 @@
 """What fine-tuning on few scans with classes of one's own is worth: fifteen scans of PandaSet 002
 with the five classes of config/classes/yard.yaml, tested on later scans of the drive.
 
-    python benchmarks/own_classes.py --data $CMDFUSION_DATA --work WORK [--steps 400] [--rows NAME ...]
-        [--json FILE]
+    python benchmarks/own_classes.py --data $CMDFUSION_DATA --work WORK [--steps 400]
+        [--rows NAME ...] [--json FILE]
 
 Each row trains as the recipe that `cmdfusion train --classes` writes, but for what its name says:
 from nothing or from the weights that ship, with a learning rate, with parts that stay as they are.

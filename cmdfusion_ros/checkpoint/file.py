@@ -167,7 +167,10 @@ def _write(path: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.halved:
         weights = {name: _halved(tensor) for name, tensor in weights.items()}
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    unfinished.touch()
+    mode = unfinished.stat().st_mode  # as others here may read; safetensors lets only its owner
     save_file(weights, unfinished, metadata)
+    unfinished.chmod(mode)
     os.replace(unfinished, path)
 
 

@@ -1,8 +1,9 @@
 """`cmdfusion calibrate CHECKPOINT --data DIR --sequences 08`: make a checkpoint's confidence mean
 how often it is right.
 
-Fits one temperature a ring of distance on labelled scans that the checkpoint was not trained on,
-and writes them into it. No label changes. Fitting again replaces them.
+Fits one temperature a ring of distance on labelled scans that the checkpoint was not trained on.
+They are written where --out says, or into the checkpoint itself with --keep; without either they
+are only shown. No label changes. Fitting again replaces them.
 """
 
 import argparse
@@ -26,6 +27,8 @@ from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.provenance import scans_seen
 from cmdfusion_ros.training.samples import shown
 
+FEW_SCANS = 20  # below, a fit says more of these scans than of the network
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
@@ -37,7 +40,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="write the calibrated checkpoint here (default: into CHECKPOINT itself)",
+        help="write the calibrated checkpoint here",
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="write the temperatures into CHECKPOINT itself"
     )
     parser.add_argument(
         "--data",
@@ -63,6 +69,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write, print; returns 0."""
+    if args.keep and args.out:
+        raise ValueError("--keep writes into CHECKPOINT, --out into another file; give one of them")
     checkpoint = load_checkpoint(args.checkpoint)
     sets = _sets(args)
     view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
@@ -96,12 +104,14 @@ def run(args: argparse.Namespace) -> int:
             **{key: fitted[key] for key in ("points", "by_distance", "ece", "ece_uncalibrated")},
         },
     }
-    replace_card(args.checkpoint, card, temperatures, args.out)
+    written = args.out or (args.checkpoint if args.keep else None)
+    if written:
+        replace_card(args.checkpoint, card, temperatures, written)
     if args.json:
         Path(args.json).write_text(json.dumps(fitted, indent=1) + "\n")
     if args.picture:
         draw_reliability(fitted).savefig(args.picture, dpi=110)
-    _print_table(fitted, args.out or args.checkpoint)
+    _print_table(fitted, written)
     return 0
 
 
@@ -129,8 +139,14 @@ def _print_table(fitted, path):
     )
     print(
         f"fitted on {len(fitted['scans'])} scans, whose errors these are; cmdfusion evaluate has "
-        f"those of other scans. Written into {path}"
+        "those of other scans"
     )
+    if len(fitted["scans"]) < FEW_SCANS:
+        print(
+            f"WARNING: {len(fitted['scans'])} scans are few, and those of one drive are alike: "
+            f"elsewhere the confidence may be off; fit on {FEW_SCANS} or more of several drives"
+        )
+    print(f"written into {path}" if path else "not written; --keep or --out FILE does")
 
 
 def _percent(value):

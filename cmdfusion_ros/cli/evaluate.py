@@ -15,6 +15,7 @@ from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
 from cmdfusion_ros.cli.runs.data_options import add_data_options, data_settings
 from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.evaluation.confusion_text import confusion_table, why_zero
 from cmdfusion_ros.evaluation.evaluate import TEST_TIME_CHANGES, evaluate, spread
 from cmdfusion_ros.evaluation.score_page import write_page
 from cmdfusion_ros.inference import Segmenter
@@ -105,6 +106,7 @@ def _evaluate(path, args):
         "allow_trained": args.allow_trained,
         "images": args.images,
         "view": view.kind,
+        "training_points": checkpoint.card.get("training_points"),
         **scores,
     }
 
@@ -152,6 +154,12 @@ def _print_table(result):
             f"mean of {result['spread']['checkpoints']} checkpoints; standard deviation of mIoU "
             f"{_percent(deviation)}"
         )
+    names = list(result["iou"])
+    for line in (
+        *confusion_table(names, result["confusion"]),
+        *why_zero(names, result["confusion"], result["training_points"]),
+    ):
+        print(line)
     print(f"test-time changes: {result['tta']}")
     print(
         "chance: the IoU of labels drawn at random, each class as often as these scans have it; "

@@ -58,7 +58,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the last save in --out, to the same weights as if it had never stopped",
+        help="go on from the last save in --out (Ctrl-C saves), to the same weights as if it had "
+        "never stopped",
     )
     parser.add_argument(
         "--device",
@@ -112,8 +113,13 @@ def run(args: argparse.Namespace) -> int:
     )
     for line in told_start(recipe.start_from, trainer.started_from):
         print(line)
+    if trainer.starts_over:
+        print(f"{trainer.out}: the run there was stopped before it saved anything; it starts over")
     try:
         path = trainer.run()
+    except KeyboardInterrupt:
+        print(f"\nstopped and saved at step {trainer.step}; --resume goes on from there")
+        raise
     except FloatingPointError as error:
         print(f"training diverged: {error}")
         return 1
@@ -129,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     if trainer.validation is not None:
         print(
             f"mIoU on {len(trainer.validation_scans)} validation scans: "
-            f"{trainer.validation['miou']}"
+            f"{100 * (trainer.validation['miou'] or 0):.1f}"
         )
     for entry in (trainer.validation or {}).get("teachers", ()):
         print(told(entry))

@@ -178,6 +178,7 @@ def spread(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for key, entry in first[table].items()
             if all(key in result[table] for result in results)
         }
+    merged["confusion"] = np.sum([result["confusion"] for result in results], 0).tolist()
     for key in ("trained_on", "calibrated_on"):
         if key in first:
             merged[key] = sorted(set().union(*(result[key] for result in results)))

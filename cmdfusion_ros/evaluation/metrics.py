@@ -267,9 +267,10 @@ class Scores:
                 matrix.add(frame.labels[mask], prediction.labels[mask])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: miou, accuracy; iou, chance and points by class name; by_distance
-        by "near-far" in metres; in_view, out_of_view; ece,
-        ece_uncalibrated, reliability (see RingCalibration). NaN becomes None."""
+        """Plain values for JSON: miou, accuracy; iou, chance and points by class name; confusion,
+        (C, C + 1) as of ConfusionMatrix; by_distance by "near-far" in metres; in_view, out_of_view;
+        ece, ece_uncalibrated, reliability (see RingCalibration). NaN becomes None.
+        """
         names = self.class_map.names
         return {
             "miou": _plain(self.overall.miou),
@@ -284,6 +285,7 @@ class Scores:
             "points": {
                 name: int(value) for name, value in zip(names, self.overall.points, strict=True)
             },
+            "confusion": self.overall.counts.tolist(),
             "by_distance": {
                 ring: {**_summary(matrix), **self.calibration.of_ring(number)}
                 for number, (ring, matrix) in enumerate(zip(RINGS, self.by_distance, strict=True))

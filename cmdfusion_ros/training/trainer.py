@@ -10,13 +10,13 @@ import copy
 import os
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, save_checkpoint
@@ -30,6 +30,7 @@ from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
 from cmdfusion_ros.training.curves import draw_curves
 from cmdfusion_ros.training.losses import class_weights_from_counts
+from cmdfusion_ros.training.moving_average import MovingAverage
 from cmdfusion_ros.training.objective import Objective, mean_row
 from cmdfusion_ros.training.provenance import kept_of, refuse_overlap, refuse_that_saw
 from cmdfusion_ros.training.recipe import Recipe
@@ -43,6 +44,7 @@ from cmdfusion_ros.training.starting_weights import (
     start_images_from,
     still,
 )
+from cmdfusion_ros.training.stopping import StopSignals
 from cmdfusion_ros.training.teacher_scores import score_teachers
 
 # network, average, optimiser, step: read with weights_only, so it holds nothing but tensors and
@@ -63,7 +65,8 @@ class Trainer:
         data_folder: what the recipe's data roots are relative to.
         out: folder of the run; made where absent.
         device: "cpu", "cuda", ...
-        resume: go on from the last save in `out`; otherwise `out` must not hold a run.
+        resume: go on from the last save in `out`, or, where it was stopped before it saved
+            anything, from the start (`starts_over`); otherwise `out` must not hold a run.
         workers: threads that read scans ahead.
         tensorboard: log for TensorBoard too, into `out`.
 
@@ -87,6 +90,8 @@ class Trainer:
         tensorboard: bool = False,
     ):
         self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
+        self.starts_over = resume and (self.out / RECIPE).exists() and not self._has_saved
+        resume = resume and not self.starts_over
         self.class_map = load_class_map(recipe.class_map)
         self.scans = recipe.open_training(data_folder, self.class_map)
         self.validation_scans = (
@@ -128,23 +133,22 @@ class Trainer:
         learnt = [one for one in self.network.parameters() if one.requires_grad]
         self.parameters = [*learnt, *self.objective.parameters()]
         self.optimizer = make_optimizer(recipe, self.parameters)
-        # (tensor of the average, the network's): what is averaged, and whole numbers
-        self._averaged, self._copied = [], []
         self.step = 0
         self.counts = None  # (C,) labelled points of each class in the training scans
         self.validation = None  # last scores
         self._start(resume, tensorboard)
+        self._mean = MovingAverage(self.average, self.network, recipe.ema_decay)
 
     def _start(self, resume, tensorboard):
-        state_path = self.out / STATE
         if resume:
+            state_path = self.out / STATE
             if not state_path.exists():
                 raise FileNotFoundError(
                     f"{state_path}: no run to resume; leave --resume out to start one"
                 )
             self._load_state(state_path)
         else:
-            if state_path.exists() or (self.out / NETWORK).exists():
+            if self._has_saved:
                 raise FileExistsError(
                     f"{self.out}: holds a run; go on with --resume, or give another folder"
                 )
@@ -158,6 +162,10 @@ class Trainer:
             if (self.out / LOG).exists():
                 # without `resume` that of a run that was killed before it saved anything
                 self.log.cut(self.step)
+
+    @property
+    def _has_saved(self):
+        return (self.out / STATE).exists() or (self.out / NETWORK).exists()
 
     def _telling_sample(self):
         """The first scan to which every teacher's view adds something; ValueError where there is
@@ -181,24 +189,39 @@ class Trainer:
 
     def run(self, progress: bool = True) -> Path:
         """Train to the last step, saving as the recipe says. Returns the path of the finished
-        checkpoint.
+        checkpoint. Ctrl-C lets the step at hand end, saves, and raises KeyboardInterrupt; one of
+        several processes stops at once and saves nothing.
         """
         weights = class_weights_from_counts(self.counts, self.recipe.class_weight_power).to(
             self.device
         )
         hidden = not (progress and self.processes.is_first)
-        with tqdm(
-            total=self.recipe.steps, initial=self.step, unit="step", disable=hidden, smoothing=0.05
-        ) as bar:
+        alone = self.processes.size == 1
+        with (
+            StopSignals() if alone else nullcontext() as stop,
+            tqdm(
+                total=self.recipe.steps,
+                initial=self.step,
+                unit="step",
+                disable=hidden,
+                smoothing=0.05,
+            ) as bar,
+        ):
             while self.step < self.recipe.steps:
                 row = self._train_step(weights)
                 self.step += 1
                 if self.log is not None:
                     self.log.write({"step": self.step, **row})
-                bar.set_postfix(loss=f"{row['loss']:.3f}", miou=(self.validation or {}).get("miou"))
+                bar.set_postfix(loss=f"{row['loss']:.3f}", **self._validated())
                 bar.update()
-                self._after_step()
+                self._after_step(stop is not None and stop.asked)
+                if stop is not None and stop.asked and self.step < self.recipe.steps:
+                    raise KeyboardInterrupt
         return self.out / NETWORK
+
+    def _validated(self):
+        miou = (self.validation or {}).get("miou")
+        return {} if miou is None else {"mIoU": f"{100 * miou:.1f}"}
 
     def _train_step(self, class_weights):
         started = time.monotonic()
@@ -220,7 +243,7 @@ class Trainer:
                 "lower learning_rate, then --resume"
             )
         self.optimizer.step()
-        self._update_average()
+        self._mean.update(self.step)
         return {
             **row,
             "learning_rate": rate,
@@ -267,25 +290,10 @@ class Trainer:
         items = [tuple(range(turn * size, (turn + 1) * size)) for turn in turns]
         return items[0], items[1:]
 
-    @torch.no_grad()
-    def _update_average(self):
-        # the first weights are random: forget them fast
-        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
-        if not self._averaged:  # a state_dict anew every step takes longer than the average
-            pairs = zip(
-                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-            )
-            for kept, new in pairs:
-                (self._averaged if kept.is_floating_point() else self._copied).append((kept, new))
-        for kept, new in self._copied:
-            kept.copy_(new)
-        averaged = map(list, zip(*self._averaged, strict=True))
-        get_ema_multi_avg_fn(decay)(*averaged, None)  # all tensors in one call
-
-    def _after_step(self):
+    def _after_step(self, stops):
         done = self.step == self.recipe.steps
         due = self.recipe.validate_every and self.step % self.recipe.validate_every == 0
-        if not (done or self.step % self.recipe.save_every == 0 or due):
+        if not (done or stops or self.step % self.recipe.save_every == 0 or due):
             return
         if self.processes.is_first:
             self._save_network()

@@ -220,13 +220,23 @@ def test_several_sets_are_fitted_together_and_fitting_again_replaces(data, calib
     common = {"dataset": "pandaset", "sequences": ["01"]}
     sets = [{**common, "first_scan": 1, "last_scan": 1, "repeat": 3}, {**common, "first_scan": 3}]
     (tmp_path / "sets.yaml").write_text(yaml.safe_dump({"sets": sets}))
-    assert calibrate(data, again, "--sets", tmp_path / "sets.yaml") == 0
+    assert calibrate(data, again, "--keep", "--sets", tmp_path / "sets.yaml") == 0
     card = load_checkpoint(again).card["calibration"]
     assert (
         card["scans"] == ["pandaset/01/000001", "pandaset/01/000003", "pandaset/01/000004"]
         and card["points"] == 4500
     )
     assert card["ece_uncalibrated"] > 0.15  # of the network, not of the temperatures before
+
+
+def test_without_keep_or_out_nothing_is_written_and_few_scans_are_warned_of(data, plain, capsys):
+    before = plain.read_bytes()
+    assert calibrate(data, plain, *SOME) == 0 and plain.read_bytes() == before
+    told = capsys.readouterr().out
+    assert "not written; --keep or --out FILE does" in told
+    assert "WARNING: 2 scans are few" in told
+    assert calibrate(data, plain, "--keep", "--out", "other.safetensors", *SOME) == 2
+    assert "give one of them" in capsys.readouterr().err and plain.read_bytes() == before
 
 
 @pytest.mark.parametrize("options", [(), ("--sequences", "01", "--sets", "x.yaml")])

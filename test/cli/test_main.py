@@ -2,6 +2,7 @@
 with exit code 2.
 """
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from cmdfusion_ros import __version__
 from cmdfusion_ros.cli import main as cli
+from cmdfusion_ros.cli.node import main as start_node
 
 
 def test_help_names_every_verb_and_imports_none(capsys):
@@ -19,6 +21,7 @@ def test_help_names_every_verb_and_imports_none(capsys):
     assert all(verb in text for verb in cli.VERBS)
     code = """
 import sys
+from cmdfusion_ros.cli.node import main as start_node
 from cmdfusion_ros.cli.main import main
 try:
     main(["--help"])
@@ -84,3 +87,40 @@ def test_a_bug_shows_its_traceback_and_ctrl_c_says_interrupted(monkeypatch, caps
     monkeypatch.setattr(doctor, "run", interrupt)
     assert cli.main(["doctor"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_the_node_without_ros_says_how_to_get_it(monkeypatch, capsys):
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == "rclpy" or name.startswith("cmdfusion_ros.ros"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rclpy", None)
+    assert start_node([]) == 2
+    told = capsys.readouterr().err
+    assert "needs ROS 2" in told and "pip install 'cmdfusion_ros[ros]'" in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "kept"),
+    [
+        ({}, "2000 None"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE"),
+        ({"GOMP_SPINCOUNT": "7"}, "7 None"),
+    ],
+)
+def test_threads_that_wait_leave_the_core_to_others(variables, kept):
+    """Set before torch is there to read it; what the user set stays."""
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    clean = {name: value for name, value in os.environ.items() if name not in names}
+    script = (
+        "import sys, os, cmdfusion_ros; assert 'torch' not in sys.modules; "
+        "print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**clean, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == kept

@@ -99,6 +99,11 @@ class DataSettings:
         if self.layout == STREAM:
             called = self.called or STREAM
             return StreetStream(root, self.stream, class_map, self.images, called)
+        if not root.is_dir():
+            raise FileNotFoundError(
+                f"{root}: no such folder; docs/data.md says where each data set comes from, and "
+                f"`cmdfusion world {root}` makes streets that look like SemanticKITTI's folders"
+            )
         names = all_sequences(root, self.layout) if self.sequences == ("all",) else self.sequences
         scans = range(self.first_scan, self.last_scan + 1)
         options = {

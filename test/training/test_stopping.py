@@ -1,0 +1,83 @@
+"""A run that is stopped between two saves, or before the first."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+from builders.tiny_training import recipe, write_tiny_set
+
+from cmdfusion_ros.checkpoint.file import load_checkpoint
+from cmdfusion_ros.training.stopping import StopSignals
+from cmdfusion_ros.training.trainer import NETWORK, Trainer
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():  # sums of several threads differ in their last bit
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_tiny_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    Trainer(recipe(), data, out).run(progress=False)
+    return out
+
+
+def test_resuming_a_run_that_saved_nothing_starts_over_and_says_so(data, tmp_path):
+    out = tmp_path / "run"
+    Trainer(recipe(), data, out)  # killed here: a recipe and a log, no state
+    trainer = Trainer(recipe(steps=2), data, out, resume=True)
+    assert trainer.starts_over and trainer.step == 0
+    trainer.run(progress=False)
+    assert not Trainer(recipe(steps=2), data, out, resume=True).starts_over
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_saves_after_the_step_and_the_resumed_run_is_as_if_it_had_not_been(
+    data, finished, tmp_path, number
+):
+    out = tmp_path / "run"
+    trainer = Trainer(recipe(), data, out)
+    step = trainer._train_step
+
+    def interrupted(weights):
+        if trainer.step == 2:
+            os.kill(os.getpid(), number)
+        return step(weights)
+
+    trainer._train_step = interrupted
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(progress=False)
+    assert trainer.step == 3 and signal.getsignal(number) is before
+    resumed = Trainer(recipe(), data, out, resume=True)
+    assert resumed.step == 3
+    resumed.run(progress=False)
+    ours, theirs = (load_checkpoint(folder / NETWORK).weights for folder in (out, finished))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+
+def test_others_may_read_a_checkpoint(finished):
+    """As any file that is made here: safetensors alone lets only its owner."""
+    plain = finished / "plain"
+    plain.touch()
+    assert (finished / NETWORK).stat().st_mode == plain.stat().st_mode
