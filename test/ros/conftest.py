@@ -89,6 +89,7 @@ class Bench:
         ]
         self.node = CmdfusionNode(parameter_overrides=overrides)
         self.friend = rclpy.create_node("friend")
+        self._clients = {}
         self.executor = make_executor(executor)
         self.executor.add_node(self.node)
         self.executor.add_node(self.friend)
@@ -121,7 +122,9 @@ class Bench:
         return publisher
 
     def call(self, kind, service, **request):
-        client = self.friend.create_client(kind, service)
+        if service not in self._clients:  # each one more is looked at in every turn
+            self._clients[service] = self.friend.create_client(kind, service)
+        client = self._clients[service]
         self.until(client.service_is_ready, f"service {service}")
         future = client.call_async(kind.Request(**request))
         self.until(future.done, f"an answer of {service}")
