@@ -16,6 +16,7 @@ from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.settings import to_ns
 
+WORKER_THREAD = "cmdfusion-worker"  # name of its threads
 QUEUE_BYTES = 2 << 30  # of waiting messages; about 600 clouds of 120,000 points with one raw image
 _LONGER = 5  # times the longest job so far: what takes so much longer than ever hangs
 _MOST_LOST = 4  # threads given up to jobs that never end, before the worker says it is broken
@@ -67,9 +68,7 @@ class _Thread:
     def __init__(self, run: Callable[["_Thread"], None]) -> None:
         self.since: float | None = None
         self.given_up = False
-        self.thread = threading.Thread(
-            target=run, args=(self,), name="cmdfusion-worker", daemon=True
-        )
+        self.thread = threading.Thread(target=run, args=(self,), name=WORKER_THREAD, daemon=True)
 
     def place(self) -> str:
         """The line of code that it is at, "file:line in function"; "" once it has ended."""

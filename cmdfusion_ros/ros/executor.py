@@ -1,11 +1,15 @@
-"""The executor of the node, and one turn of it that survives what rclpy raises."""
+"""The executor of the node, one turn of it that survives what rclpy raises, and its end."""
 
+import os
+import sys
+import threading
 import time
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 
 from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.labelling.worker import WORKER_THREAD
 from cmdfusion_ros.ros.guard import Guard
 from cmdfusion_ros.ros.reports import Reports
 
@@ -51,3 +55,14 @@ def spin_once(executor: Executor, guard: Guard, reports: Reports) -> None:
             raise
         guard.survived("executor", error)
         time.sleep(_BREATH)
+
+
+def end_process(code: int) -> None:
+    """End here and now where a cloud is still at work that the worker gave up: its thread would
+    come back from compiled code while Python ends, which aborts the process (SIGABRT). Else do
+    nothing.
+    """
+    if any(thread.name == WORKER_THREAD for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

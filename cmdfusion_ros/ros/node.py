@@ -5,17 +5,14 @@ a few decode images. None waits for another. What happens to a cloud is in `labe
 and `labelling/job.py`; here is the node's life.
 """
 
-import functools
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import rclpy
 from rclpy.clock import Clock, ClockType, JumpHandle, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.time import Time
@@ -34,7 +31,7 @@ from cmdfusion_ros.messages.texts import printable
 from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.report import SyncReport
-from cmdfusion_ros.ros.executor import make_executor, spin_once
+from cmdfusion_ros.ros.executor import end_process, make_executor, spin_once
 from cmdfusion_ros.ros.guard import Guard
 from cmdfusion_ros.ros.inputs import Inputs, Serialised, num_bytes, read_serialised
 from cmdfusion_ros.ros.interfaces import load_interfaces
@@ -43,44 +40,11 @@ from cmdfusion_ros.ros.parameters import NodeParameters
 from cmdfusion_ros.ros.reports import Reports
 from cmdfusion_ros.ros.services import NodeServices
 from cmdfusion_ros.ros.transform_source import NoSource, OwnSource, Tf2Source, open_transform_source
+from cmdfusion_ros.ros.transitions import transition
 from cmdfusion_ros.ros.visuals import ViewOutputs
 
 # ns that the ROS clock may step back without being set back: two publishers of /clock differ so
 _CLOCK_JITTER = 100_000_000
-
-
-def transition(method: Callable[[Any], None]) -> Callable[[Any, Any], TransitionCallbackReturn]:
-    """A lifecycle callback that says why it failed: rclpy swallows what is raised in one. A
-    reason that the user can mend leaves the state as it was.
-    """
-
-    @functools.wraps(method)
-    def wrapped(self: Any, state: Any) -> TransitionCallbackReturn:
-        name = method.__name__[3:]
-        try:
-            method(self)
-            if name in ("configure", "activate", "cleanup"):
-                self.diagnostics.transition_failed("")
-            return TransitionCallbackReturn.SUCCESS
-        except (
-            ValueError,
-            OSError,
-            ImportError,
-            NameValidationException,
-        ) as error:  # SettingsError and MessageError are ValueErrors
-            self.get_logger().error(f"{name} failed: {error}")
-            self.diagnostics.transition_failed(f"{name} failed: {error}")
-            if self._inputs is None:  # what a failed transition had begun must not stay half built
-                self._stop()
-            if self.labelling is None:
-                self._let_go()
-            return TransitionCallbackReturn.FAILURE
-        except Exception as error:
-            self.get_logger().error(f"{name} failed: {traceback.format_exc()}")
-            self.diagnostics.transition_failed(f"{name} failed: {type(error).__name__}: {error}")
-            return TransitionCallbackReturn.ERROR
-
-    return wrapped
 
 
 class CmdfusionNode(LifecycleNode):
@@ -374,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parameters that cannot be used.
     """
     rclpy.init(args=arguments)
-    node = None
+    node, code = None, 0
     try:
         node = CmdfusionNode()
         executor = make_executor(node.settings.executor)
@@ -387,13 +351,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pass
     except SettingsError as error:
         rclpy.logging.get_logger("cmdfusion").fatal(str(error))
-        return 2
+        code = 2
+    except Exception:
+        if rclpy.ok():
+            raise
+        # a signal shut the context while something was made with it: an ordinary end
     finally:
         if node is not None:
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    end_process(code)
+    return code
 
 
 if __name__ == "__main__":

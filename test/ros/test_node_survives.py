@@ -24,8 +24,9 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 
 from cmdfusion_ros.labelling.pipeline import Pipeline  # noqa: E402
-from cmdfusion_ros.ros import inputs  # noqa: E402
-from cmdfusion_ros.ros.executor import spin_once  # noqa: E402
+from cmdfusion_ros.labelling.worker import WORKER_THREAD  # noqa: E402
+from cmdfusion_ros.ros import inputs, node  # noqa: E402
+from cmdfusion_ros.ros.executor import end_process, spin_once  # noqa: E402
 from cmdfusion_ros.ros.inputs import SequenceWatch  # noqa: E402
 from cmdfusion_ros.ros.interfaces import load_interfaces  # noqa: E402
 
@@ -318,3 +319,30 @@ def test_odd_clouds_are_counted_and_cost_no_other(bench, wire):
     labelled.publish(wire.cloud(time.time_ns()))
     it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "the cloud after it")
     assert balanced(it)
+
+
+def test_a_signal_that_comes_while_the_node_is_made_is_an_ordinary_end(monkeypatch):
+    import rclpy
+
+    def interrupted():
+        rclpy.shutdown()
+        raise RuntimeError("error creating node: the given context is not valid")
+
+    monkeypatch.setattr(node, "CmdfusionNode", interrupted)
+    assert node.main([]) == 0
+    monkeypatch.setattr(node, "CmdfusionNode", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # nobody asked it to end
+        node.main([])
+
+
+def test_a_process_whose_worker_hangs_ends_without_waiting_for_it(monkeypatch):
+    codes, hung = [], threading.Event()
+    monkeypatch.setattr(os, "_exit", codes.append)
+    end_process(0)
+    assert codes == []
+    thread = threading.Thread(target=hung.wait, name=WORKER_THREAD)
+    thread.start()
+    end_process(2)
+    hung.set()
+    thread.join(PATIENCE)
+    assert codes == [2]
