@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ElementTree
 
 GOVERNANCE = """<?xml version="1.0" encoding="UTF-8"?>
 <dds xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
-     xsi:noNamespaceSchemaLocation="http://www.omg.org/spec/DDS-SECURITY/20170901/omg_shared_ca_governance.xsd">
+     xsi:noNamespaceSchemaLocation="\
+http://www.omg.org/spec/DDS-SECURITY/20170901/omg_shared_ca_governance.xsd">
   <domain_access_rules><domain_rule>
     <domains><id_range><min>0</min><max>230</max></id_range></domains>
     <allow_unauthenticated_participants>false</allow_unauthenticated_participants>
@@ -30,7 +31,8 @@ GOVERNANCE = """<?xml version="1.0" encoding="UTF-8"?>
 """
 PERMISSIONS = """<?xml version="1.0" encoding="UTF-8"?>
 <dds xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
-     xsi:noNamespaceSchemaLocation="http://www.omg.org/spec/DDS-SECURITY/20170901/omg_shared_ca_permissions.xsd">
+     xsi:noNamespaceSchemaLocation="\
+http://www.omg.org/spec/DDS-SECURITY/20170901/omg_shared_ca_permissions.xsd">
   <permissions><grant name="{enclave}">
     <subject_name>CN={enclave}</subject_name>
     <validity><not_before>2020-01-01T00:00:00</not_before>
