@@ -156,11 +156,11 @@ class Extrinsics:
             )
         )
 
-    def missing_transform(self, camera: str, frame_id: str) -> str:
-        """Why `camera` cannot be placed relative to the frame `frame_id`; "" where it can, or
-        where it is not calibrated. Never waits.
+    def missing_transform(self, camera: str, frame_id: str | None) -> str:
+        """Why `camera` cannot be placed relative to the frame `frame_id` of the clouds; "" where it
+        can, where it is not calibrated, or while no cloud has come (None). Never waits.
         """
-        if not self.calibrated(camera):
+        if frame_id is None or not self.calibrated(camera):
             return ""
         try:
             self._static(self.geometry(camera), frame_id, 0.0)
@@ -223,13 +223,13 @@ class Extrinsics:
         except (TransformError, MessageError):
             return None
 
-    def facts(self, camera: str, frame_id: str) -> CameraFacts:
-        """CameraFacts of `camera` for clouds in the frame `frame_id` ("" before the first
+    def facts(self, camera: str, frame_id: str | None) -> CameraFacts:
+        """CameraFacts of `camera` for clouds in the frame `frame_id` (None before the first
         cloud).
         """
         with self._lock:
             geometry = self._geometries.get(camera)
-            found = self._cache.get((geometry.frame_id, frame_id)) if geometry else None
+            found = self._cache.get((geometry.frame_id, frame_id or "")) if geometry else None
         if geometry is None:
             topic = self._settings.current.camera_settings[camera].camera_info_topic
             return CameraFacts(
@@ -240,7 +240,7 @@ class Extrinsics:
                 math.nan,
                 0,
             )
-        missing = self.missing_transform(camera, frame_id) if frame_id else ""
+        missing = self.missing_transform(camera, frame_id)
         age = self._now() - found[0] if found else math.nan
         return CameraFacts(
             True, missing, geometry.frame_id, geometry.image_size, age, self.uncompensated[camera]
@@ -256,6 +256,8 @@ class Extrinsics:
             return geometry.camera_from_lidar
         if not geometry.frame_id:
             raise TransformError("the camera's CameraInfo has no frame_id; set <camera>.frame")
+        if not frame_id:
+            raise TransformError("the clouds have no frame_id; set it in the LiDAR's driver")
         return self._cached(geometry.frame_id, frame_id, timeout)
 
     def _cached(self, target: str, source: str, timeout: float) -> np.ndarray:

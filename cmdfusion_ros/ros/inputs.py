@@ -21,7 +21,7 @@ from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.ros.guard import Guard
 from cmdfusion_ros.ros.interfaces import Interfaces
-from cmdfusion_ros.ros.qos import publishers_of, reliabilities, subscribe
+from cmdfusion_ros.ros.qos import reliabilities, subscribe
 
 # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
 _TICK = 0.005
@@ -44,7 +44,7 @@ class Inputs:
     callback only counts what it gets (inactive).
 
     Attributes:
-        cloud_frame: frame_id of the last cloud, "" before the first.
+        cloud_frame: frame_id of the last cloud, None before the first.
 
     Args:
         node: rclpy Node. interfaces: Interfaces. settings: LiveSettings of NodeSettings.
@@ -69,12 +69,12 @@ class Inputs:
         self._pairing, self._extrinsics, self._diagnostics = pairing, extrinsics, diagnostics
         self._guard = guard
         self._settings = settings
-        self.cloud_frame = ""
+        self.cloud_frame: str | None = None
         self._closed = False
         self._incomplete = False
         self._sequences = SequenceWatch()
-        # (topic as in the settings, subscription); two cameras may share a CameraInfo
-        self._subscriptions: list[tuple[str, Any]] = []
+        # see `subscriptions`; two cameras may share a CameraInfo
+        self._subscriptions: list[tuple[str, str, Any]] = []
         self._tick = node.create_timer(
             _TICK, guard.callback("tick", self._on_tick), clock=steady_clock
         )
@@ -100,6 +100,7 @@ class Inputs:
         self._subscribe(
             self._interfaces.PointCloud2,
             self._settings.current.points.topic,
+            "points.topic",
             self._on_cloud,
             quality,
             with_info=True,
@@ -114,10 +115,17 @@ class Inputs:
             if own.camera_info_durability == "transient_local"
             else "camera_info"
         )
-        self._subscribe(kind, topic, lambda data: self._on_image(camera, kind, data), "image")
+        self._subscribe(
+            kind,
+            topic,
+            f"{camera}.image_topic",
+            lambda data: self._on_image(camera, kind, data),
+            "image",
+        )
         self._subscribe(
             self._interfaces.CameraInfo,
             own.camera_info_topic,
+            f"{camera}.camera_info_topic",
             lambda data: self._on_camera_info(camera, data),
             info_quality,
         )
@@ -126,6 +134,7 @@ class Inputs:
         self,
         kind: type,
         topic: str,
+        setting: str,
         callback: Callable[..., Any],
         quality: str,
         with_info: bool = False,
@@ -139,21 +148,17 @@ class Inputs:
         elif with_info:  # Humble
             on_lost = self._guard.callback("lost messages", self._on_lost)
         subscription = subscribe(self._node, kind, topic, guarded, quality, True, on_lost)
-        self._subscriptions.append((topic, subscription))
+        self._subscriptions.append((topic, setting, subscription))
 
     def close(self) -> None:
         self._closed = True
         self._node.destroy_timer(self._tick)
-        for _, subscription in self._subscriptions:
+        for *_, subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
-    def publishers(self) -> dict[str, tuple[int, str]]:
-        """{topic as in the settings: (number of publishers, why some cannot be received or "")}."""
-        found: dict[str, tuple[int, str]] = {}
-        for topic, subscription in self._subscriptions:
-            # of two on one topic, the one that has a complaint
-            found[topic] = max(found.get(topic, (0, "")), publishers_of(self._node, subscription))
-        return found
+    def subscriptions(self) -> list[tuple[str, str, Any]]:
+        """(topic as in the settings, the parameter that names it, subscription)."""
+        return list(self._subscriptions)
 
     def match_publishers(self) -> None:
         """With overload "queue": give up reliability while a publisher of the clouds has none to
@@ -161,7 +166,7 @@ class Inputs:
         """
         if self._closed or self._cloud_quality == "points":
             return
-        topic, subscription = self._subscriptions[0]
+        topic, _, subscription = self._subscriptions[0]
         offered = reliabilities(self._node, subscription.topic_name)
         best_effort = "best_effort" in offered
         if not offered or best_effort == (self._cloud_quality == "points_queue_best_effort"):
@@ -183,11 +188,7 @@ class Inputs:
         """
         self._incomplete = False
         for camera in self._settings.current.cameras:
-            why = (
-                self._extrinsics.missing_transform(camera, self.cloud_frame)
-                if self.cloud_frame
-                else ""
-            )
+            why = self._extrinsics.missing_transform(camera, self.cloud_frame)
             self._incomplete |= bool(why)
             self._pairing.set_camera_ready(
                 camera, calibrated=self._extrinsics.calibrated(camera), has_transform=not why

@@ -18,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.time import Time
 
 from cmdfusion_ros.config import SettingsError
-from cmdfusion_ros.labelling.diagnostics.facts import CameraFacts, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.facts import CameraFacts, GraphFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.job import Labelling
@@ -32,6 +32,7 @@ from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.report import SyncReport
 from cmdfusion_ros.ros.executor import end_process, make_executor, spin_once
+from cmdfusion_ros.ros.graph import GraphWatch
 from cmdfusion_ros.ros.guard import Guard
 from cmdfusion_ros.ros.inputs import Inputs, Serialised, num_bytes, read_serialised
 from cmdfusion_ros.ros.interfaces import load_interfaces
@@ -68,8 +69,7 @@ class CmdfusionNode(LifecycleNode):
             self.get_logger().warning(line)
         self.diagnostics = NodeDiagnostics(self.parameters.settings)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._topic_facts: dict[str, tuple[int, str]] = {}
-        self._clock_publishers = 0
+        self._graph = GraphWatch(self)
         self._own_services = NodeServices(self, self.interfaces, self.guard)
         self.reports = Reports(
             self,
@@ -289,13 +289,10 @@ class CmdfusionNode(LifecycleNode):
         """At each look of the reports."""
         if self._worker:
             self._worker.watch()
-        if self._inputs and (is_graph_due or not self._inputs.cloud_frame):
+        if self._inputs and (is_graph_due or self._inputs.cloud_frame is None):
             self._inputs.match_publishers()
         if is_graph_due and self._inputs:
-            self._topic_facts = self._inputs.publishers()
-        if is_graph_due:
-            uses_clock = self.get_parameter("use_sim_time").value
-            self._clock_publishers = self.count_publishers("/clock") if uses_clock else 0
+            self._graph.look(self._inputs.subscriptions())
 
     def facts(self) -> NodeFacts:
         """NodeFacts: what the diagnostics are told of the node as it is now."""
@@ -304,25 +301,23 @@ class CmdfusionNode(LifecycleNode):
         trouble = labelling.pipeline.device_trouble if labelling else ""
         if not (self._inputs and labelling and pairing and worker):
             state = "inactive" if labelling else "unconfigured"
-            clocks = self._clock_publishers
-            return NodeFacts(state, False, {}, {}, None, cameras, None, clocks, trouble)
+            return NodeFacts(state, False, GraphFacts(), {}, None, cameras, None, trouble)
         sync, work = pairing.report(), worker.report()
         return NodeFacts(
             state="paused" if labelling.paused else "active",
             wanted=labelling.wanted,
-            publishers=self._topic_facts,
+            graph=self._graph.facts,
             dropped=_dropped(sync, work),
             sync=sync,
             cameras=cameras,
             worker=work,
-            clock_publishers=self._clock_publishers,
             device_trouble=trouble,
         )
 
     def _camera_facts(self, camera: str) -> CameraFacts:
         if self._extrinsics is None:
             return CameraFacts(False, "", "", None, float("nan"), 0)
-        return self._extrinsics.facts(camera, self._inputs.cloud_frame if self._inputs else "")
+        return self._extrinsics.facts(camera, self._inputs.cloud_frame if self._inputs else None)
 
 
 def _dropped(sync: SyncReport, worker: WorkerReport) -> dict[str, int]:

@@ -113,7 +113,11 @@ def publishers_of(node: Any, subscription: Any) -> tuple[int, str]:
     """
     from rclpy.qos import QoSCompatibility, QoSDurabilityPolicy, qos_check_compatible
 
-    found = node.get_publishers_info_by_topic(subscription.topic_name)
+    found = [
+        publisher
+        for publisher in node.get_publishers_info_by_topic(subscription.topic_name)
+        if publisher.topic_type == type_of(subscription)
+    ]
     problems, remedy = (
         [],
         f"; set qos_overrides.{subscription.topic_name}.subscription.reliability: best_effort",
@@ -121,7 +125,7 @@ def publishers_of(node: Any, subscription: Any) -> tuple[int, str]:
     for publisher in found:
         verdict, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
         if verdict == QoSCompatibility.ERROR:
-            problems.append(f"{publisher.node_name} offers less than we ask for: {reason}")
+            problems.append(f"{publisher.node_name} offers less than we ask for: {_plain(reason)}")
             if (
                 subscription.qos_profile.durability
                 == QoSDurabilityPolicy.TRANSIENT_LOCAL
@@ -129,7 +133,35 @@ def publishers_of(node: Any, subscription: Any) -> tuple[int, str]:
             ):
                 # overrides know no durability; this one makes it best effort too
                 remedy = "; set <camera>.camera_info_durability: volatile"
+                if subscription.topic_name.endswith("tf_static"):
+                    remedy = (
+                        "; publish it with durability transient_local, as static transforms are "
+                        "(ros2 bag play: --qos-profile-overrides-path)"
+                    )
     return len(found), "; ".join(problems) + (remedy if problems else "")
+
+
+def subscribers_of(node: Any, publisher: Any) -> str:
+    """Why somebody cannot hear `publisher`, "" where all can."""
+    from rclpy.qos import QoSCompatibility, qos_check_compatible
+
+    problems = []
+    for subscriber in node.get_subscriptions_info_by_topic(publisher.topic_name):
+        verdict, reason = qos_check_compatible(publisher.qos_profile, subscriber.qos_profile)
+        if verdict == QoSCompatibility.ERROR:
+            problems.append(f"{subscriber.node_name} asks for more than we offer: {_plain(reason)}")
+    return "; ".join(problems)
+
+
+def _plain(reason: str) -> str:
+    """rclpy's sentence without its ends."""
+    return reason.removeprefix("ERROR: ").rstrip("; ")
+
+
+def type_of(subscription: Any) -> str:
+    """The type of what a subscription takes, as "package/msg/Name"."""
+    package, kind = subscription.msg_type.__module__.split(".")[:2]
+    return f"{package}/{kind}/{subscription.msg_type.__name__}"
 
 
 def reliabilities(node: Any, topic: str) -> set[str]:

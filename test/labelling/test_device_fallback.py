@@ -11,7 +11,7 @@ from cmdfusion_ros.frame import Frame, Prediction
 from cmdfusion_ros.labelling import model
 from cmdfusion_ros.labelling.device_fallback import DeviceFallback, is_device_error
 from cmdfusion_ros.labelling.diagnostics.camera_diagnostics import OK, WARN
-from cmdfusion_ros.labelling.diagnostics.facts import NodeFacts
+from cmdfusion_ros.labelling.diagnostics.facts import GraphFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.sections import ModelSettings
 from cmdfusion_ros.labelling.settings import node_settings
@@ -95,7 +95,7 @@ def test_diagnostics_warn_while_the_cpu_stands_in():
     diagnostics.model = model.ModelInfo("x.safetensors", "", "cuda", "triton", "off", 1, 1.0)
 
     def shown(trouble):
-        facts = NodeFacts("active", True, {}, {}, None, {}, device_trouble=trouble)
+        facts = NodeFacts("active", True, GraphFacts(), {}, None, {}, device_trouble=trouble)
         return next(part for part in diagnostics.parts(facts) if part.name == "model")
 
     assert shown("").level == OK

@@ -2,81 +2,20 @@
 
 import dataclasses
 import math
-from types import SimpleNamespace
 
 import pytest
+from builders.diagnosed import PLACE, World, labelled_cloud
 
-from cmdfusion_ros.config import LiveSettings
-from cmdfusion_ros.labelling.diagnostics.facts import ERROR, OK, WARN, CameraFacts, NodeFacts
-from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, text_of
+from cmdfusion_ros.labelling.diagnostics.facts import (
+    ERROR,
+    OK,
+    WARN,
+    CameraFacts,
+)
+from cmdfusion_ros.labelling.diagnostics.node_diagnostics import text_of
 from cmdfusion_ros.labelling.diagnostics.windows import Window, percentile
-from cmdfusion_ros.labelling.labelled_cloud import CameraReport
 from cmdfusion_ros.labelling.model import ModelInfo
-from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
-from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
-
-PLACE = CameraFacts(True, "", "front_optical", (64, 48), 1.0, 0)
-SECOND = 10**9
-
-
-class World:
-    """A clock, the diagnostics of a node with one camera, and a synchroniser to report on."""
-
-    def __init__(self, **values):
-        self.now = 1000.0
-        self.settings = node_settings(
-            {
-                "cameras": ["front"],
-                **{name.replace("__", "."): value for name, value in values.items()},
-            }
-        )
-        self.diagnostics = NodeDiagnostics(LiveSettings(self.settings), lambda: self.now)
-        self.pairing = CloudAnchoredPairing(
-            LiveSettings(self.settings.pairing()), self, lambda paired: None
-        )
-
-    def now_ros(self):
-        return int(self.now * SECOND)
-
-    now_steady = now_ros
-
-    def parts(self, state="active", wanted=True, publishers=None, dropped=None, place=PLACE):
-        sync = self.pairing.report() if state in ("active", "paused") else None
-        facts = NodeFacts(state, wanted, publishers or {}, dropped or {}, sync, {"front": place})
-        return {part.name: part for part in self.diagnostics.parts(facts)}
-
-    def clouds(
-        self,
-        number,
-        labelled=True,
-        processing_ms=50.0,
-        mode=Mode.FUSED,
-        status=CameraStatus.FUSED,
-        reason="",
-    ):
-        """`number` clouds at 10 Hz, each labelled at once."""
-        for _ in range(number):
-            self.now += 0.1
-            self.diagnostics.cloud_arrived(self.now_ros())
-            if labelled:
-                self.diagnostics.cloud_labelled(
-                    labelled_cloud(mode, status, reason), processing_ms, 80.0
-                )
-
-
-def labelled_cloud(mode, status, reason="", retried=""):
-    cloud = SimpleNamespace(
-        num_points=7,
-        fields=[SimpleNamespace(name="x"), SimpleNamespace(name="y")],
-        frame_id="lidar",
-    )
-    return SimpleNamespace(
-        mode=mode,
-        cloud=cloud,
-        cameras=[CameraReport("front", status, reason, visible_ratio=0.25)],
-        retried=retried,
-    )
 
 
 def test_the_parts_come_in_a_fixed_order():
@@ -261,6 +200,39 @@ def test_no_cloud_is_a_warning_before_the_first_and_an_error_after():
         world.parts()["lidar"].level == ERROR
         and "no cloud for 2.5 s" in world.parts()["lidar"].message
     )
+
+
+def test_the_hint_of_a_silent_topic_is_shown_until_something_comes():
+    world = World()
+    hints = {"points": "nobody publishes /points", "front/image_raw": "it is compressed"}
+    parts = world.parts(hints=hints)
+    assert "nobody publishes /points" in parts["lidar"].message
+    assert parts["camera/front"].message == "it is compressed"
+    world.clouds(1)
+    world.diagnostics.image_arrived("front")
+    parts = world.parts(hints=hints)
+    assert parts["lidar"].message == "receiving" and "it is" not in parts["camera/front"].message
+
+
+def test_a_missing_transform_or_calibration_is_told_with_what_the_graph_knows():
+    world = World()
+    world.now += 6
+    apart = CameraFacts(True, "no transform names front_optical", "front_optical", None, 0.0, 0)
+    shown = world.parts(place=apart, transforms="/tf_static: relay offers less")["camera/front"]
+    assert shown.level == ERROR and shown.message.endswith(
+        "front_optical; /tf_static: relay offers less"
+    )
+    blind = CameraFacts(False, "no CameraInfo on front/camera_info yet", "", None, 0.0, 0)
+    hints = {"front/camera_info": "published as CameraInfo: /info"}
+    shown = world.parts(place=blind, hints=hints, transforms="/tf: not this")["camera/front"]
+    assert shown.level == ERROR and shown.message.endswith("yet; published as CameraInfo: /info")
+
+
+def test_a_listener_that_hears_nothing_is_a_warning():
+    world = World()
+    world.clouds(3)
+    said = world.parts(listeners="/labels: rviz asks for more than we offer")["pipeline"]
+    assert said.level == WARN and "rviz asks for more" in said.message
 
 
 def test_a_gap_in_the_stamps_is_counted():

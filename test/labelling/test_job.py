@@ -10,7 +10,12 @@ from builders.labelled_cloud import STREET
 
 from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.geometry.transforms import rigid
-from cmdfusion_ros.labelling.diagnostics.facts import WARN, CameraFacts, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.facts import (
+    WARN,
+    CameraFacts,
+    GraphFacts,
+    NodeFacts,
+)
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.job import Labelling
 from cmdfusion_ros.labelling.placement import Placement
@@ -127,7 +132,7 @@ def test_a_filtered_cloud_that_cannot_be_made_costs_nothing_else(labelled):
         "views",
     ]
     facts = NodeFacts(
-        "active", True, {}, {}, None, {"front": CameraFacts(True, "", "", None, 0.0, 0)}
+        "active", True, GraphFacts(), {}, None, {"front": CameraFacts(True, "", "", None, 0.0, 0)}
     )
     pipeline_part = diagnostics.parts(facts)[0]
     assert (

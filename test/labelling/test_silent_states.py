@@ -5,7 +5,14 @@ from types import SimpleNamespace
 import pytest
 
 from cmdfusion_ros.config import LiveSettings
-from cmdfusion_ros.labelling.diagnostics.facts import ERROR, OK, WARN, CameraFacts, NodeFacts
+from cmdfusion_ros.labelling.diagnostics.facts import (
+    ERROR,
+    OK,
+    WARN,
+    CameraFacts,
+    GraphFacts,
+    NodeFacts,
+)
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics, text_of
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.worker import WorkerReport
@@ -14,6 +21,7 @@ from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 
 PLACE = CameraFacts(True, "", "front_optical", (64, 48), 1.0, 0)
 SECOND = 10**9
+QUIET = GraphFacts()
 
 
 class World:
@@ -42,9 +50,9 @@ class World:
             self.diagnostics.cloud_labelled(labelled, 50.0, 60.0)
 
 
-def facts_of(world, state="active", **changes):
+def facts_of(world, state="active", graph=QUIET, **changes):
     sync = world.pairing.report() if state == "active" else None
-    return NodeFacts(state, True, {}, {}, sync, {"front": PLACE}, **changes)
+    return NodeFacts(state, True, graph, {}, sync, {"front": PLACE}, **changes)
 
 
 def part(world, name, facts):
@@ -73,7 +81,7 @@ def test_a_worker_that_stands_at_one_cloud_is_named_even_when_no_cloud_comes():
 
 def test_two_publishers_of_clock_are_named():
     world = World()
-    shown = part(world, "sync", facts_of(world, clock_publishers=2))
+    shown = part(world, "sync", facts_of(world, graph=GraphFacts(clock_publishers=2)))
     assert shown.level == WARN and "/clock has 2 publishers" in shown.message
 
 
@@ -114,7 +122,7 @@ def test_when_every_fifth_cloud_is_lost_for_a_reason_nobody_wished_that_is_said(
 def test_one_cloud_that_found_the_queue_full_is_warned_of():
     world = World()
     lost = NodeFacts(
-        "active", True, {}, {"queue_full": 1}, world.pairing.report(), {"front": PLACE}
+        "active", True, GraphFacts(), {"queue_full": 1}, world.pairing.report(), {"front": PLACE}
     )
     part(world, "pipeline", facts_of(world))
     world.clouds(50)

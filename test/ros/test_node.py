@@ -134,9 +134,9 @@ def test_two_cameras_that_share_a_camera_info_are_both_let_go_of(bench, wire):
     it = bench({"cameras": ["a", "b"], **shared, "a.camera_info_durability": "transient_local"})
     assert [subscription.topic_name for subscription in it.node.subscriptions].count("/info") == 2
     it.friend.create_publisher(INTERFACES.CameraInfo, "/info", 10)
-    it.until(lambda: it.node._inputs.publishers()["/info"][0] == 1, "the publisher")
+    it.until(lambda: it.node._graph.facts.publishers.get("/info", (0, ""))[0] == 1, "the publisher")
     # b has no complaint, a has: it asks for a latched topic
-    assert "offers less than we ask for" in it.node._inputs.publishers()["/info"][1]
+    assert "offers less than we ask for" in it.node._graph.facts.publishers.get("/info", (0, ""))[1]
     it.node.trigger_deactivate()
     assert "/info" not in [subscription.topic_name for subscription in it.node.subscriptions]
 

@@ -321,3 +321,46 @@ def test_diagnostics_are_published_and_name_a_publisher_that_cannot_be_received(
     assert {part.name: part for part in heard[-1].status}["cmdfusion: model"].message.startswith(
         "FAKE"
     )
+
+
+# ---- what people's drivers do
+
+
+@needs_tf2_msgs
+def test_static_transforms_that_are_not_latched_are_named_as_the_reason(bench, wire, one_camera):
+    it = bench({**one_camera, "front.calibration_file": ""})
+    it.friend.create_publisher(INTERFACES.TFMessage, "/tf_static", 10)
+    it.until(lambda: it.node._graph.facts.transforms, "the complaint")
+    assert "friend offers less than we ask for" in it.node._graph.facts.transforms
+    assert "transient_local" in it.node._graph.facts.transforms
+
+
+def test_a_camera_that_is_only_compressed_is_named_with_the_setting(bench, wire, one_camera):
+    it = bench({**one_camera, "front.transport": "raw"})
+    it.friend.create_publisher(INTERFACES.CompressedImage, "/front/image_raw/compressed", 10)
+    it.until(lambda: "front.transport: compressed" in it.parts()["camera/front"]["message"], "it")
+    it.friend.create_publisher(INTERFACES.Image, "/front/image_raw", 10)
+    it.until(lambda: "transport" not in it.parts()["camera/front"]["message"], "the end of it")
+
+
+def test_a_listener_that_wants_it_latched_is_named(bench, wire):
+    it = bench({"output.always_publish": True})
+    it.friend.create_subscription(
+        INTERFACES.PointCloud2, "/cmdfusion/points_labeled", lambda message: None, LATCHED
+    )
+    it.until(lambda: "asks for more than we offer" in it.node._graph.facts.listeners, "its name")
+
+
+def test_clouds_without_a_frame_are_named_as_the_reason_of_a_camera(bench, wire, one_camera):
+    it = bench({**one_camera, "front.calibration_file": ""})
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    infos = it.speak(INTERFACES.CameraInfo, "/front/camera_info")
+    infos.publish(
+        INTERFACES.CameraInfo(width=64, height=48, k=[40.0, 0, 31.5, 0, 40, 23.5, 0, 0, 1])
+    )
+    it.until(lambda: it.parts()["camera/front"]["calibrated"], "the calibration")
+    cloud = wire.cloud(time.time_ns())
+    cloud.header.frame_id = ""
+    clouds.publish(cloud)
+    it.until(lambda: "no frame_id" in it.parts()["camera/front"]["reason"], "the reason")
+    assert "LiDAR's driver" in it.parts()["camera/front"]["reason"]

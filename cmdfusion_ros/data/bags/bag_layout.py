@@ -25,6 +25,7 @@ from cmdfusion_ros.data.bags.cameras_of_bag import (
     info_topic,
     is_rectified,
 )
+from cmdfusion_ros.messages.foreign import remedy_for
 
 
 @dataclass(frozen=True)
@@ -264,24 +265,12 @@ def is_labelled(cloud: Any) -> bool:
     return {"label", "confidence"} <= {field.name for field in cloud.fields}
 
 
-# what people bring that is neither a PointCloud2 nor an Image: {part of the type: what helps}
-_FOREIGN = {
-    "livox": "set the Livox driver's xfer_format to 0 (PointCloud2), or convert the bag",
-    "velodyne_msgs": "play the bag into velodyne_pointcloud and record its clouds",
-    "PacketMsg": "play the bag into ouster_ros (or the sensor's driver) and record its clouds",
-    "CompressedPointCloud2": "republish it with point_cloud_transport and record its clouds",
-    "FFMPEGPacket": "republish it with ffmpeg_image_transport as raw or compressed and record that",
-    "LaserScan": "a single line is no scan that the networks know",
-}
-
-
 def foreign_notes(bag: Bag) -> list[str]:
     """One sentence for each topic of a type that hides clouds or pictures."""
     return [
         f"{topic} is a {info.msgtype}, which is not read: {remedy}"
         for topic, info in sorted(bag.topics.items())
-        for part, remedy in _FOREIGN.items()
-        if part in info.msgtype and info.count
+        if info.count and (remedy := remedy_for(info.msgtype))
     ]
 
 

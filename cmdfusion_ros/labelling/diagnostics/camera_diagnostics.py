@@ -14,7 +14,7 @@ from cmdfusion_ros.labelling.diagnostics.facts import (
 )
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window
 from cmdfusion_ros.labelling.labelled_cloud import CameraReport
-from cmdfusion_ros.labelling.settings import NodeSettings
+from cmdfusion_ros.labelling.settings import CameraSettings, NodeSettings
 from cmdfusion_ros.pairing.report import CameraSync
 
 _SETUP_TIME = 5.0  # seconds that a camera may take to get its calibration and transform
@@ -66,10 +66,10 @@ class CameraDiagnostics:
         if place.uncompensated != self._uncompensated[0]:
             self._uncompensated = (place.uncompensated, now)
         topic = own.image_topic + ("/compressed" if own.transport == "compressed" else "")
-        publishers, incompatible = facts.publishers.get(topic, NOBODY)
+        publishers, incompatible = facts.graph.publishers.get(topic, NOBODY)
         values = {
             "state": sync.state if sync else facts.state,
-            "reason": self._reason or place.missing or (sync.reason if sync else ""),
+            "reason": self._why(own, topic, place, facts) or (sync.reason if sync else ""),
             "topic": topic,
             "transport": own.transport,
             "publishers": publishers,
@@ -86,12 +86,24 @@ class CameraDiagnostics:
             and now - self._uncompensated[1] > SPAN,
             "uncompensated": place.uncompensated,
             "incompatible_qos": incompatible
-            or facts.publishers.get(own.camera_info_topic, NOBODY)[1],
+            or facts.graph.publishers.get(own.camera_info_topic, NOBODY)[1],
         }
         level, message = self._level(
             settings.diagnostics.camera_loss_level, values, place, facts, now - started
         )
         return Part(f"camera/{self.name}", level, message, values)
+
+    def _why(self, own: CameraSettings, topic: str, place: CameraFacts, facts: NodeFacts) -> str:
+        """Why the camera gives nothing, with what the ROS graph knows of it; "" where the
+        synchroniser knows best.
+        """
+        graph = facts.graph
+        if place.missing:
+            known = graph.transforms if place.calibrated else graph.hints.get(own.camera_info_topic)
+            return f"{place.missing}; {known}" if known else place.missing
+        if self._reason:
+            return self._reason
+        return "" if self.arrivals else graph.hints.get(topic, "")
 
     def _level(
         self,
@@ -111,7 +123,7 @@ class CameraDiagnostics:
         if self._status == "NO_CALIBRATION" and self._reason and place.calibrated:
             return ERROR, self._reason  # the size of its images is not that of its calibration
         if place.missing and uptime > _SETUP_TIME:
-            return ERROR, place.missing
+            return ERROR, values["reason"]
         if self._status == "DECODE_ERROR":
             return max(loss, WARN), f"the last image could not be decoded: {self._reason}"
         if self._unseen >= _UNSEEN:

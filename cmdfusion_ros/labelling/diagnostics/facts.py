@@ -41,27 +41,44 @@ class CameraFacts:
 
 
 @dataclass(frozen=True)
+class GraphFacts:
+    """What the ROS graph says.
+
+    Attributes:
+        publishers: {topic as in the settings: (number of publishers, why some cannot be received
+            or "")}.
+        hints: {topic: what to do} where nobody publishes what is wanted.
+        transforms: why transforms cannot be heard, "" where they can.
+        listeners: who cannot hear the node, and why; "" where all can.
+        clock_publishers: publishers of /clock where the node lives by it, else 0.
+    """
+
+    publishers: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    hints: Mapping[str, str] = field(default_factory=dict)
+    transforms: str = ""
+    listeners: str = ""
+    clock_publishers: int = 0
+
+
+@dataclass(frozen=True)
 class NodeFacts:
     """What others count, as of the moment of a report.
 
     Attributes:
         state: "active", "paused", "inactive" or "unconfigured". wanted: whether anybody wants
             labels.
-        publishers: {topic: (number of publishers, why some cannot be received or "")}. dropped:
-            {reason: clouds} of synchroniser and worker.
+        graph: GraphFacts. dropped: {reason: clouds} of synchroniser and worker.
         sync: SyncReport, None while not active.
         cameras: {camera: CameraFacts}.
         worker: WorkerReport, None while not active.
-        clock_publishers: publishers of /clock where the node lives by it, else 0.
         device_trouble: why the network runs on the CPU though another device was chosen, else "".
     """
 
     state: str
     wanted: bool
-    publishers: Mapping[str, tuple[int, str]]
+    graph: GraphFacts
     dropped: Mapping[str, int]
     sync: SyncReport | None
     cameras: Mapping[str, CameraFacts]
     worker: WorkerReport | None = None
-    clock_publishers: int = 0
     device_trouble: str = ""

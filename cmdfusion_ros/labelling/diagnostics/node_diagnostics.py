@@ -300,6 +300,8 @@ class NodeDiagnostics:
             return WARN, f"labelling, but an output could not be made: {self._view_failure[1]}"
         if complaint := self._lost_clouds.complaint():
             return WARN, complaint
+        if facts.graph.listeners:
+            return WARN, f"labelling, but not everybody hears it: {facts.graph.listeners}"
         return (
             OK,
             f"labelling, {self._results.last.value.mode}"
@@ -309,7 +311,7 @@ class NodeDiagnostics:
 
     def _lidar(self, facts: NodeFacts, now: float) -> Part:
         topic, sync = self._settings.current.points.topic, facts.sync
-        publishers, incompatible = facts.publishers.get(topic, NOBODY)
+        publishers, incompatible = facts.graph.publishers.get(topic, NOBODY)
         points, fields, frame = self._last_cloud
         stamp_age = sync.cloud_age_ms / 1e3 if sync else float("nan")
         values = {
@@ -338,7 +340,7 @@ class NodeDiagnostics:
     def _lidar_level(
         self, facts: NodeFacts, now: float, topic: str, stamp_age: float
     ) -> tuple[int, str]:
-        publishers, incompatible = facts.publishers.get(topic, NOBODY)
+        publishers, incompatible = facts.graph.publishers.get(topic, NOBODY)
         if facts.state not in ("active", "paused"):
             return OK, facts.state
         if incompatible:
@@ -347,7 +349,7 @@ class NodeDiagnostics:
             return (
                 WARN,
                 f"waiting for the first cloud on {topic}, which has {publishers} publishers"
-                + ("" if publishers else "; is the name right?"),
+                + f"; {facts.graph.hints.get(topic, 'is the name right?')}" * (not publishers),
             )
         silent = self._arrivals.age(now) if self._arrivals else now - self._started
         if silent > _SILENCE:

@@ -45,7 +45,7 @@ class SyncDiagnostics:
             "p95_wait_ms": sync.p95_wait_ms,
             "suggested_max_wait_ms": sync.suggested_max_wait_ms,
             "epoch": sync.epoch,
-            "clock_publishers": facts.clock_publishers,
+            "clock_publishers": facts.graph.clock_publishers,
         }
         warnings = list(sync.warnings)
         if resets >= _MANY_RESETS:
@@ -53,9 +53,9 @@ class SyncDiagnostics:
                 f"time began anew in {resets} of the last looks ({SPAN:g} s), and each time clouds "
                 "are lost; do two play at once, on /clock or on the cloud topic?"
             )
-        if facts.clock_publishers > 1:
+        if facts.graph.clock_publishers > 1:
             warnings.append(
-                f"/clock has {facts.clock_publishers} publishers, and time jumps between them"
+                f"/clock has {facts.graph.clock_publishers} publishers, and time jumps between them"
             )
         level = ERROR if resets >= _MANY_RESETS else WARN if warnings else OK
         return Part("sync", level, "; ".join(warnings) or "pairing", values)
