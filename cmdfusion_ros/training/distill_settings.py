@@ -1,9 +1,15 @@
 """The settings of distillation: which teacher, shown what, and what is learnt from it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from cmdfusion_ros.config import SettingsError, check_settings, section, setting
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
+
+
+def weight(description: str, default: float = 0.0) -> Any:
+    """The setting of a loss's weight: 0 leaves the loss out."""
+    return setting(default, description, minimum=0.0, maximum=100.0)
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,7 @@ class DistillSettings:
         choices=("pixel", "point", "voxel"),
     )
     view: ViewSettings = section(ViewSettings)
-    features: float = setting(
-        0.0, "weight of the squared difference of features", minimum=0.0, maximum=100.0
-    )
+    features: float = weight("weight of the squared difference of features")
     feature_unit: str = setting(
         "absolute",
         "the squared difference itself, or as a part of the teacher's variance",
@@ -49,20 +53,13 @@ class DistillSettings:
         choices=("pairs", "completed", "voxels"),
     )
     feature_floor: float = setting(0.0, "leave out features that differ by no more", minimum=0.0)
-    logits: float = setting(
-        0.0, "weight of the divergence of class probabilities", minimum=0.0, maximum=100.0
-    )
+    logits: float = weight("weight of the divergence of class probabilities")
     logit_kind: str = setting(
         "kl", "kl, or M2SKD's mean of absolute log ratios", choices=("kl", "absolute")
     )
     logit_floor: float = setting(0.0, "leave out rows that diverge by no more", minimum=0.0)
     temperature: float = setting(1.0, "divides logits before the softmax", above=0.0, maximum=100.0)
-    affinity: float = setting(
-        0.0,
-        "weight of the difference of cosines between the logits of one group",
-        minimum=0.0,
-        maximum=100.0,
-    )
+    affinity: float = weight("weight of the difference of cosines between the logits of one group")
     affinity_group: str = setting(
         "class", "a group is a class, or a thing", choices=("class", "instance")
     )
@@ -70,12 +67,9 @@ class DistillSettings:
     affinity_points: int = setting(
         500, "rows of a group that are compared", minimum=2, maximum=10000
     )
-    labels: float = setting(
-        0.0,
+    labels: float = weight(
         "weight of the cross-entropy of a shared teacher on the points that its view added, as a "
-        "mean over all labelled points of that view",
-        minimum=0.0,
-        maximum=100.0,
+        "mean over all labelled points of that view"
     )
 
     def __post_init__(self) -> None:

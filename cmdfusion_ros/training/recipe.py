@@ -19,7 +19,7 @@ from cmdfusion_ros.data.augment.random_changes import AugmentSettings
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
 from cmdfusion_ros.data.readers.data_settings import DataSettings, Mixture
 from cmdfusion_ros.inference import default_checkpoint_path
-from cmdfusion_ros.training.distill_settings import DistillSettings
+from cmdfusion_ros.training.distill_settings import DistillSettings, weight
 
 SHIPPED = "shipped"  # as `start_from`
 
@@ -98,27 +98,17 @@ class Recipe:
         minimum=0.0,
         maximum=1.0,
     )
-    lovasz_weight: float = setting(
-        1.0, "weight of the Lovasz loss beside the cross-entropy", minimum=0.0, maximum=100.0
-    )
-    answer_weight: float = setting(
-        1.0, "weight of the losses of the network's answer on labels", minimum=0.0, maximum=100.0
-    )
-    auxiliary_weight: float = setting(
-        1.0,
-        "weight of the losses of a network's other heads, where it has any",
-        minimum=0.0,
-        maximum=100.0,
+    lovasz_weight: float = weight("weight of the Lovasz loss beside the cross-entropy", 1.0)
+    answer_weight: float = weight("weight of the losses of the network's answer on labels", 1.0)
+    auxiliary_weight: float = weight(
+        "weight of the losses of a network's other heads, where it has any", 1.0
     )
     validate_every: int = setting(
         0, "steps between scores on the validation scans; 0 = only at the end", minimum=0
     )
-    no_harm: float = setting(
-        0.0,
+    no_harm: float = weight(
         "weight of what a seen point's cross-entropy is higher with images than without; of "
-        "networks that answer without them too (unet_flagship)",
-        minimum=0.0,
-        maximum=100.0,
+        "networks that answer without them too (unet_flagship)"
     )
     halved: bool = setting(False, "keep matrices in 16 bits in the checkpoint")
     save_every: int = setting(100, "steps between saves from which training can resume", minimum=1)

@@ -30,6 +30,21 @@ FEWEST_POINTS = 2000  # of a sector worth a step; of a scan with few, a quarter 
 _SECTOR_DRAWS = 16
 
 
+def _chance(description):
+    """A probability; none by default."""
+    return setting(0.0, description, minimum=0.0, maximum=1.0)
+
+
+def _up_to(most, description, unit=""):
+    """An amount from 0, the default, to `most`."""
+    return setting(0.0, description, unit, minimum=0.0, maximum=most)
+
+
+def _factor(most, description):
+    """A factor from 1, the default, to `most`."""
+    return setting(1.0, description, minimum=1.0, maximum=most)
+
+
 @dataclass(frozen=True)
 class AugmentSettings:
     """How much a training scan is changed; every default is no change."""
@@ -43,24 +58,14 @@ class AugmentSettings:
         "classes of flat ground to fill between the rings, as sensors with dense rings near the "
         "vehicle see it",
     )
-    fill_chance: float = setting(
-        0.0, "chance to fill the ground of a scan", minimum=0.0, maximum=1.0
-    )
+    fill_chance: float = _chance("chance to fill the ground of a scan")
     fill_factor: float = setting(
         1.0, "add up to this many points for every ground point", above=0.0, maximum=20.0
     )
-    laser_mix: float = setting(
-        0.0,
-        "chance that every second band of elevations comes from another scan (LaserMix)",
-        minimum=0.0,
-        maximum=1.0,
+    laser_mix: float = _chance(
+        "chance that every second band of elevations comes from another scan (LaserMix)"
     )
-    polar_mix: float = setting(
-        0.0,
-        "chance that half of the azimuths come from another scan (PolarMix)",
-        minimum=0.0,
-        maximum=1.0,
-    )
+    polar_mix: float = _chance("chance that half of the azimuths come from another scan (PolarMix)")
     instances: int = setting(
         0, "put up to this many whole things of another scan onto the ground", minimum=0, maximum=50
     )
@@ -81,21 +86,15 @@ class AugmentSettings:
         "few points have a label",
         choices=("anywhere", "labels"),
     )
-    yaw: float = setting(
-        0.0, "turn about z by up to this much, either way", "degrees", minimum=0.0, maximum=180.0
-    )
-    flip: float = setting(0.0, "chance to mirror x, and again y", minimum=0.0, maximum=1.0)
-    tilt: float = setting(
-        0.0,
+    yaw: float = _up_to(180.0, "turn about z by up to this much, either way", "degrees")
+    flip: float = _chance("chance to mirror x, and again y")
+    tilt: float = _up_to(
+        30.0,
         "standard deviation of a turn about x and about y, as of a sensor that is not level",
         "degrees",
-        minimum=0.0,
-        maximum=30.0,
     )
-    scale: float = setting(0.0, "grow or shrink by up to this fraction", minimum=0.0, maximum=0.5)
-    shift: float = setting(
-        0.0, "standard deviation of a shift along x and y", "m", minimum=0.0, maximum=100.0
-    )
+    scale: float = _up_to(0.5, "grow or shrink by up to this fraction")
+    shift: float = _up_to(100.0, "standard deviation of a shift along x and y", "m")
     shift_z: tuple[float, float] = setting(
         (0.0, 0.0),
         "lowest and highest shift along z; stands for other sensor heights",
@@ -103,88 +102,44 @@ class AugmentSettings:
         minimum=-5.0,
         maximum=5.0,
     )
-    jitter: float = setting(
-        0.0,
-        "standard deviation of noise on every coordinate of every point",
-        "m",
-        minimum=0.0,
-        maximum=1.0,
+    jitter: float = _up_to(
+        1.0, "standard deviation of noise on every coordinate of every point", "m"
     )
-    point_dropout: float = setting(
-        0.0, "drop up to this fraction of the points", minimum=0.0, maximum=0.99
+    point_dropout: float = _up_to(0.99, "drop up to this fraction of the points")
+    thin_chance: float = _chance("chance to take away whole beams, as a sensor with fewer has")
+    intensity_dropout: float = _chance("chance that a scan has no intensity")
+    intensity_part_dropout: float = _chance(
+        "chance that a scan lacks either the values of its intensity or their ranks"
     )
-    thin_chance: float = setting(
-        0.0, "chance to take away whole beams, as a sensor with fewer has", minimum=0.0, maximum=1.0
+    intensity_gain: float = _factor(100.0, "multiply intensity by up to this, or divide by it")
+    intensity_gamma: float = _factor(
+        10.0, "raise intensity to a power of up to this, or down to its inverse"
     )
-    intensity_dropout: float = setting(
-        0.0, "chance that a scan has no intensity", minimum=0.0, maximum=1.0
+    camera_dropout: float = _chance("chance that a camera is missing")
+    camera_blackout: float = _chance(
+        "chance that all cameras are missing, which dropping each of several hardly ever gives"
     )
-    intensity_part_dropout: float = setting(
-        0.0,
-        "chance that a scan lacks either the values of its intensity or their ranks",
-        minimum=0.0,
-        maximum=1.0,
+    camera_turn: float = _up_to(
+        30.0, "standard deviation of an error in how a camera is turned, about each axis", "degrees"
     )
-    intensity_gain: float = setting(
-        1.0, "multiply intensity by up to this, or divide by it", minimum=1.0, maximum=100.0
+    camera_shift: float = _up_to(
+        10.0, "standard deviation of an error in where a camera is, along each axis", "m"
     )
-    intensity_gamma: float = setting(
-        1.0,
-        "raise intensity to a power of up to this, or down to its inverse",
-        minimum=1.0,
-        maximum=10.0,
-    )
-    camera_dropout: float = setting(
-        0.0, "chance that a camera is missing", minimum=0.0, maximum=1.0
-    )
-    camera_blackout: float = setting(
-        0.0,
-        "chance that all cameras are missing, which dropping each of several hardly ever gives",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    camera_turn: float = setting(
-        0.0,
-        "standard deviation of an error in how a camera is turned, about each axis",
-        "degrees",
-        minimum=0.0,
-        maximum=30.0,
-    )
-    camera_shift: float = setting(
-        0.0,
-        "standard deviation of an error in where a camera is, along each axis",
-        "m",
-        minimum=0.0,
-        maximum=10.0,
-    )
-    image_crop: float = setting(
-        0.0, "cut away up to this fraction of each side of an image", minimum=0.0, maximum=0.9
-    )
-    image_mirror: float = setting(0.0, "chance to mirror an image", minimum=0.0, maximum=1.0)
-    image_gain: float = setting(
-        1.0,
+    image_crop: float = _up_to(0.9, "cut away up to this fraction of each side of an image")
+    image_mirror: float = _chance("chance to mirror an image")
+    image_gain: float = _factor(
+        10.0,
         "multiply red, green, blue and contrast by up to this, or divide by it, each for itself",
-        minimum=1.0,
-        maximum=10.0,
     )
-    image_gamma: float = setting(
-        1.0,
-        "raise the brightness of an image to a power of up to this, or down to its inverse",
-        minimum=1.0,
-        maximum=10.0,
+    image_gamma: float = _factor(
+        10.0, "raise the brightness of an image to a power of up to this, or down to its inverse"
     )
-    image_blank: float = setting(
-        0.0,
+    image_blank: float = _chance(
         "chance that an image says nothing: one grey, black to white, as of a covered or dazzled "
-        "lens",
-        minimum=0.0,
-        maximum=1.0,
+        "lens"
     )
-    image_shuffle: float = setting(
-        0.0,
-        "chance that the parts of an image change places, so that it says what is elsewhere",
-        minimum=0.0,
-        maximum=1.0,
+    image_shuffle: float = _chance(
+        "chance that the parts of an image change places, so that it says what is elsewhere"
     )
 
     def __post_init__(self) -> None:
