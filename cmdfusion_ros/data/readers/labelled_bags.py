@@ -4,11 +4,8 @@ Each labelled cloud is a scan; a camera's view is its image nearest in time, at 
 away: that of the camera or of the clouds, whichever is longer.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
@@ -35,58 +32,31 @@ class _Recording:
 class LabelledBags(NumberedScans):
     """The labelled clouds of some bags as Frames, in order of bag and stamp.
 
-    Args:
-        root: folder that holds the bags.
-        sequences: names of bags (rosbag2 folders, .mcap or .bag files).
-        class_map: ClassMap that folds the raw ids of `dataset`, which must be what the labels say
-            they are.
-        scans: places of clouds in their bag to take, anything with `in`; None = all.
-        labels, poses: poses are not read from bags, so `poses` must be False.
-        images: read the cameras whose calibration and place are known.
-        called: what the set is called in the names of its scans; None for `dataset`.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the bag, what was expected of it and what to do.
+    Arguments and errors as of StoredScans. root: folder that holds the bags. sequences: names of
+    bags (rosbag2 folders, .mcap or .bag files). dataset: must be what the labels say they are.
+    scans: places of clouds in their bag. poses: must be False, they are not read from bags. images:
+    read the cameras whose calibration and place are known.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        sequences: Sequence[str],
-        class_map: ClassMap,
-        dataset: str = "street",
-        scans: Iterable[int] | None = None,
-        labels: bool = True,
-        poses: bool = True,
-        images: bool = False,
-        called: str | None = None,
-    ):
-        if poses:
-            raise ValueError(f"{root}: poses are not read from bags; take the view single")
-        self.class_map, self.dataset, self._called = class_map, dataset, called or dataset
-        self._read_labels, self._read_images = labels, images
-        self._recordings = {name: _open(Path(root) / name, dataset, images) for name in sequences}
-        clouds = (
-            (name, stamp, place)
-            for name, recording in self._recordings.items()
-            for place, stamp in enumerate(sorted(recording.clouds))
-        )
-        self._find_items(
-            (item for item in clouds if scans is None or item[2] in scans),
-            f"{root}: bags {list(sequences)} hold no labelled cloud with a place",
-            scans,
-        )
+    own_dataset = "street"
+    _nothing = "bags {} hold no labelled cloud with a place"
+
+    def _find(self, sequences):
+        if self._read_poses:
+            raise ValueError(f"{self.root}: poses are not read from bags; take the view single")
+        self._recordings = {
+            name: _open(self.root / name, self.dataset, self._read_images) for name in sequences
+        }
+        for name, recording in self._recordings.items():
+            for place, stamp in enumerate(sorted(recording.clouds)):
+                yield place, (name, stamp)
 
     @staticmethod
-    def _name(bag, stamp, place):
+    def _name(bag, stamp):
         return f"{bag}/{stamp}"  # header stamp, ns
 
-    @staticmethod
-    def _number(bag, stamp, place):
-        return place
-
     def _read(self, index, images):
-        name, stamp, _ = self._items[index]
+        name, stamp = self._items[index]
         recording = self._recordings[name]
         with Bag(recording.layout.path) as bag:
             cloud = _read_cloud(bag, recording, stamp)

@@ -7,15 +7,14 @@ is turned here to ours, x forward and y left.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.readers.image_files import read_image
 from cmdfusion_ros.data.readers.nuscenes_splits import SPLITS, scenes_of_split
-from cmdfusion_ros.data.readers.scan_set import ScanSet
+from cmdfusion_ros.data.readers.scan_set import StoredScans
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Frame
 from cmdfusion_ros.geometry.transforms import invert, rigid, rotation_from_quaternion
 
@@ -26,53 +25,22 @@ SENSOR_FROM_LIDAR = rigid(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zer
 MAX_INSTANCES = 1000  # panoptic value = category * 1000 + number
 
 
-class NuScenes(ScanSet):
+class NuScenes(StoredScans):
     """The key frames of some scenes as Frames, in order of scene and time.
 
-    Args:
-        root: the folder.
-        sequences: names of scenes, or of splits of its folder of tables: train, val; mini_train,
-            mini_val; test.
-        class_map: ClassMap that folds the raw ids of `dataset`.
-        dataset: whose raw ids the labels are.
-        scans: places of key frames in their scene to take, anything with `in`; None = all.
-        labels: read labels; a missing label file is then an error.
-        poses: give `world_from_lidar`.
-        images: read the six cameras.
-        called: what the set is called in the names of its scans; None for `dataset`.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the file, what was expected of it and what to do.
+    Arguments and errors as of StoredScans. sequences: names of scenes, or of splits of its folder
+    of tables: train, val; mini_train, mini_val; test. scans: places of key frames in their scene.
+    images: read the six cameras.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        sequences: Sequence[str],
-        class_map: ClassMap,
-        dataset: str = "nuscenes",
-        scans: Iterable[int] | None = None,
-        labels: bool = True,
-        poses: bool = True,
-        images: bool = False,
-        called: str | None = None,
-    ):
-        self.root, self.class_map, self.dataset = Path(root), class_map, dataset
-        self._called = called or dataset
-        self._read_labels, self._read_poses, self._read_images = labels, poses, images
-        self._tables = _Tables(self.root, need_labels=labels)
-        key_frames = (
-            (scene, place, token)
-            for scene in _scenes(self._tables, sequences)
-            for place, token in enumerate(self._tables.key_frames(scene))
-        )
-        self._items = [
-            (scene, token) for scene, place, token in key_frames if scans is None or place in scans
-        ]
-        if not self._items:
-            raise ValueError(
-                f"{root}: scenes {list(sequences)} hold no key frame with a place in {scans}"
-            )
+    own_dataset = "nuscenes"
+    _nothing = "scenes {} hold no key frame with a place"
+
+    def _find(self, sequences):
+        self._tables = _Tables(self.root, need_labels=self._read_labels)
+        for scene in _scenes(self._tables, sequences):
+            for place, token in enumerate(self._tables.key_frames(scene)):
+                yield place, (scene, token)
 
     @staticmethod
     def _name(scene, token):

@@ -10,12 +10,9 @@ The tables are pickles; nothing in them is run (`pickled_table.py`). Reading the
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.readers.image_files import read_image
 from cmdfusion_ros.data.readers.pickled_table import read_pickled_table
 from cmdfusion_ros.data.readers.scan_set import NumberedScans
@@ -30,54 +27,29 @@ PANDAR64 = 0
 class PandaSet(NumberedScans):
     """The Pandar64's scans of some sequences as Frames, in order of sequence and number.
 
-    Args:
-        root: folder that holds `002`, ...
-        sequences, class_map, dataset, scans, labels, poses, images, called: as of SemanticKitti;
-            `images` reads all cameras there are.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the file, what was expected of it and what to do.
-            ModuleNotFoundError: pandas is not installed.
+    Arguments and errors as of StoredScans; ModuleNotFoundError where pandas is not installed. root:
+    folder that holds `002`, ... images: read all cameras there are.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        sequences: Sequence[str],
-        class_map: ClassMap,
-        dataset: str = "pandaset",
-        scans: Iterable[int] | None = None,
-        labels: bool = True,
-        poses: bool = True,
-        images: bool = False,
-        called: str | None = None,
-    ):
-        self.class_map, self.dataset, self._called = class_map, dataset, called or dataset
-        self._read_labels, self._read_poses, self._read_images = labels, poses, images
-        self._folders = {sequence: Path(root) / sequence for sequence in sequences}
+    own_dataset = "pandaset"
+
+    def _find(self, sequences):
+        self._folders = {sequence: self.root / sequence for sequence in sequences}
         self._tables = {}
-        items = []
         for sequence, folder in self._folders.items():
             if not (folder / "lidar").is_dir():
-                known = sorted(path.parent.name for path in Path(root).glob("*/lidar"))
+                known = sorted(path.parent.name for path in self.root.glob("*/lidar"))
                 raise FileNotFoundError(
                     f"{folder}: no sequence with a folder lidar; found {', '.join(known) or 'none'}"
                 )
             numbers = sorted(
                 int(path.name.split(".")[0]) for path in (folder / "lidar").glob("*.pkl.gz")
             )
-            items += [(sequence, number) for number in numbers if scans is None or number in scans]
-        self._find_items(
-            items, f"{root}: sequences {list(sequences)} hold no scan with a number", scans
-        )
+            yield from ((number, (sequence, number)) for number in numbers)
 
     @staticmethod
     def _name(sequence, number):
         return f"{sequence}/{number:06d}"  # as the same scan in SemanticKITTI's layout
-
-    @staticmethod
-    def _number(sequence, number):
-        return number
 
     def _read(self, index, images):
         sequence, number = self._items[index]

@@ -12,12 +12,10 @@ official tools pass over: a list of `name`, `folder` (of its images), `intrinsic
 
 import json
 import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.readers.image_files import read_image
 from cmdfusion_ros.data.readers.scan_set import NumberedScans
 from cmdfusion_ros.frame import CameraView, Frame
@@ -37,60 +35,24 @@ class SemanticKitti(NumberedScans):
     """The scans of some sequences as Frames, in order of sequence and scan number. Reads nothing
     but folder listings until a scan is asked for.
 
-    Args:
-        root: folder that holds `sequences/00` or `00`.
-        sequences: names of sequence folders, in the order wanted.
-        class_map: `ClassMap` that folds the raw ids of `dataset`.
-        dataset: whose raw ids the label files hold: "semantic_kitti", "pandaset", ...
-        scans: scan numbers to take where they exist, anything with `in` (a range, a set); None =
-            all.
-        labels: read labels and instance ids; a missing label file is then an error.
-        poses: read poses.txt, times.txt and Tr; otherwise the stamp is 0 and the pose None.
-        images: read the left colour image as CameraView "image_2"; of a sequence with
-            `cameras.json` those of all its cameras.
-        called: what the set is called in the names of its scans; None for `dataset`. Made-up
-            streets have SemanticKITTI's ids and are no part of it.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the file, what was expected of it and what to do.
+    Arguments and errors as of StoredScans. root: folder that holds `sequences/00` or `00`. poses:
+    read poses.txt, times.txt and Tr; otherwise the stamp is 0 and the pose None. images: read the
+    left colour image as CameraView "image_2"; of a sequence with `cameras.json` those of all its
+    cameras.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        sequences: Sequence[str],
-        class_map: ClassMap,
-        dataset: str = "semantic_kitti",
-        scans: Iterable[int] | None = None,
-        labels: bool = True,
-        poses: bool = True,
-        images: bool = False,
-        called: str | None = None,
-    ):
-        self.class_map = class_map
-        self.dataset, self._called = dataset, called or dataset
-        self._read_labels, self._read_poses, self._read_images = labels, poses, images
-        self._folders = {sequence: _sequence_folder(Path(root), sequence) for sequence in sequences}
+    own_dataset = "semantic_kitti"
+
+    def _find(self, sequences):
+        self._folders = {sequence: _sequence_folder(self.root, sequence) for sequence in sequences}
         # sequence -> (world_from_lidar of every row, stamps), read when first needed
         self._tables = {}
-        found = (
-            (sequence, path)
-            for sequence, folder in self._folders.items()
-            for path in _scan_files(folder)
-        )
-        self._find_items(
-            (item for item in found if scans is None or self._number(*item) in scans),
-            f"{root}: sequences {list(sequences)} hold no scan with a number",
-            scans,
-        )
+        for sequence, folder in self._folders.items():
+            yield from ((int(path.stem), (sequence, path)) for path in _scan_files(folder))
 
     @staticmethod
     def _name(sequence, path):
         return f"{sequence}/{path.stem}"
-
-    @staticmethod
-    def _number(sequence, path):
-        return int(path.stem)
 
     def _read(self, index, images):
         sequence, path = self._items[index]

@@ -11,12 +11,12 @@ LiDAR has labels, and only some frames of a segment: the scans of this set are t
 as sweeps, without labels. Reading needs pyarrow.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.readers.parquet_rows import ParquetRows
 from cmdfusion_ros.data.readers.range_images import decode, image_of, points_of
 from cmdfusion_ros.data.readers.scan_set import NumberedScans
@@ -61,58 +61,39 @@ class Waymo(NumberedScans):
     """The labelled frames of some segments as Frames, in order of segment and time. A scan's
     number is its frame's place in its segment.
 
-    Args:
-        root: folder of `training` and `validation`, or of the components themselves.
-        sequences: names of segments, or of splits: all segments there that have labels.
-        class_map, dataset, scans, poses, images, called: as of SemanticKitti.
-        labels: read labels, and only frames that have some; otherwise every frame, without.
-        all_lidars: the four short-range LiDARs too. Their points have no labels.
+    Arguments and errors as of StoredScans; ModuleNotFoundError where pyarrow is not installed.
+    root: folder of `training` and `validation`, or of the components themselves. sequences: names
+    of segments, or of splits: all segments there that have labels. labels: read labels, and only
+    frames that have some; otherwise every frame, without.
 
-    Raises:
-        FileNotFoundError, ValueError: naming the file, what was expected of it and what to do.
-        ModuleNotFoundError: pyarrow is not installed.
+    Args:
+        all_lidars: the four short-range LiDARs too. Their points have no labels.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        sequences: Sequence[str],
-        class_map: ClassMap,
-        dataset: str = "waymo",
-        scans: Container[int] | None = None,
-        labels: bool = True,
-        poses: bool = True,
-        images: bool = False,
-        called: str | None = None,
-        all_lidars: bool = False,
-    ) -> None:
-        self.class_map, self.dataset, self._called = class_map, dataset, called or dataset
-        self._read_labels, self._read_poses, self._read_images = labels, poses, images
+    own_dataset = "waymo"
+    _nothing = "segments {} hold no labelled frame with a place"
+
+    def __init__(self, *arguments: Any, all_lidars: bool = False, **options: Any) -> None:
         self._lasers = tuple(LIDARS) if all_lidars else (TOP,)
-        self._folders = _segments(Path(root), sequences, labels)
+        super().__init__(*arguments, **options)
+
+    def _find(self, sequences: Sequence[str]) -> Iterator[tuple[int, tuple[str, int]]]:
+        labelled = self._read_labels
+        self._nothing = self._nothing if labelled else "segments {} hold no frame with a place"
+        self._folders = _segments(self.root, sequences, labelled)
         self._open: dict[tuple[str, str], ParquetRows] = {}
         self._times = {
             segment: sorted({key[0] for key in self._rows_of(segment, "vehicle_pose").keys})
             for segment in self._folders
         }
-        items = [
-            (segment, place)
-            for segment, times in self._times.items()
-            for place, time in enumerate(times)
-            if (scans is None or place in scans) and (not labels or self._has_labels(segment, time))
-        ]
-        kind = "labelled frame" if labels else "frame"
-        self._find_items(
-            items, f"{root}: segments {list(sequences)} hold no {kind} with a place", scans
-        )
+        for segment, times in self._times.items():
+            for place, time in enumerate(times):
+                if not labelled or self._has_labels(segment, time):
+                    yield place, (segment, place)
 
     @staticmethod
     def _name(segment: str, place: int) -> str:
         return f"{segment}/{place:06d}"
-
-    @staticmethod
-    def _number(segment: str, place: int) -> int:
-        return place
 
     def neighbours(self, index: int, offsets: Sequence[int]) -> tuple[Frame, ...]:
         """The frames that come `offsets` before or after scan `index` in its segment, labelled or
