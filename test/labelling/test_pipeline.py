@@ -64,17 +64,18 @@ class Known(Extrinsics):
 
 @pytest.fixture
 def build(messages):
-    """build(segmenter, cameras, missing, **settings) -> Pipeline."""
+    """build(segmenter, cameras, missing, live, **settings) -> Pipeline; `live`, where it is given,
+    is the LiveSettings that hold them.
+    """
     made = []
 
-    def make(segmenter, cameras=("front", "left"), missing=(), **values):
-        settings = LiveSettings(
-            node_settings(
-                {
-                    "cameras": list(cameras),
-                    **{name.replace("__", "."): value for name, value in values.items()},
-                }
-            )
+    def make(segmenter, cameras=("front", "left"), missing=(), live=None, **values):
+        settings = live or LiveSettings(None)
+        settings.current = node_settings(
+            {
+                "cameras": list(cameras),
+                **{name.replace("__", "."): value for name, value in values.items()},
+            }
         )
         extrinsics = Known(settings, messages.camera_info(), messages.camera_from_lidar, missing)
         made.append(Pipeline(segmenter, extrinsics, settings, lambda payload, kind: payload))
@@ -218,9 +219,10 @@ def test_the_scale_of_an_intensity_stays_what_it_was_over_a_dark_scan(build, mes
 
 def test_a_scale_that_the_user_gave_is_gone_when_he_takes_it_back(build, messages):
     segmenter = Recorder()
-    pipeline = build(segmenter, cameras=())
+    live = LiveSettings(None)
+    pipeline = build(segmenter, cameras=(), live=live)
     for scale in (0.0, 65535.0, 0.0):
-        pipeline.settings.current = node_settings({"points.intensity_scale": scale})
+        live.current = node_settings({"points.intensity_scale": scale})
         pipeline(messages.paired(messages.cloud(POINTS, intensity=200.0)))
     assert [frame.intensity[0] for frame in segmenter.frames] == pytest.approx(
         [200 / 255, 200 / 65535, 200 / 255]

@@ -195,7 +195,7 @@ def test_training_and_the_node_read_the_same_numbers_from_one_message(tmp_path):
         labelled = pipeline(make_paired(message, stamp=START))
     pipeline.close()
     trained = reader(tmp_path / "odd")[0]
-    keep = np.linalg.norm(trained.points, axis=1) >= settings.points.min_range
+    keep = np.linalg.norm(trained.points, axis=1) >= settings.current.points.min_range
     assert labelled.cloud.intensity_scale == 255.0 and trained.num_points == 998
     np.testing.assert_array_equal(network.frame.points, trained.points[keep])
     np.testing.assert_array_equal(network.frame.intensity, trained.intensity[keep])
