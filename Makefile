@@ -6,13 +6,14 @@
 # make weights DATA=$CMDFUSION_DATA  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
 # make clean                        remove what these commands made
 #
-# Each sets up .venv by itself (PyTorch, ROS 2 as pip wheels, our messages built with colcon) and is ready within seconds from the second run on.
+# Each sets up .venv by itself (ROS 2 as pip wheels, PyTorch, our messages built with colcon) and is ready within seconds from the second run on.
 # Where a ROS 2 is sourced, that one is used. `source .venv/setup.bash` gives the same environment in a shell.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
+MAKEFLAGS += --jobs=2  # PyTorch is installed while our messages are built
 
 export PYTHON ?= python3
 MESSAGES := CMakeLists.txt package.xml cmdfusion_ros/__init__.py $(wildcard msg/* srv/* cmake/* .ci/interfaces/*/*.* .ci/interfaces/*/msg/*)
@@ -21,25 +22,25 @@ MESSAGES := CMakeLists.txt package.xml cmdfusion_ros/__init__.py $(wildcard msg/
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-demo: .venv/interfaces_built
+demo: .venv/python_installed .venv/interfaces_built
 	@source .venv/setup.bash
 	python -m cmdfusion_ros demo $${BAG:+"$$BAG"} $${RATE:+--rate "$$RATE"}
 
-test: lint .venv/interfaces_built
+test: lint .venv/python_installed .venv/interfaces_built
 	@source .venv/setup.bash
 	python -m pytest
 
-lint: .venv/python_installed
+lint: .venv/tests_installed
 	@.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-fuzz: .venv/interfaces_built
+fuzz: .venv/tests_installed .venv/interfaces_built
 	@source .venv/setup.bash
 	python -c 'import atheris' 2>/dev/null || pip install --quiet '.[fuzz]'
 	python test/fuzz/hunt.py --guided --cases $${CASES:-1000000}
 
-sanitize: .venv/python_installed
+sanitize: .venv/tests_installed
 	@.ci/sanitize
 
 # DATA holds pandaset/002, pandaset_forward/002 and bags/pandaset_002. What is there already is not
@@ -77,9 +78,15 @@ weights: .venv/python_installed
 clean:
 	rm -rf .venv demo_output cmdfusion_ros.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache docs/_build
 
-.venv/python_installed: setup.py .ci/setup
+.venv/ros_installed: setup.py .ci/setup
+	@.ci/setup ros
+
+.venv/python_installed: .venv/ros_installed
 	@.ci/setup python
 
+.venv/tests_installed: .venv/python_installed
+	@.ci/setup tests
+
 # Without a compiler nothing is built and the file is not written, so that the next run looks again.
-.venv/interfaces_built: .venv/python_installed $(MESSAGES)
+.venv/interfaces_built: .venv/ros_installed $(MESSAGES)
 	@.ci/setup interfaces
