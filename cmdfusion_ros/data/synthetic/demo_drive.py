@@ -1,4 +1,4 @@
-"""The drive of the demo: five seconds through a made-up street with six cameras, some of which
+"""The drive of the demo: three seconds through a made-up street with six cameras, some of which
 die and come back.
 """
 
@@ -9,23 +9,23 @@ from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
 from cmdfusion_ros.data.synthetic.world import WorldSettings
 from cmdfusion_ros.frame import Frame
 
-DEMO_SCANS = 50  # rendered before they are played, and nobody should wait long for a first picture
+DEMO_SCANS = 30  # rendered before they are played, and nobody should wait long for a first picture
 _RATE = 10.0  # scans a second of the rig
 _SEED, _NAME = 2, "demo"
 _START_NS = 1_700_000_000_000_000_000
 _OUTAGES = {  # camera: (from, to) in seconds after the start
-    "front": ((3.0, 4.0),),
-    "front_left": ((1.2, 2.2), (3.0, 4.0)),
-    "front_right": ((3.0, 4.0),),
-    "left": ((3.0, 4.0),),
-    "right": ((1.7, 4.0),),
-    "back": ((3.0, 5.0),),
+    "front": ((1.8, 2.4),),
+    "front_left": ((0.8, 1.3), (1.8, 2.4)),
+    "front_right": ((1.8, 2.4),),
+    "left": ((1.8, 2.4),),
+    "right": ((1.1, 2.4),),
+    "back": ((1.8, 3.0),),
 }
 
 
 def demo_frames(class_map_name: str, workers: int, num_scans: int = DEMO_SCANS) -> Iterator[Frame]:
     """Yields the Frames of the drive in order; a frame lacks the views of the cameras that are dead
-    then. Between 3 and 4 s all are.
+    then. Between 1.8 and 2.4 s all are.
 
     Args:
         class_map_name: of the labels. workers: number of processes. num_scans: how many from the
