@@ -7,23 +7,7 @@ import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import SettingsError, check_settings, setting
-from cmdfusion_ros.data.augment import camera_views, mix
-from cmdfusion_ros.data.augment.scans import (
-    change_intensity,
-    crop_sector,
-    drop_points,
-    fill_ground,
-    flip,
-    jitter,
-    paste_turned,
-    rotate,
-    scale,
-    shift,
-    thin_beams,
-    tilt,
-    without_intensity,
-    without_intensity_rank,
-)
+from cmdfusion_ros.data.augment import camera_views, mix, scans
 from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 
 FEWEST_POINTS = 2000  # of a sector worth a step; of a scan with few, a quarter of its fair share
@@ -154,21 +138,6 @@ class AugmentSettings:
             raise SettingsError("fill_chance: expected classes of flat ground in fill, got none")
 
 
-def augment(
-    frame: Frame,
-    settings: AugmentSettings,
-    rng: np.random.Generator,
-    class_map: ClassMap,
-    another: Callable[[], Frame] | None = None,
-) -> Frame:
-    """A random change of a labelled `frame` as `settings` say, drawn from the numpy Generator
-    `rng`: `change_scene`, then `change_view`.
-
-    The same generator state gives the same change.
-    """
-    return change_view(change_scene(frame, settings, rng, class_map, another), settings, rng)
-
-
 def change_scene(
     frame: Frame,
     settings: AugmentSettings,
@@ -201,11 +170,11 @@ def change_scene(
             rng,
         )
     if settings.paste:
-        frame = paste_turned(
+        frame = scans.paste_turned(
             frame, labels(settings.paste), rng.uniform(-np.pi, np.pi, settings.paste_copies)
         )
     if settings.fill and rng.random() < settings.fill_chance:
-        frame = fill_ground(
+        frame = scans.fill_ground(
             frame, labels(settings.fill), rng.uniform(0.0, settings.fill_factor), rng
         )
     return frame
@@ -226,26 +195,26 @@ def change_view(
     if sector is None and settings.sector < 360.0:
         sector = sector_start(frame, settings, rng), np.radians(settings.sector)
     if sector is not None:
-        frame = crop_sector(frame, *sector)
+        frame = scans.crop_sector(frame, *sector)
     if settings.thin_chance and rng.random() < settings.thin_chance:
         period = np.radians(rng.uniform(0.4, 1.6))
-        frame = thin_beams(frame, period, keep=rng.uniform(0.2, 0.7), phase=rng.random())
+        frame = scans.thin_beams(frame, period, keep=rng.uniform(0.2, 0.7), phase=rng.random())
     if settings.point_dropout:
-        frame = drop_points(frame, rng.uniform(0.0, settings.point_dropout), rng)
+        frame = scans.drop_points(frame, rng.uniform(0.0, settings.point_dropout), rng)
     if settings.jitter:
-        frame = jitter(frame, settings.jitter, rng)
+        frame = scans.jitter(frame, settings.jitter, rng)
     if settings.flip:
         for axis in (0, 1):
             if rng.random() < settings.flip:
-                frame = flip(frame, axis)
+                frame = scans.flip(frame, axis)
     if settings.scale:
-        frame = scale(frame, rng.uniform(1 - settings.scale, 1 + settings.scale))
+        frame = scans.scale(frame, rng.uniform(1 - settings.scale, 1 + settings.scale))
     if settings.yaw:
-        frame = rotate(frame, np.radians(rng.uniform(-settings.yaw, settings.yaw)))
+        frame = scans.rotate(frame, np.radians(rng.uniform(-settings.yaw, settings.yaw)))
     if settings.tilt:
-        frame = tilt(frame, *np.radians(rng.normal(0.0, settings.tilt, 2)))
+        frame = scans.tilt(frame, *np.radians(rng.normal(0.0, settings.tilt, 2)))
     offset = np.array([*rng.normal(0.0, settings.shift, 2), rng.uniform(*settings.shift_z)])
-    frame = shift(frame, offset)
+    frame = scans.shift(frame, offset)
     frame = _augment_intensity(frame, settings, rng)
     if not frame.views:
         return frame
@@ -286,14 +255,14 @@ def _draw_sector(frame, settings, rng):
 
 def _augment_intensity(frame, settings, rng):
     if settings.intensity_dropout and rng.random() < settings.intensity_dropout:
-        return without_intensity(frame)
+        return scans.without_intensity(frame)
     if settings.intensity_part_dropout and rng.random() < settings.intensity_part_dropout:
         if frame.intensity_rank is None or rng.random() < 0.5:
-            return without_intensity_rank(frame)
+            return scans.without_intensity_rank(frame)
         return replace(frame, intensity=np.zeros_like(frame.intensity))
     gain = settings.intensity_gain ** rng.uniform(-1.0, 1.0)
     gamma = settings.intensity_gamma ** rng.uniform(-1.0, 1.0)
-    return change_intensity(frame, gain, gamma)
+    return scans.change_intensity(frame, gain, gamma)
 
 
 def _augment_view(view, settings, rng):

@@ -20,7 +20,26 @@ from cmdfusion_ros.geometry.trajectory import Trajectory
 _SCAN_NS = 100_000_000  # between scans of a folder that has no times.txt
 
 
-class KittiDrive:
+class _Read:
+    """What the drives below share: their scans by two readers, without pictures (`_bare`) and with
+    them (`_full`).
+    """
+
+    _bare: ScanSet
+    _full: ScanSet
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self._bare.names
+
+    def __len__(self) -> int:
+        return len(self._bare)
+
+    def read(self, index: int, images: bool = True) -> Frame:
+        return (self._full if images else self._bare)[index]
+
+
+class KittiDrive(_Read):
     """One sequence in SemanticKITTI's layout; its own poses where it has any, else KISS-ICP's.
 
     Args:
@@ -64,16 +83,8 @@ class KittiDrive:
     def _all(self) -> range:
         return range(len(self._bare))
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self._bare.names
-
-    def __len__(self) -> int:
-        return len(self._bare)
-
     def read(self, index: int, images: bool = True) -> Frame:
-        frame = (self._full if images else self._bare)[index]
-        return placed(self._stamped(frame, index), self._trajectory)
+        return placed(self._stamped(super().read(index, images), index), self._trajectory)
 
     def _stamped(self, frame: Frame, index: int) -> Frame:
         """With stamps also where the folder has none, so that late images are placed late."""
@@ -100,7 +111,7 @@ def _growing(stamps: np.ndarray, poses: np.ndarray) -> Trajectory:
     return Trajectory(stamps[keep], poses[keep])
 
 
-class PlacedDrive:
+class PlacedDrive(_Read):
     """Scans whose reader gives each its pose and each camera its exact place: those of nuScenes
     and of PandaSet as it is distributed.
 
@@ -113,16 +124,6 @@ class PlacedDrive:
     def __init__(self, name: str, open_scans: Callable[..., ScanSet]):
         self.name = name
         self._bare, self._full = open_scans(images=False), open_scans(images=True)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self._bare.names
-
-    def __len__(self) -> int:
-        return len(self._bare)
-
-    def read(self, index: int, images: bool = True) -> Frame:
-        return (self._full if images else self._bare)[index]
 
 
 def _scenes(path: Path) -> list[str]:

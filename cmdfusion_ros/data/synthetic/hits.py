@@ -1,10 +1,10 @@
 """Where rays meet a unit shape, in closed form.
 
-Every function takes rays in the shape's local coordinates: `o` and `d` are triples of float32
-arrays that broadcast to one shape. `d` is not of unit
-length: it is the unit ray of the world taken to local coordinates, so that t is metres in the
-world. Returned t is infinity for a miss. A ray that starts inside a shape misses it. `limit` (...):
-hits beyond it need not be found.
+Every function takes rays in the shape's local coordinates, then `shape`, `size` and `limit` of the
+solid, of which it names those that it has a use for. `o` and `d` are triples of float32 arrays that
+broadcast to one shape. `d` is not of unit length: it is the unit ray of the world taken to local
+coordinates, so that t is metres in the world. Returned t is infinity for a miss. A ray that starts
+inside a shape misses it. `limit` (...): hits beyond it need not be found.
 """
 
 from typing import Any
@@ -29,13 +29,7 @@ _SHELLS = (
 _BOUGH = np.float32(0.22)
 
 
-def hit_box(
-    o: Any,
-    d: Any,
-    shape: np.ndarray | None = None,
-    size: np.ndarray | None = None,
-    limit: np.ndarray | None = None,
-) -> np.ndarray:
+def hit_box(o: Any, d: Any, *unused: Any) -> np.ndarray:
     """t (...) of the entry into the cube [-1, 1]^3."""
     near, far = -np.inf, np.inf
     for axis in range(3):
@@ -61,13 +55,7 @@ def wedge_planes(shape: np.ndarray) -> np.ndarray:
     )
 
 
-def hit_wedge(
-    o: Any,
-    d: Any,
-    shape: np.ndarray,
-    size: np.ndarray | None = None,
-    limit: np.ndarray | None = None,
-) -> np.ndarray:
+def hit_wedge(o: Any, d: Any, shape: np.ndarray, *unused: Any) -> np.ndarray:
     """As `hit_box`, between the six planes of a WEDGE."""
     near, far = -np.inf, np.inf
     for nx, ny, nz, c in wedge_planes(shape):
@@ -90,13 +78,7 @@ def _nearest_approach(o, d, axes):
     return t, square, [o[axis] + t * d[axis] for axis in range(3)]
 
 
-def hit_ball(
-    o: Any,
-    d: Any,
-    shape: np.ndarray | None = None,
-    size: np.ndarray | None = None,
-    limit: np.ndarray | None = None,
-) -> np.ndarray:
+def hit_ball(o: Any, d: Any, *unused: Any) -> np.ndarray:
     """t of the entry into the unit ball."""
     middle, square, p = _nearest_approach(o, d, (0, 1, 2))
     room = 1 - (p[0] * p[0] + p[1] * p[1] + p[2] * p[2])
@@ -104,13 +86,7 @@ def hit_ball(
     return np.where((room > 0) & (t > NEAR), t, np.inf).astype(np.float32, copy=False)
 
 
-def hit_tube(
-    o: Any,
-    d: Any,
-    shape: np.ndarray,
-    size: np.ndarray | None = None,
-    limit: np.ndarray | None = None,
-) -> np.ndarray:
+def hit_tube(o: Any, d: Any, shape: np.ndarray, *unused: Any) -> np.ndarray:
     """t of the entry into the tube around z, through its side or an end; ends may have a hole
     (what is behind it is then seen).
     """
@@ -179,9 +155,7 @@ def _pick(values, shape, rows):
     return values.reshape(-1)[rows]
 
 
-def hit_grille(
-    o: Any, d: Any, shape: np.ndarray, size: np.ndarray, limit: np.ndarray | None = None
-) -> np.ndarray:
+def hit_grille(o: Any, d: Any, shape: np.ndarray, size: np.ndarray, *unused: Any) -> np.ndarray:
     """As `hit_box`, where there is a slat or a rail; holes let the ray through."""
     t = hit_box(o, d)
     period, solid, rail = (float(value) for value in shape[:3])

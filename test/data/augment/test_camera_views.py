@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from builders.scan_changes import augment
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.augment.camera_views import (
@@ -16,7 +17,7 @@ from cmdfusion_ros.data.augment.camera_views import (
     random_crop,
     shuffle_parts,
 )
-from cmdfusion_ros.data.augment.random_changes import AugmentSettings, augment
+from cmdfusion_ros.data.augment.random_changes import AugmentSettings
 from cmdfusion_ros.frame import CameraView, Distortion, Frame
 from cmdfusion_ros.geometry.projection import project_points
 
@@ -53,6 +54,13 @@ CHANGES = {
     "both": lambda view: mirror(crop(mirror(view), 2, 1, (25, 20))),
     "random": lambda view: random_crop(view, 0.5, np.random.default_rng(1)),
 }
+
+
+def images_of(frame, settings, count):
+    """The first image of `frame` after a random change, by `count` seeds."""
+    street = load_class_map("street")
+    rngs = map(np.random.default_rng, range(count))
+    return [augment(frame, settings, rng, street).views[0].image for rng in rngs]
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -131,31 +139,12 @@ def test_augment_changes_views_and_not_the_points_they_show():
         load_class_map("street"),
     )
     assert not np.array_equal(recoloured.views[0].image, changed.views[0].image)
-    blanks = [
-        augment(
-            frame,
-            AugmentSettings(image_blank=1.0),
-            np.random.default_rng(seed),
-            load_class_map("street"),
-        )
-        .views[0]
-        .image
-        for seed in range(30)
-    ]
+    blanks = images_of(frame, AugmentSettings(image_blank=1.0), 30)
     assert all(
         len(np.unique(image)) == 1 and image.shape == frame.views[0].image.shape for image in blanks
     )
     assert min(image.min() for image in blanks) < 50 and max(image.max() for image in blanks) > 200
-    gamma = (
-        augment(
-            frame,
-            AugmentSettings(image_gamma=3.0),
-            np.random.default_rng(0),
-            load_class_map("street"),
-        )
-        .views[0]
-        .image
-    )
+    (gamma,) = images_of(frame, AugmentSettings(image_gamma=3.0), 1)
     order = np.argsort(frame.views[0].image.ravel(), kind="stable")
     # brighter stays brighter
     assert (
@@ -195,17 +184,7 @@ def test_shuffled_parts_are_the_image_in_another_order():
     # too small to have parts
     assert np.array_equal(shuffle_parts(tiny, np.random.default_rng(1)).image, tiny.image)
     frame = Frame(POINTS, np.zeros(200, np.float32), views=(view,), labels=np.zeros(200, np.uint8))
-    changed = [
-        augment(
-            frame,
-            AugmentSettings(image_shuffle=0.5),
-            np.random.default_rng(s),
-            load_class_map("street"),
-        )
-        .views[0]
-        .image
-        for s in range(200)
-    ]
+    changed = images_of(frame, AugmentSettings(image_shuffle=0.5), 200)
     assert abs(sum(not np.array_equal(each, image) for each in changed) / 200 - 0.5) < 0.12
 
 

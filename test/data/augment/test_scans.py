@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from builders.scan_changes import augment
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import SettingsError, settings_from_dict
 from cmdfusion_ros.data.augment.mix import select
-from cmdfusion_ros.data.augment.random_changes import AugmentSettings, augment
+from cmdfusion_ros.data.augment.random_changes import AugmentSettings
 from cmdfusion_ros.data.augment.scans import (
     change_intensity,
     crop_sector,
