@@ -6,6 +6,7 @@ completed things, matched by voxels, arXiv 2304.14800); they differ in their set
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,24 @@ from cmdfusion_ros.training.terms import affinity_error, feature_error, logit_di
 # in a row without a pair: camera dropping may take all images for some steps, a wrong setting takes
 # them for ever
 MAX_DRY_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a Distiller is shown of a step, or of a part of one.
+
+    Attributes:
+        output, batch: Output of the student on its Batch, of `frames`.
+        teacher_frames: what the teacher sees of the same scans; None where it sees `frames`.
+        network, average: the student, and the running average of its weights.
+    """
+
+    output: Output
+    batch: Batch
+    frames: Sequence[Frame]
+    teacher_frames: Sequence[Frame] | None
+    network: nn.Module
+    average: nn.Module
 
 
 class Distiller(nn.Module):
@@ -68,15 +87,7 @@ class Distiller(nn.Module):
         self.adapters = nn.ModuleList()
         self.to(device)
 
-    def add_adapters(
-        self,
-        output: Output,
-        batch: Batch,
-        frames: Sequence[Frame],
-        teacher_frames: Sequence[Frame] | None,
-        network: nn.Module,
-        average: nn.Module,
-    ) -> None:
+    def add_adapters(self, step: Step) -> None:
         """Make the adapters that these answers need. Call once, before training, with what one step
         would see.
 
@@ -85,12 +96,12 @@ class Distiller(nn.Module):
                 be paired.
         """
         with torch.no_grad():
-            answer = self._answer(output, batch, teacher_frames or frames, network, average)[0]
-            rows, teacher_rows = self._pairs(batch, frames, teacher_frames, answer)
+            answer = self._answer(step)[0]
+            rows, teacher_rows = self._pairs(step, answer)
             if not len(rows):
                 what = (
                     f"teacher {self.settings.teacher}: no {self.settings.match} of "
-                    f"{frames[0].name} is paired"
+                    f"{step.frames[0].name} is paired"
                 )
                 raise ValueError(
                     f"distill: {what}; are the images read (images: true), and does the network "
@@ -99,9 +110,7 @@ class Distiller(nn.Module):
             widths = (
                 [
                     (a.shape[1], b.shape[1])
-                    for a, b in self._features(
-                        output, batch, rows, teacher_rows, answer, frames, teacher_frames
-                    )
+                    for a, b in self._features(step, rows, teacher_rows, answer)
                 ]
                 if self.settings.features
                 else []
@@ -111,21 +120,8 @@ class Distiller(nn.Module):
                 (nn.Identity() if own == wanted else nn.Linear(own, wanted)).to(self.device)
             )
 
-    def forward(
-        self,
-        output: Output,
-        batch: Batch,
-        frames: Sequence[Frame],
-        teacher_frames: Sequence[Frame] | None,
-        network: nn.Module,
-        average: nn.Module,
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    def forward(self, step: Step) -> tuple[torch.Tensor, dict[str, float]]:
         """The terms of one batch.
-
-        Args:
-            output, batch: Output of the student on its Batch, of `frames`.
-            teacher_frames: what the teacher sees of the same scans; None where it sees `frames`.
-            network, average: the student, and the running average of its weights.
 
         Returns:
             (loss, row): the weighted sum, and plain values for the log: each term, the number of
@@ -137,16 +133,13 @@ class Distiller(nn.Module):
             ValueError: no pair in more than MAX_DRY_STEPS steps in a row.
         """
         settings = self.settings
-        answer, label_loss = self._answer(output, batch, teacher_frames or frames, network, average)
-        rows, teacher_rows = self._pairs(batch, frames, teacher_frames, answer)
+        output = step.output
+        answer, label_loss = self._answer(step)
+        rows, teacher_rows = self._pairs(step, answer)
         self._count_dry(len(rows))
         terms, measures = {}, {"pairs": len(rows)}
         if settings.features:
-            pairs = (
-                self._features(output, batch, rows, teacher_rows, answer, frames, teacher_frames)
-                if len(rows)
-                else []
-            )
+            pairs = self._features(step, rows, teacher_rows, answer) if len(rows) else []
             pairs = [
                 (adapt(ours), theirs)
                 for adapt, (ours, theirs) in zip(self.adapters, pairs, strict=False)
@@ -166,19 +159,18 @@ class Distiller(nn.Module):
                         for ours, theirs in pairs
                     ) / len(pairs)
         if settings.logits or settings.affinity:
-            terms.update(self._logit_terms(output, batch, frames, rows, teacher_rows, answer))
+            terms.update(self._logit_terms(step, rows, teacher_rows, answer))
         if settings.labels:
             terms["labels"] = label_loss
-        if teacher_frames:
-            measures["added"] = sum(frame.num_points for frame in teacher_frames) - len(
-                batch.points
-            )
+        if step.teacher_frames:
+            seen = sum(frame.num_points for frame in step.teacher_frames)
+            measures["added"] = seen - len(step.batch.points)
         loss = sum(
             (getattr(settings, name) * value for name, value in terms.items()), _zero(output)
         )
         return loss, {**{name: value.item() for name, value in terms.items()}, **measures}
 
-    def _logit_terms(self, output, batch, frames, rows, teacher_rows, answer):
+    def _logit_terms(self, step, rows, teacher_rows, answer):
         """{"logits", "affinity": scalar}, those that have a weight, over the pairs that the
         teacher answers.
         """
@@ -186,31 +178,32 @@ class Distiller(nn.Module):
         if answer.answered is not None:
             known = answer.answered[teacher_rows]
             rows, teacher_rows = rows[known], teacher_rows[known]
-        ours, theirs = output.logits[rows], answer.logits[teacher_rows]
+        ours, theirs = step.output.logits[rows], answer.logits[teacher_rows]
         if settings.logits:
             divergence = logit_divergence(
                 ours, theirs, settings.temperature, settings.logit_kind, settings.logit_floor
             )
-            terms["logits"] = divergence if len(ours) else _zero(output)
+            terms["logits"] = divergence if len(ours) else _zero(step.output)
         if settings.affinity:
             terms["affinity"] = affinity_error(
-                ours, theirs, self._groups(batch, frames, rows), settings.affinity_points
+                ours, theirs, self._groups(step.batch, step.frames, rows), settings.affinity_points
             )
         return terms
 
-    def _answer(self, output, batch, frames, network, average):
+    def _answer(self, step):
         """TeacherAnswer, and the loss that a shared teacher learns by (0 elsewhere)."""
-        label_loss = _zero(output)
+        label_loss = _zero(step.output)
         if self.settings.teacher == "own_images":
-            return TeacherAnswer.of(output.pixels, batch), label_loss
+            return TeacherAnswer.of(step.output.pixels, step.batch), label_loss
+        frames = step.teacher_frames or step.frames
         if self.teacher is not None:
-            return self.teacher.answer(batch, frames, self.device), label_loss
-        seen = make_batch(frames, _grid_like(batch), self.device)
+            return self.teacher.answer(step.batch, frames, self.device), label_loss
+        seen = make_batch(frames, _grid_like(step.batch), self.device)
         shared = self.settings.teacher == "shared"
         with torch.set_grad_enabled(
             shared and bool(self.settings.labels) and torch.is_grad_enabled()
         ):
-            theirs = (network if shared else average)(seen)
+            theirs = (step.network if shared else step.average)(seen)
             if shared and self.settings.labels:
                 is_added = torch.from_numpy(_stack(frame.origin < 0 for frame in frames)).to(
                     self.device
@@ -225,7 +218,7 @@ class Distiller(nn.Module):
                 label_loss = label_loss * (mask.sum() / labelled)
         return TeacherAnswer.of(theirs, seen), label_loss
 
-    def _pairs(self, batch, frames, teacher_frames, answer):
+    def _pairs(self, step, answer):
         if self.settings.match == "pixel":
             if answer.pixels is not None:
                 rows = answer.pixels.point_rows
@@ -235,17 +228,23 @@ class Distiller(nn.Module):
                 rows = torch.zeros(0, dtype=torch.int64, device=self.device)
             return rows, rows
         if self.settings.match == "voxel":
-            return match_voxels(batch, answer.batch)
-        return tuple(rows.to(self.device) for rows in match_origins(frames, teacher_frames))
+            return match_voxels(step.batch, answer.batch)
+        return tuple(
+            rows.to(self.device) for rows in match_origins(step.frames, step.teacher_frames)
+        )
 
-    def _features(self, output, batch, rows, teacher_rows, answer, frames, teacher_frames):
+    def _features(self, step, rows, teacher_rows, answer):
         """Pairs of (M, C_i) features of student and teacher, one for each scale."""
         if self.settings.match == "pixel":
-            return pixel_pairs(output, batch, answer, self.settings.feature_rows == "voxels")
+            return pixel_pairs(
+                step.output, step.batch, answer, self.settings.feature_rows == "voxels"
+            )
         if self.settings.feature_rows == "completed":
-            kept = completed_points(frames, teacher_frames).to(rows.device)[rows]
+            kept = completed_points(step.frames, step.teacher_frames).to(rows.device)[rows]
             rows, teacher_rows = rows[kept], teacher_rows[kept]
-        return unet_pairs(output, batch, rows, answer, teacher_rows, self.settings.feature_place)
+        return unet_pairs(
+            step.output, step.batch, rows, answer, teacher_rows, self.settings.feature_place
+        )
 
     def _groups(self, batch, frames, rows):
         """(M,) int64, which group of the affinity a row is in; -1 for none."""

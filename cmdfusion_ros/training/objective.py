@@ -13,7 +13,7 @@ from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.models.output import Output
-from cmdfusion_ros.training.distillation import Distiller
+from cmdfusion_ros.training.distillation import Distiller, Step
 from cmdfusion_ros.training.losses import segmentation_loss
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.samples import Sample
@@ -69,14 +69,8 @@ class Objective(nn.Module):
             for distiller, teacher_frame in zip(
                 self.distillers, sample.teacher_frames, strict=True
             ):
-                distiller.add_adapters(
-                    output,
-                    batch,
-                    [sample.frame],
-                    None if teacher_frame is None else [teacher_frame],
-                    network,
-                    average,
-                )
+                seen = None if teacher_frame is None else [teacher_frame]
+                distiller.add_adapters(Step(output, batch, [sample.frame], seen, network, average))
             for buffer, before in buffers:
                 buffer.copy_(before)
 
@@ -111,17 +105,12 @@ class Objective(nn.Module):
             row["harm"] = harm.item()
         for number, (name, distiller) in enumerate(zip(self._names, self.distillers, strict=True)):
             teacher_frames = [sample.teacher_frames[number] for sample in samples]
+            seen = None if teacher_frames[0] is None else teacher_frames
+            step = Step(output, batch, frames, seen, network, average)
             with torch.autocast(
                 self.device.type, self.precision, enabled=self.precision is not None
             ):
-                value, values = distiller(
-                    output,
-                    batch,
-                    frames,
-                    None if teacher_frames[0] is None else teacher_frames,
-                    network,
-                    average,
-                )
+                value, values = distiller(step)
             loss = loss + value
             row.update({f"{name}.{key}": each for key, each in values.items()})
         return loss, {"loss": loss.item(), **row, "points": len(batch.points)}

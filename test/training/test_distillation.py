@@ -12,7 +12,7 @@ from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.config import SettingsError, settings_from_dict
 from cmdfusion_ros.training.distill_settings import DistillSettings
-from cmdfusion_ros.training.distillation import MAX_DRY_STEPS
+from cmdfusion_ros.training.distillation import MAX_DRY_STEPS, Step
 from cmdfusion_ros.training.teachers import TeacherAnswer
 from cmdfusion_ros.training.trainer import NETWORK, Trainer
 
@@ -121,9 +121,8 @@ def test_a_term_falls_when_it_is_trained_alone(teachers, tmp_path, case):
     for step in range(25):
         torch.manual_seed(step)
         batch = make_batch(frames, trainer.grid)
-        loss, row = distiller(
-            trainer.network(batch), batch, frames, teacher_frames, trainer.network, trainer.average
-        )
+        output, networks = trainer.network(batch), (trainer.network, trainer.average)
+        loss, row = distiller(Step(output, batch, frames, teacher_frames, *networks))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -145,9 +144,9 @@ def test_no_tensor_of_a_teacher_has_a_gradient(teachers, tmp_path, network, sett
     sample = trainer.samples.plain(0)
     batch = make_batch([sample.frame], trainer.grid)
     output = trainer.network.train()(batch)
-    answer, _ = distiller._answer(
-        output, batch, [sample.teacher_frames[0] or sample.frame], trainer.network, trainer.average
-    )
+    seen = sample.teacher_frames[0]
+    networks = (trainer.network, trainer.average)
+    answer, _ = distiller._answer(Step(output, batch, [sample.frame], seen and [seen], *networks))
     tensors = [
         answer.logits,
         *(answer.pixels.levels if answer.pixels else ()),
@@ -183,9 +182,8 @@ def test_shared_weights_on_the_same_cloud_have_nothing_to_teach(street_data, tmp
     (distiller,) = trainer.objective.distillers
     frame = trainer.samples.plain(0).frame
     batch = make_batch([frame], trainer.grid)
-    loss, row = distiller(
-        trainer.network.train()(batch), batch, [frame], [frame], trainer.network, trainer.average
-    )
+    output, networks = trainer.network.train()(batch), (trainer.network, trainer.average)
+    loss, row = distiller(Step(output, batch, [frame], [frame], *networks))
     assert (
         loss.item() == pytest.approx(0.0, abs=1e-5)
         and row["added"] == 0
@@ -310,34 +308,29 @@ def test_cameras_that_are_always_missing_stop_the_training(street_data, tmp_path
         trainer._train_step(torch.ones(12))
 
 
+FROZEN = {
+    "teacher": "checkpoint",
+    "path": "spv_unet.safetensors",
+    "match": "point",
+    "view": SWEEPS,
+    "logits": 1.0,
+}
+
+
 def test_a_teacher_that_saw_the_validation_scans_is_refused(teachers, tmp_path):
-    settings = {
-        "teacher": "checkpoint",
-        "path": "spv_unet.safetensors",
-        "match": "point",
-        "view": SWEEPS,
-        "logits": 1.0,
-    }
     train = {"root": "kitti", "sequences": ["01"], "first_scan": 4}
     validation = {"root": "kitti", "sequences": ["01"], "first_scan": 2, "last_scan": 3}
     with pytest.raises(
         ValueError, match="teacher network was trained on 2 of the validation scans"
     ):
         make_trainer(
-            teachers, tmp_path / "run", "spv_unet", [settings], train=train, validation=validation
+            teachers, tmp_path / "run", "spv_unet", [FROZEN], train=train, validation=validation
         )
 
 
 def test_a_teacher_of_other_classes_is_refused(teachers, tmp_path):
-    settings = {
-        "teacher": "checkpoint",
-        "path": "spv_unet.safetensors",
-        "match": "point",
-        "view": SWEEPS,
-        "logits": 1.0,
-    }
     with pytest.raises(ValueError, match="classes of street; the student's are semantic_kitti"):
-        make_trainer(teachers, tmp_path / "run", "spv_unet", [settings], class_map="semantic_kitti")
+        make_trainer(teachers, tmp_path / "run", "spv_unet", [FROZEN], class_map="semantic_kitti")
 
 
 @pytest.mark.parametrize(

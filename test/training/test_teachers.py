@@ -15,6 +15,7 @@ from cmdfusion_ros.data.augment.scan_context import ViewSettings
 from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 from cmdfusion_ros.models.gated_fusion import ScalarGatedFusion
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
+from cmdfusion_ros.training.distillation import Step
 from cmdfusion_ros.training.feature_pairs import completed_points, pixel_pairs
 from cmdfusion_ros.training.samples import Samples, shown
 from cmdfusion_ros.training.teacher_scores import told
@@ -91,7 +92,7 @@ def test_added_points_weigh_as_points_of_the_whole_cloud(street_data, tmp_path):
     network = trainer.network.eval()
     batch = make_batch([sample.frame], trainer.grid)
     (distiller,) = trainer.objective.distillers
-    _, row = distiller(network(batch), batch, [sample.frame], [seen], network, network)
+    _, row = distiller(Step(network(batch), batch, [sample.frame], [seen], network, network))
     logits = network(make_batch([seen], trainer.grid)).logits
     added = torch.from_numpy(seen.origin < 0)
     errors = torch.nn.functional.cross_entropy(
