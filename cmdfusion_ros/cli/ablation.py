@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from cmdfusion_ros.cli.runs.options import add_work_options
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.synthetic.rendering import available_cores, write_folders
@@ -57,16 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
             "there"
         ),
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="threads that read scans ahead (default: 0)",
-    )
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
-    )
+    add_work_options(parser)
     parser.add_argument(
         "--past-gates",
         action="store_true",

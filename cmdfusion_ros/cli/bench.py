@@ -24,6 +24,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     return parser
 
 
+def _add_kind(kinds, name, what, module, num_points):
+    """The parser of `cmdfusion bench NAME`, with the options that all kinds have."""
+    parser = kinds.add_parser(
+        name, help=what, description=module.__doc__, formatter_class=_AS_WRITTEN
+    )
+    _add_clouds(parser, num_points)
+    return parser
+
+
 def _add_clouds(parser, default):
     parser.add_argument(
         "--cloud",
@@ -46,13 +55,7 @@ def _add_clouds(parser, default):
 
 
 def _add_sparse(kinds):
-    parser = kinds.add_parser(
-        "sparse",
-        help="sparse convolution on the CPU",
-        description=bench_sparse.__doc__,
-        formatter_class=_AS_WRITTEN,
-    )
-    _add_clouds(parser, 100_000)
+    parser = _add_kind(kinds, "sparse", "sparse convolution on the CPU", bench_sparse, 100_000)
     parser.add_argument(
         "--voxel-size",
         type=float,
@@ -97,13 +100,9 @@ def _add_sparse(kinds):
 
 
 def _add_inference(kinds):
-    parser = kinds.add_parser(
-        "inference",
-        help="an inference by stage, without ROS",
-        description=bench_inference.__doc__,
-        formatter_class=_AS_WRITTEN,
+    parser = _add_kind(
+        kinds, "inference", "an inference by stage, without ROS", bench_inference, 34_000
     )
-    _add_clouds(parser, 34_000)
     parser.add_argument(
         "--checkpoint",
         default=str(default_checkpoint_path()),
@@ -117,13 +116,7 @@ def _add_inference(kinds):
 
 
 def _add_node(kinds):
-    parser = kinds.add_parser(
-        "node",
-        help="the running node, needs ROS 2",
-        description=bench_node.__doc__,
-        formatter_class=_AS_WRITTEN,
-    )
-    _add_clouds(parser, 34_000)
+    parser = _add_kind(kinds, "node", "the running node, needs ROS 2", bench_node, 34_000)
     parser.add_argument(
         "--bag",
         action="append",

@@ -13,9 +13,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
-from cmdfusion_ros.cli.runs.data_options import add_data_options, data_settings
-from cmdfusion_ros.config import load_settings, settings_from_dict, settings_to_dict
-from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.cli.runs.options import add_data_options, add_device_option, data_settings
+from cmdfusion_ros.config import load_settings, settings_to_dict
 from cmdfusion_ros.evaluation.calibrate import (
     CalibrationSets,
     fit_temperatures,
@@ -25,7 +24,7 @@ from cmdfusion_ros.evaluation.calibrate import (
 from cmdfusion_ros.evaluation.reliability import draw_reliability
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.provenance import scans_seen
-from cmdfusion_ros.training.samples import shown
+from cmdfusion_ros.training.samples import shown, view_of
 
 FEW_SCANS = 20  # below, a fit says more of these scans than of the network
 
@@ -63,7 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--picture", metavar="FILE.png", help="draw confidence against accuracy, before and after"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add_device_option(parser)
     return parser
 
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--keep writes into CHECKPOINT, --out into another file; give one of them")
     checkpoint = load_checkpoint(args.checkpoint)
     sets = _sets(args)
-    view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
+    view = view_of(checkpoint.card)
     opened = [
         data.open(args.data, checkpoint.class_map, poses=view.kind != "single") for data in sets
     ]

@@ -10,6 +10,7 @@ from typing import Any
 from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.cli.runs.live import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.runs.offline import run_offline
+from cmdfusion_ros.cli.runs.options import add_silence_option
 from cmdfusion_ros.cli.runs.processes import ProcessError
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
@@ -64,13 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every verb that labels a bag."""
     parser.add_argument("--points", help="PointCloud2 topic to label (default: the densest)")
-    parser.add_argument(
-        "--silence",
-        action="append",
-        default=[],
-        metavar="CAMERA@S",
-        help="drop a camera's messages from S seconds on; all@S for all cameras",
-    )
+    add_silence_option(parser)
     parser.add_argument("--checkpoint", default="", help="network (default: the one shipped)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(

@@ -12,15 +12,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
-from cmdfusion_ros.cli.runs.data_options import add_data_options, data_settings
-from cmdfusion_ros.config import settings_from_dict
-from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.cli.runs.options import add_data_options, add_scoring_options, data_settings
 from cmdfusion_ros.evaluation.confusion_text import confusion_table, why_zero
 from cmdfusion_ros.evaluation.evaluate import TEST_TIME_CHANGES, evaluate, spread
 from cmdfusion_ros.evaluation.score_page import write_page
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.provenance import scans_calibrated_on, scans_seen
-from cmdfusion_ros.training.samples import shown
+from cmdfusion_ros.training.samples import shown, view_of
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -53,12 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--keep", action="store_true", help="write them into the checkpoint's card as `evaluation`"
     )
-    parser.add_argument(
-        "--allow-trained",
-        action="store_true",
-        help="score scans that the checkpoint was trained on too; the result then says so",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add_scoring_options(parser)
     return parser
 
 
@@ -86,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _evaluate(path, args):
     checkpoint = load_checkpoint(path)
     data = data_settings(args)
-    view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
+    view = view_of(checkpoint.card)
     scans = data.open(args.data, checkpoint.class_map, poses=view.kind != "single")
     trained_on = sorted(set(scans.names) & scans_seen(checkpoint.card))
     if trained_on and not args.allow_trained:

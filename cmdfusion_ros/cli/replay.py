@@ -7,6 +7,7 @@ import os
 import tempfile
 
 from cmdfusion_ros.cli.runs.live import ros_is_there
+from cmdfusion_ros.cli.runs.options import add_silence_option
 from cmdfusion_ros.cli.runs.processes import (
     ProcessError,
     ProcessGroup,
@@ -35,13 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="TOPIC",
         help="start only when this topic has a subscriber (repeat for more)",
     )
-    parser.add_argument(
-        "--silence",
-        action="append",
-        default=[],
-        metavar="CAMERA@S",
-        help="drop a camera's messages from S seconds on; all@S for all cameras",
-    )
+    add_silence_option(parser)
     return parser
 
 

@@ -13,14 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
-from cmdfusion_ros.cli.runs.data_options import add_data_options, data_settings
-from cmdfusion_ros.config import settings_from_dict
-from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.cli.runs.options import add_data_options, add_scoring_options, data_settings
 from cmdfusion_ros.data.corruptions.suites import SUITES
 from cmdfusion_ros.evaluation.robustness import measure, names_of, with_before
 from cmdfusion_ros.evaluation.robustness_picture import draw_robustness, table
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.training.provenance import scans_seen
+from cmdfusion_ros.training.samples import view_of
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -58,12 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--keep", action="store_true", help="write a summary into the card as `robustness`"
     )
-    parser.add_argument(
-        "--allow-trained",
-        action="store_true",
-        help="score scans that the checkpoint was trained on too; the result then says so",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add_scoring_options(parser)
     return parser
 
 
@@ -117,7 +111,6 @@ def _refuse_sweeps(path: str | None) -> None:
     """Corruptions change one scan; what else a network of several sees would stay clean."""
     if path is None:
         return
-    card = load_checkpoint(path).card
-    view = settings_from_dict(ViewSettings, card.get("recipe", {}).get("view", {}))
+    view = view_of(load_checkpoint(path).card)
     if view.kind != "single":
         raise ValueError(f"{path}: sees {view.kind}; expected a network that sees single scans")

@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.config import settings_from_dict
-from cmdfusion_ros.data.augment.scan_context import ViewSettings
+from cmdfusion_ros.cli.runs.options import add_device_option
 from cmdfusion_ros.data.readers.nuscenes import NuScenes
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.data.readers.submissions import (
@@ -24,6 +23,7 @@ from cmdfusion_ros.data.readers.submissions import (
 )
 from cmdfusion_ros.evaluation.evaluate import TEST_TIME_CHANGES, segment_with
 from cmdfusion_ros.inference import Segmenter
+from cmdfusion_ros.training.samples import view_of
 
 _READERS = {"semantic_kitti": SemanticKitti, "nuscenes": NuScenes}
 
@@ -70,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="average over changed scans (default: none)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers of scans and points here")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    add_device_option(parser)
     return parser
 
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     options = {"labels": False, "poses": False, "images": False}
     if args.checkpoint:
         checkpoint = load_checkpoint(args.checkpoint)
-        view = settings_from_dict(ViewSettings, checkpoint.card.get("recipe", {}).get("view", {}))
+        view = view_of(checkpoint.card)
         if any(offset > 0 for offset in view.offsets):
             raise ValueError(
                 f"{args.checkpoint}: sees later scans, which a benchmark does not allow at test "

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from cmdfusion_ros.cli.runs.options import add_work_options
 from cmdfusion_ros.training.own_recipe import own_recipe
 from cmdfusion_ros.training.recipe import load_recipe
 from cmdfusion_ros.training.starting_weights import told_start
@@ -67,13 +68,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="where to train (default: cuda where there is one, else cpu)",
     )
     parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="threads that read and change scans ahead (default: 0, when they are needed)",
-    )
-    parser.add_argument(
         "--tensorboard", action="store_true", help="log for TensorBoard too, into --out"
     )
     parser.add_argument(
@@ -81,9 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="FILE",
         help="write where the checkpoint is, its steps and its scores here",
     )
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
-    )
+    add_work_options(parser)
     return parser
 
 

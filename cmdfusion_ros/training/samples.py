@@ -3,13 +3,15 @@ item), so that any step can be drawn again.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.augment.mix import select
 from cmdfusion_ros.data.augment.random_changes import change_scene, change_view, sector_start
 from cmdfusion_ros.data.augment.scan_context import ViewSettings
@@ -153,6 +155,11 @@ def _wider(sector):
     if sector is None or sector[1] + 2 * TEACHER_MARGIN >= 2 * np.pi:
         return None
     return sector[0] - TEACHER_MARGIN, sector[1] + 2 * TEACHER_MARGIN
+
+
+def view_of(card: Mapping[str, Any]) -> ViewSettings:
+    """What a network was trained to be shown of a scan, from its checkpoint's card."""
+    return settings_from_dict(ViewSettings, card.get("recipe", {}).get("view", {}))
 
 
 def shown(scans: ScanSet | Mixture, view: ViewSettings, class_map: ClassMap) -> Iterator[Frame]:

@@ -1,4 +1,4 @@
-"""The options by which a command is told which labelled scans to read."""
+"""Options that several verbs have: which labelled scans to read, and on what to compute."""
 
 import argparse
 
@@ -47,6 +47,44 @@ def add_data_options(parser: argparse.ArgumentParser, what: str, required: bool)
         "--images",
         action="store_true",
         help="give the network the camera images too; also tells points in view from others",
+    )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-trained and --device."""
+    parser.add_argument(
+        "--allow-trained",
+        action="store_true",
+        help="score scans that the checkpoint was trained on too; the result then says so",
+    )
+    add_device_option(parser)
+
+
+def add_work_options(parser: argparse.ArgumentParser) -> None:
+    """Add --workers and --threads, of trainings."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads that read and change scans ahead (default: 0, when they are needed)",
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
+    )
+
+
+def add_silence_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--silence",
+        action="append",
+        default=[],
+        metavar="CAMERA@S",
+        help="drop a camera's messages from S seconds on; all@S for all cameras",
     )
 
 
