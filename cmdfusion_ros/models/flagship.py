@@ -13,7 +13,7 @@ from torch import nn
 
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.cmdfusion import CmdFusion, fuse
-from cmdfusion_ros.models.image_encoder import ImageEncoder
+from cmdfusion_ros.models.image_encoder import ImageShape
 from cmdfusion_ros.models.image_network import pixels_of
 from cmdfusion_ros.models.imputer import Trust, impute_voxels
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
@@ -34,8 +34,7 @@ class Flagship(CmdFusion):
 
     Args:
         channels, strides, num_classes, scaled: see CmdFusion.
-        image_size: (width, height) that images are resized to.
-        image_depth, stem_stride, image_width: see `resnet`.
+        images: how it looks at images.
         weighed: whether a gate (`imputer.Trust`, one for each scale) decides how far image features
             take the guess's place; otherwise they do altogether.
     """
@@ -45,16 +44,13 @@ class Flagship(CmdFusion):
         channels: int,
         strides: tuple[int, ...],
         num_classes: int,
-        image_size: tuple[int, int],
-        image_depth: int,
-        stem_stride: int = 2,
-        image_width: int = 64,
+        images: ImageShape,
         weighed: bool = False,
         scaled: bool = True,
     ):
         super().__init__(channels, strides, num_classes, scaled)
-        self.image_size = tuple(image_size)
-        self.images = ImageEncoder(image_depth, channels, stem_stride, image_width)
+        self.image_size = images.size
+        self.images = images.encoder(channels)
         self.trust = (
             nn.ModuleList(Trust(channels) for _ in self.head.strides)
             if weighed

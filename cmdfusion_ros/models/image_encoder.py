@@ -3,6 +3,7 @@ and a decoder after SwiftNet (Orsic et al. 2019).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -11,6 +12,25 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from cmdfusion_ros.models.resnet import ResNet
 
 POOLED_GRIDS = (8, 4, 2, 1)  # cells along the shorter side
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """How a network looks at images.
+
+    Attributes:
+        size: (width, height) that images are resized to.
+        depth, stem_stride, width: of the encoder, see ResNet.
+    """
+
+    size: tuple[int, int]
+    depth: int
+    stem_stride: int
+    width: int
+
+    def encoder(self, channels: int) -> "ImageEncoder":
+        """A new one, whose maps have `channels`."""
+        return ImageEncoder(self.depth, channels, self.stem_stride, self.width)
 
 
 class PyramidPooling(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cmdfusion_ros.batch import Batch
-from cmdfusion_ros.models.image_encoder import ImageEncoder
+from cmdfusion_ros.models.image_encoder import ImageShape
 from cmdfusion_ros.models.output import Output, PixelFeatures
 from cmdfusion_ros.models.resnet import ResNet
 from cmdfusion_ros.models.views import PixelPairs, Views, gather, make_views
@@ -60,22 +60,13 @@ class ImageNetwork(nn.Module):
     Args:
         channels: of every map of the encoder.
         num_classes: columns of the logits.
-        image_size: (width, height) that images are resized to.
-        image_depth, stem_stride, image_width: see `resnet`.
+        images: how it looks at images.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        num_classes: int,
-        image_size: tuple[int, int],
-        image_depth: int,
-        stem_stride: int = 2,
-        image_width: int = 64,
-    ):
+    def __init__(self, channels: int, num_classes: int, images: ImageShape):
         super().__init__()
-        self.image_size = tuple(image_size)
-        self.images = ImageEncoder(image_depth, channels, stem_stride, image_width)
+        self.image_size = images.size
+        self.images = images.encoder(channels)
         self.head = PixelHead(channels, num_classes)
 
     def forward(self, batch: Batch) -> Output:

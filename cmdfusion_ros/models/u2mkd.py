@@ -10,7 +10,7 @@ from torch import nn
 
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.gated_fusion import ScalarGatedFusion
-from cmdfusion_ros.models.image_encoder import ImageEncoder
+from cmdfusion_ros.models.image_encoder import ImageShape
 from cmdfusion_ros.models.image_network import PixelHead
 from cmdfusion_ros.models.imputer import Imputer, impute_voxels
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
@@ -33,24 +33,20 @@ class U2mkd(SpvUnet):
 
     Args:
         channels, num_classes, attention_voxel_size: see SpvUnet.
-        image_size: (width, height) that images are resized to.
-        image_depth, stem_stride, image_width: see ResNet; stem_stride 1 in U2MKD.
+        images: how it looks at images; stem_stride 1 in U2MKD.
     """
 
     def __init__(
         self,
         channels: int,
         num_classes: int,
-        image_size: tuple[int, int],
-        image_depth: int,
-        stem_stride: int = 2,
-        image_width: int = 64,
+        images: ImageShape,
         attention_voxel_size: float | None = None,
         scaled: bool = True,
     ):
         super().__init__(channels, num_classes, attention_voxel_size, scaled=scaled)
-        self.image_size = tuple(image_size)
-        self.images = ImageEncoder(image_depth, HEAD_FACTOR * channels, stem_stride, image_width)
+        self.image_size = images.size
+        self.images = images.encoder(HEAD_FACTOR * channels)
         widths = [channels * factor for factor in DOWN_WIDTHS]
         pairs = list(zip(widths, self.images.backbone.channels, strict=True))
         self.to_images = nn.ModuleList(ScalarGatedFusion(pixel, point) for point, pixel in pairs)
