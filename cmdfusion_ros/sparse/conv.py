@@ -7,7 +7,7 @@ conv3d, `.permute(3, 4, 0, 1, 2)` in conv_transpose3d.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,41 +24,52 @@ EXPECTED_NEIGHBOURS = {
 }
 
 
-class SparseConvolution(torch.autograd.Function):
-    """out[o] = sum over pairs (k, i, o) of features[i] @ weight[k], and its gradients.
+def differentiable(
+    name: str, convolve: Callable[..., torch.Tensor], weight_gradient: Callable[..., torch.Tensor]
+) -> type[torch.autograd.Function]:
+    """The autograd function `name` of (features, weight, kernel_map): out[o] = sum over pairs
+    (k, i, o) of features[i] @ weight[k]. The gradient of the features is the same convolution with
+    rows exchanged.
 
-    One matrix product an offset over gathered rows, then one segmented sum over all products;
-    backward is the same with rows exchanged. The order of every sum is fixed, so results repeat bit
-    by bit on the CPU.
+    Args:
+        convolve: called with these three.
+        weight_gradient: called with features, the output's gradient (contiguous) and kernel_map.
     """
 
-    @staticmethod
     def forward(
         ctx: Any, features: torch.Tensor, weight: torch.Tensor, kernel_map: KernelMap
     ) -> torch.Tensor:
         ctx.save_for_backward(features, weight)
         ctx.kernel_map = kernel_map
-        return gather_multiply_sum(features, weight, kernel_map)
+        return convolve(features, weight, kernel_map)
 
-    @staticmethod
     def backward(
         ctx: Any, grad_output: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
         features, weight = ctx.saved_tensors
-        kernel_map = ctx.kernel_map
         grad_output = grad_output.contiguous()
         grad_features = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_features = gather_multiply_sum(
-                grad_output, weight.transpose(1, 2), kernel_map.transposed
-            )
+            grad_features = convolve(grad_output, weight.transpose(1, 2), ctx.kernel_map.transposed)
         if ctx.needs_input_grad[1]:
-            grad_weight = torch.zeros_like(weight)
-            for k, start, end in offset_ranges(kernel_map):
-                inputs = rows_of(features, kernel_map.in_rows, k, start, end, kernel_map)
-                outputs = rows_of(grad_output, kernel_map.out_rows, k, start, end, kernel_map)
-                torch.mm(inputs.T, outputs, out=grad_weight[k])
+            grad_weight = weight_gradient(features, grad_output, ctx.kernel_map).to(weight.dtype)
         return grad_features, grad_weight, None
+
+    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(name, (torch.autograd.Function,), members)
+
+
+def weight_gradient(
+    features: torch.Tensor, grad_output: torch.Tensor, kernel_map: KernelMap
+) -> torch.Tensor:
+    """(V_in, C_in), (V_out, C_out) -> (K, C_in, C_out): one matrix product an offset."""
+    shape = (len(kernel_map.counts), features.shape[1], grad_output.shape[1])
+    gradient = features.new_zeros(shape)
+    for k, start, end in offset_ranges(kernel_map):
+        inputs = rows_of(features, kernel_map.in_rows, k, start, end, kernel_map)
+        outputs = rows_of(grad_output, kernel_map.out_rows, k, start, end, kernel_map)
+        torch.mm(inputs.T, outputs, out=gradient[k])
+    return gradient
 
 
 def offset_ranges(kernel_map: KernelMap) -> Iterator[tuple[int, int, int]]:
@@ -93,6 +104,11 @@ def gather_multiply_sum(
             out=products[start:end],
         )
     return kernel_map.by_output.sum(products)
+
+
+# One matrix product an offset over gathered rows, then one segmented sum over all products. The
+# order of every sum is fixed, so results repeat bit by bit on the CPU.
+SparseConvolution = differentiable("SparseConvolution", gather_multiply_sum, weight_gradient)
 
 
 class _Conv(nn.Module):

@@ -55,11 +55,7 @@ INLINE void panel(const float* x, int64_t x_step, int64_t channels, const float*
     for (; p + R <= rows.count; p += R)                                                      \
     tile<LANES, VECTORS, R>(x, x_step, channels, weight, w_step, out, out_step, rows.in + p, \
                             rows.out + p)
-    TILES(ROWS);
-    if (ROWS > 6) TILES(6);
-    if (ROWS > 4) TILES(4);
-    TILES(2);
-    TILES(1);
+    FEWER_AND_FEWER_ROWS
 #undef TILES
 }
 

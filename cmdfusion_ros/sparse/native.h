@@ -44,4 +44,13 @@ struct Avx512 {
 
 }  // namespace
 
+// A loop over rows, as tiles of ROWS, then of the smaller sizes for those that are left. TILES(R) is
+// the loop over tiles of R rows.
+#define FEWER_AND_FEWER_ROWS  \
+    TILES(ROWS);              \
+    if (ROWS > 6) TILES(6);   \
+    if (ROWS > 4) TILES(4);   \
+    TILES(2);                 \
+    TILES(1);
+
 #endif

@@ -86,6 +86,18 @@ class _Lovasz(ctypes.Structure):
     ]
 
 
+_ADDRESS, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+# name: (what is returned, what is given)
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "convolve": (None, [ctypes.POINTER(_Layer), _COUNT, _COUNT, _INT]),
+    "neighbours": (None, [_ADDRESS, _COUNT, *[_ADDRESS] * 4]),
+    "group": (None, [_ADDRESS, _COUNT, _COUNT, *[_ADDRESS] * 3]),
+    "weight_gradient": (None, [ctypes.POINTER(_Gradient), _COUNT, _COUNT, _ADDRESS, _INT]),
+    "scatter_sum": (None, [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _ADDRESS]),
+    "lovasz": (ctypes.c_double, [ctypes.POINTER(_Lovasz)]),
+}
+
+
 class Kernels:
     """The functions of one loaded library.
 
@@ -95,44 +107,9 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL):
         self._library = library
-        library.cmdfusion_convolve.argtypes = [
-            ctypes.POINTER(_Layer),
-            ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_int,
-        ]
-        library.cmdfusion_convolve.restype = None
-        library.cmdfusion_neighbours.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            *[ctypes.c_void_p] * 4,
-        ]
-        library.cmdfusion_neighbours.restype = None
-        library.cmdfusion_group.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_int64,
-            *[ctypes.c_void_p] * 3,
-        ]
-        library.cmdfusion_group.restype = None
-        library.cmdfusion_weight_gradient.argtypes = [
-            ctypes.POINTER(_Gradient),
-            ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-            ctypes.c_int,
-        ]
-        library.cmdfusion_weight_gradient.restype = None
-        library.cmdfusion_scatter_sum.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-            ctypes.c_int64,
-            ctypes.c_int64,
-            ctypes.c_void_p,
-        ]
-        library.cmdfusion_scatter_sum.restype = None
-        library.cmdfusion_lovasz.argtypes = [ctypes.POINTER(_Lovasz)]
-        library.cmdfusion_lovasz.restype = ctypes.c_double
+        for name, (returned, given) in _SIGNATURES.items():
+            function = getattr(library, f"cmdfusion_{name}")
+            function.restype, function.argtypes = returned, given
         self.instruction_set = INSTRUCTION_SETS[library.cmdfusion_best()]
 
     def convolve(

@@ -54,11 +54,7 @@ INLINE void outer_columns(const float* x, int64_t in_channels, const float* g, i
     for (; r + R <= in_channels; r += R)                                                 \
     outer_tile<LANES, VECTORS, R, COPIED>(x + r, in_channels, g + c, out_channels, rows, \
                                           sums + r * out_channels + c, out_channels)
-        TILES(ROWS);
-        if (ROWS > 6) TILES(6);
-        if (ROWS > 4) TILES(4);
-        TILES(2);
-        TILES(1);
+        FEWER_AND_FEWER_ROWS
 #undef TILES
     }
 }

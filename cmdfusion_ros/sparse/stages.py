@@ -2,7 +2,6 @@
 
 import threading
 import time
-from types import TracebackType
 from typing import Any
 
 _clock: Any = None  # the StageClock that is open
@@ -29,12 +28,7 @@ class StageClock:
         _clock = self
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         global _clock
         _clock = None
 
@@ -74,11 +68,6 @@ class stage:
             self._clock = _clock
             _clock.begin(self._name)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._clock is not None:
             self._clock.end()

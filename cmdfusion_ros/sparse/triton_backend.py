@@ -15,6 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
+from cmdfusion_ros.sparse.conv import differentiable
 from cmdfusion_ros.sparse.tensor import KernelMap
 
 # output rows of a tile: with 128, sorted masks waste a fifth more products on LiDAR
@@ -322,25 +323,5 @@ def _precision() -> str:
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
-class TritonConvolution(torch.autograd.Function):
-    """`conv.SparseConvolution` by these kernels: same arguments, same gradients."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, features: torch.Tensor, weight: torch.Tensor, kernel_map: KernelMap
-    ) -> torch.Tensor:
-        ctx.save_for_backward(features, weight)
-        ctx.kernel_map = kernel_map
-        return convolve(features, weight, kernel_map)
-
-    @staticmethod
-    def backward(
-        ctx: Any, grad_output: torch.Tensor
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
-        features, weight = ctx.saved_tensors
-        grad_features = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_features = convolve(grad_output, weight.transpose(1, 2), ctx.kernel_map.transposed)
-        if ctx.needs_input_grad[1]:
-            grad_weight = weight_gradient(features, grad_output, ctx.kernel_map).to(weight.dtype)
-        return grad_features, grad_weight, None
+# `conv.SparseConvolution` by these kernels
+TritonConvolution = differentiable("TritonConvolution", convolve, weight_gradient)
