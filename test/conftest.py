@@ -60,6 +60,14 @@ def small_bag(tmp_path_factory):
 
 
 @pytest.fixture
+def one_torch_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def messages():
     """Makers of messages, see `builders/messages.py`."""
     return SimpleNamespace(

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from builders.commands import cmdfusion
 from builders.drives import HEDGE, ROAD, STREET, lane_frames, write_lane_bag, write_lane_streets
 from builders.tiny_teachers import write_colour_network
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, save_checkpoint
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network
@@ -36,26 +36,24 @@ def place(tmp_path_factory):
 
 def adapt(place, out, rate, steps, *more):
     (place / "settings.yaml").write_text(SETTINGS.format(rate=rate))
-    return main(
-        [
-            "adapt",
-            str(place / "lane"),
-            "--teacher",
-            str(place / "cityscapes.onnx"),
-            "--streets",
-            str(place / "streets"),
-            "--checkpoint",
-            str(place / "start.safetensors"),
-            "--settings",
-            str(place / "settings.yaml"),
-            "--steps",
-            str(steps),
-            "--threads",
-            "1",
-            "--out",
-            str(out),
-            *more,
-        ]  # fmt: skip
+    return cmdfusion(
+        "adapt",
+        place / "lane",
+        "--teacher",
+        place / "cityscapes.onnx",
+        "--streets",
+        place / "streets",
+        "--checkpoint",
+        place / "start.safetensors",
+        "--settings",
+        place / "settings.yaml",
+        "--steps",
+        steps,
+        "--threads",
+        "1",
+        "--out",
+        out,
+        *more,
     )
 
 
@@ -109,17 +107,17 @@ def test_wrong_input_is_said_before_any_work(place, tmp_path, capsys):
     assert adapt(place, tmp_path / "new.pt", 0.02, 1) == 2
     assert "ends in .safetensors" in capsys.readouterr().err
     words = ["--teacher", str(place / "cityscapes.onnx"), "--out", str(tmp_path / "x.safetensors")]
-    assert main(["adapt", str(tmp_path / "absent"), *words]) == 2
+    assert cmdfusion("adapt", tmp_path / "absent", *words) == 2
     assert "there is nothing; expected a bag or a folder of scans" in capsys.readouterr().err
     twice = [str(place / "lane"), str(place / "lane")]
-    assert main(["adapt", *twice, *words]) == 2
+    assert cmdfusion("adapt", *twice, *words) == 2
     assert "two drives are called 'lane'" in capsys.readouterr().err
 
 
 def test_a_map_is_one_labelled_point_a_voxel(place, tmp_path, capsys):
     out = tmp_path / "lane.ply"
-    words = ["map", str(place / "lane"), "--teacher", str(place / "cityscapes.onnx")]
-    assert main([*words, "--out", str(out), "--voxel", "0.5", "--json", str(tmp_path / "m")]) == 0
+    words = (place / "lane", "--teacher", place / "cityscapes.onnx", "--out", out)
+    assert cmdfusion("map", *words, "--voxel", "0.5", "--json", tmp_path / "m") == 0
     figures = json.loads((tmp_path / "m").read_text())
     assert figures["odometry"] == "transforms odom <- lidar" and figures["scans"] == 8
     content = out.read_bytes()
@@ -135,5 +133,5 @@ def test_a_map_is_one_labelled_point_a_voxel(place, tmp_path, capsys):
     raw = STREET.raw_from_labels(np.array([ROAD, HEDGE], np.uint8))
     assert set(cloud["label"][ground]) <= {0, raw[0]} and (cloud["label"] == raw[0]).any()
     assert set(cloud["label"][~ground]) <= {0, raw[1]} and (cloud["label"] == raw[1]).any()
-    assert main([*words, "--out", str(tmp_path / "lane.xyz")]) == 2
+    assert cmdfusion("map", *words, "--out", tmp_path / "lane.xyz") == 2
     assert "ends in .ply or .las" in capsys.readouterr().err

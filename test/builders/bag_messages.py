@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from cmdfusion_ros.data.bags.bag import BagWriter, ros2_types
+from cmdfusion_ros.data.bags.bag import Bag, BagWriter, ros2_types
 from cmdfusion_ros.geometry.transforms import invert, quaternion_from_rotation, rigid
 
 MS = 1_000_000
@@ -132,3 +132,11 @@ def place(*names):
     return static(
         *(transform("lidar", f"{name}_optical", invert(OPTICAL_FROM_LIDAR)) for name in names)
     )
+
+
+def rewrite(source, target, data_of):
+    """Write a bag again with the data that `data_of(number, message)` gives of each message."""
+    with Bag(source) as bag, BagWriter(target) as writer:
+        for number, message in enumerate(bag.messages()):
+            topic, kind, latched = message.topic, message.msgtype, message.topic == "/tf_static"
+            writer.write(topic, kind, message.time, data_of(number, message), latched=latched)

@@ -6,17 +6,18 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 
-from cmdfusion_ros.pairing.paired_cloud import (
-    CameraStatus,
-    Mode,
-    PairedCloud,
-    PairedImage,
-    ReleaseReason,
-    mode_of,
-)
+from cmdfusion_ros.pairing import paired_cloud
 
 # optical axes of a camera that looks along the LiDAR's x
 FRONT = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
+# the file of a camera of 64 x 48 pixels at the LiDAR's origin that looks along its x
+CALIBRATION_AHEAD = (
+    "image_width: 64\nimage_height: 48\ndistortion_model: plumb_bob\n"
+    "camera_matrix: {rows: 3, cols: 3, data: [40, 0, 31.5, 0, 40, 23.5, 0, 0, 1]}\n"
+    "distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}\n"
+    "camera_from_lidar: {rows: 4, cols: 4, data: [0, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, "
+    "0, 1]}\n"
+)
 
 
 def make_header(stamp, frame_id):
@@ -72,9 +73,12 @@ def make_camera_info(width=64, height=48, focal=40.0, frame_id="front_optical"):
 
 def make_paired(cloud, images=None, states=None, stamp=10**9, epoch=0):
     """A PairedCloud of `cloud` with {camera: image message}; the cameras in `states` gave none."""
-    images = {name: PairedImage(stamp, image, 2_000_000) for name, image in (images or {}).items()}
-    states = {**{name: CameraStatus.FUSED for name in images}, **(states or {})}
-    mode = mode_of(states) if states else Mode.LIDAR_ONLY
-    return PairedCloud(
-        stamp, cloud, images, states, mode, epoch, 0, 5_000_000, ReleaseReason.SETTLED
+    images = {
+        name: paired_cloud.PairedImage(stamp, image, 2_000_000)
+        for name, image in (images or {}).items()
+    }
+    states = {**{name: paired_cloud.CameraStatus.FUSED for name in images}, **(states or {})}
+    mode = paired_cloud.mode_of(states) if states else paired_cloud.Mode.LIDAR_ONLY
+    return paired_cloud.PairedCloud(
+        stamp, cloud, images, states, mode, epoch, 0, 5_000_000, paired_cloud.ReleaseReason.SETTLED
     )

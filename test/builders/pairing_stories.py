@@ -2,30 +2,9 @@
 simulation that plays them (benchmarks/pairing_simulation.py).
 """
 
-import importlib.util
-import sys
-
-from builders.paths import REPOSITORY
+from builders.simulated import BEGIN, MS, Arrival
 
 from cmdfusion_ros.pairing.settings import CameraTiming, PairingSettings, ScanTiming, SyncSettings
-
-
-def _load_simulation():
-    path = REPOSITORY / "benchmarks" / "pairing_simulation.py"
-    spec = importlib.util.spec_from_file_location("pairing_simulation", path)
-    module = sys.modules["pairing_simulation"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-simulation = _load_simulation()
-Action, Arrival, SimulatedClock, play = (
-    simulation.Action,
-    simulation.Arrival,
-    simulation.SimulatedClock,
-    simulation.play,
-)
-MS, SECOND, BEGIN = simulation.MS, simulation.SECOND, simulation.BEGIN
 
 
 def settings(*cameras, timing=None, scan=None, **sync):

@@ -21,14 +21,7 @@ from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.resnet import ResNet
 
 C = 6
-
-
-@pytest.fixture(autouse=True)
-def one_torch_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def norm(rng, channels):

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from builders.commands import cmdfusion
 from builders.paths import REPOSITORY
 
 from cmdfusion_ros.cli.benches import clouds as bench_clouds
@@ -25,7 +26,6 @@ from cmdfusion_ros.cli.benches.unets import (
     random_weights,
     run_unet,
 )
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.sparse import native
 from cmdfusion_ros.sparse.voxelise import unique_voxels
@@ -58,7 +58,7 @@ def test_rows_of_every_case_and_backend_are_written(tmp_path, capsys, short_samp
         "--repeats",
         "1",
     ]
-    assert main([*arguments, "--voxel-size", "0.5", "--json", str(path)]) == 0
+    assert cmdfusion(*arguments, "--voxel-size", "0.5", "--json", path) == 0
     result = json.loads(path.read_text())
     assert all(row.keys() == KEYS and row["ms"] > 0 for row in result["rows"])
     found = {
@@ -99,7 +99,7 @@ def test_only_the_backends_that_were_asked_for_are_measured(tmp_path, short_samp
         "--voxel-size",
         "0.5",
     ]
-    assert main([*arguments, "--backends", "torch", "--json", str(path)]) == 0
+    assert cmdfusion(*arguments, "--backends", "torch", "--json", path) == 0
     assert {row["backend"] for row in json.loads(path.read_text())["rows"]} == {
         "cpu",
         "torch",
@@ -209,7 +209,7 @@ def test_stages_of_the_node_are_summed_up_without_the_first_clouds():
 
 def test_the_node_is_not_measured_without_ros(monkeypatch, capsys):
     monkeypatch.setattr(bench_node, "ros_is_there", lambda: False)
-    assert main(["bench", "node"]) == 1
+    assert cmdfusion("bench", "node") == 1
     assert "needs ROS 2" in capsys.readouterr().out
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from builders.commands import cmdfusion, evaluate_pandaset
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import load_checkpoint, save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.models import build_network, grid_of
@@ -70,29 +70,11 @@ def plain(data, tmp_path_factory):
 
 
 def calibrate(data, path, *options):
-    return main(
-        ["calibrate", str(path), "--data", str(data), "--device", "cpu", *map(str, options)]
-    )
+    return cmdfusion("calibrate", path, "--data", data, "--device", "cpu", *options)
 
 
 def evaluate(data, path, out, *options):
-    arguments = [
-        "--data",
-        str(data),
-        "--dataset",
-        "pandaset",
-        "--sequences",
-        "01",
-        "--device",
-        "cpu",
-        "--json",
-        str(out),
-        *options,
-    ]
-    assert (
-        main(["evaluate", *map(str, [path] if not isinstance(path, list) else path), *arguments])
-        == 0
-    )
+    assert evaluate_pandaset(path if isinstance(path, list) else [path], data, out, *options) == 0
     return json.loads(out.read_text())
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from builders.commands import cmdfusion
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli import demo
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.data.bags.bag import read_labelled_clouds
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 
@@ -28,7 +28,7 @@ needs_ros = pytest.mark.skipif(
 
 
 def run_demo(bag, out, *options):
-    code = main(["demo", str(bag), "--out", str(out), "--backend", "fake", *options])
+    code = cmdfusion("demo", bag, "--out", out, "--backend", "fake", *options)
     return code, json.loads((out / "summary.json").read_text())
 
 
@@ -76,10 +76,7 @@ def test_a_second_run_replaces_the_first_and_strange_files_are_left_alone(small_
         == 8
     )
     (tmp_path / "labelled" / "thesis.tex").write_text("years of work")
-    assert (
-        main(["demo", str(small_bag), "--out", str(tmp_path), "--backend", "fake", "--offline"])
-        == 2
-    )
+    assert cmdfusion("demo", small_bag, "--out", tmp_path, "--backend", "fake", "--offline") == 2
     assert (tmp_path / "labelled" / "thesis.tex").exists()
 
 
@@ -91,46 +88,35 @@ def test_a_bag_without_known_labels_has_no_score(small_bag, tmp_path):
 def test_label_writes_the_bag_it_was_asked_for_and_no_other(small_bag, tmp_path, capsys):
     out = tmp_path / "labelled"
     assert (
-        main(
-            [
-                "label",
-                str(small_bag),
-                "--out",
-                str(out),
-                "--backend",
-                "fake",
-                "--silence",
-                "front@0",
-            ]
-        )
+        cmdfusion("label", small_bag, "--out", out, "--backend", "fake", "--silence", "front@0")
         == 0
     )
     assert len(list(read_labelled_clouds(out, demo.LABELLED_TOPIC))) == 8
     assert "8 PARTIAL" in capsys.readouterr().out
-    assert main(["label", str(small_bag), "--out", str(small_bag), "--backend", "fake"]) == 2
+    assert cmdfusion("label", small_bag, "--out", small_bag, "--backend", "fake") == 2
     assert "is no bag of labels; move it away" in capsys.readouterr().err
 
 
 def test_label_replaces_the_labels_of_an_earlier_run_and_nothing_else(small_bag, tmp_path, capsys):
     out = tmp_path / "labelled"
     for words in (["--silence", "front@0"], []):
-        assert main(["label", str(small_bag), "--out", str(out), "--backend", "fake", *words]) == 0
+        assert cmdfusion("label", small_bag, "--out", out, "--backend", "fake", *words) == 0
     said = capsys.readouterr().out
     assert "earlier run are replaced" in said and "8 FUSED" in said
     for stranger in ("folder", "file"):
         place = tmp_path / stranger
         place.mkdir() if stranger == "folder" else place.write_text("a thesis")
-        assert main(["label", str(small_bag), "--out", str(place), "--backend", "fake"]) == 2
+        assert cmdfusion("label", small_bag, "--out", place, "--backend", "fake") == 2
         assert "is no bag of labels; move it away" in capsys.readouterr().err and place.exists()
     for source in ("no such bag", str(out)):
-        assert main(["label", source, "--out", str(out), "--backend", "fake"]) == 2
+        assert cmdfusion("label", source, "--out", out, "--backend", "fake") == 2
     assert len(list(read_labelled_clouds(out, demo.LABELLED_TOPIC))) == 8
 
 
 def test_without_a_bag_a_street_is_made_up_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "_STREET_SCANS", 2)
-    assert main(["demo", "--out", str(tmp_path), "--backend", "fake", "--offline"]) == 0
-    assert main(["demo", "--out", str(tmp_path), "--backend", "fake", "--offline"]) == 0
+    assert cmdfusion("demo", "--out", tmp_path, "--backend", "fake", "--offline") == 0
+    assert cmdfusion("demo", "--out", tmp_path, "--backend", "fake", "--offline") == 0
     assert capsys.readouterr().out.count("making up a street") == 1
     assert json.loads((tmp_path / "summary.json").read_text())["miou"] is not None
 
@@ -143,7 +129,7 @@ def test_only_the_first_seconds_are_taken_if_asked_for(small_bag, tmp_path):
 @pytest.mark.parametrize("rate", ["0", "-1", "fast"])
 def test_a_rate_is_auto_or_a_positive_number(rate, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["demo", "--rate", rate])
+        cmdfusion("demo", "--rate", rate)
     assert stop.value.code == 2 and "--rate" in capsys.readouterr().err
 
 
@@ -194,17 +180,15 @@ def test_a_node_that_cannot_start_is_told_with_its_last_words(
     (tmp_path / "broken.safetensors").write_bytes(b"no network")
     monkeypatch.setattr(demo, "model_class_map", lambda options: load_class_map("street"))
     assert (
-        main(
-            [
-                "demo",
-                str(small_bag),
-                "--out",
-                str(tmp_path / "run"),
-                "--rate",
-                "1",
-                "--checkpoint",
-                str(tmp_path / "broken.safetensors"),
-            ]
+        cmdfusion(
+            "demo",
+            small_bag,
+            "--out",
+            tmp_path / "run",
+            "--rate",
+            "1",
+            "--checkpoint",
+            tmp_path / "broken.safetensors",
         )
         == 2
     )

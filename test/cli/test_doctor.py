@@ -5,23 +5,23 @@ makes it fail.
 from types import SimpleNamespace
 
 import pytest
+from builders.commands import cmdfusion
 
 from cmdfusion_ros.cli import doctor
 from cmdfusion_ros.cli.doctor import BAD, GOOD, MISSING, Finding
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.ros import interfaces
 
 
 def test_the_report_names_every_section_and_ends_with_0_where_labelling_works(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "network_findings", lambda: [Finding(GOOD, "weights", "there")])
-    assert main(["doctor"]) == 0
+    assert cmdfusion("doctor") == 0
     text = capsys.readouterr().out
     assert all(
         word in text
         for word in ("This package", "Network", "ROS 2", "numpy", "rclpy", "Fast DDS profile")
     )
     monkeypatch.setattr(doctor, "network_findings", lambda: [Finding(BAD, "weights", "gone")])
-    assert main(["doctor"]) == 1
+    assert cmdfusion("doctor") == 1
 
 
 def test_the_network_section_names_weights_classes_device_and_backend():

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from builders.commands import cmdfusion
 from builders.tiny_teachers import write_colour_network
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.data.bags.bag import read_labelled_clouds
 from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
 from cmdfusion_ros.frame import CameraView, Frame
@@ -68,7 +68,7 @@ def test_points_take_the_class_that_the_picture_shows_there(bag, tmp_path, capsy
         "onnxruntime", reason="needs onnxruntime; pip install 'cmdfusion_ros[onnx]'"
     )
     teacher = write_colour_network(tmp_path / "cityscapes.onnx")
-    assert main(["label", str(bag), "--out", str(tmp_path / "out"), "--teacher", str(teacher)]) == 0
+    assert cmdfusion("label", bag, "--out", tmp_path / "out", "--teacher", teacher) == 0
     said = capsys.readouterr().out
     share = float(re.search(r"([\d.]+) % of the points have a label", said).group(1))
     assert 60 < share < 100 and "mIoU" not in said  # wide points are outside the picture
@@ -87,9 +87,9 @@ def test_points_take_the_class_that_the_picture_shows_there(bag, tmp_path, capsy
 
 def test_what_is_no_teacher_is_refused(bag, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out")]
-    assert main(["label", str(bag), *out, "--teacher", str(tmp_path / "absent.onnx")]) == 2
+    assert cmdfusion("label", bag, *out, "--teacher", tmp_path / "absent.onnx") == 2
     assert "expected a .onnx or .tflite file" in capsys.readouterr().err
     teacher = write_colour_network(tmp_path / "cityscapes.onnx")
     both = ["--teacher", str(teacher), "--checkpoint", "x.safetensors"]
-    assert main(["label", str(bag), *out, *both]) == 2
+    assert cmdfusion("label", bag, *out, *both) == 2
     assert "give one" in capsys.readouterr().err

@@ -4,14 +4,14 @@ import importlib.util
 import os
 
 import pytest
+from builders.commands import cmdfusion
 
 from cmdfusion_ros.cli import replay
-from cmdfusion_ros.cli.main import main
 
 
 def test_without_ros_replay_says_how_to_get_it(small_bag, monkeypatch, capsys):
     monkeypatch.setattr(replay, "ros_is_there", lambda: False)
-    assert main(["replay", str(small_bag)]) == 2
+    assert cmdfusion("replay", small_bag) == 2
     assert "source a ROS 2" in capsys.readouterr().err
 
 
@@ -22,12 +22,12 @@ def test_without_ros_replay_says_how_to_get_it(small_bag, monkeypatch, capsys):
 def test_a_bag_is_played_to_its_end(small_bag, monkeypatch, capsys):
     monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    assert main(["replay", str(small_bag), "--rate", "4", "--silence", "all@0"]) == 0
+    assert cmdfusion("replay", small_bag, "--rate", "4", "--silence", "all@0") == 0
     said = capsys.readouterr().out
     assert "8/8 clouds" in said and "/lidar/points: 8 at 10.0 Hz" in said
 
 
 def test_a_wrong_camera_is_refused_before_anything_starts(small_bag, monkeypatch, capsys):
     monkeypatch.setattr(replay, "ros_is_there", lambda: True)
-    assert main(["replay", str(small_bag), "--silence", "rear@1"]) == 2
+    assert cmdfusion("replay", small_bag, "--silence", "rear@1") == 2
     assert "one of front, left or all" in capsys.readouterr().err

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from builders.commands import cmdfusion
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.models import build_network
 
@@ -37,7 +37,7 @@ def save(path, seed, card):
 
 def robustness(data, path, *options):
     where = ["--data", str(data), "--dataset", "pandaset", "--sequences", "01"]
-    return main(["robustness", path, *where, "--device", "cpu", *options])
+    return cmdfusion("robustness", path, *where, "--device", "cpu", *options)
 
 
 def test_the_figures_are_printed_written_drawn_and_kept(data, tmp_path, capsys):

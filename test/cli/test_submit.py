@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from builders import nuscenes_layout
+from builders.commands import cmdfusion
 
 from cmdfusion_ros.checkpoint.file import save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.models import build_network
 
@@ -46,43 +46,23 @@ def kitti(tmp_path):
     return tmp_path
 
 
+def submit_kitti(kitti, *words):
+    sets = ("--layout", "semantic_kitti", "--data", kitti / "kitti", "--sequences", "11", "12")
+    return cmdfusion("submit", *words, *sets, "--out", kitti / "out.zip")
+
+
 def test_semantic_kitti_is_labelled_written_and_checked(kitti, capsys):
     network = write_network(kitti / "network.safetensors", "semantic_kitti")
-    arguments = [
-        "--layout",
-        "semantic_kitti",
-        "--data",
-        str(kitti / "kitti"),
-        "--sequences",
-        "11",
-        "12",
-        "--out",
-        str(kitti / "out.zip"),
-    ]
-    assert (
-        main(
-            [
-                "submit",
-                network,
-                *arguments,
-                "--device",
-                "cpu",
-                "--tta",
-                "flip4",
-                "--json",
-                str(kitti / "figures.json"),
-            ]
-        )
-        == 0
-    )
+    options = ("--device", "cpu", "--tta", "flip4", "--json", kitti / "figures.json")
+    assert submit_kitti(kitti, network, *options) == 0
     assert json.loads((kitti / "figures.json").read_text())["points"] == 301
     assert "3 scans, 301 points, as semantic_kitti wants them" in capsys.readouterr().out
     assert (
         zipfile.ZipFile(kitti / "out.zip").namelist()[0] == "sequences/11/predictions/000000.label"
     )
-    assert main(["submit", *arguments]) == 0  # checks what is there
+    assert submit_kitti(kitti) == 0  # checks what is there
     np.zeros((5, 4), np.float32).tofile(kitti / "kitti/sequences/12/velodyne/000001.bin")
-    assert main(["submit", *arguments]) == 2
+    assert submit_kitti(kitti) == 2
     assert "misses 1 of 4 files: sequences/12/predictions/000001.label" in capsys.readouterr().err
 
 
@@ -93,38 +73,18 @@ def test_nuscenes_is_labelled_written_and_checked(tmp_path, capsys):
     network = write_network(
         tmp_path / "network.safetensors", "nuscenes", {"kind": "multi_sweep", "previous": 2}
     )
-    arguments = [
-        "--layout",
-        "nuscenes",
-        "--data",
-        str(tmp_path / "nuscenes"),
-        "--sequences",
-        "test",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    assert main(["submit", network, *arguments, "--device", "cpu"]) == 0
+    sets = ("--layout", "nuscenes", "--data", tmp_path / "nuscenes", "--sequences", "test")
+    out = ("--out", tmp_path / "out", "--device", "cpu")
+    assert cmdfusion("submit", network, *sets, *out) == 0
     assert "6 scans, 3600 points, as nuscenes wants them" in capsys.readouterr().out
     assert len(list((tmp_path / "out/lidarseg/test").iterdir())) == 6
 
 
 def test_other_classes_and_networks_that_see_the_future_are_refused(kitti, capsys):
-    arguments = [
-        "--layout",
-        "semantic_kitti",
-        "--data",
-        str(kitti / "kitti"),
-        "--sequences",
-        "11",
-        "--out",
-        str(kitti / "out.zip"),
-        "--device",
-        "cpu",
-    ]
-    assert main(["submit", write_network(kitti / "street.safetensors", "street"), *arguments]) == 2
+    assert submit_kitti(kitti, write_network(kitti / "street.safetensors", "street")) == 2
     assert "this benchmark wants those of semantic_kitti" in capsys.readouterr().err
     future = write_network(
         kitti / "future.safetensors", "semantic_kitti", {"kind": "multi_sweep", "following": 1}
     )
-    assert main(["submit", future, *arguments]) == 2
+    assert submit_kitti(kitti, future) == 2
     assert "sees later scans" in capsys.readouterr().err

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 from builders import nuscenes_layout
+from builders.commands import cmdfusion, evaluate_pandaset, own_images, tiny_flagship, train
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.training.provenance import scans_seen
 
 NUM_SCANS = 4
@@ -48,53 +48,14 @@ def run(data, tmp_path_factory):
         "learning_rate": 0.02,
         "ema_decay": 0.5,
     }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    assert (
-        main(
-            [
-                "train",
-                str(folder / "recipe.yaml"),
-                "--data",
-                str(data),
-                "--out",
-                str(folder / "run"),
-                "--device",
-                "cpu",
-                "--threads",
-                "1",
-            ]
-        )
-        == 0
-    )
-    return folder / "run"
+    return train(recipe, data, folder)
 
 
-def evaluate(data, run, *options):
-    arguments = [
-        "--data",
-        str(data),
-        "--dataset",
-        "pandaset",
-        "--sequences",
-        "01",
-        "--device",
-        "cpu",
-        "--json",
-        str(run.parent / "scores.json"),
-    ]
-    checkpoints = [
-        str(run / "network.safetensors"),
-        *(option for option in options if option.endswith(".safetensors")),
-    ]
-    code = main(
-        [
-            "evaluate",
-            *checkpoints,
-            *arguments,
-            *(option for option in options if option not in checkpoints),
-        ]
-    )
-    return code, json.loads((run.parent / "scores.json").read_text()) if code == 0 else None
+def evaluate(data, run, *options, more=()):
+    """(exit code, scores or None); `more`: checkpoints beside that of `run`."""
+    path = run.parent / "scores.json"
+    code = evaluate_pandaset([run / "network.safetensors", *more], data, path, *options)
+    return code, json.loads(path.read_text()) if code == 0 else None
 
 
 def test_evaluate_gives_the_scores_that_training_saw(data, run, capsys):
@@ -139,20 +100,11 @@ def test_scans_that_weights_started_from_count_as_seen():
 
 
 def test_train_does_not_overwrite_a_run_and_resumes_a_finished_one_to_no_effect(data, run, capsys):
-    arguments = [
-        "train",
-        str(run.parent / "recipe.yaml"),
-        "--data",
-        str(data),
-        "--out",
-        str(run),
-        "--device",
-        "cpu",
-    ]
+    words = ("train", run.parent / "recipe.yaml", "--data", data, "--out", run, "--device", "cpu")
     before = (run / "network.safetensors").read_bytes()
-    assert main(arguments) == 2
+    assert cmdfusion(*words) == 2
     assert "holds a run" in capsys.readouterr().err
-    assert main([*arguments, "--resume", "--json", str(run.parent / "train.json")]) == 0
+    assert cmdfusion(*words, "--resume", "--json", run.parent / "train.json") == 0
     figures = json.loads((run.parent / "train.json").read_text())
     assert (
         figures["steps"] == 12
@@ -164,19 +116,8 @@ def test_train_does_not_overwrite_a_run_and_resumes_a_finished_one_to_no_effect(
 
 def test_a_misspelt_setting_is_named(data, tmp_path, capsys):
     (tmp_path / "recipe.yaml").write_text("stepps: 3\n")
-    assert (
-        main(
-            [
-                "train",
-                str(tmp_path / "recipe.yaml"),
-                "--data",
-                str(data),
-                "--out",
-                str(tmp_path / "run"),
-            ]
-        )
-        == 2
-    )
+    files = ("--data", data, "--out", tmp_path / "run")
+    assert cmdfusion("train", tmp_path / "recipe.yaml", *files) == 2
     assert "stepps: unknown setting; did you mean 'steps'?" in capsys.readouterr().err
 
 
@@ -228,28 +169,10 @@ def test_the_scores_have_the_promised_keys_and_are_kept_in_the_checkpoint_and_on
 
 
 def test_several_checkpoints_give_a_mean_and_a_spread(data, run, tmp_path, capsys):
-    again = tmp_path / "again"
     recipe = {**yaml.safe_load((run.parent / "recipe.yaml").read_text()), "seed": 1}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    assert (
-        main(
-            [
-                "train",
-                str(tmp_path / "recipe.yaml"),
-                "--data",
-                str(data),
-                "--out",
-                str(again),
-                "--device",
-                "cpu",
-                "--threads",
-                "1",
-            ]
-        )
-        == 0
-    )
+    again = train(recipe, data, tmp_path)
     singles = [evaluate(data, folder, "--first-scan", "2")[1]["miou"] for folder in (run, again)]
-    code, scores = evaluate(data, run, str(again / "network.safetensors"), "--first-scan", "2")
+    code, scores = evaluate(data, run, "--first-scan", "2", more=[again / "network.safetensors"])
     assert (
         code == 0
         and scores["spread"]["mious"] == singles
@@ -271,59 +194,16 @@ def test_training_and_scoring_on_the_layout_of_nuscenes_start_from_one_command_e
     sets = {"layout": "nuscenes", "root": "nuscenes", "dataset": "nuscenes", "images": True}
     recipe = {
         "class_map": "nuscenes",
-        "model": {
-            "network": "flagship",
-            "channels": 8,
-            "voxel_size": 0.5,
-            "strides": [1, 2],
-            "image_size": [64, 32],
-        },
+        "model": tiny_flagship(channels=8, voxel_size=0.5),
         "train": {**sets, "sequences": ["mini_train"]},
         "validation": {**sets, "sequences": ["mini_val"]},
         "distill": [{"features": 1.0}],
         "steps": 3,
     }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    assert (
-        main(
-            [
-                "train",
-                str(tmp_path / "recipe.yaml"),
-                "--data",
-                str(tmp_path),
-                "--out",
-                str(tmp_path / "run"),
-                "--device",
-                "cpu",
-                "--threads",
-                "1",
-            ]
-        )
-        == 0
-    )
-    arguments = [
-        "--data",
-        str(tmp_path / "nuscenes"),
-        "--layout",
-        "nuscenes",
-        "--sequences",
-        "mini_val",
-        "--images",
-        "--json",
-        str(tmp_path / "scores.json"),
-    ]
-    assert (
-        main(
-            [
-                "evaluate",
-                str(tmp_path / "run" / "network.safetensors"),
-                *arguments,
-                "--device",
-                "cpu",
-            ]
-        )
-        == 0
-    )
+    run = train(recipe, tmp_path, tmp_path)
+    scans = ("--data", tmp_path / "nuscenes", "--layout", "nuscenes", "--sequences", "mini_val")
+    options = ("--images", "--device", "cpu", "--json", tmp_path / "scores.json")
+    assert cmdfusion("evaluate", run / "network.safetensors", *scans, *options) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert {number: entry["subsets"] for number, entry in scores["by_live_cameras"].items()} == {
         "0": 3,
@@ -344,35 +224,7 @@ def test_training_on_a_labelled_bag_starts_from_one_command(small_bag, tmp_path)
         "sequences": [small_bag.name],
         "images": True,
     }
-    model = {
-        "network": "flagship",
-        "channels": 8,
-        "voxel_size": 2.0,
-        "strides": [1, 2],
-        "image_size": [64, 32],
-    }
-    recipe = {
-        "model": model,
-        "train": {**bags, "last_scan": 5},
-        "validation": {**bags, "first_scan": 6},
-        "distill": [{"features": 1.0}],
-        "steps": 2,
-    }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    assert (
-        main(
-            [
-                "train",
-                str(tmp_path / "recipe.yaml"),
-                "--out",
-                str(tmp_path / "run"),
-                "--device",
-                "cpu",
-                "--threads",
-                "1",
-            ]
-        )
-        == 0
-    )
-    card = load_checkpoint(tmp_path / "run" / "network.safetensors").card
+    recipe = own_images({**bags, "last_scan": 5}, {**bags, "first_scan": 6})
+    recipe["model"] = tiny_flagship(channels=8, voxel_size=2.0)
+    card = load_checkpoint(train(recipe, ".", tmp_path) / "network.safetensors").card
     assert len(card["trained_on"]) == 6 and card["validation"]["points"]["road"] > 0

@@ -1,13 +1,9 @@
 """The verb world, from the command line to the files it leaves."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
-import yaml
-
-from cmdfusion_ros.cli.main import main
+from builders.commands import cmdfusion, own_images, train, trained_on
 
 SMALL = "image_scale: 0.1\nweather: overcast\nworld: {speed: 5.0}\n"
 
@@ -22,21 +18,19 @@ def settings(tmp_path):
 def test_it_writes_sequences_a_preview_and_how_often_classes_occur(tmp_path, settings, capsys):
     out = tmp_path / "out"
     assert (
-        main(
-            [
-                "world",
-                str(out),
-                "--seed",
-                "7",
-                "--sequences",
-                "2",
-                "--scans",
-                "2",
-                "--processes",
-                "1",
-                "--settings",
-                settings,
-            ]
+        cmdfusion(
+            "world",
+            out,
+            "--seed",
+            "7",
+            "--sequences",
+            "2",
+            "--scans",
+            "2",
+            "--processes",
+            "1",
+            "--settings",
+            settings,
         )
         == 0
     )
@@ -91,18 +85,16 @@ def test_the_knob_for_rare_things_and_the_rig_beat_the_file_and_images_can_be_le
     monkeypatch.setattr(world, "draw_preview", lambda *args: None)
     monkeypatch.setattr(world, "frequency_table", lambda *args: "")
     assert (
-        main(
-            [
-                "world",
-                str(tmp_path / "out"),
-                "--rare",
-                "3",
-                "--rig",
-                "nuscenes",
-                "--no-images",
-                "--settings",
-                settings,
-            ]
+        cmdfusion(
+            "world",
+            tmp_path / "out",
+            "--rare",
+            "3",
+            "--rig",
+            "nuscenes",
+            "--no-images",
+            "--settings",
+            settings,
         )
         == 0
     )
@@ -121,20 +113,18 @@ def test_a_bag_holds_the_clouds_and_all_cameras(tmp_path, settings):
     from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 
     assert (
-        main(
-            [
-                "world",
-                str(tmp_path / "out"),
-                "--rig",
-                "demo",
-                "--scans",
-                "2",
-                "--bag",
-                "--processes",
-                "1",
-                "--settings",
-                settings,
-            ]
+        cmdfusion(
+            "world",
+            tmp_path / "out",
+            "--rig",
+            "demo",
+            "--scans",
+            "2",
+            "--bag",
+            "--processes",
+            "1",
+            "--settings",
+            settings,
         )
         == 0
     )
@@ -144,45 +134,15 @@ def test_a_bag_holds_the_clouds_and_all_cameras(tmp_path, settings):
 
 def test_a_network_trains_on_what_it_wrote_from_one_command_more(tmp_path, settings):
     assert (
-        main(
-            [
-                "world",
-                str(tmp_path / "street"),
-                "--scans",
-                "1",
-                "--processes",
-                "1",
-                "--settings",
-                settings,
-            ]
+        cmdfusion(
+            "world", tmp_path / "street", "--scans", "1", "--processes", "1", "--settings", settings
         )
         == 0
     )
     data = {"root": "street", "called": "made_up", "sequences": ["00"], "images": True}
-    model = {
-        "network": "flagship",
-        "channels": 4,
-        "voxel_size": 1.0,
-        "strides": [1, 2],
-        "image_size": [64, 32],
-    }
-    recipe = {"model": model, "train": data, "distill": [{"features": 1.0}], "steps": 2}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    arguments = [
-        "--data",
-        str(tmp_path),
-        "--out",
-        str(tmp_path / "run"),
-        "--json",
-        str(tmp_path / "run.json"),
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-    ]
-    assert main(["train", str(tmp_path / "recipe.yaml"), *arguments]) == 0
-    assert json.loads((tmp_path / "run.json").read_text())["trained_on"] == ["made_up/00/000000"]
-    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    train(own_images(data), tmp_path, tmp_path)
+    figures, rows = trained_on(tmp_path)
+    assert figures["trained_on"] == ["made_up/00/000000"]
     assert len(rows) == 2 and all(row["own_images.pairs"] > 100 for row in rows)
 
 
@@ -195,11 +155,11 @@ def test_a_network_trains_on_what_it_wrote_from_one_command_more(tmp_path, setti
     ],
 )
 def test_wrong_numbers_are_refused(tmp_path, capsys, arguments, message):
-    assert main(["world", str(tmp_path / "out"), *arguments]) == 2
+    assert cmdfusion("world", tmp_path / "out", *arguments) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_misspelt_setting_is_named(tmp_path, capsys):
     (tmp_path / "wrong.yaml").write_text("wether: night\n")
-    assert main(["world", str(tmp_path / "out"), "--settings", str(tmp_path / "wrong.yaml")]) == 2
+    assert cmdfusion("world", tmp_path / "out", "--settings", tmp_path / "wrong.yaml") == 2
     assert "wether: unknown setting; did you mean 'weather'" in capsys.readouterr().err

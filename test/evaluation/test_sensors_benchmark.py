@@ -2,25 +2,19 @@
 sensor saw.
 """
 
-import importlib.util
-
 import numpy as np
 import pytest
-from builders.paths import REPOSITORY
+from builders.paths import load_script
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.synthetic.world import World, WorldSettings
 
-PATH = REPOSITORY / "benchmarks" / "sensors.py"
 STREET = load_class_map("street")
 
 
 @pytest.fixture(scope="module")
 def sensors():
-    spec = importlib.util.spec_from_file_location("benchmark_sensors", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/sensors.py")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builders.messages import CALIBRATION_AHEAD
 
 from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.geometry.transforms import invert, rigid, yaw_rotation
@@ -160,6 +161,13 @@ def test_a_camera_info_without_frame_id_says_which_parameter_helps(build, messag
         extrinsics.camera_from_lidar("front", "lidar", SECOND, SECOND)
 
 
+def drive(buffer, vehicle):
+    """A second along x at 10 m/s, as `odom` sees it."""
+    for tenth in range(11):
+        place = ("odom", vehicle, (float(tenth), 0.0, 0.0), 0.0)
+        buffer.add(transforms(place, stamp=SECOND + tenth * 10**8), static=False)
+
+
 def test_motion_between_cloud_and_image_is_taken_out_with_a_fixed_frame(build, buffer, messages):
     """The vehicle drives 10 m/s along x; lidar and camera share its frame. 100 ms after the scan
     a point 20 m ahead is 19 m ahead.
@@ -167,13 +175,7 @@ def test_motion_between_cloud_and_image_is_taken_out_with_a_fixed_frame(build, b
     extrinsics = build(sync__fixed_frame="odom")
     extrinsics.take_camera_info("front", messages.camera_info())
     buffer.add(transforms(("lidar", "front_optical", (0.0, 0.0, 0.0), 0.0)), static=True)
-    for tenth in range(11):
-        buffer.add(
-            transforms(
-                ("odom", "lidar", (float(tenth), 0.0, 0.0), 0.0), stamp=SECOND + tenth * 10**8
-            ),
-            static=False,
-        )
+    drive(buffer, "lidar")
     matrix = extrinsics.camera_from_lidar("front", "lidar", SECOND + 3 * 10**8, SECOND + 4 * 10**8)
     np.testing.assert_allclose(matrix @ (20, 0, 0, 1), (19, 0, 0, 1), atol=1e-9)
     assert extrinsics.uncompensated["front"] == 0
@@ -219,13 +221,7 @@ def test_points_can_be_given_to_the_network_in_another_frame(build, buffer):
 def calibration_file(tmp_path):
     """Of a camera at the LiDAR's origin that looks along its x."""
     path = tmp_path / "front.yaml"
-    path.write_text(
-        "image_width: 64\nimage_height: 48\ndistortion_model: plumb_bob\n"
-        "camera_matrix: {rows: 3, cols: 3, data: [40, 0, 31.5, 0, 40, 23.5, 0, 0, 1]}\n"
-        "distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}\n"
-        "camera_from_lidar: {rows: 4, cols: 4, data: [0, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, "
-        "0, 1]}\n"
-    )
+    path.write_text(CALIBRATION_AHEAD)
     return str(path)
 
 
@@ -246,13 +242,7 @@ def test_with_a_fixed_frame_motion_is_taken_out_of_an_extrinsic_from_a_file_too(
     """
     extrinsics = build(sync__fixed_frame="odom", front__calibration_file=calibration_file)
     buffer.add(transforms(("base_link", "lidar", (1.0, 0.0, 2.0), 0.0)), static=True)
-    for tenth in range(11):
-        buffer.add(
-            transforms(
-                ("odom", "base_link", (float(tenth), 0.0, 0.0), 0.0), stamp=SECOND + tenth * 10**8
-            ),
-            static=False,
-        )
+    drive(buffer, "base_link")
     matrix = extrinsics.camera_from_lidar("front", "lidar", SECOND + 3 * 10**8, SECOND + 4 * 10**8)
     np.testing.assert_allclose(matrix @ (20, 0, 0, 1), (0, 0, 19, 1), atol=1e-9)
     assert extrinsics.uncompensated["front"] == 0

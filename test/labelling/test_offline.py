@@ -4,6 +4,7 @@ cameras.
 
 import numpy as np
 import pytest
+from builders.bag_messages import rewrite
 
 from cmdfusion_ros.config import SettingsError
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter, read_labelled_clouds
@@ -71,18 +72,12 @@ def test_a_silent_camera_costs_no_cloud_only_its_own_share(small_bag, tmp_path):
 
 
 def test_a_cloud_that_cannot_be_read_is_counted_and_the_others_are_labelled(small_bag, tmp_path):
-    with Bag(small_bag) as bag, BagWriter(tmp_path / "damaged") as writer:
-        for number, message in enumerate(bag.messages()):
-            late_cloud = message.topic == "/lidar/points" and number > 15
-            # a cloud without x
-            data = message.data.replace(b"x\x00", b"q\x00", 1) if late_cloud else message.data
-            writer.write(
-                message.topic,
-                message.msgtype,
-                message.time,
-                data,
-                latched=message.topic == "/tf_static",
-            )
+    def damaged(number, message):
+        late_cloud = message.topic == "/lidar/points" and number > 15
+        # a cloud without x
+        return message.data.replace(b"x\x00", b"q\x00", 1) if late_cloud else message.data
+
+    rewrite(small_bag, tmp_path / "damaged", damaged)
     events = run(tmp_path / "damaged", tmp_path / "out")
     counts = counts_of(events)
     assert (

@@ -10,21 +10,7 @@ import pytest
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
-from cmdfusion_ros.messages.markers import (
-    AMBER,
-    CUBE,
-    GREEN,
-    LINE_LIST,
-    RED,
-    TEXT,
-    MarkerSpec,
-    box_markers,
-    fill_marker,
-    frustum_marker,
-    legend_markers,
-    mode_marker,
-    moved_marker,
-)
+from cmdfusion_ros.messages import markers
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 
 CLASS_MAP = load_class_map("street")
@@ -41,9 +27,9 @@ def test_a_box_is_a_cube_of_its_class_colour_turned_by_its_yaw():
         yaw=np.pi / 2,
         num_points=200,
     )
-    (marker,) = box_markers([box], CLASS_MAP)
+    (marker,) = markers.box_markers([box], CLASS_MAP)
     assert (marker.kind, marker.position, marker.scale) == (
-        CUBE,
+        markers.CUBE,
         (10.0, -2.0, -0.5),
         (4.5, 1.8, 1.5),
     )
@@ -53,11 +39,11 @@ def test_a_box_is_a_cube_of_its_class_colour_turned_by_its_yaw():
 
 
 def test_no_boxes_give_no_markers():
-    assert box_markers([], CLASS_MAP) == ()
+    assert markers.box_markers([], CLASS_MAP) == ()
 
 
 def test_the_legend_names_every_class_once_and_no_two_lines_meet():
-    legend = legend_markers(CLASS_MAP)
+    legend = markers.legend_markers(CLASS_MAP)
     assert [marker.text for marker in legend] == list(CLASS_MAP.names)
     heights = [marker.position[2] for marker in legend]
     assert all(
@@ -70,22 +56,22 @@ def test_the_legend_names_every_class_once_and_no_two_lines_meet():
     ("mode", "text"), [(Mode.FUSED, "FUSED 6/6"), (Mode.LIDAR_ONLY, "LIDAR_ONLY 6/6")]
 )
 def test_the_mode_is_written_out(mode, text):
-    marker = mode_marker(mode, "6/6")
-    assert (marker.kind, marker.text) == (TEXT, text)
-    assert mode_marker(mode).text == mode.name
+    marker = markers.mode_marker(mode, "6/6")
+    assert (marker.kind, marker.text) == (markers.TEXT, text)
+    assert markers.mode_marker(mode).text == mode.name
 
 
 @pytest.mark.parametrize(
     ("status", "color"),
     [
-        (CameraStatus.FUSED, GREEN),
-        (CameraStatus.NO_IMAGE, AMBER),
-        (CameraStatus.OFFLINE, RED),
-        (CameraStatus.DECODE_ERROR, RED),
+        (CameraStatus.FUSED, markers.GREEN),
+        (CameraStatus.NO_IMAGE, markers.AMBER),
+        (CameraStatus.OFFLINE, markers.RED),
+        (CameraStatus.DECODE_ERROR, markers.RED),
     ],
 )
 def test_a_frustum_has_the_colour_of_its_camera_state(status, color):
-    assert frustum_marker(
+    assert markers.frustum_marker(
         0, status, np.diag([100.0, 100.0, 1.0]), (200, 100), OPTICAL_FROM_LIDAR
     ).color == (*color, 1.0)
 
@@ -93,8 +79,10 @@ def test_a_frustum_has_the_colour_of_its_camera_state(status, color):
 def test_a_frustum_opens_along_the_line_of_sight_as_wide_as_the_image():
     # 200 x 100 pixels, axis in the middle: half widths 1 and 0.5 at 1 m
     intrinsic = np.array([[100.0, 0, 99.5], [0, 100.0, 49.5], [0, 0, 1]])
-    marker = frustum_marker(3, CameraStatus.FUSED, intrinsic, (200, 100), OPTICAL_FROM_LIDAR)
-    assert (marker.kind, marker.number, marker.points.shape) == (LINE_LIST, 3, (16, 3))
+    marker = markers.frustum_marker(
+        3, CameraStatus.FUSED, intrinsic, (200, 100), OPTICAL_FROM_LIDAR
+    )
+    assert (marker.kind, marker.number, marker.points.shape) == (markers.LINE_LIST, 3, (16, 3))
     corners = {tuple(np.round(point, 9)) for point in marker.points}
     assert corners == {(0.0, 0.0, 0.0)} | {(2.0, y, z) for y in (-2.0, 2.0) for z in (-1.0, 1.0)}
 
@@ -104,7 +92,7 @@ def test_a_frustum_starts_at_the_lens():
     lidar_from_camera = rigid(
         yaw_rotation(np.pi / 2) @ OPTICAL_FROM_LIDAR[:3, :3].T, (1.0, 2.0, 3.0)
     )
-    marker = frustum_marker(
+    marker = markers.frustum_marker(
         0,
         CameraStatus.FUSED,
         np.array([[100.0, 0, 100], [0, 100.0, 50], [0, 0, 1]]),
@@ -166,16 +154,18 @@ def test_a_real_marker_message_takes_every_kind():
     box = SimpleNamespace(
         label=0, centre=(1.0, 2.0, 3.0), size=(4.0, 5.0, 6.0), yaw=0.0, num_points=1
     )
-    frustum = frustum_marker(
+    frustum = markers.frustum_marker(
         2, CameraStatus.OFFLINE, np.diag([100.0, 100.0, 1.0]), (200, 100), OPTICAL_FROM_LIDAR
     )
     for spec in (
-        *box_markers([box], CLASS_MAP),
+        *markers.box_markers([box], CLASS_MAP),
         frustum,
-        mode_marker(Mode.PARTIAL),
-        legend_markers(CLASS_MAP)[3],
+        markers.mode_marker(Mode.PARTIAL),
+        markers.legend_markers(CLASS_MAP)[3],
     ):
-        message = fill_marker(empty(), spec, header, duration(sec=0, nanosec=500_000_000), point)
+        message = markers.fill_marker(
+            empty(), spec, header, duration(sec=0, nanosec=500_000_000), point
+        )
         back = store.deserialize_cdr(
             store.serialize_cdr(message, "visualization_msgs/msg/Marker"),
             "visualization_msgs/msg/Marker",
@@ -198,13 +188,13 @@ def test_a_real_marker_message_takes_every_kind():
 
 def test_a_moved_marker_is_the_same_thing_in_the_other_frame():
     turn = rigid(np.diag([1.0, -1.0, -1.0]), np.array([0.0, 0.0, 2.0]))
-    box = MarkerSpec(
-        "things", 0, CUBE, (1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 1.0), (1, 1, 1), (1, 1, 1, 1)
+    box = markers.MarkerSpec(
+        "things", 0, markers.CUBE, (1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 1.0), (1, 1, 1), (1, 1, 1, 1)
     )
-    moved = moved_marker(box, turn)
+    moved = markers.moved_marker(box, turn)
     np.testing.assert_allclose(moved.position, (1, -2, -1))
     np.testing.assert_allclose(np.abs(moved.quaternion), (1, 0, 0, 0), atol=1e-9)  # half a turn
     lines = replace(box, position=(0.0, 0.0, 0.0), points=np.array([[1.0, 2.0, 3.0]]))
-    moved = moved_marker(lines, turn)
+    moved = markers.moved_marker(lines, turn)
     np.testing.assert_allclose(moved.points, [[1, -2, -1]])
     assert moved.position == (0.0, 0.0, 0.0)

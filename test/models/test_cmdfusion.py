@@ -5,26 +5,25 @@ learns.
 import numpy as np
 import pytest
 import torch
+from builders.small_scans import (
+    learn,
+    looking,
+    loss_of,
+    quadrant,
+    scattered,
+    small_network,
+    without_gradient,
+)
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
-from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 
 CONFIG = ModelConfig(network="cmdfusion", channels=8, voxel_size=0.5, strides=(1, 2, 4, 4))
 NUM_CLASSES = 5
-
-
-def make_frame(num_points=300, seed=0, **fields):
-    rng = np.random.default_rng(seed)
-    return Frame(
-        rng.normal(0, 3, (num_points, 3)).astype(np.float32),
-        rng.random(num_points, dtype=np.float32),
-        **fields,
-    )
 
 
 def batch_of(*frames):
@@ -33,12 +32,7 @@ def batch_of(*frames):
 
 @pytest.fixture
 def network():
-    """A small network whose normalisations have seen some data, in evaluation mode."""
-    torch.manual_seed(0)
-    network = build_network(CONFIG, NUM_CLASSES)
-    for seed in range(3):
-        network(batch_of(make_frame(seed=seed)))
-    return network.eval()
+    return small_network(CONFIG, NUM_CLASSES, [scattered(seed=seed) for seed in range(3)])
 
 
 def published_logits(network, frame, gates, head, towards_lidar):
@@ -59,7 +53,7 @@ def published_logits(network, frame, gates, head, towards_lidar):
 
 
 def test_logits_of_both_directions_are_those_of_the_published_form_frame_by_frame(network):
-    frames = [make_frame(120, seed=5), make_frame(80, seed=6)]
+    frames = [scattered(num_points=120, seed=5), scattered(num_points=80, seed=6)]
     network.eval().training = True  # of the outer module alone: normalisations stay as they are
     with torch.no_grad():
         output = network(batch_of(*frames))
@@ -106,7 +100,7 @@ def test_the_papers_widths_have_their_numbers_of_parameters(channels, strides, e
 def test_training_gets_the_other_head_and_the_knowledge_of_every_scale_and_inference_does_not(
     network,
 ):
-    batch = batch_of(make_frame())
+    batch = batch_of(scattered())
     output = network.train()(batch)
     assert len(output.auxiliary) == 1 and output.auxiliary[
         0
@@ -121,43 +115,23 @@ def test_training_gets_the_other_head_and_the_knowledge_of_every_scale_and_infer
 def test_every_parameter_receives_gradient_from_the_two_heads():
     torch.manual_seed(0)
     network = build_network(CONFIG, NUM_CLASSES)
-    output = network(batch_of(make_frame()))
-    truth = torch.arange(300) % NUM_CLASSES
-    sum(
-        torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)
-    ).backward()
-    assert [
-        name
-        for name, p in network.named_parameters()
-        if p.grad is None or not p.grad.abs().sum() > 0
-    ] == []
-
-
-def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
-    frames = [make_frame(200, seed=7), make_frame(0), make_frame(100, seed=8)]
-    with torch.no_grad():
-        together = network(batch_of(*frames)).logits
-        alone = torch.cat([network(batch_of(frame)).logits for frame in frames])
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    output = network(batch_of(scattered()))
+    loss_of(output, torch.arange(300) % NUM_CLASSES).backward()
+    assert without_gradient(network) == []
 
 
 def test_labels_and_confidence_are_the_same_bits_with_and_without_images(network):
     street = load_class_map("street")
     torch.manual_seed(1)
     wide = build_network(CONFIG, street.num_classes)
-    wide(batch_of(make_frame()))
+    wide(batch_of(scattered()))
     segmenter = Segmenter(
         Checkpoint(wide.eval().state_dict(), CONFIG, street), device="cpu", cpu_threads=1
     )
-    rng = np.random.default_rng(0)
-    intrinsic = np.array([[20.0, 0, 16], [0, 20, 8], [0, 0, 1]])
-    views = tuple(
-        CameraView(name, rng.integers(0, 256, (16, 32, 3), np.uint8), intrinsic, np.eye(4))
-        for name in ("a", "b")
-    )
+    views = (looking("front", 0), looking("back", 180))
     blind, seeing = (
-        segmenter.segment(make_frame(seed=4)),
-        segmenter.segment(make_frame(seed=4, views=views)),
+        segmenter.segment(scattered(seed=4)),
+        segmenter.segment(scattered(*views, seed=4)),
     )
     assert np.array_equal(blind.labels, seeing.labels) and np.array_equal(
         blind.confidence, seeing.confidence
@@ -165,28 +139,14 @@ def test_labels_and_confidence_are_the_same_bits_with_and_without_images(network
     assert not seeing.camera_mask.any()
     with torch.no_grad():
         assert torch.equal(
-            network(batch_of(make_frame(views=views))).logits,
-            network(batch_of(make_frame())).logits,
+            network(batch_of(scattered(*views))).logits,
+            network(batch_of(scattered())).logits,
         )
 
 
 def test_it_learns_one_small_scan():
     torch.manual_seed(0)
-    frame = make_frame(400)
-    truth = torch.from_numpy(
-        (frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0)
-    )
+    frame = scattered(num_points=400)
     config = ModelConfig(network="cmdfusion", channels=16, voxel_size=0.1, strides=(1, 2, 4))
     network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    for _ in range(50):
-        output = network(batch)
-        optimizer.zero_grad()
-        sum(
-            torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)
-        ).backward()
-        optimizer.step()
-    output = network(batch)
-    assert all(
-        (o.logits.argmax(1) == truth).float().mean() > 0.95 for o in (output, *output.auxiliary)
-    )
+    assert min(learn(network, batch, quadrant(frame), steps=50)) > 0.95

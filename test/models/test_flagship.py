@@ -7,13 +7,26 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from builders.small_scans import (
+    BACK,
+    FRONT,
+    LEFT,
+    OPTICAL_FROM_AHEAD,
+    learn,
+    logits_of,
+    loss_of,
+    quadrant,
+    scattered,
+    small_network,
+    without_gradient,
+)
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import CameraView, Frame
-from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
+from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 
@@ -21,32 +34,6 @@ CONFIG = ModelConfig(
     network="flagship", channels=8, voxel_size=0.5, strides=(1, 2, 4, 4), image_size=(64, 32)
 )
 STREET = load_class_map("street")
-OPTICAL_FROM_AHEAD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
-
-
-def make_view(name, yaw, seed=0):
-    """A camera at the origin that looks `yaw` degrees to the left, 90 degrees wide, at noise."""
-    image = np.random.default_rng([seed, len(name)]).integers(0, 256, (24, 48, 3), np.uint8)
-    intrinsic = np.array([[24.0, 0, 23.5], [0, 24, 11.5], [0, 0, 1]])
-    return CameraView(
-        name,
-        image,
-        intrinsic,
-        rigid(OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T, np.zeros(3)),
-    )
-
-
-FRONT, LEFT, BACK = make_view("front", 0), make_view("left", 60), make_view("back", 180)
-
-
-def make_frame(*views, num_points=300, seed=0, **fields):
-    rng = np.random.default_rng(seed)
-    return Frame(
-        rng.normal(0, 3, (num_points, 3)).astype(np.float32),
-        rng.random(num_points, dtype=np.float32),
-        views=views,
-        **fields,
-    )
 
 
 def batch_of(*frames):
@@ -60,22 +47,13 @@ def config(request):
 
 @pytest.fixture(scope="module")
 def network(config):
-    """A small network whose normalisations have seen some data, in evaluation mode."""
-    torch.manual_seed(0)
-    network = build_network(config, STREET.num_classes)
-    for seed in range(3):
-        network(batch_of(make_frame(FRONT, LEFT, BACK, seed=seed)))
-    return network.eval()
+    frames = [scattered(FRONT, LEFT, BACK, seed=seed) for seed in range(3)]
+    return small_network(config, STREET.num_classes, frames)
 
 
 @pytest.fixture(scope="module")
 def segmenter(network, config):
     return Segmenter(Checkpoint(network.state_dict(), config, STREET), device="cpu", cpu_threads=1)
-
-
-def logits(network, *frames):
-    with torch.no_grad():
-        return network(batch_of(*frames)).logits
 
 
 def test_without_cameras_it_is_cmdfusion_bit_by_bit(network):
@@ -88,7 +66,9 @@ def test_without_cameras_it_is_cmdfusion_bit_by_bit(network):
             if not name.startswith(("images.", "trust."))
         }
     )
-    assert torch.equal(logits(network, make_frame()), logits(plain.eval(), make_frame()))
+    assert torch.equal(
+        logits_of(network, CONFIG, scattered()), logits_of(plain.eval(), CONFIG, scattered())
+    )
 
 
 def test_cameras_that_see_no_point_are_no_cameras(network):
@@ -96,21 +76,15 @@ def test_cameras_that_see_no_point_are_no_cameras(network):
     up = dataclasses.replace(
         FRONT, camera_from_lidar=rigid(np.diag([1.0, 1, 1]), np.array([0.0, 0, -1000]))
     )
-    assert torch.equal(logits(network, make_frame(up)), logits(network, make_frame()))
-    masked = make_frame(FRONT, BACK, measured_points=np.full((300, 3), np.nan, np.float32))
-    assert torch.equal(logits(network, masked), logits(network, make_frame()))
-
-
-def test_images_change_the_answer_where_a_camera_sees_points(network):
-    seeing, blind = logits(network, make_frame(FRONT)), logits(network, make_frame())
-    other = logits(network, make_frame(make_view("front", 0, seed=5)))
-    assert (seeing - blind).abs().max() > 1e-3 and (seeing - other).abs().max() > 1e-4
+    assert torch.equal(
+        logits_of(network, CONFIG, scattered(up)), logits_of(network, CONFIG, scattered())
+    )
 
 
 @pytest.mark.parametrize("config", ["learned"], indirect=True)
 def test_the_gate_goes_from_the_guess_to_the_image(network):
     """Shut, images change nothing; wide open, the answer is that of a network without a gate."""
-    frame, gates = make_frame(FRONT, BACK), [gate.gate.bias for gate in network.trust]
+    frame, gates = scattered(FRONT, BACK), [gate.gate.bias for gate in network.trust]
     before, plain = (
         [bias.detach().clone() for bias in gates],
         build_network(CONFIG, STREET.num_classes).eval(),
@@ -127,29 +101,19 @@ def test_the_gate_goes_from_the_guess_to_the_image(network):
         with torch.no_grad():
             for bias in gates:
                 bias.fill_(value)
-        answers[value] = logits(network, frame)
+        answers[value] = logits_of(network, CONFIG, frame)
     with torch.no_grad():
         for bias, old in zip(gates, before, strict=True):
             bias.copy_(old)
-    assert torch.equal(answers[-1000.0], logits(network, make_frame()))
-    torch.testing.assert_close(answers[1000.0], logits(plain, frame), atol=1e-4, rtol=1e-4)
+    assert torch.equal(answers[-1000.0], logits_of(network, CONFIG, scattered()))
+    torch.testing.assert_close(
+        answers[1000.0], logits_of(plain, CONFIG, frame), atol=1e-4, rtol=1e-4
+    )
     assert (answers[1000.0] - answers[-1000.0]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("live", [(FRONT,), (LEFT, BACK), (BACK,)])
-def test_a_camera_that_is_missing_is_as_one_that_never_was(network, live):
-    """Among frames with other cameras, in any order: the answer is that of a rig with just
-    these.
-    """
-    alone = logits(network, make_frame(*live))
-    among = logits(
-        network, make_frame(FRONT, LEFT, seed=3), make_frame(*reversed(live)), make_frame(seed=4)
-    )[300:600]
-    torch.testing.assert_close(among, alone, atol=1e-4, rtol=1e-4)
-
-
 def test_the_mask_tells_which_view_a_point_was_seen_by(segmenter):
-    frame = make_frame(BACK, FRONT)
+    frame = scattered(BACK, FRONT)
     prediction = segmenter.segment(frame)
     x, y, z = frame.points.T
     wide = (np.abs(y) < 0.95 * np.abs(x)) & (np.abs(z) < 0.45 * np.abs(x)) & (np.abs(x) > 0.2)
@@ -160,54 +124,20 @@ def test_the_mask_tells_which_view_a_point_was_seen_by(segmenter):
     assert not prediction.camera_mask[np.abs(y) > 1.1 * np.abs(x)].any()
 
 
-def test_cameras_come_and_go_without_a_reload(segmenter):
-    """FUSED, PARTIAL, LIDAR_ONLY and back: the same frame gives the same bits as the first time."""
-    frames = [make_frame(FRONT, LEFT, BACK), make_frame(BACK), make_frame()]
-    first = [segmenter.segment(frame) for frame in frames]
-    assert [bool(p.camera_mask.any()) for p in first] == [True, True, False]
-    assert not np.array_equal(first[0].confidence, first[2].confidence)
-    for frame, before in zip(reversed(frames), reversed(first), strict=True):
-        again = segmenter.segment(frame)
-        assert np.array_equal(again.labels, before.labels) and np.array_equal(
-            again.confidence, before.confidence
-        )
-
-
-def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
-    frames = [
-        make_frame(FRONT, LEFT, seed=7),
-        make_frame(num_points=0),
-        make_frame(BACK, num_points=120, seed=8),
-    ]
-    torch.testing.assert_close(
-        logits(network, *frames),
-        torch.cat([logits(network, frame) for frame in frames]),
-        atol=1e-4,
-        rtol=1e-4,
-    )
-
-
 def test_training_also_answers_without_images_and_every_parameter_receives_gradient(config):
     torch.manual_seed(0)
     network = build_network(config, 5)
-    output = network(batch_of(make_frame(FRONT, BACK), make_frame(FRONT, BACK, seed=1)))
+    output = network(batch_of(scattered(FRONT, BACK), scattered(FRONT, BACK, seed=1)))
     assert len(output.auxiliary) == 2 and len(output.knowledge) == 3
-    truth = torch.arange(600) % 5
-    sum(
-        torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)
-    ).backward()
-    assert [
-        name
-        for name, p in network.named_parameters()
-        if p.grad is None or not p.grad.abs().sum() > 0
-    ] == []
-    assert len(network(batch_of(make_frame())).auxiliary) == 1
+    loss_of(output, torch.arange(600) % 5).backward()
+    assert without_gradient(network) == []
+    assert len(network(batch_of(scattered())).auxiliary) == 1
 
 
 def test_training_gets_what_images_say_beside_what_the_knowledge_branch_guesses():
     torch.manual_seed(0)
     network = build_network(CONFIG, 5)
-    frame = make_frame(FRONT, BACK)
+    frame = scattered(FRONT, BACK)
     batch = batch_of(frame)
     output = network.train()(batch)
     assert torch.equal(output.pixels.point_rows.sort().values, output.camera_mask.nonzero()[:, 0])
@@ -216,7 +146,7 @@ def test_training_gets_what_images_say_beside_what_the_knowledge_branch_guesses(
             guess.at_points(batch, output.pixels.point_rows).shape
             == output.pixels.of_scale(i).shape
         )
-    assert network(batch_of(make_frame())).pixels is None
+    assert network(batch_of(scattered())).pixels is None
     quiet = network.eval()(batch)
     assert quiet.knowledge == () and quiet.pixels is None
 
@@ -225,31 +155,18 @@ def test_one_image_is_enough_to_train_on():
     torch.manual_seed(0)
     config = dataclasses.replace(CONFIG, image_size=(64, 64))
     network = build_network(config, 5)
-    assert torch.isfinite(network(make_batch([make_frame(FRONT)], grid_of(config))).logits).all()
+    assert torch.isfinite(network(make_batch([scattered(FRONT)], grid_of(config))).logits).all()
 
 
 def test_it_learns_one_small_scan_with_and_without_its_images():
     torch.manual_seed(0)
-    frame = make_frame(FRONT, num_points=400)
-    truth = torch.from_numpy(
-        (frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0)
-    )
+    frame = scattered(FRONT, num_points=400)
     config = ModelConfig(
         network="flagship", channels=16, voxel_size=0.2, strides=(1, 2), image_size=(64, 32)
     )
     network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    for _ in range(80):
-        output = network(batch)
-        optimizer.zero_grad()
-        sum(
-            torch.nn.functional.cross_entropy(o.logits, truth) for o in (output, *output.auxiliary)
-        ).backward()
-        optimizer.step()
-    output = network(batch)
-    assert len(output.auxiliary) == 2 and all(
-        (o.logits.argmax(1) == truth).float().mean() > 0.95 for o in (output, *output.auxiliary)
-    )
+    right = learn(network, batch, quadrant(frame), steps=80)
+    assert len(right) == 3 and min(right) > 0.95
 
 
 def painted_wall(seed):

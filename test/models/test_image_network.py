@@ -7,40 +7,26 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from builders.small_scans import looking, scattered, small_network
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
-from cmdfusion_ros.frame import CameraView, Frame
-from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.models.image_network import BackboneTeacher
 from cmdfusion_ros.models.resnet import ResNet
 
 CONFIG = ModelConfig(network="image", channels=8, strides=(1, 2), image_size=(64, 32))
-OPTICAL_FROM_AHEAD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 
 
 def make_view(name, yaw, image=None):
-    image = (
-        np.random.default_rng(len(name)).integers(0, 256, (32, 64, 3), np.uint8)
-        if image is None
-        else image
-    )
-    intrinsic = np.array([[31.5, 0, 31.5], [0, 31.5, 15.5], [0, 0, 1]])
-    return CameraView(
-        name,
-        image,
-        intrinsic,
-        rigid(OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T, np.zeros(3)),
-    )
+    return looking(name, yaw, image, size=(64, 32), focal=31.5)
 
 
 def make_frame(*views, num_points=300, seed=0):
-    points = np.random.default_rng(seed).normal(0, 5, (num_points, 3)).astype(np.float32)
-    return Frame(points, np.zeros(num_points, np.float32), views=views)
+    return scattered(*views, num_points=num_points, seed=seed, spread=5.0)
 
 
 def batch_of(*frames):
@@ -49,10 +35,7 @@ def batch_of(*frames):
 
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    network = build_network(CONFIG, 5)
-    network(batch_of(make_frame(make_view("front", 0))))
-    return network.eval()
+    return small_network(CONFIG, 5, [make_frame(make_view("front", 0))])
 
 
 def test_it_answers_the_points_that_a_camera_sees_and_no_other(network):
@@ -103,19 +86,6 @@ def test_without_images_nothing_is_answered(network):
     )
     output.logits.sum().backward()  # a step in which every camera was dropped is a step
     assert not network.head.logits.bias.grad.any()
-
-
-def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
-    frames = [
-        make_frame(make_view("front", 0), make_view("back", 180)),
-        make_frame(make_view("left", 90), seed=2),
-    ]
-    with torch.no_grad():
-        together, alone = (
-            network(batch_of(*frames)).logits,
-            torch.cat([network(batch_of(frame)).logits for frame in frames]),
-        )
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
 def test_it_learns_one_image_from_the_labels_of_points():

@@ -1,21 +1,14 @@
 """`benchmarks/networks.py` measures every network."""
 
-import importlib.util
-
 import pytest
-from builders.paths import REPOSITORY
+from builders.paths import load_script
 
 from cmdfusion_ros.config import ModelConfig
-
-PATH = REPOSITORY / "benchmarks" / "networks.py"
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("networks_benchmark", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/networks.py")
 
 
 def test_every_network_is_taken_apart(benchmark):

@@ -8,32 +8,22 @@ import numpy as np
 import pytest
 import torch
 from builders.joins import off_identity
+from builders.small_scans import (
+    looking,
+    require_a_batch_is_its_frames,
+    require_order_of_points_has_no_effect,
+    scattered,
+)
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
-from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.models import build_network, grid_of
 
 NETWORKS = ModelConfig.__dataclass_fields__["network"].metadata["choices"]
 STREET = load_class_map("street")
-
-
-def make_frame(seed=0, num_points=600):
-    rng = np.random.default_rng(seed)
-    image, intrinsic = (
-        rng.integers(0, 256, (24, 48, 3), np.uint8),
-        np.array([[24.0, 0, 23.5], [0, 24, 11.5], [0, 0, 1]]),
-    )
-    view = CameraView(
-        "front",
-        image,
-        intrinsic,
-        np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]]),
-    )
-    points = rng.normal(0, 3, (num_points, 3)).astype(np.float32)
-    return Frame(points, rng.random(num_points, dtype=np.float32), views=(view,))
+FRONT = looking("front", 0)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -43,7 +33,9 @@ def trained(request):
     config = ModelConfig(network=request.param, channels=8, voxel_size=0.4, image_size=(64, 32))
     network, batch = (
         build_network(config, STREET.num_classes),
-        make_batch([make_frame(), make_frame(1)], grid_of(config)),
+        make_batch(
+            [scattered(FRONT, num_points=600, seed=seed) for seed in range(2)], grid_of(config)
+        ),
     )
     for _ in range(8):
         network(batch)
@@ -76,7 +68,7 @@ def test_layers_that_compute_with_16_bits_say_nearly_the_same_and_train(trained)
 def test_a_single_point_is_trained_on(trained, seen):
     """One voxel at every scale, and one point in a camera's view or beside it."""
     config, network, _ = trained
-    frame = make_frame(num_points=1)
+    frame = scattered(FRONT, num_points=1)
     frame.points[:] = (5.0, 0.0, 0.0) if seen else (-5.0, 0.0, 0.0)
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
@@ -88,14 +80,28 @@ def test_a_single_point_is_trained_on(trained, seen):
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
+def test_a_batch_of_three_gives_the_logits_of_batches_of_one(trained):
+    config, network, _ = trained
+    frames = [
+        scattered(FRONT, seed=7),
+        scattered(num_points=0),
+        scattered(num_points=120, seed=8),
+    ]
+    require_a_batch_is_its_frames(network, config, *frames)
+
+
+def test_shuffled_points_give_shuffled_logits(trained):
+    config, network, _ = trained
+    require_order_of_points_has_no_effect(network, config, scattered(FRONT))
+
+
 @pytest.mark.parametrize("name", ["flagship", "u2mkd"])
 def test_a_spoilt_image_changes_the_answer_and_is_no_target(name):
     """Blank and shuffled pictures teach the gate to shut, not the guess to say what they say."""
     torch.manual_seed(0)
     config = ModelConfig(network=name, channels=8, voxel_size=0.4, image_size=(64, 32))
     network = off_identity(build_network(config, STREET.num_classes)).train()
-    frame = make_frame()
-    front = frame.views[0]
+    frame, front = scattered(FRONT, num_points=600), FRONT
     turned = np.diag([-1.0, 1, -1, 1])
     back = dataclasses.replace(
         front,

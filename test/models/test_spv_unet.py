@@ -3,6 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from builders.small_scans import (
+    learn,
+    loss_of,
+    quadrant,
+    scattered,
+    small_network,
+    without_gradient,
+)
 from torch.nn.functional import conv3d, conv_transpose3d
 
 from cmdfusion_ros.batch import make_batch
@@ -13,10 +21,8 @@ from cmdfusion_ros.models import build_network, grid_of
 CONFIG = ModelConfig(network="spv_unet", channels=4, voxel_size=0.5)
 
 
-def make_frame(num_points=300, seed=0, points=None):
-    rng = np.random.default_rng(seed)
-    points = rng.normal(0, 5, (num_points, 3)).astype(np.float32) if points is None else points
-    return Frame(points, rng.random(len(points), dtype=np.float32))
+def make_frame(**options):
+    return scattered(spread=5.0, **options)
 
 
 def batch_of(*frames):
@@ -25,12 +31,7 @@ def batch_of(*frames):
 
 @pytest.fixture
 def network():
-    """A small network whose normalisations have seen some data, in evaluation mode."""
-    torch.manual_seed(0)
-    network = build_network(CONFIG, 5)
-    for seed in range(3):
-        network(batch_of(make_frame(seed=seed)))
-    return network.eval()
+    return small_network(CONFIG, 5, [make_frame(seed=seed) for seed in range(3)])
 
 
 def kernel(conv, transposed=False):
@@ -98,8 +99,10 @@ def dense_network(network, embedded):
 
 def test_on_a_full_grid_its_logits_are_those_of_dense_convolutions(network):
     cells = np.stack(np.meshgrid(*[np.arange(16)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    points = ((cells + 0.4) * 0.5).astype(np.float32)
     frames = [
-        make_frame(points=((cells + 0.4) * 0.5).astype(np.float32), seed=seed) for seed in range(2)
+        Frame(points, np.random.default_rng(seed).random(len(points), dtype=np.float32))
+        for seed in range(2)
     ]
     batch = batch_of(frames[0])
     for _ in range(10):
@@ -115,34 +118,11 @@ def test_on_a_full_grid_its_logits_are_those_of_dense_convolutions(network):
     assert output.deep.stride == 16 and output.deep.features.shape == (1, 32)
 
 
-def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
-    frames = [make_frame(200, seed=7), make_frame(0), make_frame(100, seed=8)]
-    with torch.no_grad():
-        together = network(batch_of(*frames)).logits
-        alone = torch.cat([network(batch_of(frame)).logits for frame in frames])
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
-
-
-def test_shuffled_points_give_shuffled_logits(network):
-    frame, order = make_frame(), np.random.default_rng(1).permutation(300)
-    with torch.no_grad():
-        shuffled = network(batch_of(Frame(frame.points[order], frame.intensity[order]))).logits
-        torch.testing.assert_close(
-            shuffled, network(batch_of(frame)).logits[order], atol=1e-4, rtol=1e-4
-        )
-
-
 def test_every_parameter_receives_gradient():
     torch.manual_seed(0)
     network = build_network(CONFIG, 5)
-    torch.nn.functional.cross_entropy(
-        network(batch_of(make_frame())).logits, torch.arange(300) % 5
-    ).backward()
-    assert [
-        name
-        for name, p in network.named_parameters()
-        if p.grad is None or not p.grad.abs().sum() > 0
-    ] == []
+    loss_of(network(batch_of(make_frame())), torch.arange(300) % 5).backward()
+    assert without_gradient(network) == []
 
 
 def test_its_widths_are_those_of_u2mkd():
@@ -166,15 +146,7 @@ def test_other_strides_are_refused():
 
 def test_it_learns_one_small_scan():
     torch.manual_seed(0)
-    frame = make_frame(400)
-    truth = torch.from_numpy(
-        (frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0)
-    )
+    frame = make_frame(num_points=400)
     config = ModelConfig(network="spv_unet", channels=8, voxel_size=0.2)
     network, batch = build_network(config, 4), make_batch([frame], grid_of(config))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    for _ in range(20):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network(batch).logits, truth).backward()
-        optimizer.step()
-    assert (network(batch).logits.argmax(1) == truth).float().mean() > 0.95
+    assert min(learn(network, batch, quadrant(frame), steps=20)) > 0.95

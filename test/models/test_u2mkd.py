@@ -4,49 +4,29 @@ alone, and it reads what only images show.
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 from builders.joins import off_identity
+from builders.small_scans import (
+    BACK,
+    FRONT,
+    LEFT,
+    quadrant,
+    scattered,
+    small_network,
+    without_gradient,
+)
 
 from cmdfusion_ros.batch import make_batch
-from cmdfusion_ros.checkpoint.file import Checkpoint
-from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
-from cmdfusion_ros.frame import CameraView, Frame
-from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
-from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.models.views import make_views
 
 CONFIG = ModelConfig(network="u2mkd", channels=4, voxel_size=0.5, image_size=(64, 32))
-STREET = load_class_map("street")
-OPTICAL_FROM_AHEAD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 
 
-def make_view(name, yaw, seed=0):
-    """A camera at the origin that looks `yaw` degrees to the left, 90 degrees wide, at noise."""
-    image = np.random.default_rng([seed, len(name)]).integers(0, 256, (24, 48, 3), np.uint8)
-    intrinsic = np.array([[24.0, 0, 23.5], [0, 24, 11.5], [0, 0, 1]])
-    return CameraView(
-        name,
-        image,
-        intrinsic,
-        rigid(OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T, np.zeros(3)),
-    )
-
-
-FRONT, LEFT, BACK = make_view("front", 0), make_view("left", 60), make_view("back", 180)
-
-
-def make_frame(*views, num_points=300, seed=0, **fields):
-    rng = np.random.default_rng(seed)
-    return Frame(
-        rng.normal(0, 4, (num_points, 3)).astype(np.float32),
-        rng.random(num_points, dtype=np.float32),
-        views=views,
-        **fields,
-    )
+def make_frame(*views, **options):
+    return scattered(*views, spread=4.0, **options)
 
 
 def batch_of(*frames):
@@ -55,56 +35,8 @@ def batch_of(*frames):
 
 @pytest.fixture(scope="module")
 def network():
-    """A small network whose normalisations have seen some data, in evaluation mode."""
-    torch.manual_seed(0)
-    network = off_identity(build_network(CONFIG, STREET.num_classes))
-    for seed in range(3):
-        network(batch_of(make_frame(FRONT, LEFT, BACK, seed=seed)))
-    return network.eval()
-
-
-def logits(network, *frames):
-    with torch.no_grad():
-        return network(batch_of(*frames)).logits
-
-
-def test_no_camera_is_as_cameras_that_see_no_point(network):
-    masked = make_frame(FRONT, BACK, measured_points=np.full((300, 3), np.nan, np.float32))
-    assert torch.equal(logits(network, masked), logits(network, make_frame()))
-
-
-def test_images_change_the_answer_where_a_camera_sees_points(network):
-    seeing, blind, other = (
-        logits(network, make_frame(*views))
-        for views in ((FRONT,), (), (make_view("front", 0, seed=5),))
-    )
-    assert (seeing - blind).abs().max() > 1e-3 and (seeing - other).abs().max() > 1e-4
-
-
-@pytest.mark.parametrize("live", [(FRONT,), (LEFT, BACK), (BACK,)])
-def test_a_camera_that_is_missing_is_as_one_that_never_was(network, live):
-    """Among frames with other cameras, in any order: the answer is that of a rig with just
-    these.
-    """
-    alone = logits(network, make_frame(*live))
-    among = logits(
-        network, make_frame(FRONT, LEFT, seed=3), make_frame(*reversed(live)), make_frame(seed=4)
-    )[300:600]
-    torch.testing.assert_close(among, alone, atol=1e-4, rtol=1e-4)
-
-
-def test_a_batch_of_two_gives_the_logits_of_two_batches_of_one(network):
-    frames = [
-        make_frame(FRONT, LEFT, seed=7),
-        make_frame(num_points=0),
-        make_frame(BACK, num_points=120, seed=8),
-    ]
-    torch.testing.assert_close(
-        logits(network, *frames),
-        torch.cat([logits(network, frame) for frame in frames]),
-        atol=1e-4,
-        rtol=1e-4,
-    )
+    frames = [make_frame(FRONT, LEFT, BACK, seed=seed) for seed in range(3)]
+    return small_network(CONFIG, 12, frames)
 
 
 def test_the_first_exchange_by_its_formulas(network):
@@ -184,11 +116,7 @@ def test_training_gets_guesses_and_pixels_of_every_stage_and_the_answer_of_the_i
         output.logits, truth
     ) + torch.nn.functional.cross_entropy(seen.logits[seen.answered], truth[seen.answered])
     loss.backward()
-    assert [
-        name
-        for name, p in network.named_parameters()
-        if p.grad is None or not p.grad.abs().sum() > 0
-    ] == []
+    assert without_gradient(network) == []
     blind = network(batch_of(make_frame(), make_frame(seed=1)))
     assert blind.auxiliary == () and blind.pixels is None and len(blind.knowledge) == 4
     quiet = network.eval()(batch)
@@ -197,22 +125,6 @@ def test_training_gets_guesses_and_pixels_of_every_stage_and_the_answer_of_the_i
         and quiet.pixels is None
         and quiet.deep.stride == 16
     )
-
-
-def test_cameras_come_and_go_without_a_reload(network):
-    """FUSED, PARTIAL, LIDAR_ONLY and back: the same frame gives the same bits as the first time."""
-    segmenter = Segmenter(
-        Checkpoint(network.state_dict(), CONFIG, STREET), device="cpu", cpu_threads=1
-    )
-    frames = [make_frame(FRONT, LEFT, BACK), make_frame(BACK), make_frame()]
-    first = [segmenter.segment(frame) for frame in frames]
-    assert [bool(p.camera_mask.any()) for p in first] == [True, True, False]
-    assert not np.array_equal(first[0].confidence, first[2].confidence)
-    for frame, before in zip(reversed(frames), reversed(first), strict=True):
-        again = segmenter.segment(frame)
-        assert np.array_equal(again.labels, before.labels) and np.array_equal(
-            again.confidence, before.confidence
-        )
 
 
 def test_its_parts_have_the_sizes_of_the_papers():
@@ -234,9 +146,7 @@ def test_its_parts_have_the_sizes_of_the_papers():
 def test_it_learns_one_small_scan_with_and_without_its_images():
     torch.manual_seed(0)
     frame = make_frame(FRONT, num_points=400)
-    truth = torch.from_numpy(
-        (frame.points[:, 2] > 0).astype(np.int64) + 2 * (frame.points[:, 1] > 0)
-    )
+    truth = quadrant(frame)
     config = ModelConfig(network="u2mkd", channels=8, voxel_size=0.4, image_size=(64, 32))
     network, batches = (
         build_network(config, 4),

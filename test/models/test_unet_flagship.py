@@ -7,12 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from builders.small_scans import logits_of, looking, scattered
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import ModelConfig
-from cmdfusion_ros.frame import CameraView, Frame
-from cmdfusion_ros.geometry.transforms import rigid, yaw_rotation
+from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.models.focal_views import make_focal_views, scaled_size
 from cmdfusion_ros.models.folded.folded_unet import FoldedUnet
@@ -22,25 +23,17 @@ CONFIG = ModelConfig(
 )
 LIDAR = dataclasses.replace(CONFIG, network="spv_unet")
 STREET = load_class_map("street")
-OPTICAL_FROM_AHEAD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 
 
-def make_view(name, yaw, size=(48, 24), focal=24.0):
-    """A camera at the origin that looks `yaw` degrees to the left at noise."""
-    image = np.random.default_rng(len(name)).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    centre = [(edge - 1) / 2 for edge in size]
-    intrinsic = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
-    turned = OPTICAL_FROM_AHEAD @ yaw_rotation(np.radians(yaw)).T
-    return CameraView(name, image, intrinsic, rigid(turned, np.zeros(3)))
-
-
-FRONT, LEFT, BACK = make_view("front", 0), make_view("left", 60, (64, 40)), make_view("back", 180)
+FRONT, LEFT, BACK = (
+    looking("front", 0),
+    looking("left", 60, size=(64, 40), focal=24.0),
+    looking("back", 180),
+)
 
 
 def make_frame(*views, seed=0):
-    rng = np.random.default_rng(seed)
-    points = rng.normal(0, 3, (400, 3)).astype(np.float32)
-    return Frame(points, rng.random(400, dtype=np.float32), views=views)
+    return scattered(*views, num_points=400, seed=seed)
 
 
 def batch_of(*frames):
@@ -48,8 +41,7 @@ def batch_of(*frames):
 
 
 def logits(network, *frames):
-    with torch.no_grad():
-        return network(batch_of(*frames)).logits
+    return logits_of(network, CONFIG, *frames)
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +123,12 @@ def test_its_inference_form_gives_the_same_numbers(network, views, threads):
 
 
 def test_images_come_to_one_focal_length_whatever_their_size():
-    assert scaled_size(make_view("a", 0, (100, 50), 50.0), 40.0) == (80, 40)
-    assert scaled_size(make_view("b", 0, (400, 200), 200.0), 40.0) == (80, 40)
-    assert scaled_size(make_view("c", 0, (100, 50), 500.0), 40.0) == (32, 32)  # the smallest
+    assert scaled_size(looking("a", 0, size=(100, 50), focal=50.0), 40.0) == (80, 40)
+    assert scaled_size(looking("b", 0, size=(400, 200), focal=200.0), 40.0) == (80, 40)
+    assert scaled_size(looking("c", 0, size=(100, 50), focal=500.0), 40.0) == (
+        32,
+        32,
+    )  # the smallest
     views = make_focal_views(batch_of(make_frame(FRONT, LEFT)), 40.0)
     assert [tuple(image.shape) for image in views.images] == [(1, 3, 40, 80), (1, 3, 67, 107)]
 

@@ -9,24 +9,13 @@ import math
 import tracemalloc
 
 import pytest
-from builders import pairing_stories as stories
+from builders.pairing_stories import cloud, image, modes, settings, stream, waits
+from builders.simulated import BEGIN, MS, SECOND, Action, SimulatedClock, play, simulation
 
 from cmdfusion_ros.config import LiveSettings, SettingsError
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode, ReleaseReason
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.settings import CameraTiming, ScanTiming
-
-simulation, play, settings, stream, cloud, image = (
-    stories.simulation,
-    stories.play,
-    stories.settings,
-    stories.stream,
-    stories.cloud,
-    stories.image,
-)
-modes, waits = stories.modes, stories.waits
-Action, Arrival, SimulatedClock = stories.Action, stories.Arrival, stories.SimulatedClock
-MS, SECOND, BEGIN = stories.MS, stories.SECOND, stories.BEGIN
 
 SIX = simulation.CAMERAS
 

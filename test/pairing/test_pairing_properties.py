@@ -1,6 +1,6 @@
 """What holds for the synchroniser whatever arrives: hypothesis makes up the arrivals."""
 
-from builders import pairing_stories as stories
+from builders import simulated
 from hypothesis import HealthCheck, given
 from hypothesis import settings as run_with
 from hypothesis import strategies as some
@@ -9,11 +9,11 @@ from cmdfusion_ros.pairing.paired_cloud import Mode
 from cmdfusion_ros.pairing.settings import CameraTiming, PairingSettings, SyncSettings
 
 Action, Arrival, play, MS, BEGIN = (
-    stories.Action,
-    stories.Arrival,
-    stories.play,
-    stories.MS,
-    stories.BEGIN,
+    simulated.Action,
+    simulated.Arrival,
+    simulated.play,
+    simulated.MS,
+    simulated.BEGIN,
 )
 CAMERAS = ("front", "left")
 few = run_with(

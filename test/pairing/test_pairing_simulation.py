@@ -7,11 +7,12 @@ import sys
 
 import pytest
 from builders import pairing_stories as stories
+from builders import simulated
 from builders.paths import DATA, REPOSITORY
 
 from cmdfusion_ros.pairing.paired_cloud import Mode
 
-simulation, Scenario = stories.simulation, stories.simulation.Scenario
+simulation, Scenario = simulated.simulation, simulated.simulation.Scenario
 
 
 @pytest.mark.parametrize(
@@ -67,9 +68,9 @@ def recorded_arrivals(bag):
                     else connection.topic.split("/")[1]
                 )
                 messages.append((time, camera, stamp.sec * 10**9 + stamp.nanosec))
-    begin = min(time for time, _, _ in messages) - 100 * stories.MS
+    begin = min(time for time, _, _ in messages) - 100 * simulated.MS
     return [
-        stories.Arrival(time - begin, camera, stamp, index)
+        simulated.Arrival(time - begin, camera, stamp, index)
         for index, (time, camera, stamp) in enumerate(messages)
     ], begin
 
@@ -85,9 +86,9 @@ def recording():
 def play_recording(recording, keep=lambda arrival, begin: True):
     arrivals, begin = recording
     cameras = sorted({arrival.camera for arrival in arrivals if arrival.camera})
-    clock = stories.SimulatedClock(lambda steady: begin + steady)
+    clock = simulated.SimulatedClock(lambda steady: begin + steady)
     kept = [arrival for arrival in arrivals if arrival.camera is None or keep(arrival, begin)]
-    return stories.play(stories.settings(*cameras), kept, clock=clock)
+    return simulated.play(stories.settings(*cameras), kept, clock=clock)
 
 
 def test_every_cloud_of_a_real_recording_gets_all_six_cameras(recording):
@@ -111,7 +112,7 @@ def test_one_camera_or_all_may_fall_silent_in_a_real_recording_without_costing_a
     """The first image of each camera is older than the first cloud."""
 
     def before_silence(arrival, begin):
-        return arrival.time < 1100 * stories.MS
+        return arrival.time < 1100 * simulated.MS
 
     served = (
         sum(

@@ -5,24 +5,13 @@ time; wild, missing, doubled and disordered stamps.
 import weakref
 
 import pytest
-from builders import pairing_stories as stories
+from builders.pairing_stories import cloud, image, modes, settings, story, stream, waits
+from builders.simulated import BEGIN, MS, SECOND, Action, Arrival, SimulatedClock, play
 
 from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode, ReleaseReason
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.settings import CameraTiming
-
-simulation, play, settings, stream, cloud, image = (
-    stories.simulation,
-    stories.play,
-    stories.settings,
-    stories.stream,
-    stories.cloud,
-    stories.image,
-)
-story, modes, waits = stories.story, stories.modes, stories.waits
-Action, Arrival, SimulatedClock = stories.Action, stories.Arrival, stories.SimulatedClock
-MS, SECOND, BEGIN = stories.MS, stories.SECOND, stories.BEGIN
 
 
 def two_passes(jump_after=0, clock=True, leftovers=True, image_latency=60):

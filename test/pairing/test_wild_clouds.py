@@ -3,7 +3,8 @@
 import dataclasses
 
 import pytest
-from builders.pairing_stories import BEGIN, MS, SECOND, Action, cloud, play, settings, stream
+from builders.pairing_stories import cloud, settings, stream
+from builders.simulated import BEGIN, MS, SECOND, Action, play
 
 
 def told(played):

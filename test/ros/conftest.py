@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.messages import make_jpeg
+from builders.messages import CALIBRATION_AHEAD, make_jpeg
 
 PATIENCE = 20.0  # seconds: how long a test waits for what must happen at once
 
@@ -57,13 +57,7 @@ def one_camera(tmp_path):
     scan's images are stamped as the scan is.
     """
     path = Path(tmp_path) / "front.yaml"
-    path.write_text(
-        "image_width: 64\nimage_height: 48\ndistortion_model: plumb_bob\n"
-        "camera_matrix: {rows: 3, cols: 3, data: [40, 0, 31.5, 0, 40, 23.5, 0, 0, 1]}\n"
-        "distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}\n"
-        "camera_from_lidar: {rows: 4, cols: 4, data: [0, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0, 0, "
-        "0, 1]}\n"
-    )
+    path.write_text(CALIBRATION_AHEAD)
     return {
         "cameras": ["front"],
         "front.transport": "compressed",

@@ -8,19 +8,12 @@ import types
 import numpy as np
 import pytest
 import torch
+from builders.kernel_maps import MAPS
 
 from cmdfusion_ros.sparse import torchsparse_backend
 from cmdfusion_ros.sparse.conv import SparseConvolution
 from cmdfusion_ros.sparse.tensor import KernelMaps
 from cmdfusion_ros.sparse.voxelise import unique_voxels
-
-MAPS = {
-    "submanifold": lambda maps: maps.submanifold(1, 3),
-    "point": lambda maps: maps.submanifold(1, 1),
-    "strided": lambda maps: maps.strided(1, 2, 2),
-    "strided 3": lambda maps: maps.strided(1, 2, 3),
-    "transposed": lambda maps: maps.strided(1, 2, 2).transposed,
-}
 
 
 def _convolve(features, weight, pairs, counts, sizes):

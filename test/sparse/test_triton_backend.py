@@ -5,6 +5,7 @@ interpreter on the CPU (conftest.py asks for it).
 import numpy as np
 import pytest
 import torch
+from builders.kernel_maps import MAPS
 
 from cmdfusion_ros.sparse.conv import SparseConvolution, gather_multiply_sum
 from cmdfusion_ros.sparse.tensor import KernelMaps
@@ -16,14 +17,6 @@ pytest.importorskip(
 )
 
 from cmdfusion_ros.sparse import triton_backend  # noqa: E402  it needs triton
-
-MAPS = {
-    "submanifold": lambda maps: maps.submanifold(1, 3),
-    "point": lambda maps: maps.submanifold(1, 1),
-    "strided": lambda maps: maps.strided(1, 2, 2),
-    "strided 3": lambda maps: maps.strided(1, 2, 3),
-    "transposed": lambda maps: maps.strided(1, 2, 2).transposed,
-}
 
 
 @pytest.fixture(scope="module")

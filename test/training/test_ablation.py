@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from builders.commands import cmdfusion
 from builders.paths import REPOSITORY
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import load_checkpoint
-from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.config import SettingsError, settings_from_dict
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.training.ablation import (
@@ -78,20 +78,15 @@ def test_the_command_trains_every_row_and_goes_on_where_it_was_stopped(
     config, street_data, tmp_path, capsys
 ):
     out = tmp_path / "out"
-    arguments = [
-        "ablation",
-        str(config()),
-        "--data",
-        str(street_data),
-        "--out",
-        str(out),
-        "--threads",
-        "1",
-    ]
-    assert main([*arguments, "--seeds", "0", "--runs", "lidar", "image"]) == 0
+
+    def ablation(*words):
+        options = ("--data", street_data, "--out", out, "--threads", "1")
+        return cmdfusion("ablation", config(), *options, *words)
+
+    assert ablation("--seeds", "0", "--runs", "lidar", "image") == 0
     before = (folder_of(out, "lidar", 0) / LOG).stat().st_mtime_ns
     assert json.loads((out / "ablation.json").read_text())["claims"] == []  # d is not there yet
-    assert main([*arguments, "--json", str(tmp_path / "figures.json")]) == 0
+    assert ablation("--json", tmp_path / "figures.json") == 0
     assert (folder_of(out, "lidar", 0) / LOG).stat().st_mtime_ns == before
     result = json.loads((tmp_path / "figures.json").read_text())
     assert result == json.loads((out / "ablation.json").read_text())

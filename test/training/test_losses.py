@@ -5,6 +5,7 @@ points do not matter, gradients point the right way, rows weigh as their points 
 import numpy as np
 import pytest
 import torch
+from builders.paths import load_script
 
 from cmdfusion_ros.sparse import native
 from cmdfusion_ros.training import losses
@@ -182,23 +183,7 @@ def test_weights_of_the_paper_come_from_its_counts():
     """CMDFusion's SemanticKITTI weights: the cube root of inverse frequency; a few
     by value.
     """
-    counts = [
-        55437630,
-        320797,
-        541736,
-        2578735,
-        3274484,
-        552662,
-        184064,
-        78858,
-        240942562,
-        17294618,
-        170599734,
-        6369672,
-        230413074,
-        101130274,
-    ]
-    counts += [476491114, 9833174, 129609852, 4506626, 1168181]
+    counts = load_script("benchmarks/world.py").REAL_POINTS
     weights = class_weights_from_counts(counts, 1 / 3)
     assert weights[[0, 1, 7, 14, 18]].tolist() == pytest.approx(
         [2.048, 11.41, 18.214, 1.0, 7.416], abs=1e-3

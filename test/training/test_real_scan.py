@@ -2,25 +2,16 @@
 by heart.
 """
 
-import importlib.util
-import json
-
 import pytest
-import yaml
-from builders.paths import DATA, REPOSITORY
+from builders.commands import own_images, tiny_flagship, train, trained_on
+from builders.paths import DATA, load_script
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.main import main
 
 
 @pytest.fixture(scope="module")
 def by_heart():
-    spec = importlib.util.spec_from_file_location(
-        "by_heart", REPOSITORY / "benchmarks" / "by_heart.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/by_heart.py")
 
 
 @pytest.fixture
@@ -33,34 +24,13 @@ def real_data():
 def test_training_on_real_scans_starts_from_one_command(real_data, tmp_path):
     data = {"root": "semantickitti", "sequences": ["00"], "images": True}
     recipe = {
+        **own_images({**data, "first_scan": 1, "last_scan": 2}),
         "class_map": "semantic_kitti",
-        "model": {
-            "network": "flagship",
-            "channels": 4,
-            "voxel_size": 0.4,
-            "strides": [1, 2],
-            "image_size": [64, 32],
-        },
-        "train": {**data, "first_scan": 1, "last_scan": 2},
+        "model": tiny_flagship(voxel_size=0.4),
         "augment": {"sector": 120.0, "yaw": 180.0},
-        "distill": [{"features": 1.0}],
-        "steps": 2,
     }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    arguments = [
-        "--data",
-        str(real_data),
-        "--out",
-        str(tmp_path / "run"),
-        "--json",
-        str(tmp_path / "run.json"),
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-    ]
-    assert main(["train", str(tmp_path / "recipe.yaml"), *arguments]) == 0
-    assert json.loads((tmp_path / "run.json").read_text())["trained_on"] == [
+    train(recipe, real_data, tmp_path)
+    assert trained_on(tmp_path)[0]["trained_on"] == [
         "semantic_kitti/00/000001",
         "semantic_kitti/00/000002",
     ]

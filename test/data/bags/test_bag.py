@@ -2,14 +2,7 @@
 
 import numpy as np
 import pytest
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags import interfaces
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
@@ -203,15 +196,15 @@ def test_a_type_that_nobody_defined_is_refused_by_name(tmp_path):
 
 
 def test_best_effort_is_remembered(tmp_path):
-    never = QosTime(0, 0)
-    qos = Qos(
-        QosHistory.KEEP_LAST,
+    never = interfaces.QosTime(0, 0)
+    qos = interfaces.Qos(
+        interfaces.QosHistory.KEEP_LAST,
         5,
-        QosReliability.BEST_EFFORT,
-        QosDurability.VOLATILE,
+        interfaces.QosReliability.BEST_EFFORT,
+        interfaces.QosDurability.VOLATILE,
         never,
         never,
-        QosLiveliness.AUTOMATIC,
+        interfaces.QosLiveliness.AUTOMATIC,
         never,
         False,
     )

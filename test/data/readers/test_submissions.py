@@ -44,27 +44,8 @@ def test_an_archive_holds_raw_ids_and_passes(tmp_path):
     with zipfile.ZipFile(path) as archive:
         raw = np.frombuffer(archive.read("sequences/11/predictions/000000.label"), "<u4")
     # the benchmark's learning_map_inv, ids 1..19
-    assert raw.tolist() == [
-        10,
-        11,
-        15,
-        18,
-        20,
-        30,
-        31,
-        32,
-        40,
-        44,
-        48,
-        49,
-        50,
-        51,
-        70,
-        71,
-        72,
-        80,
-        81,
-    ]
+    ids = "10 11 15 18 20 30 31 32 40 44 48 49 50 51 70 71 72 80 81"
+    assert raw.tolist() == [int(each) for each in ids.split()]
 
 
 def test_a_folder_holds_ids_of_1_to_16_and_passes(tmp_path):

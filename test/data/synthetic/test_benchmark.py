@@ -1,11 +1,10 @@
 """benchmarks/world.py times what it says and counts the classes."""
 
-import importlib.util
 import re
 
 import numpy as np
 import pytest
-from builders.paths import REPOSITORY
+from builders.paths import load_script
 
 from cmdfusion_ros.data.synthetic import lidar
 from cmdfusion_ros.frame import Frame
@@ -13,11 +12,7 @@ from cmdfusion_ros.frame import Frame
 
 @pytest.fixture(scope="module")
 def benchmark():
-    path = REPOSITORY / "benchmarks" / "world.py"
-    spec = importlib.util.spec_from_file_location("world_benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/world.py")
 
 
 def test_it_says_what_a_scan_and_a_picture_cost_and_leaves_the_functions_as_they_were(

@@ -1,37 +1,18 @@
 """The inference form of the SPV pyramid says what the training form says."""
 
-import numpy as np
 import pytest
 import torch
+from builders.small_scans import flat, moved_network
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.config import ModelConfig
-from cmdfusion_ros.frame import Frame
-from cmdfusion_ros.models import build_network, grid_of
+from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.folded.folded_pyramid import FoldedSpvPyramid
 
 
-def make_frame(num_points=2000, seed=0, offset=0.0):
-    """A plane with things on it, so that voxels have neighbours."""
-    rng = np.random.default_rng(seed)
-    points = rng.normal(0, 6, (num_points, 3)) * (1, 1, 0.1) + offset
-    return Frame(points.astype(np.float32), rng.random(num_points, dtype=np.float32))
-
-
-def trained(config, num_classes=7):
-    """A network whose normalisations have seen data and whose every number differs from its
-    start.
-    """
-    torch.manual_seed(0)
-    network = build_network(config, num_classes)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-    for seed in range(3):
-        batch = make_batch([make_frame(seed=seed)], grid_of(config))
-        torch.nn.functional.cross_entropy(
-            network(batch).logits, torch.arange(2000) % num_classes
-        ).backward()
-        optimizer.step()
-    return network.eval()
+def trained(config):
+    frames = [flat(seed=seed) for seed in range(3)]
+    return moved_network(config, frames, learning_rate=0.05)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
@@ -41,10 +22,10 @@ def test_its_logits_equal_those_of_the_training_form(strides, num_threads):
     network = trained(config)
     folded = FoldedSpvPyramid(network, num_threads)
     for frames in (
-        [make_frame(3000, seed=5)],
-        [make_frame(500, seed=6), make_frame(0), make_frame(800, seed=7)],
-        [make_frame(1)],
-        [make_frame(0)],
+        [flat(num_points=3000, seed=5)],
+        [flat(num_points=500, seed=6), flat(num_points=0), flat(num_points=800, seed=7)],
+        [flat(num_points=1)],
+        [flat(num_points=0)],
     ):
         batch = make_batch(frames, grid_of(config))
         with torch.no_grad():
@@ -59,7 +40,7 @@ def test_it_is_as_exact_a_hundred_metres_away():
     config = ModelConfig(channels=8, voxel_size=0.1, strides=(1, 2, 4))
     network = trained(config)
     folded = FoldedSpvPyramid(network, 1)
-    batch = make_batch([make_frame(seed=3, offset=100.0)], grid_of(config))
+    batch = make_batch([flat(seed=3, offset=100.0)], grid_of(config))
     with torch.no_grad():
         truth = network(batch).logits
     assert torch.allclose(folded(batch).logits, truth, atol=1e-4 * truth.abs().max())
@@ -68,7 +49,7 @@ def test_it_is_as_exact_a_hundred_metres_away():
 def test_many_blocks_give_the_same_as_one(monkeypatch):
     config = ModelConfig(channels=8, voxel_size=0.3, strides=(1, 2, 4))
     network = trained(config)
-    batch = make_batch([make_frame(30_000)], grid_of(config))
+    batch = make_batch([flat(num_points=30_000)], grid_of(config))
     assert len(batch.scale(1).voxel_coords) > 9000  # more than one block of rows
     folded = FoldedSpvPyramid(network, 2)
     with torch.no_grad():
@@ -79,6 +60,6 @@ def test_many_blocks_give_the_same_as_one(monkeypatch):
 def test_the_batch_is_not_changed():
     config = ModelConfig(channels=8, voxel_size=0.3, strides=(1, 2, 4))
     folded = FoldedSpvPyramid(trained(config), 1)
-    batch = make_batch([make_frame()], grid_of(config))
+    batch = make_batch([flat()], grid_of(config))
     points, first = batch.points.clone(), folded(batch).logits
     assert torch.equal(folded(batch).logits, first) and torch.equal(batch.points, points)
