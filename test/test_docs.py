@@ -1,24 +1,43 @@
-"""The pages: made from the code or held to it, their links lead somewhere, their commands parse."""
+"""The pages: made from the code or held to it, links lead somewhere, commands are run or marked."""
 
-import importlib.util
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from builders.paths import REPOSITORY
+from builders.paths import REPOSITORY, load_script
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *REPOSITORY.glob("*.md")])
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # README.md is one page's worth of prose that is rewritten as a whole
 NARROW = [page for page in PAGES if page.name != "README.md"]
-# what the tests do not run: it needs a robot's ROS 2, the network or another machine
-MARKED = {
-    "cd", "colcon", "export", "git", "pip", "pre-commit", "profile", "python3", "ros2", "rosdep",
-    "source", "torchrun", "touch",
-}  # fmt: skip
+NOT_RUN = {  # first words that no test runs, and why
+    "cd": "the reader's own folders",
+    "touch": "the reader's own folders",
+    "export": "the reader's own shell",
+    "source": "the reader's own shell",
+    "profile": "the reader's own shell",
+    "git": "needs the network",
+    "pip": "needs the network",
+    "pre-commit": "needs the network",
+    "rosdep": "needs the network and root",
+    "ros2": "needs ROS 2 from apt; launch files are opened by test/launch, where launch is there",
+    "colcon": "needs ROS 2 from apt; test_installed.py builds with colcon where the wheels are",
+    "python3": "as colcon, and venv",
+    "torchrun": "test_replicas.py starts its two processes by their environment variables",
+    "make demo": "minutes, and the network; `cmdfusion demo` is run",
+    "make test": "it is what runs this",
+    "make lint": "ruff and mypy, which `make test` has run by now",
+    "make fuzz": "hours; test/fuzz hunts with a few cases",
+    "make sanitize": "minutes, and compilers with sanitizers",
+    "make weights": "hours; each of its verbs is run on small data",
+}
+BENCHMARKS = sorted((REPOSITORY / "benchmarks").glob("*.py"))
+NO_PROGRAM = {"other_idioms.py"}  # what a benchmark imports
 
 
 def name_of(page):
@@ -27,10 +46,7 @@ def name_of(page):
 
 def node_page():
     """docs/make_node_page.py as a module."""
-    spec = importlib.util.spec_from_file_location("make_node_page", DOCS / "make_node_page.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs/make_node_page.py")
 
 
 def commands_of(page):
@@ -88,27 +104,69 @@ def test_every_page_is_in_the_index():
     assert listed == {page.stem for page in DOCS.glob("*.md")} - {"index"}
 
 
+def files_that_run(verb):
+    """Test files that run `cmdfusion verb` and look at what comes of it."""
+    call = re.compile(rf'(?:cmdfusion|main|run)\(\s*\[?\s*(?:\*command, )?"{verb}"')
+    files = (REPOSITORY / "test").rglob("test_*.py")
+    return [path for path in files if call.search(path.read_text())]
+
+
+def files_named(words):
+    """Paths of the repository among the words of a command, {a,b} written out."""
+    for word in words:
+        braces = re.fullmatch(r"(.*)\{(.*)\}(.*)", word)
+        choices = braces[2].split(",") if braces else [None]
+        for choice in choices:
+            each = word if choice is None else f"{braces[1]}{choice}{braces[3]}"
+            each = each.split("=")[-1]
+            if each.startswith(("config/", "cmdfusion_ros/", "benchmarks/")):
+                yield each
+
+
+def help_of(script, monkeypatch, capsys, *words):
+    """What `python SCRIPT WORDS --help` prints."""
+    monkeypatch.setattr(sys, "argv", [str(script), *words, "--help"])
+    monkeypatch.syspath_prepend(str(Path(script).parent))
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(script), run_name="__main__")
+    printed = capsys.readouterr()
+    assert not end.value.code, printed.err
+    return printed.out
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_command_is_one_that_exists_or_is_marked(page):
-    """`cmdfusion`: its options parse; `make`: there is such a target; `python FILE`: there is such
-    a file. What no test can run is marked above.
+def test_every_command_is_run_by_a_test_or_marked_as_not_run(page, monkeypatch, capsys):
+    """`cmdfusion`: its options parse, and a test runs that verb; `python FILE`: it starts and has
+    those options; `make`: there is such a target. All else is in NOT_RUN with its reason.
     """
     from cmdfusion_ros.cli.main import _parser
 
     targets = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     for first, *words in commands_of(page):
         where = f"{name_of(page)}: {first} {' '.join(words)}"
-        if first == "cmdfusion" and "..." not in words:
-            try:
-                _parser(words[0]).parse_args(words)
-            except SystemExit:
-                pytest.fail(where)
-        elif first == "make":
-            assert words[0] in targets, where
+        for file in files_named(words):
+            assert (REPOSITORY / file).exists(), f"{where}: no {file}"
+        if first == "cmdfusion":
+            assert files_that_run(words[0]), f"{where}: no test runs cmdfusion {words[0]}"
+            if "..." not in words:
+                try:
+                    _parser(words[0]).parse_args(words)
+                except SystemExit:
+                    pytest.fail(where)
         elif first == "python":
-            assert words[0] == "-m" or (REPOSITORY / words[0]).exists(), where
-        elif first != "cmdfusion":
-            assert first.split("=")[0] in MARKED, where
+            told = help_of(REPOSITORY / words[0], monkeypatch, capsys)
+            unknown = [word for word in words if word.startswith("--") and word not in told]
+            assert not unknown, f"{where}: no option {unknown}"
+        elif first == "make":
+            assert words[0] in targets and f"make {words[0]}" in NOT_RUN, where
+        else:
+            assert first.split("=")[0] in NOT_RUN, where
+
+
+@pytest.mark.parametrize("script", BENCHMARKS, ids=lambda path: path.name)
+def test_every_benchmark_starts(script, monkeypatch, capsys):
+    if script.name not in NO_PROGRAM:
+        assert "usage:" in help_of(script, monkeypatch, capsys)
 
 
 def test_the_examples_for_contributors_run():
