@@ -5,6 +5,7 @@ The rooms and what each is for are in docs/architecture.md.
 
 import ast
 import functools
+import re
 
 import pytest
 from builders.paths import REPOSITORY
@@ -177,6 +178,55 @@ def untyped(path):
 def test_everything_public_has_types(path):
     """A dataclass field has one by its syntax; mypy, in `make test`, checks that they are true."""
     assert not untyped(path), f"{path}: without types: {untyped(path)}"
+
+
+CALLED_BY_OTHERS = {  # public names that our code never calls, and who does
+    "extra_repr": "torch, when a network is printed",
+    "find_class": "pickle, for every class that a file names",
+    "persistent_load": "pickle, for every tensor of a file",
+    **dict.fromkeys(
+        ("on_activate", "on_cleanup", "on_configure", "on_deactivate", "on_shutdown"),
+        "rclpy, at the node's transitions",
+    ),
+}
+
+
+def names_in(tree):
+    """What a piece of Python names: variables, attributes, imports, and strings that are names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.alias):
+            yield node.name.split(".")[-1]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value if node.value.isidentifier() else ""
+
+
+def public_functions(body):
+    """The functions and methods of some statements whose names begin without an underscore."""
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield from public_functions(node.body)
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+def test_every_public_function_has_a_caller_that_is_no_test():
+    """In the package, a benchmark, a launch file, or an example of the pages that a test runs."""
+    scripts = [path for path in EVERY_FILE if path.relative_to(REPOSITORY).parts[0] != "test"]
+    sources = [path.read_text() for path in [*scripts, *(REPOSITORY / "docs").glob("*.py")]]
+    for page in (REPOSITORY / "docs" / "pairing_alone.md", REPOSITORY / "CONTRIBUTING.md"):
+        sources += re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    named = {name for source in sources for name in names_in(ast.parse(source))}
+    uncalled = {
+        node.name: str(path.relative_to(PACKAGE))
+        for path in FILES
+        for node in public_functions(ast.parse(path.read_text()).body)
+        if node.name not in named
+    }
+    assert set(uncalled) == set(CALLED_BY_OTHERS), uncalled
 
 
 def test_a_word_names_one_class():

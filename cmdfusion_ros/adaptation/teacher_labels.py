@@ -5,14 +5,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cmdfusion_ros.config import settings_to_dict
 from cmdfusion_ros.data.drives.drive import Drive
-from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.image_teachers.point_labels import PointLabelSettings, label_points
 from cmdfusion_ros.image_teachers.teacher import ImageTeacher
 
@@ -94,9 +93,3 @@ def _check_made_of(
             f"{folder}: holds labels made with another {', '.join(changed)}; remove it, or give "
             "another --work folder"
         )
-
-
-def taught_frame(drive: Drive, index: int, kept: TeacherLabels, images: bool = False) -> Frame:
-    """Scan `index` with the teacher's labels as its labels."""
-    labels, _ = kept.read(index)
-    return replace(drive.read(index, images), labels=labels)

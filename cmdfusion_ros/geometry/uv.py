@@ -1,6 +1,4 @@
-"""How pixels move when an image is cropped, resized or mirrored: one record for any chain
-of these.
-"""
+"""How pixels move when an image is cropped, resized or mirrored."""
 
 from dataclasses import dataclass
 
@@ -37,14 +35,6 @@ class UVTransform:
     def mirror(cls, size: tuple[int, int]) -> "UVTransform":
         """Left and right exchanged."""
         return cls((-1.0, 1.0), (size[0] - 1.0, 0.0), tuple(size))
-
-    def then(self, after: "UVTransform") -> "UVTransform":
-        """This one first, `after` second."""
-        scale = tuple(b * a for a, b in zip(self.scale, after.scale, strict=True))
-        offset = tuple(
-            b * a + c for a, b, c in zip(self.offset, after.scale, after.offset, strict=True)
-        )
-        return UVTransform(scale, offset, after.size)
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
         """(N, 2) pixels of the old image -> (N, 2) float32 of the new one, which may lie outside

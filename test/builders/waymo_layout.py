@@ -34,9 +34,6 @@ def types():
         "lidar_segmentation": {
             **frame, **laser, **images("LiDARSegmentationLabelComponent", ints)
         },
-        "lidar_camera_projection": {
-            **frame, **laser, **images("LiDARCameraProjectionComponent", floats)
-        },
         "lidar_pose": {**frame, **laser, **images("LiDARPoseComponent", floats, (1,))},
         "vehicle_pose": {**frame, "[VehiclePoseComponent].world_from_vehicle.transform": matrix},
         "lidar_calibration": {

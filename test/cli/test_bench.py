@@ -218,7 +218,7 @@ def test_engines_agree_on_a_whole_network():
     coords = np.concatenate(
         [np.zeros((800, 1), int), generator.integers(-12, 12, (800, 3))], axis=1
     )
-    coords = torch.from_numpy(unique_voxels(coords).voxel_coords)
+    coords = torch.from_numpy(unique_voxels(coords.T).voxel_coords)
     unet = Unet(8, (8, 12), (12, 8), 1)
     weights, features = (
         random_weights(layers_of(unet)),

@@ -70,13 +70,12 @@ def test_a_linear_ramp_gives_back_the_pixel_of_every_point_under_crop_mirror_and
     left, top, width, height, mirrored
 ):
     plain = make_view(image=ramp(32, 64))
-    change, image = (
-        UVTransform.crop(left, top, (width, height)),
-        plain.image[top : top + height, left : left + width],
-    )
+    crop = UVTransform.crop(left, top, (width, height))
+    image = plain.image[top : top + height, left : left + width]
+    intrinsic = crop.of_intrinsic(plain.intrinsic)
     if mirrored:
-        change, image = change.then(UVTransform.mirror(change.size)), image[:, ::-1]
-    view = CameraView("front", image, change.of_intrinsic(plain.intrinsic), plain.camera_from_lidar)
+        image, intrinsic = image[:, ::-1], UVTransform.mirror(crop.size).of_intrinsic(intrinsic)
+    view = CameraView("front", image, intrinsic, plain.camera_from_lidar)
     frame = make_frame(view, num_points=2000)
     views = views_of(frame)
     pairs = views.chosen

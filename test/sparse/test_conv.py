@@ -19,7 +19,7 @@ def random_tensor(channels, num_frames=1, seed=0, density=0.3, dtype=torch.float
     """Voxels of a half-empty grid that straddles zero, with random features that want gradients."""
     generator = np.random.default_rng(seed)
     occupied = np.argwhere(generator.random((num_frames, SIZE, SIZE, SIZE)) < density)
-    coords = unique_voxels(occupied - np.array([0, 4, 4, 4])).voxel_coords
+    coords = unique_voxels((occupied - np.array([0, 4, 4, 4])).T).voxel_coords
     features = (
         torch.from_numpy(generator.normal(size=(len(coords), channels))).to(dtype).requires_grad_()
     )
@@ -206,7 +206,7 @@ def test_the_first_outputs_keep_the_variance_of_the_input():
     generator = np.random.default_rng(0)
     # about 6 neighbours each
     coords = unique_voxels(
-        np.concatenate([np.zeros((3000, 1), int), generator.integers(0, 24, (3000, 3))], axis=1)
+        [np.zeros(3000, int), *generator.integers(0, 24, (3, 3000))]
     ).voxel_coords
     tensor = SparseTensor(
         torch.randn(len(coords), 64, generator=torch.Generator().manual_seed(0)),

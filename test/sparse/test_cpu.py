@@ -46,7 +46,7 @@ def random_tensor(channels, num_voxels=2000, seed=0):
         generator.random((num_voxels, 1)) < 0.1, 5, 1
     )
     coords[:, 0] = generator.integers(0, 2, num_voxels)
-    coords = unique_voxels(coords).voxel_coords
+    coords = unique_voxels(coords.T).voxel_coords
     features = torch.randn(len(coords), channels, generator=torch.Generator().manual_seed(seed))
     return SparseTensor(features, torch.from_numpy(coords))
 

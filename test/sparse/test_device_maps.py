@@ -19,7 +19,7 @@ def coords():
     generator = np.random.default_rng(0)
     crowded = np.column_stack([generator.integers(0, 2, 500), generator.integers(-6, 6, (500, 3))])
     return voxelise.unique_voxels(
-        np.concatenate([crowded, [LOWEST, HIGHEST, [1, *LOWEST[1:]]]])
+        np.concatenate([crowded, [LOWEST, HIGHEST, [1, *LOWEST[1:]]]]).T
     ).voxel_coords
 
 

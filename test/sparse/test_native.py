@@ -26,13 +26,7 @@ def voxels(spread, number=1500):
     """Sorted unique voxels of two frames around the origin, (V, 4) int32."""
     generator = np.random.default_rng(0)
     return unique_voxels(
-        np.concatenate(
-            [
-                generator.integers(0, 2, (number, 1)),
-                generator.integers(-spread, spread, (number, 3)),
-            ],
-            axis=1,
-        )
+        [generator.integers(0, 2, number), *generator.integers(-spread, spread, (3, number))]
     ).voxel_coords
 
 

@@ -110,7 +110,7 @@ def maps():
     coords = np.concatenate(
         [generator.integers(0, 2, (170, 1)), generator.integers(-4, 4, (170, 3))], axis=1
     )
-    return KernelMaps({1: torch.from_numpy(unique_voxels(coords).voxel_coords)})
+    return KernelMaps({1: torch.from_numpy(unique_voxels(coords.T).voxel_coords)})
 
 
 @pytest.mark.parametrize("kind", MAPS)

@@ -28,7 +28,7 @@ def maps():
     coords = np.concatenate(
         [generator.integers(0, 2, (170, 1)), generator.integers(-4, 4, (170, 3))], axis=1
     )
-    return KernelMaps({1: torch.from_numpy(unique_voxels(coords).voxel_coords).to(DEVICE)})
+    return KernelMaps({1: torch.from_numpy(unique_voxels(coords.T).voxel_coords).to(DEVICE)})
 
 
 def random(*shape, dtype=torch.float32, seed=0):

@@ -31,7 +31,7 @@ def test_unique_voxels_equals_numpy_unique(spread):
     generator = np.random.default_rng(0)
     coords = generator.integers(-spread, spread, (5000, 4)) // np.array([1, 1, 1, 4])
     coords[:, 0] = generator.integers(0, 5, 5000)
-    voxels = unique_voxels(coords)
+    voxels = unique_voxels(coords.T)
     expected, inverse = np.unique(coords, axis=0, return_inverse=True)
     assert np.array_equal(voxels.voxel_coords, expected) and voxels.voxel_coords.dtype == np.int32
     assert (
@@ -102,7 +102,7 @@ def random_voxels(seed=0, extent=6, count=300):
         [generator.integers(0, 2, count), generator.integers(-extent, extent, (count, 3))]
     )
     return unique_voxels(
-        np.concatenate([coords, [LOWEST, HIGHEST, [0, *HIGHEST[1:]], [1, *LOWEST[1:]]]])
+        np.concatenate([coords, [LOWEST, HIGHEST, [0, *HIGHEST[1:]], [1, *LOWEST[1:]]]]).T
     ).voxel_coords
 
 

@@ -38,15 +38,6 @@ def soft_response(alpha: float) -> tuple[float, float]:
     return float(ranges[best]), float(response[best])
 
 
-def cut_range(alpha: float, beta: float) -> float:
-    """Metres beyond which every point is lost to fog, by bisection."""
-    low, high = 0.0, 1000.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _is_lost(middle, alpha, beta) else (middle, high)
-    return high
-
-
 def _is_lost(distance: np.ndarray | float, alpha: float, beta: float) -> np.ndarray | bool:
     strength = distance**2 * (beta / _BETA0) * soft_response(alpha)[1]
     return strength > np.exp(-2 * alpha * distance)

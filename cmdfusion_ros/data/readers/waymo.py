@@ -34,7 +34,6 @@ _RETURNS = tuple(
 _COMPONENTS = {  # folder: (component, keys, columns)
     "lidar": ("LiDARComponent", (_TIME, _LASER), _RETURNS),
     "lidar_segmentation": ("LiDARSegmentationLabelComponent", (_TIME, _LASER), _RETURNS),
-    "lidar_camera_projection": ("LiDARCameraProjectionComponent", (_TIME, _LASER), _RETURNS),
     "lidar_pose": ("LiDARPoseComponent", (_TIME, _LASER), _RETURNS[:2]),
     "lidar_calibration": (
         "LiDARCalibrationComponent",
@@ -102,20 +101,6 @@ class Waymo(NumberedScans):
         places = (place + offset for offset in offsets)
         inside = [each for each in places if 0 <= each < len(self._times[segment])]
         return tuple(self._frame(segment, each, images=False, labels=False) for each in inside)
-
-    def projections(self, index: int) -> np.ndarray:
-        """(N, 2, 3) what the set itself says of where the points of scan `index` are seen: camera
-        name (0 for none), x, y of the first two cameras, with the shutter's motion, which the
-        rigid `camera_from_lidar` of a view leaves out. x, y count from the picture's edge."""
-        segment, place = self._items[index]
-        key = self._times[segment][place]
-        parts = []
-        for laser, number, kept, _ in self._returns(segment, key):
-            row = self._row(segment, "lidar_camera_projection", (key, laser))
-            where = self._where(segment, "lidar_camera_projection", key, laser)
-            pixels = decode(row, number, 6, where, like=kept)
-            parts.append(pixels[kept].reshape(-1, 2, 3))
-        return np.concatenate(parts).astype(np.float64)
 
     def _read(self, row: int, images: bool) -> Frame:
         return self._frame(*self._items[row], images=images, labels=self._read_labels)

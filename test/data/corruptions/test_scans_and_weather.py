@@ -8,7 +8,7 @@ import pytest
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.corruptions import points as point_corruptions
 from cmdfusion_ros.data.corruptions.beams import beams_of
-from cmdfusion_ros.data.corruptions.fog import cut_range, fog, soft_response
+from cmdfusion_ros.data.corruptions.fog import fog, soft_response
 from cmdfusion_ros.data.corruptions.snow import flake_field, rain_of, snow
 from cmdfusion_ros.data.corruptions.suites import SUITES, corrupt
 from cmdfusion_ros.data.corruptions.wet_ground import film_return, fresnel, wet_ground
@@ -207,8 +207,13 @@ def test_fog_cuts_where_the_published_tables_do(alpha, place, strength, light, m
     found, response = soft_response(alpha)
     assert found == pytest.approx(place, abs=0.11)  # the tables step by 0.1 m
     assert response == pytest.approx(strength, rel=5e-3)
-    cuts = [cut_range(alpha, beta) for beta in (0.008, 0.05, 0.2)]
-    np.testing.assert_allclose(cuts, (light, moderate, heavy), atol=0.15)
+    distance = np.arange(0.01, 100.0, 0.01, dtype=np.float32)
+    row = Frame(distance[:, None] * np.float32([1, 0, 0]), np.ones_like(distance))
+    row = replace(row, origin=np.arange(len(distance), dtype=np.int32))
+    for beta, cut in ((0.008, light), (0.05, moderate), (0.2, heavy)):
+        lost = fog(row, rng(), beta, (alpha,)).origin < 0
+        assert distance[lost].min() == pytest.approx(cut, abs=0.15)
+        assert lost[distance >= distance[lost].min()].all()
 
 
 def test_fog_moves_far_points_on_their_rays_and_dims_near_ones():
@@ -217,7 +222,7 @@ def test_fog_moves_far_points_on_their_rays_and_dims_near_ones():
     result = fog(frame, rng(), beta, (alpha,))
     distance = np.linalg.norm(frame.points, axis=1)
     lost = result.origin < 0
-    np.testing.assert_array_equal(lost, distance > cut_range(alpha, beta))
+    assert distance[lost].min() > 23.8 - 0.15 and distance[~lost].max() < 23.8 + 0.15
     np.testing.assert_array_equal(result.points[~lost], frame.points[~lost])
     np.testing.assert_allclose(
         result.intensity[~lost],

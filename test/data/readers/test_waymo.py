@@ -85,7 +85,7 @@ def raw_labels(seed):
 def root(tmp_path):
     """Three frames, of which the first and the last are labelled; every LiDAR but REAR..."""
     folder = tmp_path / "training"
-    lidar, poses, vehicle, labels, projections, images = [], [], [], [], [], []
+    lidar, poses, vehicle, labels, images = [], [], [], [], []
     for place, time in enumerate(TIMES):
         key = {"key.frame_timestamp_micros": time, "key.laser_name": 1}
         one, two = make_ranges(place), make_ranges(10 + place)
@@ -122,15 +122,6 @@ def root(tmp_path):
                     **range_image("LiDARSegmentationLabelComponent", 2, raw_labels(10 + place)),
                 }
             )
-        seen = np.zeros((ROWS, COLUMNS, 6), np.float32)
-        seen[..., 0], seen[..., 1] = 1, np.arange(COLUMNS)
-        projections.append(
-            {
-                **key,
-                **range_image("LiDARCameraProjectionComponent", 1, seen),
-                **range_image("LiDARCameraProjectionComponent", 2, seen),
-            }
-        )
         seen_from = vehicle_pose(time / 1e6 + 0.03)
         picture = np.full((SIZE[1], SIZE[0], 3), (40 * place, 90, 200), np.uint8)
         images.append({
@@ -145,7 +136,6 @@ def root(tmp_path):
         ("lidar_pose", poses),
         ("vehicle_pose", vehicle),
         ("lidar_segmentation", labels),
-        ("lidar_camera_projection", projections),
         ("camera_image", images),
     ):
         write_component(folder, name, rows)
@@ -245,17 +235,6 @@ def test_a_picture_is_seen_from_where_the_vehicle_was_then(root):
     # 1 m left of and 2 m above the axis, 10 m ahead; the centre is (32.5, 24.5) from the edge
     assert visible.all()
     np.testing.assert_allclose(pixels, [[32.0 - 5.0, 24.0 - 10.4]], atol=1e-3)
-
-
-def test_the_sets_own_projections_are_of_the_same_points(root):
-    scans = Waymo(root, ["training"], STREET)
-    pixels = scans.projections(0)
-    first, second = make_ranges(0), make_ranges(10)
-    second[:2] = 0
-    columns = np.concatenate([np.nonzero(ranges > 0)[1] for ranges in (first, second)])
-    assert pixels.shape == (scans[0].num_points, 2, 3)
-    np.testing.assert_array_equal(pixels[:, 0, 0], 1)
-    np.testing.assert_array_equal(pixels[:, 0, 1], columns)
 
 
 def test_frames_without_labels_serve_as_sweeps(root):
