@@ -1,5 +1,6 @@
 """The pages: made from the code or held to it, links lead somewhere, commands are run or marked."""
 
+import ast
 import re
 import runpy
 import shlex
@@ -181,15 +182,50 @@ def test_the_examples_for_contributors_run():
         exec(compile(example, "CONTRIBUTING.md", "exec"), {"__name__": "example"})
 
 
-def test_architecture_names_functions_and_files_that_exist():
-    text = (DOCS / "architecture.md").read_text()
+def defined():
+    """{file of the package: names of its functions and classes, methods as Class.method}."""
     package = REPOSITORY / "cmdfusion_ros"
-    found = re.findall(r"`([\w.]+)` \(`([\w/]+\.py)`\)", text)
+    found = {}
+    for path in package.rglob("*.py"):
+        names = found[str(path.relative_to(package))] = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                names.add(node.name)
+                names |= {f"{node.name}.{each.name}" for each in node.body if hasattr(each, "name")}
+    return found
+
+
+def test_architecture_names_functions_and_files_that_exist():
+    names = defined()
+    found = re.findall(r"`([\w.]+)`\s\(`([\w/]+\.py)`\)", (DOCS / "architecture.md").read_text())
     assert len(found) >= 12
     for name, file in found:
-        source = (package / file).read_text()
-        for part in name.split("."):
-            assert re.search(rf"^ *(def|class) {part}\b", source, re.MULTILINE), f"{name}: {file}"
+        assert name in names[file], f"{name}: {file}"
+
+
+@pytest.mark.parametrize(
+    ("title", "steps", "last"),
+    [
+        ("The flow of one cloud", 8, "write_labelled_cloud"),
+        ("The flow of one training step", 7, "Trainer._save_network"),
+    ],
+)
+def test_a_flow_is_read_aloud_in_at_most_eight_steps_whose_every_name_exists(title, steps, last):
+    text = (DOCS / "architecture.md").read_text()
+    (section,) = re.findall(rf"^## {title}.*?\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^\d+\. (.*?)(?=^\d+\. |\n\n)", section + "\n\n", re.DOTALL | re.MULTILINE)
+    assert len(found) == steps <= 8 and last in found[-1]
+    files, names = defined(), set.union(*defined().values())
+    methods = {name.split(".")[-1] for name in names if name.split(".")[-1].startswith("_")}
+    for step in found:
+        for word in re.findall(r"`([\w./]+)`", step):
+            if word.endswith(".py"):
+                known = any(file.endswith(word) for file in files)
+            elif word.endswith("/"):
+                known = any(file.startswith(word) for file in files)
+            else:
+                known = word in names | methods or word == "max_wait"
+            assert known, f"{title}: no {word}"
 
 
 def test_no_page_or_file_cites_a_design_that_is_not_in_the_repository():
