@@ -15,6 +15,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,16 +39,18 @@ from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 from cmdfusion_ros.data.drives.bag_drive import BagDrive
 from cmdfusion_ros.data.drives.folder_drive import KittiDrive
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 from cmdfusion_ros.image_teachers.teacher import open_image_teacher
 from cmdfusion_ros.inference import Segmenter, default_checkpoint_path
 
 STREET = load_class_map("street")
+Tests = list[tuple[Frame, np.ndarray]]  # scans and their true labels
 
 
 def true_labels_of_bag(drive: BagDrive) -> list[np.ndarray]:
     """The true labels of each scan, in the order of its Frame's points."""
     truth, found = read_bag_labels(drive.layout.path), []
+    assert truth is not None, f"{drive.layout.path}: no labels beside it"
     for index in range(len(drive)):
         cloud = drive.read_cloud(index, images=False)
         raw = truth.raw[cloud.frame.stamp]
@@ -64,7 +67,7 @@ def write_truth(labels: list[np.ndarray], folder: Path) -> TeacherLabels:
     return kept
 
 
-def print_lesson_quality(plans, folder: Path, truth: Path) -> None:
+def print_lesson_quality(plans: list[DrivePlan], folder: Path, truth: Path) -> None:
     """How many points have the teacher's label, a carried one too, a lesson, and how many of those
     whose true class is known are right."""
     kinds = ("teacher", "carried", "lesson")
@@ -78,16 +81,24 @@ def print_lesson_quality(plans, folder: Path, truth: Path) -> None:
             true = TeacherLabels(truth / plan.drive.name).read(index)[0]
             joined = join_labels(direct, carried.of(frame), STREET)
             total += len(true)
-            for kind, labels in zip(kinds, (direct, joined, lessons[place].labels), strict=True):
+            lesson = lessons[place].labels
+            assert lesson is not None
+            for kind, labels in zip(kinds, (direct, joined, lesson), strict=True):
                 known = labels != IGNORE_LABEL
                 both = known & (true != IGNORE_LABEL)
-                counts[kind] += known.sum(), both.sum(), (labels == true)[both].sum()
+                counts[kind] += known.sum(), both.sum(), (labels[both] == true[both]).sum()
     for kind, (points, known, right) in counts.items():
         shares = 100 * points / total, 100 * right / max(known, 1)
         print(f"{kind:<10}{shares[0]:6.1f} % of the points, {shares[1]:5.1f} % right", flush=True)
 
 
-def rows_of(args, plans, tests, work, settings):
+def rows_of(
+    args: argparse.Namespace,
+    plans: list[DrivePlan],
+    tests: Tests,
+    work: Path,
+    settings: AdaptSettings,
+) -> dict[str, dict[str, Any]]:
     """{row: scores} of one split. tests: [(Frame, true labels)]."""
     start = Path(args.checkpoint or default_checkpoint_path())
     checkpoint, segmenter = load_checkpoint(start), Segmenter(start, cpu_threads=args.threads)
@@ -126,7 +137,7 @@ def plan_truth(plan: DrivePlan, work: Path) -> TeacherLabels:
     return TeacherLabels(work.parent / "truth" / plan.drive.name)
 
 
-def show(rows) -> None:
+def show(rows: dict[str, dict[str, Any]]) -> None:
     names = list(rows)
     print(f"{'':<16}" + "".join(f"{name:>10}" for name in names))
     for key in ("mean", "accuracy"):
@@ -136,7 +147,9 @@ def show(rows) -> None:
         print(f"{label:<16}" + "".join(f"{value:>10.1f}" for value in values), flush=True)
 
 
-def bag_split(args, settings, work):
+def bag_split(
+    args: argparse.Namespace, settings: AdaptSettings, work: Path
+) -> tuple[list[DrivePlan], Tests]:
     """(plans, tests): the first half of a bag is learnt, its second half tests."""
     drive = BagDrive(args.drive)
     half = len(drive) // 2
@@ -151,7 +164,9 @@ def bag_split(args, settings, work):
     return [plan], [(drive.read(i, images=False), truth[i]) for i in plan.judges]
 
 
-def kitti_plans(args, settings, work):
+def kitti_plans(
+    args: argparse.Namespace, settings: AdaptSettings, work: Path
+) -> dict[str, tuple[DrivePlan, Tests]]:
     """{sequence: (DrivePlan of all its scans, its tests)}."""
     root, teacher = Path(args.kitti), open_image_teacher(args.teacher, args.threads)
     found = {}
@@ -161,7 +176,7 @@ def kitti_plans(args, settings, work):
         kept = work / "teacher" / drive.name
         taught = ask_teacher(drive, teacher, settings.teaching, kept, asked.add)
         scans = SemanticKitti(root, [folder.name], STREET, poses=False)
-        truth = [frame.labels for frame in scans]
+        truth = [frame.labels for frame in scans if frame.labels is not None]
         write_truth(truth, work / "truth" / drive.name)
         tests = [(drive.read(i, images=False), truth[i]) for i in range(len(drive))]
         found[folder.name] = DrivePlan(drive, taught, tuple(range(len(drive))), ()), tests

@@ -20,7 +20,7 @@ from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.pictures import CameraPicture, draw_labels, save_scan_picture
 
 
-def read_frame(folder):
+def read_frame(folder: Path) -> Frame:
     """The folder's scan and images as a Frame; x is turned ahead, intensity scaled to [0, 1]."""
     calibration = json.loads((folder / "calibration.json").read_text())
     cloud = np.fromfile(folder / "lidar.bin", np.float32).reshape(-1, 5)
@@ -43,7 +43,7 @@ def read_frame(folder):
     )
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

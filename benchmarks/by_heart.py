@@ -16,7 +16,9 @@ import copy
 import json
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +28,9 @@ from cmdfusion_ros.checkpoint.file import save_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.augment.mix import select
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.data.readers.data_settings import Mixture
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
+from cmdfusion_ros.geometry.voxels import VoxelGrid
 from cmdfusion_ros.models import build_network, grid_of
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.training.losses import class_weights_from_counts
@@ -69,7 +73,7 @@ OF_SWEEPS = {
     "features": 0.1,
     "logits": 1.0,
 }
-METHODS = {  # name -> network, view and teachers of a recipe
+METHODS: dict[str, dict[str, Any]] = {  # name -> network, view and teachers of a recipe
     "image": {"network": "image"},
     "sweeps": {"network": "spv_unet", "view": SWEEPS},
     "cmdfusion": {"network": "cmdfusion", "distill": [OF_IMAGE]},
@@ -85,24 +89,26 @@ CHANNELS = {"u2mkd": 8, "spv_unet": 8}  # of networks; 16 of others
 class Sector:
     """The part ahead of some labelled scans, a list of Frames with `neighbours(index, offsets)`."""
 
-    def __init__(self, scans):
+    def __init__(self, scans: Mixture):
         self._scans = scans
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._scans)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Frame:
         return _ahead(self._scans[index])
 
-    def neighbours(self, index, offsets):
+    def neighbours(self, index: int, offsets: Sequence[int]) -> list[Frame]:
         return [_ahead(frame) for frame in self._scans.neighbours(index, offsets)]
 
 
-def _ahead(frame):
+def _ahead(frame: Frame) -> Frame:
     return select(frame, np.abs(np.arctan2(frame.points[:, 1], frame.points[:, 0])) < SECTOR / 2)
 
 
-def recipe_of(method, sequence, steps, learning_rate, strides):
+def recipe_of(
+    method: str, sequence: str, steps: int, learning_rate: float, strides: Sequence[int]
+) -> Recipe:
     """The Recipe of a name in METHODS; `strides` are those of pyramids, U-Nets have their own."""
     values = dict(METHODS[method])
     network = values.pop("network")
@@ -132,16 +138,16 @@ def recipe_of(method, sequence, steps, learning_rate, strides):
 
 
 def learn(
-    method,
-    data,
-    teachers,
-    sequence="00",
-    scan=4,
-    steps=120,
-    every=20,
-    learning_rate=0.005,
-    strides=(1, 2, 4, 8),
-):
+    method: str,
+    data: str | Path,
+    teachers: str | Path,
+    sequence: str = "00",
+    scan: int = 4,
+    steps: int = 120,
+    every: int = 20,
+    learning_rate: float = 0.005,
+    strides: Sequence[int] = (1, 2, 4, 8),
+) -> Iterator[dict[str, Any]]:
     """Train one method on one scan.
 
     Args:
@@ -164,7 +170,9 @@ def learn(
         choose_backend("auto", device, training=True).name,
     )
     average = copy.deepcopy(network)
-    sample = Samples(Sector(recipe.open_training(data, class_map)), recipe, class_map).plain(scan)
+    scans: Any = Sector(recipe.open_training(data, class_map))  # all of a Mixture that is asked
+    sample = Samples(scans, recipe, class_map).plain(scan)
+    assert sample.frame.labels is not None
     labels = torch.from_numpy(sample.frame.labels.astype(np.int64))
     counts = torch.bincount(labels[labels != IGNORE_LABEL], minlength=class_map.num_classes)
     weights = class_weights_from_counts(counts, recipe.class_weight_power)
@@ -201,7 +209,7 @@ def learn(
 
 
 @torch.no_grad()
-def accuracy(network, grid, frame):
+def accuracy(network: torch.nn.Module, grid: VoxelGrid, frame: Frame) -> float:
     """The part of the labelled points of `frame` that a network labels right, of those it says
     anything of.
     """
@@ -213,7 +221,7 @@ def accuracy(network, grid, frame):
     return (output.logits.argmax(1) == batch.labels)[known].float().mean().item()
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -248,7 +256,8 @@ def main():
     if unknown := sorted(set(args.methods) - set(METHODS)):
         parser.error(f"METHOD: expected some of {', '.join(METHODS)}, got {', '.join(unknown)}")
     torch.set_num_threads(args.threads)
-    wanted, results = args.methods or list(METHODS), {}
+    wanted = args.methods or list(METHODS)
+    results: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as teachers:
         for method in dict.fromkeys(
             name for each in wanted for name in (TEACHER_OF.get(each), each) if name
@@ -277,7 +286,7 @@ def main():
         )
 
 
-def _print_row(row, header):
+def _print_row(row: dict[str, Any], header: bool) -> None:
     names = [name for name in row if name not in ("step", "seconds", "accuracy", "points")]
     widths = [max(len(name), 8) + 2 for name in names]
     if header:

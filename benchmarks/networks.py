@@ -20,7 +20,9 @@ import multiprocessing
 import resource
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ import torch
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.data.synthetic.lidar import scan
 from cmdfusion_ros.data.synthetic.rigs import load_rig
 from cmdfusion_ros.data.synthetic.world import World, WorldSettings
@@ -41,7 +44,7 @@ from cmdfusion_ros.training.recipe import load_recipe
 
 IMAGE = (1242, 375)  # KITTI's
 # of a network: the networks it grew from, and with how many cameras they run ("n": those asked for)
-PARTS = {
+PARTS: dict[str, tuple[tuple[str, Any], ...]] = {
     "spv_pyramid": (("spv_pyramid", 0),),
     "cmdfusion": (("spv_pyramid", 0), ("cmdfusion", 0)),
     "flagship": (("spv_pyramid", 0), ("cmdfusion", 0), ("flagship", 0), ("flagship", "n")),
@@ -52,7 +55,7 @@ PARTS = {
 }
 
 
-def make_frame(num_points, num_cameras):
+def make_frame(num_points: int, num_cameras: int) -> Frame:
     """A scan of a made-up street of about `num_points` points with labels drawn by lot, and
     cameras all around that show noise.
     """
@@ -74,7 +77,7 @@ def make_frame(num_points, num_cameras):
     )
 
 
-def _view(name, yaw, rng):
+def _view(name: str, yaw: float, rng: np.random.Generator) -> CameraView:
     width, height = IMAGE
     intrinsic = np.array([[720.0, 0, width / 2], [0, 720, height / 2], [0, 0, 1]])
     optical_from_ahead = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
@@ -86,14 +89,16 @@ def _view(name, yaw, rng):
     )
 
 
-def measure(config, num_points, num_cameras, device, threads, rounds):
+def measure(
+    config: ModelConfig, num_points: int, num_cameras: int, device: str, threads: int, rounds: int
+) -> dict[str, Any]:
     """One part's row of figures; run it in a process of its own."""
     if threads:
         torch.set_num_threads(threads)
     class_map, frame = load_class_map("street"), make_frame(num_points, num_cameras)
     torch.manual_seed(0)
     network = build_network(config, class_map.num_classes)
-    row = {
+    row: dict[str, Any] = {
         "parameters": sum(p.numel() for p in network.parameters()),
         "points": frame.num_points,
         "label_ms": None,
@@ -115,7 +120,7 @@ def measure(config, num_points, num_cameras, device, threads, rounds):
     ).train()
     optimizer = torch.optim.AdamW(network.parameters())
 
-    def step():
+    def step() -> None:
         batch = make_batch([frame], grid_of(config), device)
         output = network(batch)
         known = batch.labels != IGNORE_LABEL
@@ -128,14 +133,14 @@ def measure(config, num_points, num_cameras, device, threads, rounds):
             for head, mask in zip((output, *output.auxiliary), masks, strict=True)
         ]
         optimizer.zero_grad(set_to_none=True)
-        sum(sum(pair) for pair in terms).backward()
+        torch.stack([term for pair in terms for term in pair]).sum().backward()
         optimizer.step()
 
     row["step_ms"], row["step_cpu_ms"] = _milliseconds(step, device, max(2, rounds // 2))
     return {**row, "step_mb": _peak_mb(device)}
 
 
-def _milliseconds(call, device, rounds):
+def _milliseconds(call: Callable[[], object], device: str, rounds: int) -> tuple[float, float]:
     """(elapsed, of all threads), medians of the rounds after the first."""
     elapsed, used = [], []
     for _ in range(rounds + 1):
@@ -148,13 +153,13 @@ def _milliseconds(call, device, rounds):
     return round(statistics.median(elapsed[1:]), 1), round(statistics.median(used[1:]), 1)
 
 
-def _peak_mb(device):
+def _peak_mb(device: str) -> int:
     if device == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return torch.cuda.max_memory_allocated() // 2**20
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -207,7 +212,7 @@ def main():
         )
 
 
-def part_of(model, network):
+def part_of(model: ModelConfig, network: str) -> ModelConfig:
     """The ModelConfig of a part of a preset: what only the whole has is left out."""
     trust = model.image_trust if network == "flagship" else "full"
     attention = model.attention if network in ("spv_unet", "u2mkd") else "none"

@@ -26,11 +26,21 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
-from other_idioms import IMAGE_SIZE, make_idioms, make_messages, make_wire
+from other_idioms import (
+    IMAGE_SIZE,
+    Idioms,
+    Messages,
+    Wire,
+    make_idioms,
+    make_messages,
+    make_wire,
+)
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.frame import Prediction
@@ -41,6 +51,7 @@ from cmdfusion_ros.messages.labelled_clouds import Field, fill_cloud, write_labe
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
 CLASS_MAP = load_class_map("street")
+Run = tuple[dict[str, float], Any, np.ndarray]  # ms a step, serialised labelled cloud, points
 INTRINSIC = np.array([[466.0, 0, 480], [0, 466.0, 270], [0, 0, 1]])
 OUTPUT = [
     ("x", "f4"),
@@ -68,15 +79,16 @@ class Stopwatch:
     processes on the machine do not count.
     """
 
-    def __init__(self):
-        self.steps, self._last = {}, time.process_time()
+    def __init__(self) -> None:
+        self.steps: dict[str, float] = {}
+        self._last = time.process_time()
 
-    def lap(self, step):
+    def lap(self, step: str) -> None:
         now = time.process_time()
         self.steps[step], self._last = (now - self._last) * 1e3, now
 
 
-def cameras_around(num_cameras):
+def cameras_around(num_cameras: int) -> list[np.ndarray]:
     """camera_from_lidar (4, 4) of cameras that look all round."""
     forward = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
     transforms = []
@@ -88,7 +100,7 @@ def cameras_around(num_cameras):
     return transforms
 
 
-def project_all(points, cameras):
+def project_all(points: np.ndarray, cameras: list[np.ndarray]) -> np.ndarray:
     mask = np.zeros(len(points), np.uint32)
     for bit, camera_from_lidar in enumerate(cameras):
         mask |= project_points(points, INTRINSIC, camera_from_lidar, IMAGE_SIZE)[1].astype(
@@ -97,7 +109,7 @@ def project_all(points, cameras):
     return mask
 
 
-def network(num_points, mask):
+def network(num_points: int, mask: np.ndarray) -> Prediction:
     """Stands for the network, costs next to nothing and is not timed."""
     return Prediction(
         (np.arange(num_points) % CLASS_MAP.num_classes).astype(np.uint8),
@@ -106,7 +118,7 @@ def network(num_points, mask):
     )
 
 
-def run_ours(wire, idioms, messages, cameras):
+def run_ours(wire: Wire, idioms: Idioms, messages: Messages, cameras: list[np.ndarray]) -> Run:
     raw_cloud, raw_images, kind = messages
     watch = Stopwatch()
     message = wire.deserialize(raw_cloud, "PointCloud2")
@@ -133,8 +145,8 @@ def run_ours(wire, idioms, messages, cameras):
     return watch.steps, raw, points
 
 
-def run_idiom(loop):
-    def run(wire, idioms, messages, cameras):
+def run_idiom(loop: bool) -> Callable[[Wire, Idioms, Messages, list[np.ndarray]], Run]:
+    def run(wire: Wire, idioms: Idioms, messages: Messages, cameras: list[np.ndarray]) -> Run:
         point_cloud2, decode, _ = idioms
         raw_cloud, raw_images, kind = messages
         watch = Stopwatch()
@@ -172,6 +184,7 @@ def run_idiom(loop):
             prediction.confidence,
             prediction.camera_mask,
         )
+        rows: Any
         if loop:
             rows = list(zip(*(column.tolist() for column in columns), strict=True))
         else:
@@ -187,12 +200,14 @@ def run_idiom(loop):
     return run
 
 
-def _output_fields():
+def _output_fields() -> list[Field]:
     numbers = {kind: number for number, kind in DTYPES.items()}
     return [Field(name, 4 * index, numbers[kind]) for index, (name, kind) in enumerate(OUTPUT)]
 
 
-def measure(num_points, num_cameras, images, images_per_cloud, repeats):
+def measure(
+    num_points: int, num_cameras: int, images: str, images_per_cloud: int, repeats: int
+) -> SimpleNamespace:
     """{way: {step: median ms}}, notes. The three ways take turns, so that a busy machine slows
     all alike; first, their results are held against each other.
     """
@@ -204,7 +219,7 @@ def measure(num_points, num_cameras, images, images_per_cloud, repeats):
     )
     ways = {"ours": run_ours, "structured": run_idiom(loop=False), "loop": run_idiom(loop=True)}
     check_equal(wire, {name: run(wire, idioms, messages, cameras) for name, run in ways.items()})
-    laps = {name: [] for name in ways}
+    laps: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for turn in range(repeats):
         for name, run in ways.items():
             # a loop takes a second; three turns show that
@@ -223,7 +238,7 @@ def measure(num_points, num_cameras, images, images_per_cloud, repeats):
     )
 
 
-def check_equal(wire, results):
+def check_equal(wire: Wire, results: dict[str, Run]) -> None:
     """The labelled points must be the same whichever way they were made; only ours keeps the
     rows that are no points.
     """
@@ -240,7 +255,7 @@ def check_equal(wire, results):
             raise SystemExit(f"{name} does not give what ours gives; its times would mean nothing")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=120_000)
     parser.add_argument("--cameras", type=int, default=6)

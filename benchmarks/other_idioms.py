@@ -3,6 +3,8 @@ read them with (sensor_msgs_py, cv_bridge), or stand-ins where that is not insta
 """
 
 import array
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +19,7 @@ class RclpyWire:
 
     name = "rclpy"
 
-    def __init__(self):
+    def __init__(self) -> None:
         from rclpy.serialization import deserialize_message, serialize_message
         from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
         from std_msgs.msg import Header
@@ -30,13 +32,13 @@ class RclpyWire:
         self.point_field, self.make_header = PointField, lambda: Header(frame_id="lidar")
         self.make_cloud, self._from, self._to = PointCloud2, deserialize_message, serialize_message
 
-    def deserialize(self, raw, name):
+    def deserialize(self, raw: Any, name: str) -> Any:
         return self._from(raw, self.types[name])
 
-    def serialize(self, message):
+    def serialize(self, message: Any) -> Any:
         return self._to(message)
 
-    def make(self, name, data, **values):
+    def make(self, name: str, data: bytes, **values: Any) -> Any:
         message = self.types[name](**values)
         message.data = array.array("B", data)
         return message
@@ -47,35 +49,38 @@ class RosbagsWire:
 
     name = "rosbags"
 
-    def __init__(self):
+    def __init__(self) -> None:
         from rosbags.typesys import Stores, get_typestore
 
         self._store = get_typestore(Stores.ROS2_HUMBLE)
         self._types = self._store.types
         self.point_field = self._types["sensor_msgs/msg/PointField"]
 
-    def make_header(self):
+    def make_header(self) -> Any:
         return self._types["std_msgs/msg/Header"](
             stamp=self._types["builtin_interfaces/msg/Time"](sec=0, nanosec=0), frame_id="lidar"
         )
 
-    def make_cloud(self):
+    def make_cloud(self) -> Any:
         return self._types["sensor_msgs/msg/PointCloud2"](
             self.make_header(), 0, 0, [], False, 0, 0, np.zeros(0, np.uint8), True
         )
 
-    def deserialize(self, raw, name):
+    def deserialize(self, raw: Any, name: str) -> Any:
         return self._store.deserialize_cdr(raw, f"sensor_msgs/msg/{name}")
 
-    def serialize(self, message):
+    def serialize(self, message: Any) -> Any:
         message.data = np.frombuffer(message.data, np.uint8)
         return self._store.serialize_cdr(message, message.__msgtype__)
 
-    def make(self, name, data, **values):
+    def make(self, name: str, data: bytes, **values: Any) -> Any:
         return self._types[f"sensor_msgs/msg/{name}"](data=np.frombuffer(data, np.uint8), **values)
 
 
-def make_wire():
+Wire = RclpyWire | RosbagsWire
+
+
+def make_wire() -> Wire:
     try:
         return RclpyWire()
     except ImportError:
@@ -87,19 +92,20 @@ class RewrittenPointCloud2:
     works: structured arrays through and through.
     """
 
-    def __init__(self, wire):
+    def __init__(self, wire: Wire):
         self._wire = wire
 
     @staticmethod
-    def dtype_of(fields, point_step):
+    def dtype_of(fields: Sequence[Any], point_step: int) -> np.dtype:
         formats = {
             "names": [f.name for f in fields],
             "formats": [DTYPES[f.datatype] for f in fields],
             "offsets": [f.offset for f in fields],
         }
-        return np.dtype({**formats, "itemsize": point_step})
+        layout: Any = {**formats, "itemsize": point_step}
+        return np.dtype(layout)
 
-    def read_points(self, cloud, field_names, skip_nans):
+    def read_points(self, cloud: Any, field_names: Sequence[str], skip_nans: bool) -> np.ndarray:
         points = np.ndarray(
             cloud.width * cloud.height,
             self.dtype_of(cloud.fields, cloud.point_step),
@@ -109,7 +115,7 @@ class RewrittenPointCloud2:
             return points
         return points[np.logical_and.reduce([~np.isnan(points[name]) for name in field_names])]
 
-    def create_cloud(self, header, fields, points, point_step):
+    def create_cloud(self, header: Any, fields: Sequence[Any], points: Any, point_step: int) -> Any:
         dtype = self.dtype_of(fields, point_step)
         points = (
             points if isinstance(points, np.ndarray) else np.array(list(map(tuple, points)), dtype)
@@ -132,7 +138,7 @@ class RewrittenPointCloud2:
         return message
 
 
-def rewritten_cv_bridge(message):
+def rewritten_cv_bridge(message: Any) -> np.ndarray:
     """What CvBridge does for the two transports measured here: a view or cv2.imdecode, then
     cvtColor.
     """
@@ -146,7 +152,13 @@ def rewritten_cv_bridge(message):
     )
 
 
-def make_idioms(wire):
+# point_cloud2, what decodes an image, notes
+Idioms = tuple[Any, Callable[[Any], np.ndarray], list[str]]
+# serialised: a cloud, images; the name of the images' type
+Messages = tuple[Any, list[Any], str]
+
+
+def make_idioms(wire: Wire) -> Idioms:
     """(point_cloud2, decode, notes): the packages where they are installed, else what stands in
     for them.
     """
@@ -165,7 +177,7 @@ def make_idioms(wire):
 
         bridge = CvBridge()
 
-        def decode(message):
+        def decode(message: Any) -> np.ndarray:
             return (
                 bridge.imgmsg_to_cv2(message, "rgb8")
                 if hasattr(message, "encoding")
@@ -179,7 +191,7 @@ def make_idioms(wire):
     return point_cloud2, decode, notes
 
 
-def make_messages(wire, num_points, num_images, images):
+def make_messages(wire: Wire, num_points: int, num_images: int, images: str) -> Messages:
     """Serialised (cloud, [image], name of the image type): a cloud as a Velodyne driver sends
     it, 2 of 100 points NaN, and images with something on them.
     """
@@ -195,6 +207,7 @@ def make_messages(wire, num_points, num_images, images):
     numbers = {kind: number for number, kind in DTYPES.items()}
     dtype = np.dtype(kinds)
     points = np.zeros(num_points, dtype)
+    assert dtype.fields is not None
     for name, scale in (("x", 60), ("y", 60), ("z", 3)):
         points[name] = generator.uniform(-scale, scale, num_points)
     points["x"][::50] = np.nan

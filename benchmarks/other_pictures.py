@@ -12,13 +12,16 @@ camera sees. A picture that says nothing should cost nothing.
 """
 
 import argparse
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.data.readers.data_settings import DataSettings
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
+from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.inference import Segmenter
 
 SCANS = {
@@ -46,14 +49,17 @@ CHANGES = {
 class Table:
     """ConfusionMatrices by row and column, made when first asked for."""
 
-    def __init__(self, num_classes):
-        self._num_classes, self._matrices = num_classes, {}
+    def __init__(self, num_classes: int):
+        self._num_classes = num_classes
+        self._matrices: dict[tuple[str, str], ConfusionMatrix] = {}
 
-    def at(self, row, column):
+    def at(self, row: str, column: str) -> ConfusionMatrix:
         """The matrix of one cell."""
         return self._matrices.setdefault((row, column), ConfusionMatrix(self._num_classes))
 
-    def show(self, title, columns, figure):
+    def show(
+        self, title: str, columns: Iterable[str], figure: Callable[[ConfusionMatrix], float]
+    ) -> None:
         """Print `figure` of every cell, in percent."""
         print(f"{title:<34}" + "".join(f"{column:>10}" for column in columns))
         for row in dict.fromkeys(row for row, _ in self._matrices):
@@ -64,7 +70,7 @@ class Table:
             )
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -81,9 +87,8 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     for path in args.checkpoints:
         segmenter = Segmenter(path, device="cpu")
-        whole, alone = measure(
-            segmenter, SCANS[args.scans].open(args.data, segmenter.class_map), args.every
-        )
+        scans: Any = SCANS[args.scans].open(args.data, segmenter.class_map)
+        whole, alone = measure(segmenter, scans, args.every)
         print(Path(path).stem)
         whole.show("mean IoU", CHANGES, lambda matrix: matrix.miou_of_present)
         whole.show("accuracy", CHANGES, lambda matrix: matrix.accuracy)
@@ -94,13 +99,14 @@ def main(arguments=None):
     return 0
 
 
-def measure(segmenter, scans, every):
+def measure(segmenter: Segmenter, scans: Sequence[Frame], every: int) -> tuple[Table, Table]:
     """(Table of the changes, over all points and over seen ones; Table of each camera by itself,
     over the points that it sees).
     """
     whole, alone = Table(segmenter.class_map.num_classes), Table(segmenter.class_map.num_classes)
     for index in range(1, len(scans), every):
         frame = scans[index]
+        assert frame.labels is not None
         answers = {
             name: segmenter.segment(replace(frame, views=change(frame.views)))
             for name, change in CHANGES.items()

@@ -69,11 +69,11 @@ def trained(row: str, steps: int, data: Path, work: Path) -> dict[str, Any]:
     recipe, started = recipe_of(row, steps, work), time.monotonic()
     resume = (folder / "state.pt").exists()
     trainer = Trainer(recipe, data, folder, resume=resume)
-    trainer.validation_scans = None  # scored once, below
+    trainer.validation_scans = None  # type: ignore[assignment]  # scored once, below
     trainer.run()
     minutes = (time.monotonic() - started) / 60
     segmenter = Segmenter(load_checkpoint(folder / NETWORK), device="cpu")
-    scans = recipe.validation.open(data, segmenter.class_map)
+    scans: Any = recipe.validation.open(data, segmenter.class_map)
     figures = score(segmenter.segment, scans, segmenter.class_map).to_dict()
     known = {key: figures[key] for key in ("miou", "accuracy", "iou")}
     kept.write_text(json.dumps({**known, "minutes": minutes}, indent=1) + "\n")

@@ -11,9 +11,11 @@ import argparse
 import json
 import random
 import statistics
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from cmdfusion_ros.config import LiveSettings
+from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
 from cmdfusion_ros.pairing.settings import CameraTiming, PairingSettings, SyncSettings
 
@@ -40,7 +42,7 @@ class Action:
     """Something done to the pairing at a steady time: `do(pairing)`."""
 
     time: int
-    do: object
+    do: Callable[[CloudAnchoredPairing], object]
 
 
 @dataclass
@@ -49,30 +51,37 @@ class Played:
     its resets, and itself.
     """
 
-    released: list = field(default_factory=list)
-    resets: list = field(default_factory=list)
-    pairing: object = None
+    released: list[tuple[int, PairedCloud]] = field(default_factory=list)
+    resets: list[tuple[int, str]] = field(default_factory=list)
+    pairing: CloudAnchoredPairing | None = None
 
     @property
-    def clouds(self):
+    def clouds(self) -> list[PairedCloud]:
         return [paired for _, paired in self.released]
 
 
 class SimulatedClock:
     """Steady time is set by the simulation; ROS time is a function of it."""
 
-    def __init__(self, ros_from_steady=lambda steady: BEGIN + steady):
+    def __init__(self, ros_from_steady: Callable[[int], int] = lambda steady: BEGIN + steady):
         self.steady = 0
         self._ros_from_steady = ros_from_steady
 
-    def now_ros(self):
+    def now_ros(self) -> int:
         return self._ros_from_steady(self.steady)
 
-    def now_steady(self):
+    def now_steady(self) -> int:
         return self.steady
 
 
-def play(settings, happenings, tick=TICK, clock=None, ready=True, until=None):
+def play(
+    settings: PairingSettings,
+    happenings: Iterable[Arrival | Action],
+    tick: int | None = TICK,
+    clock: SimulatedClock | None = None,
+    ready: bool = True,
+    until: int | None = None,
+) -> Played:
     """Give Arrivals and Actions to a pairing in order of time, with ticks every `tick` ns while
     clouds wait (None: no ticks). Returns Played.
 
@@ -90,9 +99,9 @@ def play(settings, happenings, tick=TICK, clock=None, ready=True, until=None):
     played.pairing = pairing
     for camera in settings.cameras:
         pairing.set_camera_ready(camera, ready, ready)
-    happenings = sorted(happenings, key=lambda happening: happening.time)
-    end = until if until is not None else (happenings[-1].time if happenings else 0) + 2 * SECOND
-    for happening in happenings:
+    ordered = sorted(happenings, key=lambda happening: happening.time)
+    end = until if until is not None else (ordered[-1].time if ordered else 0) + 2 * SECOND
+    for happening in ordered:
         _tick_until(pairing, clock, happening.time, tick)
         clock.steady = happening.time
         if isinstance(happening, Action):
@@ -108,25 +117,27 @@ def play(settings, happenings, tick=TICK, clock=None, ready=True, until=None):
     return played
 
 
-def _tick_until(pairing, clock, end, tick):
+def _tick_until(
+    pairing: CloudAnchoredPairing, clock: SimulatedClock, end: int, tick: int | None
+) -> None:
     while tick and pairing.num_pending and clock.steady // tick * tick + tick < end:
         clock.steady = clock.steady // tick * tick + tick
         pairing.on_tick()
 
 
 def sensor(
-    camera,
-    hertz,
-    latency_ms,
-    jitter_ms,
-    seconds,
-    rng,
-    phase=None,
-    offset_ms=0.0,
-    stamp_jitter_ms=0.0,
-    drop=0.0,
-    silent=(),
-):
+    camera: str | None,
+    hertz: float,
+    latency_ms: float,
+    jitter_ms: float,
+    seconds: float,
+    rng: random.Random,
+    phase: float | None = None,
+    offset_ms: float = 0.0,
+    stamp_jitter_ms: float = 0.0,
+    drop: float = 0.0,
+    silent: tuple[float, ...] = (),
+) -> Iterator[Arrival]:
     """Arrivals of one sensor, in order of stamp.
 
     Args:
@@ -166,10 +177,10 @@ class Scenario:
     dead: int = 0
     drop: float = 0.0
     late_ms: float = 0.0  # of the first camera
-    silent: tuple = ()  # of the first camera
+    silent: tuple[float, ...] = ()  # of the first camera
 
 
-def arrivals_of(scenario, seconds, seed):
+def arrivals_of(scenario: Scenario, seconds: float, seed: int) -> list[Arrival]:
     """All Arrivals of a scenario."""
     rng = random.Random(seed)
     happenings = list(sensor(None, 10.0, 25, 5, seconds, rng, phase=1.0))
@@ -191,7 +202,7 @@ def arrivals_of(scenario, seconds, seed):
     return sorted(happenings, key=lambda arrival: arrival.time)
 
 
-def settings_of(scenario):
+def settings_of(scenario: Scenario) -> PairingSettings:
     """PairingSettings of a scenario."""
     offsets = [offset / 1000 if scenario.triggered else 0.0 for offset in TRIGGER_OFFSETS_MS]
     cameras = {
@@ -203,14 +214,15 @@ def settings_of(scenario):
     )
 
 
-def measure(scenario, seconds=60, seeds=1):
+def measure(scenario: Scenario, seconds: float = 60, seeds: int = 1) -> dict[str, float]:
     """The figures of a scenario over some runs with other phases: {clouds_percent, cameras,
     distance_ms, mean_wait_ms, p95_wait_ms, deadline_hits}.
 
     The first three seconds of each run, which begin with startup_grace, do not count.
     """
     begin = BEGIN + 3 * SECOND
-    clouds, num_sent = [], 0
+    clouds: list[PairedCloud] = []
+    num_sent = 0
     for seed in range(seeds):
         arrivals = arrivals_of(scenario, seconds, seed)
         num_sent += sum(arrival.camera is None and arrival.stamp >= begin for arrival in arrivals)
@@ -255,7 +267,7 @@ SWEEP = tuple(
 )
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

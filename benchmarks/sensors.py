@@ -14,11 +14,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint
+from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.synthetic.lidar import scan
 from cmdfusion_ros.data.synthetic.rigs import LidarRig, load_rig
 from cmdfusion_ros.data.synthetic.sequence import DATASET
@@ -35,7 +37,11 @@ _OUSTER = LidarRig(
 _FLOAT, _BYTE, _SHORT = ("f4", 7), ("u1", 2), ("u2", 4)
 
 
-def sensors():
+Kind = tuple[str, int]  # of a field: as numpy and as PointField call it
+Sensor = tuple[LidarRig, float | None, Kind | None, bool]
+
+
+def sensors() -> dict[str, Sensor]:
     """{name: (LidarRig, full scale of the intensity field or None for no such field, its type,
     whether rays without return are rows of zeros)}.
     """
@@ -54,10 +60,13 @@ def sensors():
     return found
 
 
-def frame_of(world, lidar, full_scale, kind, zeros, class_map, name, rng):
-    """One turn of `lidar`, through a PointCloud2 and back, as a labelled Frame; and how many
+def frame_of(
+    world: World, sensor: Sensor, class_map: ClassMap, name: str, rng: np.random.Generator
+) -> tuple[Frame, int]:
+    """One turn of a sensor, through a PointCloud2 and back, as a labelled Frame; and how many
     rows of the message were no points.
     """
+    lidar, full_scale, kind, zeros = sensor
     turn = scan(world, replace(load_rig("nuscenes"), lidar=lidar), 2.0, rng)
     labels = class_map.labels_from_raw(turn.raw, DATASET)
     lost = len(lidar.elevation) * lidar.columns - len(turn.points) if zeros else 0
@@ -87,8 +96,9 @@ def frame_of(world, lidar, full_scale, kind, zeros, class_map, name, rng):
     return frame, int((~usable).sum())
 
 
-def _message(table, kind):
+def _message(table: np.ndarray, kind: Kind | None) -> SimpleNamespace:
     numbers = [7, 7, 7, *([kind[1]] if kind else [])]
+    assert table.dtype.names and table.dtype.fields
     places = [(name, table.dtype.fields[name][1]) for name in table.dtype.names]
     fields = [
         SimpleNamespace(name=name, offset=offset, datatype=number, count=1)
@@ -109,7 +119,7 @@ def _message(table, kind):
     )
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -121,7 +131,7 @@ def main(arguments=None):
     stems = [Path(path).stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     segmenters = [Segmenter(load_checkpoint(path), device="cpu") for path in paths]
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for name, sensor in tqdm(sensors().items(), unit="sensor"):
         matrices, points, zeros = (
             [ConfusionMatrix(each.class_map.num_classes) for each in segmenters],
@@ -133,11 +143,12 @@ def main(arguments=None):
             for matrix, segmenter in zip(matrices, segmenters, strict=True):
                 frame, dropped = frame_of(
                     world,
-                    *sensor,
+                    sensor,
                     segmenter.class_map,
                     f"{name}, street {street}",
                     np.random.default_rng([SEED, street, 1]),
                 )
+                assert frame.labels is not None
                 matrix.add(frame.labels, segmenter.segment(frame).labels)
             points, zeros = points + frame.num_points, zeros + dropped
         mious = [round(matrix.miou, 6) for matrix in matrices]
@@ -151,11 +162,11 @@ def main(arguments=None):
         + "".join(f"{name[-20:]:>22}" for name in names)
     )
     for name, row in table.items():
-        mious = "".join(f"{100 * miou:>22.1f}" for miou in row["miou"].values())
+        cells = "".join(f"{100 * miou:>22.1f}" for miou in row["miou"].values())
         print(
             f"{name:<40}{row['points'] // args.streets:>9}"
             f"{row['rows_without_point'] // args.streets:>9} "
-            f" {mious}"
+            f" {cells}"
         )
     if args.json:
         Path(args.json).write_text(

@@ -7,12 +7,15 @@ sgemm), networks against the number of points.
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, ScalarFormatter
 
+Row = dict[str, Any]  # of the file
 COLOURS = {
     "cpu": "tab:blue",
     "cpu-torch": "tab:cyan",
@@ -22,7 +25,7 @@ COLOURS = {
 }
 
 
-def main():
+def main() -> None:
     """Read rows, write a picture."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,9 +71,9 @@ def main():
     figure.savefig(args.picture, dpi=100)
 
 
-def draw(axes, rows, place, label, value):
+def draw(axes: Any, rows: list[Row], place: Callable[[Row], int], label: str, value: str) -> None:
     """One line for each backend; axes logarithmic, fractions linear."""
-    lines = {}
+    lines: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         lines.setdefault(row["backend"], []).append((place(row), row[value]))
     for name, points in lines.items():
@@ -102,7 +105,7 @@ def draw(axes, rows, place, label, value):
         axes.legend(fontsize=8)
 
 
-def draw_bars(axes, rows, networks):
+def draw_bars(axes: Any, rows: list[Row], networks: list[str]) -> None:
     """Networks side by side: how many times as long as ours each backend takes."""
     backends = list(dict.fromkeys(row["backend"] for row in rows))
     width = 0.8 / len(backends)
@@ -122,11 +125,11 @@ def draw_bars(axes, rows, networks):
     axes.legend(fontsize=8)
 
 
-def style_of(name):
+def style_of(name: str) -> dict[str, Any]:
     return {"color": COLOURS.get(name.partition(" x")[0], "black")}
 
 
-def words_of(name):
+def words_of(name: str) -> str:
     kind, _, threads = name.partition(" x")
     return f"{kind}, {threads or 1} thread{'s' if threads else ''}"
 

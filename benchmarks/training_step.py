@@ -25,14 +25,18 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
 RECIPE = HERE / "config" / "train" / "flagship_nano.yaml"
 WARM_UP = 2  # steps that are not timed
-MODELS = {"flagship": {}, "spv_unet": {"network": "spv_unet", "image_trust": "full"}}
+MODELS: dict[str, dict[str, Any]] = {
+    "flagship": {},
+    "spv_unet": {"network": "spv_unet", "image_trust": "full"},
+}
 
 
-def make_trainer(network: str, data: Path, out: Path, steps: int):
+def make_trainer(network: str, data: Path, out: Path, steps: int) -> Any:
     """The Trainer of one part, on the made-up sequences 00 and 01 under `data`."""
     from cmdfusion_ros.training.recipe import load_recipe
     from cmdfusion_ros.training.trainer import Trainer
@@ -95,9 +99,10 @@ def measure(network: str, data: Path, steps: int, against: Path | None) -> dict:
     if against is not None:
         ways["before"] = (against, False)
     processes = {name: start(network, data, steps, *way) for name, way in ways.items()}
-    rows = {name: [] for name in ways}
+    rows: dict[str, list[dict]] = {name: [] for name in ways}
     for _ in range(steps):
         for name, process in processes.items():
+            assert process.stdin and process.stdout
             process.stdin.write("step\n")
             process.stdin.flush()
             line = process.stdout.readline()
@@ -105,8 +110,7 @@ def measure(network: str, data: Path, steps: int, against: Path | None) -> dict:
                 raise RuntimeError(f"{network}, {name}: the process ended; see its error above")
             rows[name].append(json.loads(line))
     for process in processes.values():
-        process.stdin.close()
-        process.wait()
+        process.communicate()  # closes its input, which ends it
     return rows
 
 

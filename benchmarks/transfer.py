@@ -14,6 +14,7 @@ on scans of a set is not scored on it. `mean` is over the classes that the set h
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -40,7 +41,9 @@ SETS = {
 CURVE = "PandaSet bag, six cameras"
 
 
-def scored(segmenter, data, folder, images, subsets):
+def scored(
+    segmenter: Segmenter, data: DataSettings, folder: str, images: bool, subsets: int
+) -> dict[str, Any] | None:
     """What `evaluate` gives, or None where the checkpoint was trained on a scan of the set."""
     settings = DataSettings(**{**vars(data), "images": images})
     scans = settings.open(folder, segmenter.class_map)
@@ -56,7 +59,7 @@ def scored(segmenter, data, folder, images, subsets):
     return {**result, "mean_of_present": round(float(np.mean(present)), 6)}
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +75,7 @@ def main(arguments=None):
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--picture", metavar="FILE.png", help="mIoU against live cameras")
     args = parser.parse_args(arguments)
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for entry in args.checkpoints:
         name, _, path = entry.partition("=")
         segmenter = Segmenter(load_checkpoint(path), device="cpu")
@@ -93,8 +96,8 @@ def main(arguments=None):
     return 0
 
 
-def print_table(what, columns):
-    columns = {name: result for name, result in columns.items() if result}
+def print_table(what: str, results: dict[str, Any]) -> None:
+    columns = {name: result for name, result in results.items() if result}
     print(
         f"\n{what}\n{'IoU, %':<18}{'points':>10}{'chance':>8}"
         + "".join(f"{name[-20:]:>22}" for name in columns)
@@ -123,7 +126,7 @@ def print_table(what, columns):
                 print(f"{name}: {title} against live cameras (labelled clouds): {curve}")
 
 
-def draw(path, curves):
+def draw(path: str, curves: dict[str, dict[str, Any]]) -> None:
     figure = Figure(figsize=(6, 4), layout="tight")
     FigureCanvasAgg(figure)
     axis = figure.subplots()

@@ -21,7 +21,7 @@ PROFILE = Path(__file__).resolve().parents[1] / "config" / "fastdds_large_clouds
 TOPIC = "/transport_loss"
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--sizes",
@@ -57,7 +57,7 @@ def main():
             )
 
 
-def run(size, profile, given):
+def run(size: float, profile: bool, given: argparse.Namespace) -> list[float]:
     """Milliseconds from publishing to the callback, one for each cloud that arrived. Both sides
     are processes of their own: a profile is read once.
     """
@@ -111,7 +111,7 @@ except (KeyboardInterrupt, ExternalShutdownException):
 """
 
 
-def publish(size, rate, clouds):
+def publish(size: float, rate: float, clouds: int) -> None:
     """Publish `clouds` clouds of `size` MB once somebody listens, and wait a moment for the last
     one.
     """

@@ -9,18 +9,20 @@ python benchmarks/world.py compare --data $CMDFUSION_DATA/semantickitti --sequen
 
 import argparse
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
-from cmdfusion_ros.data.synthetic import camera, lidar
+from cmdfusion_ros.data.synthetic import camera, lidar, sequence
 from cmdfusion_ros.data.synthetic.light import Shadows
 from cmdfusion_ros.data.synthetic.rigs import RIG_NAMES
-from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
+from cmdfusion_ros.data.synthetic.sequence import DATASET, SequenceSettings
 from cmdfusion_ros.data.synthetic.world import World
-from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.frame import IGNORE_LABEL, Frame
 
 # Points of the 19 classes in the training sequences of SemanticKITTI, 00-07, 09 and 10, as
 # CMDFusion's loss weights have them.
@@ -56,7 +58,7 @@ PICTURE_STAGES = (
 )
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -90,12 +92,14 @@ def main(arguments=None):
 class Statistics:
     """What labelled scans are like, class by class: where points lie, how high, how bright."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.scans, self.points = 0, np.zeros((len(_RINGS), STREET.num_classes))
-        self._rows = []  # (label, height over the ground below the sensor, intensity rank) a scan
+        self._rows: list[tuple[np.ndarray, ...]] = []
+        # (label, height over the ground below the sensor, intensity rank) a scan
 
-    def add(self, frame):
+    def add(self, frame: Frame) -> None:
         """Count a Frame with labels."""
+        assert frame.labels is not None
         self.scans += 1
         known = frame.labels != IGNORE_LABEL
         points, labels = frame.points[known], frame.labels[known]
@@ -107,7 +111,7 @@ class Statistics:
         floor = np.median(points[near, 2]) if near.any() else points[:, 2].min()
         self._rows.append((labels, points[:, 2] - floor, order / max(len(order), 1)))
 
-    def row(self, label):
+    def row(self, label: int) -> tuple[np.ndarray, list[np.ndarray] | None]:
         """Shares by ring in percent, then medians and spreads (10 and 90 %) of height and rank."""
         shares = 100 * self.points[:, label] / np.maximum(self.points.sum(axis=1), 1)
         found = [np.concatenate([r[k][r[0] == label] for r in self._rows]) for k in (1, 2)]
@@ -116,13 +120,13 @@ class Statistics:
         return shares, [np.percentile(values, (10, 50, 90)) for values in found]
 
 
-def print_comparison(real_frames, args):
+def print_comparison(real_frames: Iterable[Frame], args: argparse.Namespace) -> None:
     """Class by class, real scans above made-up ones of the same sensor."""
     real, made = Statistics(), Statistics()
     for frame in real_frames:
         real.add(frame)
     for number in range(args.streets):
-        drive = Sequence(0, f"{number:02d}", 2, SequenceSettings(rig=args.rig, spacing=50))
+        drive = sequence.Sequence(0, f"{number:02d}", 2, SequenceSettings(rig=args.rig, spacing=50))
         for index in range(2):
             made.add(drive.frame(index, STREET, cameras=()))
     for name, each in (("real", real), ("made up", made)):
@@ -138,14 +142,14 @@ def print_comparison(real_frames, args):
             print(f"{name:<15}{what:<9}{cells}")
 
 
-def print_frequencies(streets):
+def print_frequencies(streets: int) -> None:
     """Two scans of each of some streets of the kitti rig, as the seed makes them, rare things as
     rare as by default.
     """
     class_map = load_class_map("semantic_kitti")
     counts = np.zeros(256, np.int64)
     for number in range(streets):
-        drive = Sequence(0, f"{number:02d}", 2, SequenceSettings(spacing=50))
+        drive = sequence.Sequence(0, f"{number:02d}", 2, SequenceSettings(spacing=50))
         for index in range(2):
             counts += np.bincount(
                 class_map.labels_from_raw(drive.scan(index).raw, DATASET), minlength=256
@@ -161,14 +165,16 @@ def print_frequencies(streets):
         print(f"{name:<16}{ours:>8.3f} %{theirs:>8.3f} %{ours / theirs:>8.2f}")
 
 
-def print_speed(rig, scans):
+def print_speed(rig: str, scans: int) -> None:
     """Seconds of CPU on this one core: of a street, of the scans, of the pictures, and of their
     stages.
     """
     street, scan, picture, points = Stages(()), Stages(SCAN_STAGES), Stages(PICTURE_STAGES), 0
     for number in range(scans):
         with street:
-            drive = Sequence(0, f"{number:02d}", 40, SequenceSettings(rig=rig, weather="day"))
+            drive = sequence.Sequence(
+                0, f"{number:02d}", 40, SequenceSettings(rig=rig, weather="day")
+            )
             # the shadows of what stands are cast once, with the first picture
             drive.photograph(0, 0)
         with scan:
@@ -195,22 +201,24 @@ class Stages:
     them.
     """
 
-    def __init__(self, functions):
-        self.total, self.spent, self._functions, self._before = 0.0, Counter(), functions, []
+    def __init__(self, functions: Sequence[tuple[Any, str]]):
+        self.total, self._functions = 0.0, functions
+        self.spent: defaultdict[str, float] = defaultdict(float)
+        self._before: list[tuple[Any, str, Callable]] = []
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._before = [(owner, name, getattr(owner, name)) for owner, name in self._functions]
         for owner, name, function in self._before:
             setattr(owner, name, self._timed(name, function))
         self.total -= time.process_time()
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.total += time.process_time()
         for owner, name, function in self._before:
             setattr(owner, name, function)
 
-    def _timed(self, name, function):
-        def timed(*args, **options):
+    def _timed(self, name: str, function: Callable) -> Callable:
+        def timed(*args: Any, **options: Any) -> Any:
             started = time.process_time()
             try:
                 return function(*args, **options)
@@ -219,10 +227,11 @@ class Stages:
 
         return timed
 
-    def table(self, count):
+    def table(self, count: int) -> str:
         """The stages of one of `count` blocks, in words."""
         return ", ".join(
-            f"{name} {seconds / count:.3f}" for name, seconds in self.spent.most_common()
+            f"{name} {seconds / count:.3f}"
+            for name, seconds in sorted(self.spent.items(), key=lambda item: -item[1])
         )
 
 

@@ -5,14 +5,17 @@ diagnostic that the code has and this file does not describe stops it.
 """
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from cmdfusion_ros.labelling.settings import (
     LIVE_OF_CAMERA,
+    Parameter,
     camera_parameters,
     node_parameters,
 )
-from cmdfusion_ros.ros.qos import INPUTS, OUTPUTS
+from cmdfusion_ros.ros.qos import INPUTS, OUTPUTS, Qos
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN = {  # row of INPUTS -> name, type, what it is
@@ -94,7 +97,10 @@ DIAGNOSTICS = {
 def launch_arguments() -> list[tuple[str, str, list[str], str]]:
     """(name, default, choices, description) of every launch argument."""
     tree = ast.parse((REPOSITORY / "launch" / "cmdfusion.launch.py").read_text())
-    values = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    values: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            values[ast.unparse(node.targets[0])] = node.value
     boolean = ast.literal_eval(values["BOOLEAN"])
     rows = []
     for entry in values["ARGUMENTS"].elts:
@@ -102,7 +108,9 @@ def launch_arguments() -> list[tuple[str, str, list[str], str]]:
         rows.append(
             (
                 ast.literal_eval(name),
-                default.value if isinstance(default, ast.Constant) else "config/cmdfusion.rviz",
+                str(default.value)
+                if isinstance(default, ast.Constant)
+                else "config/cmdfusion.rviz",
                 eval_choices(choices, boolean),
                 ast.literal_eval(description),
             )
@@ -110,19 +118,19 @@ def launch_arguments() -> list[tuple[str, str, list[str], str]]:
     return rows
 
 
-def eval_choices(node: ast.expr, boolean: list[str]) -> list[str]:
+def eval_choices(node: Any, boolean: list[str]) -> list[str]:
     """The choices of one argument; [] where any value will do."""
     if isinstance(node, ast.Name):
         return boolean
     if isinstance(node, ast.Constant):
         return []
-    found = []
+    found: list[str] = []
     for item in node.elts:
         found += boolean if isinstance(item, ast.Starred) else [ast.literal_eval(item)]
     return found
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table. Angle brackets outside of code would be taken for HTML."""
 
     def shown(cell: str) -> str:
@@ -134,12 +142,12 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(map(shown, row)) + " |" for row in lines)
 
 
-def quality(qos) -> str:
+def quality(qos: Qos) -> str:
     """A Qos in words."""
     return f"{qos.reliability}, {qos.durability}, {qos.depth}".replace("_", " ")
 
 
-def parameter_row(parameter, name: str) -> tuple[str, ...]:
+def parameter_row(parameter: Parameter, name: str) -> tuple[str, ...]:
     """Name, default, unit, bounds, whether it may change, meaning."""
     data, default = parameter.metadata, parameter.default
     bounds = []

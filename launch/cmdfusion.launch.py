@@ -9,6 +9,7 @@ argument left empty is not handed on, so that it hides nothing in the file.
 """
 
 import os
+from typing import Any
 
 from launch import LaunchDescription
 from launch.actions import (
@@ -116,7 +117,7 @@ RVIZ_TOPICS = [
 BAG_DELAY = "10.0"  # seconds; the node loads its network first, and a bag does not wait for it
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
     """The arguments, then what they ask for."""
     declared = [
         DeclareLaunchArgument(
@@ -130,7 +131,7 @@ def generate_launch_description():
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
 
 
-def start(context):
+def start(context: Any) -> list[Any]:
     """The processes that the given arguments ask for."""
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     sim_time = given["use_sim_time"] or ("true" if given["bag"] else "")
@@ -145,7 +146,7 @@ def start(context):
         output="both",
         emulate_tty=True,
     )
-    actions = [*large_clouds(context), node]
+    actions = [*large_clouds(), node]
     if given["rviz"] == "true":
         actions.append(rviz(given, sim_time))
     if given["bag"]:
@@ -153,12 +154,14 @@ def start(context):
     return actions
 
 
-def node_parameters(given, sim_time):
+def node_parameters(given: dict[str, str], sim_time: str) -> list[Any]:
     """The parameter sources of the node, the strongest last."""
-    files = [PathJoinSubstitution([FindPackageShare("cmdfusion_ros"), "config", "cmdfusion.yaml"])]
+    files: list[Any] = [
+        PathJoinSubstitution([FindPackageShare("cmdfusion_ros"), "config", "cmdfusion.yaml"])
+    ]
     if given["params_file"]:
         files.append(given["params_file"])
-    values = {}
+    values: dict[str, Any] = {}
     for argument, parameter in (
         ("points", "points.topic"),
         ("checkpoint", "model.checkpoint"),
@@ -184,7 +187,7 @@ def node_parameters(given, sim_time):
     ]
 
 
-def large_clouds(context):
+def large_clouds() -> list[Any]:
     """Fast DDS loses clouds over 0.5 MB between processes unless both have larger shared memory
     (docs/dds.md). A profile of the user's own is left alone.
     """
@@ -203,7 +206,7 @@ def large_clouds(context):
     ]
 
 
-def rviz(given, sim_time):
+def rviz(given: dict[str, str], sim_time: str) -> Node:
     """RViz on our configuration; its topics follow the name and namespace of the node."""
     node = "/".join(["", *(part for part in given["namespace"].split("/") if part), given["name"]])
     return Node(
@@ -218,7 +221,7 @@ def rviz(given, sim_time):
     )
 
 
-def bag_player(given):
+def bag_player(given: dict[str, str]) -> ExecuteProcess:
     """`ros2 bag play`; /clock at 200 Hz because its default of 40 Hz is coarse beside a wait of 60
     ms.
     """

@@ -15,11 +15,11 @@ TRANSFORMS = [  # parent, child, x, y, z, roll, pitch, yaw
 ]
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([static_transform(*row) for row in TRANSFORMS])
 
 
-def static_transform(parent, child, *pose):
+def static_transform(parent: str, child: str, *pose: float) -> Node:
     """A publisher of one transform on /tf_static."""
     options = ("--x", "--y", "--z", "--roll", "--pitch", "--yaw")
     arguments = [

@@ -25,7 +25,7 @@ def world():
 def test_sensors_write_the_same_street_in_their_own_way(sensors, world):
     def frame(name):
         return sensors.frame_of(
-            world, *sensors.sensors()[name], STREET, name, np.random.default_rng(2)
+            world, sensors.sensors()[name], STREET, name, np.random.default_rng(2)
         )
 
     byte, dropped = frame("HDL-32E at 1.84 m, 8-bit intensity")
@@ -45,7 +45,7 @@ def test_sensors_write_the_same_street_in_their_own_way(sensors, world):
 @pytest.mark.parametrize("height", [1.2, 2.5])
 def test_a_higher_sensor_sees_the_road_further_below(sensors, world, height):
     frame, _ = sensors.frame_of(
-        world, *sensors.sensors()[f"HDL-64E at {height} m"], STREET, "", np.random.default_rng(2)
+        world, sensors.sensors()[f"HDL-64E at {height} m"], STREET, "", np.random.default_rng(2)
     )
     road = frame.points[
         (frame.labels == STREET.label("road")) & (np.hypot(*frame.points[:, :2].T) < 8)

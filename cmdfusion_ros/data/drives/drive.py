@@ -16,8 +16,10 @@ class Drive(Protocol):
     """
 
     name: str
-    names: tuple[str, ...]
     odometry: str
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
     def __len__(self) -> int: ...
 
