@@ -228,7 +228,7 @@ def test_a_queue_that_grows_stops_neither_heartbeat_nor_services_and_loses_nothi
 def test_where_there_are_no_sequence_numbers_the_middleware_is_asked(bench, monkeypatch):
     monkeypatch.setattr(inputs, "takes_message_info", lambda: False)
     it = bench()
-    (handler,) = it.node._inputs._subscriptions[0][1].event_handlers
+    (handler,) = it.node._inputs.subscriptions()[0][-1].event_handlers
     handler.callback(SimpleNamespace(total_count=9, total_count_change=3))
     assert it.parts()["lidar"]["lost"] == 3
 
