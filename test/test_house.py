@@ -51,8 +51,9 @@ MAY_IMPORT = {  # room -> rooms of ours it may import, besides itself
     "training": SECOND | {"evaluation"},
     "labelling": SECOND | {"pairing"},
     "adaptation": SECOND | {"evaluation", "training"},
+    "soak": SECOND | {"pairing", "labelling"},
     "ros": SECOND | {"pairing", "labelling"},
-    "cli": SECOND | {"pairing", "labelling", "evaluation", "training", "adaptation"},
+    "cli": SECOND | {"pairing", "labelling", "evaluation", "training", "adaptation", "soak"},
     "__init__": set(),
     "__main__": {"cli"},
 }

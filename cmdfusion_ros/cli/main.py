@@ -30,6 +30,7 @@ VERBS = {
     "submit": "label a test set for its benchmark",
     "world": "make labelled sequences of a made-up street",
     "bench": "measure speed",
+    "soak": "let everything go wrong around the node, for hours",
     "import": "take over a checkpoint of the authors of CMDFusion",
 }
 _FILES = {"import": "import_checkpoint"}  # of verbs that cannot name a module

@@ -68,6 +68,7 @@ class _Thread:
     def __init__(self, run: Callable[["_Thread"], None]) -> None:
         self.since: float | None = None
         self.given_up = False
+        self.settled = False  # its cloud's end is its own: it delivers, or says why it failed
         self.thread = threading.Thread(target=run, args=(self,), name=WORKER_THREAD, daemon=True)
 
     def place(self) -> str:
@@ -139,7 +140,7 @@ class Worker:
             seconds = self._running_s()
             if not limit or stuck is None or seconds <= max(limit, _LONGER * self._longest):
                 return
-            if self._is_broken():
+            if self._current.settled or self._is_broken():
                 return
             where = self._current.place()
             self._give_up()
@@ -215,7 +216,7 @@ class Worker:
         if thread.ident is not None:
             thread.join(timeout_s)
         with self._changed:
-            if thread.is_alive() and self._running is not None:
+            if thread.is_alive() and self._running is not None and not self._current.settled:
                 self._give_up()
         return not thread.is_alive()
 
@@ -276,7 +277,7 @@ class Worker:
             if not self._inbox:
                 return None
             paired, num_bytes = self._inbox.popleft()
-            self._running, mine.since = paired, self._now()
+            self._running, mine.since, mine.settled = paired, self._now(), False
             self._inbox_bytes -= num_bytes
             return paired
 
@@ -289,16 +290,22 @@ class Worker:
             return "stale"
         try:
             result = self._job(paired)
-            if mine.given_up:
+            if not self._settle(mine):
                 return "stuck"
             if paired.epoch < self._epoch:
                 return "reset"
             self._deliver(paired, result)
             return "done"
         except Exception as error:
-            if not mine.given_up:
+            if self._settle(mine):
                 self._report_error(paired, error)
             return "failed"
+
+    def _settle(self, mine: _Thread) -> bool:
+        """Whether the cloud is still this thread's: then no other will count it from here on."""
+        with self._changed:
+            mine.settled = not mine.given_up
+            return mine.settled
 
     def _report_error(self, paired: PairedCloud, error: Exception) -> None:
         try:

@@ -211,7 +211,7 @@ void cmdfusion_neighbours(const int64_t* keys, int64_t num_keys, const int64_t* 
 // (num_rows,), where they keep their order.
 void cmdfusion_group(const int64_t* targets, int64_t num_rows, int64_t num_targets, int32_t* order,
                      int32_t* starts, int32_t* counts) {
-    std::memset(counts, 0, num_targets * sizeof(int32_t));
+    for (int64_t target = 0; target < num_targets; ++target) counts[target] = 0;
     for (int64_t row = 0; row < num_rows; ++row) ++counts[targets[row]];
     int32_t total = 0;
     for (int64_t target = 0; target < num_targets; ++target) {

@@ -3,74 +3,20 @@ sleeping. Test 19 of the synchroniser's list is here.
 """
 
 import threading
-from dataclasses import dataclass
 
 import pytest
+from builders.working import (
+    PATIENCE,
+    Cloud,
+    Outcome,
+    assert_conserved,
+    held_worker,
+    in_force,
+    make_worker,
+)
 
-from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.worker import QUEUE_BYTES, Worker
-
-PATIENCE = 20.0  # seconds: how long a test waits for what must happen at once
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """As much of a PairedCloud as the worker looks at."""
-
-    stamp: int
-    epoch: int = 0
-
-
-class Gate:
-    """A job that lets the test see when it begins and say when it ends."""
-
-    def __init__(self):
-        self.entered = threading.Semaphore(0)
-        self.leave = threading.Semaphore(0)
-
-    def __call__(self, paired):
-        self.entered.release()
-        assert self.leave.acquire(timeout=PATIENCE)
-        return paired.stamp * 10
-
-
-class Outcome:
-    """What a worker delivered, and its errors."""
-
-    def __init__(self):
-        self.results, self.errors = [], []
-
-    def deliver(self, paired, result):
-        self.results.append((paired.stamp, result))
-
-    def on_error(self, paired, error):
-        self.errors.append((paired.stamp, str(error)))
-
-
-def in_force(**sync):
-    return LiveSettings(node_settings({f"sync.{name}": value for name, value in sync.items()}))
-
-
-def make_worker(job, outcome, now_ros=lambda: 0, **sync):
-    worker = Worker(job, outcome.deliver, outcome.on_error, in_force(**sync), now_ros)
-    worker.start()
-    return worker
-
-
-def held_worker(**sync):
-    """A worker that is busy with cloud 0."""
-    gate, outcome = Gate(), Outcome()
-    worker = make_worker(gate, outcome, **sync)
-    worker.offer(Cloud(0))
-    assert gate.entered.acquire(timeout=PATIENCE)
-    return worker, gate, outcome
-
-
-def assert_conserved(report):
-    assert report.offered == report.done + report.waiting + report.running + sum(
-        report.dropped.values()
-    )
 
 
 def test_results_are_delivered_in_order():
@@ -282,118 +228,3 @@ def test_under_fire_from_several_threads_every_cloud_is_accounted_for(overload):
 
 
 # ---- jobs that never end
-
-
-def test_a_job_over_its_time_is_given_up_by_name_and_the_next_cloud_is_labelled():
-    gate, outcome, stuck, now = Gate(), Outcome(), [], [0.0]
-    worker = Worker(
-        lambda paired: gate(paired) if paired.stamp == 1 else paired.stamp * 10,
-        outcome.deliver,
-        outcome.on_error,
-        in_force(overload="queue", max_job_time=20.0),
-        lambda: 0,
-        now=lambda: now[0],
-        on_stuck=lambda paired, seconds, place: stuck.append((paired.stamp, seconds, place)),
-    )
-    worker.start()
-    worker.offer(Cloud(1))
-    assert gate.entered.acquire(timeout=PATIENCE)
-    worker.offer(Cloud(2))
-    now[0] = 20.0
-    worker.watch()
-    assert not stuck  # not over its time yet
-    now[0] = 21.0
-    worker.watch()
-    ((stamp, seconds, place),) = stuck
-    assert (stamp, seconds) == (1, 21.0) and "in " in place
-    assert worker.stop(finish=True) and outcome.results == [(2, 20)]
-    report = worker.report()
-    assert report.dropped["stuck"] == 1 and report.lost_threads == 1
-    assert_conserved(report)
-    gate.leave.release()  # it ends after all: nobody wants its result any more
-    while worker.report().lost_threads:
-        threading.Event().wait(0.01)
-    assert outcome.results == [(2, 20)] and worker.report().dropped["stuck"] == 1
-
-
-def test_a_slow_network_is_not_taken_for_a_stuck_one():
-    """What took 10 s before may take 40 s now, whatever max_job_time says."""
-    gate, outcome, now = Gate(), Outcome(), [0.0]
-    worker = Worker(
-        gate,
-        outcome.deliver,
-        outcome.on_error,
-        in_force(max_job_time=20.0),
-        lambda: 0,
-        now=lambda: now[0],
-    )
-    worker.start()
-    worker.offer(Cloud(1))
-    assert gate.entered.acquire(timeout=PATIENCE)
-    now[0] = 10.0
-    gate.leave.release()
-    worker.offer(Cloud(2))
-    assert gate.entered.acquire(timeout=PATIENCE)
-    now[0] = 50.0
-    worker.watch()
-    assert worker.report().running == 1 and worker.report().running_s == 40.0
-    gate.leave.release()
-    assert worker.stop(finish=True) and len(outcome.results) == 2
-
-
-def test_after_four_jobs_that_never_end_the_worker_says_that_it_is_broken():
-    gate, outcome, now = Gate(), Outcome(), [0.0]
-    worker = Worker(
-        gate,
-        outcome.deliver,
-        outcome.on_error,
-        in_force(overload="queue", max_job_time=1.0),
-        lambda: 0,
-        now=lambda: now[0],
-    )
-    worker.start()
-    for stamp in range(6):
-        worker.offer(Cloud(stamp))
-    for number in range(5):
-        assert number == 5 or gate.entered.acquire(timeout=PATIENCE)
-        assert not worker.report().is_broken or number == 4
-        now[0] += 2.0
-        worker.watch()
-    report = worker.report()
-    assert report.is_broken and report.lost_threads == 4 and report.dropped["stuck"] == 4
-    assert_conserved(report)
-    gate.leave.release(10)
-    assert worker.stop(finish=True)
-
-
-def test_a_queue_behind_a_stuck_job_goes_on():
-    gate, outcome, now = Gate(), Outcome(), [0.0]
-    worker = Worker(
-        lambda paired: gate(paired) if paired.stamp == 0 else None,
-        outcome.deliver,
-        outcome.on_error,
-        in_force(overload="queue", max_job_time=1.0),
-        lambda: 0,
-        now=lambda: now[0],
-    )
-    worker.start()
-    for stamp in range(258):
-        worker.offer(Cloud(stamp))
-    assert gate.entered.acquire(timeout=PATIENCE)
-    now[0] = 5.0
-    worker.watch()
-    assert worker.stop(finish=True) and len(outcome.results) == 257
-    assert_conserved(worker.report())
-    gate.leave.release()
-
-
-def test_a_job_that_outlives_the_stop_is_counted_as_stuck_and_delivers_nothing():
-    worker, gate, outcome = held_worker()
-    assert not worker.stop(timeout_s=0.01)
-    report = worker.report()
-    assert report.dropped["stuck"] == 1 and report.running == 0
-    assert_conserved(report)
-    gate.leave.release()
-    while worker.report().lost_threads:
-        threading.Event().wait(0.01)
-    assert outcome.results == []
