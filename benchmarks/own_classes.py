@@ -36,13 +36,16 @@ ENCODER = ("embedding", "stem", "down")
 DECODER = ("up", "of_points", "to_knowledge", "knowledge", "trust", "joins", "pixel_head")
 # name -> what differs from the recipe
 ROWS: dict[str, dict[str, Any]] = {
-    "from nothing, rate 0.003": {"start_from": ""},
+    "from nothing, rate 0.003": {"start_from": "", "learning_rate": 0.003},
     "from nothing, rate 0.01": {"start_from": "", "learning_rate": 0.01},
     "shipped, rate 0.0003": {"learning_rate": 0.0003},
-    "shipped, rate 0.001": {"learning_rate": 0.001},
-    "shipped, rate 0.003": {},
+    "shipped, rate 0.001": {},
+    "shipped, rate 0.003": {"learning_rate": 0.003},
     "shipped, rate 0.01": {"learning_rate": 0.01},
-    "shipped, rate 0.003, encoder frozen": {"frozen": ("images", *ENCODER)},
+    "shipped, rate 0.003, encoder frozen": {
+        "frozen": ("images", *ENCODER),
+        "learning_rate": 0.003,
+    },
     "shipped, rate 0.01, only the head": {
         "frozen": ("images", *ENCODER, *DECODER),
         "learning_rate": 0.01,

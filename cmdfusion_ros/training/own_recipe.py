@@ -29,7 +29,7 @@ augment: {{sector: 90.0, yaw: 180.0, flip: 0.5, scale: 0.05, shift_z: [-0.2, 0.2
   point_dropout: 0.2, intensity_dropout: 0.1, intensity_gain: 1.3, intensity_gamma: 1.3}}
 steps: {steps}
 batch_size: 2
-learning_rate: 0.003
+learning_rate: 0.001
 warm_up: 0.1
 class_weight_power: 0.3
 save_every: 50
