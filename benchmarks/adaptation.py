@@ -101,7 +101,10 @@ def rows_of(
 ) -> dict[str, dict[str, Any]]:
     """{row: scores} of one split. tests: [(Frame, true labels)]."""
     start = Path(args.checkpoint or default_checkpoint_path())
-    checkpoint, segmenter = load_checkpoint(start), Segmenter(start, cpu_threads=args.threads)
+    checkpoint, segmenter = (
+        load_checkpoint(start),
+        Segmenter(start, cpu_threads=args.threads, images="on"),
+    )
     rows = {} if args.lessons_only else {"before": judge_frames(segmenter, tests)}
     kinds = ["lessons", "control"] + (["truth"] if args.truth else [])
     for kind in kinds:
@@ -128,7 +131,7 @@ def rows_of(
         if kind == "control":
             recipe = replace(recipe, train=recipe.train_too[0], train_too=())
         train(recipe, folder)
-        rows[kind] = judge_frames(Segmenter(network, cpu_threads=args.threads), tests)
+        rows[kind] = judge_frames(Segmenter(network, cpu_threads=args.threads, images="on"), tests)
         show(rows)
     return rows
 

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", required=True, metavar="DIR")
     args = parser.parse_args(arguments)
     segmenter, frame, out = (
-        Segmenter(args.checkpoint, device="cpu"),
+        Segmenter(args.checkpoint, device="cpu", images="on"),
         read_frame(Path(args.data) / "nuscenes_frame"),
         Path(args.out),
     )

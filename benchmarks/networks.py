@@ -107,7 +107,10 @@ def measure(
     }
     if config.network != "image":  # it labels no scans
         segmenter = Segmenter(
-            Checkpoint(network.state_dict(), config, class_map), device=device, cpu_threads=threads
+            Checkpoint(network.state_dict(), config, class_map),
+            device=device,
+            cpu_threads=threads,
+            images="on",
         )
         row["backend"] = segmenter.backend
         row["label_ms"], row["label_cpu_ms"] = _milliseconds(

@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     for path in args.checkpoints:
-        segmenter = Segmenter(path, device="cpu")
+        segmenter = Segmenter(path, device="cpu", images="on")
         scans: Any = SCANS[args.scans].open(args.data, segmenter.class_map)
         whole, alone = measure(segmenter, scans, args.every)
         print(Path(path).stem)

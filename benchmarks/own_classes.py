@@ -75,7 +75,7 @@ def trained(row: str, steps: int, data: Path, work: Path) -> dict[str, Any]:
     trainer.validation_scans = None  # type: ignore[assignment]  # scored once, below
     trainer.run()
     minutes = (time.monotonic() - started) / 60
-    segmenter = Segmenter(load_checkpoint(folder / NETWORK), device="cpu")
+    segmenter = Segmenter(load_checkpoint(folder / NETWORK), device="cpu", images="on")
     scans: Any = recipe.validation.open(data, segmenter.class_map)
     figures = score(segmenter.segment, scans, segmenter.class_map).to_dict()
     known = {key: figures[key] for key in ("miou", "accuracy", "iou")}

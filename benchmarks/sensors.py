@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     paths = args.checkpoints or [default_checkpoint_path()]
     stems = [Path(path).stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-    segmenters = [Segmenter(load_checkpoint(path), device="cpu") for path in paths]
+    segmenters = [Segmenter(load_checkpoint(path), device="cpu", images="on") for path in paths]
     table: dict[str, dict[str, Any]] = {}
     for name, sensor in tqdm(sensors().items(), unit="sensor"):
         matrices, points, zeros = (

@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     results: dict[str, dict[str, Any]] = {}
     for entry in args.checkpoints:
         name, _, path = entry.partition("=")
-        segmenter = Segmenter(load_checkpoint(path), device="cpu")
+        segmenter = Segmenter(load_checkpoint(path), device="cpu", images="on")
         for what in args.sets:
             subsets = args.subsets if what == CURVE else 0
             for images in (False, True) if segmenter.uses_images else (False,):

@@ -4,16 +4,18 @@ call.
 
 import threading
 import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import Checkpoint, load_checkpoint
-from cmdfusion_ros.frame import Frame, Prediction
+from cmdfusion_ros.frame import Frame, Prediction, require_array
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.folded import inference_form
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
@@ -39,15 +41,16 @@ class Segmenter:
     One frame at a time: calls from several threads wait for one another.
 
     Args:
-        checkpoint: a Checkpoint or the path of one.
+        checkpoint: a Checkpoint or the path of one; the weights that ship by default.
         device: "auto" (CUDA where it works, else CPU), "cpu", "cuda" or "cuda:1".
         backend: how the network is computed: "cpu" (its inference form, several times as fast),
             "torch" (its training form, on any device), "triton" (its training form with fused
             kernels, on CUDA), or "auto" (the fastest that works on this device).
         cpu_threads: threads while a frame is labelled on a CPU; 0 = as many as torch takes by
             itself.
-        images: whether a network that can look at images does: "on", "off", or "auto", as the score
-            on its card says (`images_help`).
+        images: whether a network that can look at images does: "on", "off", or, as in the node,
+            "auto": unless the score on its card says that they harm (`images_help`). Scores are
+            made with "on".
 
     Attributes:
         class_map: ClassMap of the labels.
@@ -66,16 +69,16 @@ class Segmenter:
 
     def __init__(
         self,
-        checkpoint: Checkpoint | str | Path,
+        checkpoint: Checkpoint | str | Path | None = None,
         device: str = "auto",
         backend: str = "auto",
         cpu_threads: int = 0,
-        images: str = "on",
+        images: str = "auto",
     ):
         if images not in ("on", "off", "auto"):
             raise ValueError(f"images: expected on, off or auto, got {images!r}")
         if not isinstance(checkpoint, Checkpoint):
-            checkpoint = load_checkpoint(checkpoint)
+            checkpoint = load_checkpoint(checkpoint or default_checkpoint_path())
         if checkpoint.model_config.network == "image":
             raise ValueError(
                 f"{checkpoint.source}: a network that sees images alone has no answer for most "
@@ -109,14 +112,32 @@ class Segmenter:
         """
         return within_reach(points, self._grid.voxel_size)
 
-    def segment(self, frame: Frame) -> Prediction:
-        """Frame -> Prediction, in the frame's order of points. A frame without points gives an
-        empty Prediction.
+    def segment(self, scan: Frame | np.ndarray, intensity: np.ndarray | None = None) -> Prediction:
+        """One scan -> Prediction, in its order of points. A scan without points gives an empty one.
 
         Points of one row of the network's output lie at different distances, so each has its own
         temperature; it changes no label.
+
+        Args:
+            scan: a Frame, which may have images; or (N, 3) float32 x, y, z, metres, in the LiDAR's
+                frame (x ahead, z up, the origin some metres over the ground).
+            intensity: (N,) float32, 0 to 1, of points that are given as an array; None where there
+                is none.
+
+        Raises:
+            ValueError: an array of another shape or dtype, NaN or infinity, points that the
+                network's grid cannot hold (`within_reach`); an intensity beside a Frame.
         """
-        return self._segment(frame, with_raw=False)[0]
+        return self._segment(_frame_of(scan, intensity), with_raw=False)[0]
+
+    def segment_all(
+        self, scans: Iterable[Frame | np.ndarray], progress: bool = False
+    ) -> Iterator[Prediction]:
+        """The Prediction of each of many scans, in order, one at a time, as `segment`; `progress`
+        shows a bar.
+        """
+        for scan in tqdm(scans, unit="scan", disable=not progress):
+            yield self.segment(scan)
 
     def segment_with_raw(self, frame: Frame) -> tuple[Prediction, np.ndarray]:
         """(Prediction, (N,) float32 confidence before the temperatures), for whoever measures what
@@ -152,7 +173,9 @@ class Segmenter:
         return Prediction(labels, confidence, _camera_mask(output, frame)), raw
 
     def probabilities(self, frame: Frame, calibrated: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask).
+        """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask). Column
+        c is the class `class_map.names[c]`; the largest of a row is the label and, calibrated, its
+        confidence.
 
         Whoever averages over several answers takes those that are not `calibrated` and applies the
         temperatures to the mean, which keeps its labels.
@@ -180,6 +203,15 @@ class Segmenter:
         if frame.views and not self.uses_images:
             frame = replace(frame, views=())
         return self._network(make_batch([frame], self._grid, self.device))
+
+
+def _frame_of(scan: Frame | np.ndarray, intensity: np.ndarray | None) -> Frame:
+    if isinstance(scan, Frame):
+        if intensity is not None:
+            raise ValueError("segment: a Frame has its own intensity; give it alone")
+        return scan
+    require_array("points", scan, (None, 3), np.float32)
+    return Frame(scan, np.zeros(len(scan), np.float32) if intensity is None else intensity)
 
 
 def images_help(card: dict[str, Any]) -> tuple[bool, str]:

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             f"({trained_on[0]}, ...), on which it is surer than anywhere else; "
             "choose others with --sequences, --first-scan, --last-scan"
         )
-    segmenter = Segmenter(checkpoint, device=args.device)
+    segmenter = Segmenter(checkpoint, device=args.device, images="on")
     answers = []
     for data, scans in zip(sets, opened, strict=True):
         frames = tqdm(shown(scans, view, checkpoint.class_map), total=len(scans), unit="scan")

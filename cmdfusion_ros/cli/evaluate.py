@@ -89,7 +89,9 @@ def _evaluate(path, args):
             "choose others with --sequences, --first-scan, --last-scan, or pass --allow-trained"
         )
     frames = tqdm(shown(scans, view, checkpoint.class_map), total=len(scans), unit="scan")
-    scores = evaluate(Segmenter(checkpoint, device=args.device), frames, args.tta, args.subsets)
+    scores = evaluate(
+        Segmenter(checkpoint, device=args.device, images="on"), frames, args.tta, args.subsets
+    )
     return {
         "checkpoint": Path(path).name,
         "class_map": checkpoint.class_map.name,

@@ -79,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
         )
     for path in (args.checkpoint, args.baseline):
         _refuse_sweeps(path)
-    segmenter = Segmenter(checkpoint, device=args.device)
-    baseline = Segmenter(args.baseline, device=args.device) if args.baseline else None
+    segmenter = Segmenter(checkpoint, device=args.device, images="on")
+    baseline = Segmenter(args.baseline, device=args.device, images="on") if args.baseline else None
     names = names_of(args.suites, segmenter.uses_images and args.images)
     pairs = tqdm(with_before(scans, rows.tolist(), names), total=len(rows), unit="scan")
     nuscenes = args.layout == "nuscenes"

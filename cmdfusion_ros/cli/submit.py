@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             poses=view.kind != "single",
             images=args.images,
         )
-        segment = segment_with(Segmenter(checkpoint, device=args.device), args.tta)
+        segment = segment_with(Segmenter(checkpoint, device=args.device, images="on"), args.tta)
         with _writer(args, checkpoint.class_map) as writer:
             for index in tqdm(range(len(reader)), unit="scan"):
                 frame = reader[index]

@@ -256,7 +256,7 @@ def _wherever(recipe):
 def _scored(ablation, recipe, checkpoint, answer, data_folder):
     if answer == "knowledge":
         checkpoint = with_branches_swapped(checkpoint)
-    segmenter = Segmenter(checkpoint)
+    segmenter = Segmenter(checkpoint, images="on")
     test = replace(ablation.test, images=segmenter.uses_images)
     scans = test.open(data_folder, segmenter.class_map, poses=recipe.view.kind != "single")
     streets = StreetCounts(segmenter.class_map)

@@ -305,7 +305,9 @@ class Trainer:
         self.processes.wait()
 
     def _validate(self):
-        segmenter = Segmenter(load_checkpoint(self.out / NETWORK), device=str(self.device))
+        segmenter = Segmenter(
+            load_checkpoint(self.out / NETWORK), device=str(self.device), images="on"
+        )
         frames = shown(self.validation_scans, self.recipe.view, self.class_map)
         self.validation = score(segmenter.segment, frames, self.class_map).to_dict()
         if self.step == self.recipe.steps and self.objective.teachers:

@@ -25,7 +25,7 @@ from cmdfusion_ros.sparse.stages import StageClock
 
 def run(args: argparse.Namespace) -> int:
     """Measure each cloud, print its table, write JSON and the picture; returns 0."""
-    segmenter = Segmenter(args.checkpoint, device="cpu", backend="cpu", cpu_threads=1)
+    segmenter = Segmenter(args.checkpoint, device="cpu", backend="cpu", cpu_threads=1, images="on")
     results = []
     for name, points in clouds_of(args, 34_000):
         frame = Frame(points.astype(np.float32), np.zeros(len(points), np.float32))
