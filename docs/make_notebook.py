@@ -43,7 +43,8 @@ def outputs_of(source: str, names: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    notebook, names = json.loads(NOTEBOOK.read_text()), {}
+    notebook = json.loads(NOTEBOOK.read_text())
+    names: dict[str, Any] = {}
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     for number, cell in enumerate(cells, 1):
         cell["outputs"] = outputs_of("".join(cell["source"]), names)

@@ -185,6 +185,7 @@ CALLED_BY_OTHERS = {  # public names that our code never calls, and who does
     "extra_repr": "torch, when a network is printed",
     "find_class": "pickle, for every class that a file names",
     "persistent_load": "pickle, for every tensor of a file",
+    "segment_all": "people who use the package as a library (docs/library.md)",
     **dict.fromkeys(
         ("on_activate", "on_cleanup", "on_configure", "on_deactivate", "on_shutdown"),
         "rclpy, at the node's transitions",
