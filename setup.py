@@ -51,8 +51,8 @@ SHARED = [CONFIG, *sorted(path for path in CONFIG.rglob("*") if path.is_dir()), 
 # compiler for them the package installs all the same.
 NATIVE = Extension(
     "cmdfusion_ros.sparse._native",
-    ["cmdfusion_ros/sparse/native.cpp", "cmdfusion_ros/sparse/native_training.cpp"],
-    depends=["cmdfusion_ros/sparse/native.h"],
+    [f"cmdfusion_ros/sparse/native{part}.cpp" for part in ("", "_half", "_images", "_training")],
+    depends=["cmdfusion_ros/sparse/native.h", "cmdfusion_ros/sparse/native_convolve.h"],
     language="c++",
     extra_compile_args=["-std=c++14", "-O3", "-ffp-contract=fast"],
     optional=True,

@@ -20,6 +20,7 @@ from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.models.folded import inference_form
 from cmdfusion_ros.sparse.backends import choose_backend, use_backend
 from cmdfusion_ros.sparse.memory import keep_freed_memory
+from cmdfusion_ros.sparse.native import kernels
 from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.voxelise import within_reach
 
@@ -48,6 +49,9 @@ class Segmenter:
             kernels, on CUDA), or "auto" (the fastest that works on this device).
         cpu_threads: threads while a frame is labelled on a CPU; 0 = as many as torch takes by
             itself.
+        precision: of the convolutions of backend "cpu": "float32", "bfloat16" (sums stay float32;
+            faster, few labels differ: `cmdfusion bench precision`), or "auto": bfloat16 where this
+            CPU multiplies such numbers.
         images: whether a network that can look at images does: "on", "off", or, as in the node,
             "auto": unless the score on its card says that they harm (`images_help`). Scores are
             made with "on".
@@ -55,15 +59,15 @@ class Segmenter:
     Attributes:
         class_map: ClassMap of the labels.
         card: what the checkpoint says of itself.
-        device, backend: what was chosen; backend_reason: why.
+        device, backend, precision: what was chosen; backend_reason: why.
         num_parameters: learned numbers of the network.
         uses_images: whether views of a frame can change its labels; images_reason: why.
         temperatures: Temperatures behind every confidence, from the checkpoint; None where it has
             none.
 
     Raises:
-        ValueError: an unknown device or backend, or one that this machine lacks; a network of
-            images alone.
+        ValueError: an unknown device, backend or precision, or one that this machine lacks; a
+            network of images alone.
         CheckpointError, FileNotFoundError: see `load_checkpoint`.
     """
 
@@ -74,6 +78,7 @@ class Segmenter:
         backend: str = "auto",
         cpu_threads: int = 0,
         images: str = "auto",
+        precision: str = "auto",
     ):
         if images not in ("on", "off", "auto"):
             raise ValueError(f"images: expected on, off or auto, got {images!r}")
@@ -86,6 +91,7 @@ class Segmenter:
             )
         self.device = _choose_device(device)
         self.backend, self.backend_reason = choose_backend(backend, self.device)
+        self.precision = _choose_precision(precision, self.backend)
         self.class_map = checkpoint.class_map
         self.card = checkpoint.card
         self.temperatures = checkpoint.temperatures
@@ -100,7 +106,9 @@ class Segmenter:
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.backend == "cpu":
-            self._network = inference_form(network, cpu_threads or torch.get_num_threads())
+            self._network = inference_form(
+                network, cpu_threads or torch.get_num_threads(), self.precision == "bfloat16"
+            )
             weakref.finalize(self, self._network.close)
         else:
             self._network = use_backend(network.to(self.device), self.backend)
@@ -254,6 +262,19 @@ def _camera_mask(output: Any, frame: Frame) -> np.ndarray:
         if seen is None
         else seen.cpu().numpy().astype(np.uint32)
     )
+
+
+def _choose_precision(asked: str, backend: str) -> str:
+    if asked not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision: expected auto, float32 or bfloat16, got {asked!r}")
+    compiled = kernels() if backend == "cpu" else None
+    can = compiled is not None and compiled.has_half
+    if asked == "bfloat16" and not can:
+        raise ValueError(
+            "precision: bfloat16 asked for, but it needs backend cpu, the compiled kernels and a "
+            "CPU with AVX512-BF16; use auto or float32"
+        )
+    return "bfloat16" if can and asked != "float32" else "float32"
 
 
 def _choose_device(name: str) -> torch.device:

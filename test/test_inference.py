@@ -55,6 +55,7 @@ def segmenter(checkpoint, request):
         device="cpu",
         backend=request.param,
         cpu_threads=2 if request.param == "cpu" else 1,
+        precision="float32",
     )
 
 
@@ -77,7 +78,7 @@ def test_temperatures_divide_the_logits_of_each_point_and_change_no_label(
 ):
     # so coarse voxels hold points of many temperatures
     temperatures = Temperatures((2.0, 6.0), (3.0, 0.5))
-    options = {"device": "cpu", "backend": backend, "cpu_threads": 1}
+    options = {"device": "cpu", "backend": backend, "cpu_threads": 1, "precision": "float32"}
     plain, tempered = (
         Segmenter(checkpoint, **options),
         Segmenter(replace(checkpoint, temperatures=temperatures), **options),
@@ -199,6 +200,8 @@ def test_callers_in_several_threads_get_their_own_answers(segmenter):
             {"device": "cuda:99"},
             "device: 'cuda:99' asked for, but torch .* sees [0-9]+ CUDA devices; use auto or cpu",
         ),
+        ({"precision": "half"}, "precision: expected auto, float32 or bfloat16, got 'half'"),
+        ({"precision": "bfloat16", "backend": "torch"}, "it needs backend cpu, the compiled"),
         ({"backend": "spconv"}, "backend: expected one of auto, .*, got 'spconv'"),
     ],
 )

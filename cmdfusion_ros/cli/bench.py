@@ -1,6 +1,6 @@
 """`cmdfusion bench`: what things cost on this machine. sparse: sparse convolution, beside other
-libraries; inference: from a frame to its labels, by stage; node: the running node, message to
-message.
+libraries; inference: from a frame to its labels, by stage; precision: bfloat16 beside float32;
+node: the running node, message to message.
 """
 
 import argparse
@@ -8,8 +8,10 @@ import os
 
 from cmdfusion_ros.cli.benches import inference as bench_inference
 from cmdfusion_ros.cli.benches import node as bench_node
+from cmdfusion_ros.cli.benches import precision as bench_precision
 from cmdfusion_ros.cli.benches import sparse as bench_sparse
 from cmdfusion_ros.cli.benches.unets import UNETS
+from cmdfusion_ros.cli.runs.options import add_data_options
 from cmdfusion_ros.inference import default_checkpoint_path
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
@@ -20,6 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_sparse(kinds)
     _add_inference(kinds)
+    _add_precision(kinds)
     _add_node(kinds)
     return parser
 
@@ -103,16 +106,36 @@ def _add_inference(kinds):
     parser = _add_kind(
         kinds, "inference", "an inference by stage, without ROS", bench_inference, 34_000
     )
+    _add_checkpoint(parser)
+    parser.add_argument(
+        "--repeats", type=int, default=9, metavar="R", help="frames of each cloud (default: 9)"
+    )
+    parser.add_argument("--picture", metavar="FILE.png", help="draw the stages here")
+
+
+def _add_precision(kinds):
+    parser = kinds.add_parser(
+        "precision",
+        help="bfloat16 beside float32",
+        description=bench_precision.__doc__,
+        formatter_class=_AS_WRITTEN,
+    )
+    _add_checkpoint(parser)
+    parser.add_argument("--data", metavar="DIR", help="measure on labelled scans from here")
+    add_data_options(parser, "measure on", required=False)
+    parser.add_argument(
+        "--scans", type=int, default=3, metavar="N", help="made-up scans of a rig (default: 3)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write what was measured here")
+
+
+def _add_checkpoint(parser):
     parser.add_argument(
         "--checkpoint",
         default=str(default_checkpoint_path()),
         metavar="FILE",
         help="network to run (default: the shipped one)",
     )
-    parser.add_argument(
-        "--repeats", type=int, default=9, metavar="R", help="frames of each cloud (default: 9)"
-    )
-    parser.add_argument("--picture", metavar="FILE.png", help="draw the stages here")
 
 
 def _add_node(kinds):
@@ -143,5 +166,10 @@ def _add_node(kinds):
 
 
 def run(args: argparse.Namespace) -> int:
-    kinds = {"sparse": bench_sparse, "inference": bench_inference, "node": bench_node}
+    kinds = {
+        "sparse": bench_sparse,
+        "inference": bench_inference,
+        "precision": bench_precision,
+        "node": bench_node,
+    }
     return kinds[args.what].run(args)

@@ -140,7 +140,9 @@ def network_findings() -> list[Finding]:
         Finding(GOOD, "images", segmenter.images_reason),
         Finding(GOOD, "device", f"auto takes {segmenter.device}"),
         Finding(
-            GOOD, "sparse backend", f"auto takes {segmenter.backend}: {segmenter.backend_reason}"
+            GOOD,
+            "sparse backend",
+            f"auto takes {segmenter.backend} in {segmenter.precision}: {segmenter.backend_reason}",
         ),
         *backend_findings(segmenter.device, segmenter.backend),
     ]

@@ -2,6 +2,7 @@
 are never warped.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,17 +67,38 @@ def distort(
         point, so that a ray far outside the image would come back into it (plumb_bob with negative
         k1 does that).
     """
-    # bends rays even where all its coefficients are zero
-    if distortion is not None and distortion.model == "equidistant":
-        return _distort_fisheye(x, y, _padded(distortion.coefficients, 4))
-    if distortion is None or not any(distortion.coefficients):
+    model, coefficients, limit = lens_of(distortion)
+    if model == "equidistant":
+        return _distort_fisheye(x, y, coefficients, limit)
+    if model == "pinhole":
         return (x, y), np.ones(len(x), bool)
-    k1, k2, p1, p2, k3, k4, k5, k6 = _padded(distortion.coefficients, 8)
+    k1, k2, p1, p2, k3, k4, k5, k6 = coefficients
     r2 = x * x + y * y
     radial = _rational(r2, (k1, k2, k3), (k4, k5, k6))
     bent_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
     bent_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
-    return (bent_x, bent_y), r2 < _turning_point((k1, k2, k3), (k4, k5, k6))
+    return (bent_x, bent_y), r2 < limit
+
+
+def lens_of(distortion: Distortion | None) -> tuple[str, tuple[float, ...], float]:
+    """(model, coefficients, limit) of a lens: "pinhole"; "rational" with k1, k2, p1, p2, k3 to k6
+    and r^2 where it stops growing; "equidistant" with k1 to k4 and such an angle.
+    """
+    return _lens(distortion.model, tuple(distortion.coefficients)) if distortion else _PINHOLE
+
+
+_PINHOLE: tuple[str, tuple[float, ...], float] = ("pinhole", (), np.inf)
+
+
+@functools.lru_cache(maxsize=64)
+def _lens(model: str, given: tuple[float, ...]) -> tuple[str, tuple[float, ...], float]:
+    if model == "equidistant":  # bends rays even where all its coefficients are zero
+        fisheye = _padded(given, 4)
+        return model, fisheye, _last_angle(fisheye)
+    if not any(given):
+        return _PINHOLE
+    k1, k2, _, _, k3, k4, k5, k6 = coefficients = _padded(given, 8)
+    return "rational", coefficients, float(_turning_point((k1, k2, k3), (k4, k5, k6)))
 
 
 def _rational(r2: Any, top: Sequence[float], bottom: Sequence[float]) -> Any:
@@ -96,7 +118,7 @@ def _turning_point(top: Sequence[float], bottom: Sequence[float]) -> float:
 
 
 def _distort_fisheye(
-    x: np.ndarray, y: np.ndarray, coefficients: Sequence[float]
+    x: np.ndarray, y: np.ndarray, coefficients: Sequence[float], limit: float
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     k1, k2, k3, k4 = coefficients
     r = np.hypot(x, y)
@@ -104,11 +126,16 @@ def _distort_fisheye(
     t2 = theta * theta
     bent_theta = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
     scale = np.where(r > 1e-8, bent_theta / np.maximum(r, 1e-8), 1.0)
+    return (x * scale, y * scale), theta < limit
+
+
+def _last_angle(coefficients: Sequence[float]) -> float:
+    """The angle from which a fisheye lens model no longer grows; infinity where there is none."""
+    k1, k2, k3, k4 = coefficients
     grid = np.linspace(0.0, np.pi / 2, 2000)
     g2 = grid * grid
     falling = np.flatnonzero(np.diff(grid * (1 + g2 * (k1 + g2 * (k2 + g2 * (k3 + g2 * k4))))) <= 0)
-    limit = grid[falling[0]] if len(falling) else np.inf
-    return (x * scale, y * scale), theta < limit
+    return float(grid[falling[0]]) if len(falling) else np.inf
 
 
 def _padded(coefficients: Sequence[float], length: int) -> tuple[float, ...]:

@@ -106,7 +106,10 @@ def open_segmenter(settings: ModelSettings) -> tuple[AnySegmenter, ModelInfo]:
         )
 
     def open_on(device: str, backend: str) -> Any:
-        return Segmenter(checkpoint, device, backend, settings.cpu_threads, settings.images)
+        precision = settings.precision if device == settings.device else "auto"
+        return Segmenter(
+            checkpoint, device, backend, settings.cpu_threads, settings.images, precision
+        )
 
     try:
         segmenter = open_on(settings.device, settings.backend)
@@ -119,7 +122,8 @@ def open_segmenter(settings: ModelSettings) -> tuple[AnySegmenter, ModelInfo]:
             f"model.device: the GPU failed at the first scans ({type(error).__name__}: {error}); "
             "free its memory, or set model.device cpu"
         ) from error
-    chosen = str(segmenter.device), str(segmenter.backend), segmenter.images_reason
+    engine = f"{segmenter.backend} in {segmenter.precision}"
+    chosen = str(segmenter.device), engine, segmenter.images_reason
     info = ModelInfo(path.name, checkpoint.sha256, *chosen, segmenter.num_parameters, warmup_ms)
     if segmenter.device.type == "cpu":
         return segmenter, info

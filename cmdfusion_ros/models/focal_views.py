@@ -9,6 +9,8 @@ import torch
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.frame import CameraView
 from cmdfusion_ros.models.views import PixelPairs, gather, pair_with_pixels, read_image
+from cmdfusion_ros.sparse import native_images
+from cmdfusion_ros.sparse.native import kernels
 
 SMALLEST, LARGEST = 32, 1024  # pixels of a side; wide lenses would become large
 
@@ -56,9 +58,19 @@ def gather_from_each(maps: list, pairs: PixelPairs) -> torch.Tensor:
     """`views.gather` from maps (1, C, h_i, w_i) of different sizes, one an image: (M, C), pairs
     grouped by image as `make_focal_views` gives them.
     """
+    numbers = torch.arange(len(maps) + 1, device=pairs.view_rows.device)
+    bounds = torch.searchsorted(pairs.view_rows, numbers).tolist()
+    plain = not (torch.is_grad_enabled() or pairs.uv.is_cuda)
+    compiled = kernels() if plain and maps[0].dtype == torch.float32 else None
+    if compiled is not None:
+        out, uv = torch.empty(len(pairs.uv), maps[0].shape[1]), pairs.uv.contiguous()
+        for level, first, last in zip(maps, bounds, bounds[1:], strict=False):
+            rows_first = level[0].permute(1, 2, 0).contiguous()
+            native_images.gather(compiled, rows_first, uv[first:last], out[first:last])
+        return out
     parts = []
-    for number, level in enumerate(maps):
-        rows = pairs.view_rows == number
-        first = torch.zeros(int(rows.sum()), dtype=torch.int64, device=level.device)
-        parts.append(gather(level, PixelPairs(pairs.point_rows[rows], first, pairs.uv[rows])))
+    for level, first, last in zip(maps, bounds, bounds[1:], strict=False):
+        view_rows = torch.zeros(last - first, dtype=torch.int64, device=level.device)
+        own = PixelPairs(pairs.point_rows[first:last], view_rows, pairs.uv[first:last])
+        parts.append(gather(level, own))
     return torch.cat(parts)

@@ -12,8 +12,10 @@ from torch.nn.functional import embedding_bag, interpolate
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.frame import CameraView
 from cmdfusion_ros.geometry.occlusion import hidden_points
-from cmdfusion_ros.geometry.projection import project_points
+from cmdfusion_ros.geometry.projection import MIN_DEPTH, lens_of, project_points
 from cmdfusion_ros.geometry.uv import UVTransform
+from cmdfusion_ros.sparse import native_images
+from cmdfusion_ros.sparse.native import kernels
 from cmdfusion_ros.sparse.scatter import scatter_mean
 
 # of ImageNet, RGB in [0, 1]: what published weights of image networks expect
@@ -112,15 +114,30 @@ def pair_with_pixels(
 
 def _see(points, view, image_size, skip_hidden):
     """Rows (m,) of the points that fall into a view, and their uv (m, 2)."""
-    pixels, visible = project_points(
-        points, view.intrinsic, view.camera_from_lidar, view.image_size, view.distortion
-    )
-    rows = np.flatnonzero(visible)
+    rows, pixels, depths = shown_points(points, view)
     if skip_hidden and len(rows):
-        depths = points[rows] @ view.camera_from_lidar[2, :3] + view.camera_from_lidar[2, 3]
-        rows = rows[~hidden_points(pixels[rows], depths, view.image_size)]
+        kept = ~hidden_points(pixels, depths, view.image_size)
+        rows, pixels = rows[kept], pixels[kept]
     resize = UVTransform.resize(view.image_size, image_size or view.image_size)
-    return rows, resize.normalise(resize.apply(pixels[rows]))
+    return rows, resize.normalise(resize.apply(pixels))
+
+
+def shown_points(points: np.ndarray, view: CameraView) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of (N, 3) points fall into a view's image: rows (m,) int64, pixels (m, 2) and depths
+    (m,) float32; see `project_points`.
+    """
+    where = (view.intrinsic, view.camera_from_lidar, view.image_size)
+    compiled = kernels()
+    if compiled is not None:
+        intrinsic, camera_from_lidar, image_size = where
+        lens = lens_of(view.distortion)
+        return native_images.project(
+            compiled, points, camera_from_lidar, intrinsic, image_size, lens, MIN_DEPTH
+        )
+    pixels, visible = project_points(points, *where, view.distortion)
+    rows = np.flatnonzero(visible)
+    depths = points[rows] @ view.camera_from_lidar[2, :3] + view.camera_from_lidar[2, 3]
+    return rows, pixels[rows], depths.astype(np.float32)
 
 
 def _best_view(seen, names, num_points):

@@ -7,7 +7,9 @@ one product in place (the segmented sum then adds all of it), and the rows of a 
 the cache when they are activated. Results are the same to rounding.
 """
 
+import functools
 import threading
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -206,11 +208,23 @@ def scratch(name: str, rows: int, columns: int) -> torch.Tensor:
     return known[:size].view(rows, columns)
 
 
-class FoldedConv(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FoldedConv:
     """A convolution as inference needs it: `weight` (K, C_in, C_out), `bias` (C_out,)."""
 
     weight: torch.Tensor
     bias: torch.Tensor
+
+    @functools.cached_property
+    def half(self) -> torch.Tensor | None:
+        """The weight as `native_half.cpp` reads it, (K, C_in / 2, C_out, 2) bfloat16; None for
+        widths that it cannot.
+        """
+        offsets, inputs, outputs = self.weight.shape
+        if inputs % 2 or outputs % 16:
+            return None
+        pairs = self.weight.view(offsets, inputs // 2, 2, outputs).transpose(2, 3)
+        return pairs.contiguous().bfloat16()
 
 
 def fold(conv: nn.Module, norm: nn.BatchNorm1d | None = None) -> FoldedConv:

@@ -18,7 +18,7 @@ import torch
 from cmdfusion_ros.sparse.neighbours import X_STEP, Y_STEP, Pairs, join_with_mirrors
 from cmdfusion_ros.sparse.workers import Workers
 
-VERSION = 3  # of what native*.cpp expect to be given
+VERSION = 4  # of what native*.cpp expect to be given
 INSTRUCTION_SETS = ("plain", "AVX2", "AVX-512")
 # output rows that stay in the second-level cache while all offsets are added to them
 BLOCK_ROWS = 1024
@@ -44,6 +44,8 @@ class _Layer(ctypes.Structure):
                 "out_rows",
                 "cuts",
                 "out",
+                "half_features",
+                "half_weight",
             )
         ),
         *(
@@ -90,10 +92,16 @@ _ADDRESS, _COUNT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 # name: (what is returned, what is given)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "convolve": (None, [ctypes.POINTER(_Layer), _COUNT, _COUNT, _INT]),
+    "has_half": (_INT, []),
+    "convolve_halves": (None, [ctypes.POINTER(_Layer), _COUNT, _COUNT]),
+    "halve": (None, [_ADDRESS, _COUNT, _ADDRESS]),
     "neighbours": (None, [_ADDRESS, _COUNT, *[_ADDRESS] * 4]),
     "group": (None, [_ADDRESS, _COUNT, _COUNT, *[_ADDRESS] * 3]),
     "weight_gradient": (None, [ctypes.POINTER(_Gradient), _COUNT, _COUNT, _ADDRESS, _INT]),
     "scatter_sum": (None, [_ADDRESS, _ADDRESS, _COUNT, _COUNT, _ADDRESS]),
+    "depthwise": (None, [_ADDRESS, _COUNT, _COUNT, _INT]),
+    "gather": (None, [_ADDRESS, _INT]),
+    "project": (_COUNT, [_ADDRESS]),
     "lovasz": (ctypes.c_double, [ctypes.POINTER(_Lovasz)]),
 }
 
@@ -102,15 +110,18 @@ class Kernels:
     """The functions of one loaded library.
 
     Attributes:
+        library: its functions, for whoever has their structures (`native_images`).
         instruction_set: the best one here, of INSTRUCTION_SETS.
+        has_half: whether this CPU multiplies pairs of bfloat16 numbers.
     """
 
     def __init__(self, library: ctypes.CDLL):
-        self._library = library
+        self.library = library
         for name, (returned, given) in _SIGNATURES.items():
             function = getattr(library, f"cmdfusion_{name}")
             function.restype, function.argtypes = returned, given
         self.instruction_set = INSTRUCTION_SETS[library.cmdfusion_best()]
+        self.has_half = bool(library.cmdfusion_has_half())
 
     def convolve(
         self,
@@ -122,9 +133,12 @@ class Kernels:
         slope: float | None,
         instruction_set: int | None = None,
     ) -> torch.Tensor:
-        """`cpu.convolve`. instruction_set: one that is not better than the best, for tests."""
+        """`cpu.convolve`; in bfloat16, summed in float32, where `workers.half` asks for it and CPU
+        and widths allow it. instruction_set: one that is not better than the best, for tests.
+        """
         out = features.new_empty(kernel_map.num_out, len(conv.bias))
         cuts = prepare(kernel_map)
+        half = workers.half and self.has_half and conv.half is not None
         # Held until the end: a layer has only their addresses.
         held = [
             features.contiguous(),
@@ -133,6 +147,8 @@ class Kernels:
             kernel_map.in_rows,
             kernel_map.out_rows,
         ]
+        if half:
+            held += [self.halve(held[0]), conv.half]
         skip_features, skip_weight = (
             (None, None)
             if skip is None
@@ -148,6 +164,8 @@ class Kernels:
             skip_weight=None if skip_weight is None else skip_weight.data_ptr(),
             cuts=cuts.ctypes.data,
             out=out.data_ptr(),
+            half_features=held[5].data_ptr() if half else None,
+            half_weight=held[6].data_ptr() if half else None,
             offsets=len(kernel_map.counts),
             centre=-1 if kernel_map.centre is None else kernel_map.centre,
             in_channels=conv.weight.shape[1],
@@ -163,15 +181,20 @@ class Kernels:
         chunks = min(num_blocks, 4 * workers.num_threads)
 
         def task(i: int) -> None:
-            self._library.cmdfusion_convolve(
-                ctypes.byref(layer),
-                num_blocks * i // chunks,
-                num_blocks * (i + 1) // chunks,
-                number,
-            )
+            blocks = num_blocks * i // chunks, num_blocks * (i + 1) // chunks
+            if half:
+                self.library.cmdfusion_convolve_halves(ctypes.byref(layer), *blocks)
+            else:
+                self.library.cmdfusion_convolve(ctypes.byref(layer), *blocks, number)
 
         workers.run(task, chunks)
         return out
+
+    def halve(self, values: torch.Tensor) -> torch.Tensor:
+        """Contiguous float32 -> bfloat16, as `values.bfloat16()` rounds; only with `has_half`."""
+        halves = torch.empty(values.shape, dtype=torch.bfloat16)
+        self.library.cmdfusion_halve(values.data_ptr(), values.numel(), halves.data_ptr())
+        return halves
 
     def weight_gradient(
         self,
@@ -207,7 +230,7 @@ class Kernels:
         def task(i: int) -> None:
             scratch = torch.empty(COPIED_PAIRS * sum(channels))
             first, last = num_offsets * i // parts, num_offsets * (i + 1) // parts
-            self._library.cmdfusion_weight_gradient(
+            self.library.cmdfusion_weight_gradient(
                 ctypes.byref(arguments), first, last, scratch.data_ptr(), number
             )
 
@@ -218,7 +241,7 @@ class Kernels:
         """`scatter.scatter_sum` of (N, C) float32 without a gradient; indices are not checked."""
         values, index = values.contiguous(), index.contiguous()
         out = torch.zeros(num_rows, values.shape[1])
-        self._library.cmdfusion_scatter_sum(
+        self.library.cmdfusion_scatter_sum(
             values.data_ptr(), index.data_ptr(), *values.shape, out.data_ptr()
         )
         return out
@@ -248,7 +271,7 @@ class Kernels:
             rows=probabilities.shape[0],
             classes=probabilities.shape[1],
         )
-        return self._library.cmdfusion_lovasz(ctypes.byref(arguments)), gradient
+        return self.library.cmdfusion_lovasz(ctypes.byref(arguments)), gradient
 
     def submanifold_pairs(self, keys: np.ndarray) -> Pairs:
         """`neighbours.submanifold_pairs`, by walking through the keys with one finger a column: no
@@ -257,7 +280,7 @@ class Kernels:
         keys = np.ascontiguousarray(keys)
         in_rows, out_rows = np.empty((13, len(keys)), np.int32), np.empty((13, len(keys)), np.int32)
         counts = np.empty(13, np.int64)
-        self._library.cmdfusion_neighbours(
+        self.library.cmdfusion_neighbours(
             keys.ctypes.data,
             len(keys),
             *(array.ctypes.data for array in (COLUMN_STEPS, in_rows, out_rows, counts)),
@@ -277,7 +300,7 @@ class Kernels:
             torch.empty(size, dtype=torch.int32)
             for size in (len(targets), num_targets, num_targets)
         )
-        self._library.cmdfusion_group(
+        self.library.cmdfusion_group(
             targets.data_ptr(),
             len(targets),
             num_targets,

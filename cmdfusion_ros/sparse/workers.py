@@ -24,12 +24,13 @@ class Workers:
 
     Args:
         num_threads: threads in all; 1 runs every task in the caller.
+        half: whether convolutions multiply in bfloat16, where the CPU can (`native.Kernels`).
     """
 
-    def __init__(self, num_threads: int):
+    def __init__(self, num_threads: int, half: bool = False):
         if num_threads < 1:
             raise ValueError(f"num_threads: expected at least 1, got {num_threads}")
-        self.num_threads = num_threads
+        self.num_threads, self.half = num_threads, half
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._helpers = [
             threading.Thread(target=_help, args=(self._jobs,), name=f"sparse-{i}", daemon=True)

@@ -110,11 +110,12 @@ def opened(monkeypatch, tmp_path, fail_on=""):
     from cmdfusion_ros import inference
     from cmdfusion_ros.checkpoint import file
 
-    def make(checkpoint, device, backend, cpu_threads, images):
+    def make(checkpoint, device, backend, cpu_threads, images, precision):
         network = Network(1, "cuda" if device == "auto" else device)
         network.error = OUT_OF_MEMORY if network.device.type == fail_on else None
         network.segment_with_raw = lambda frame: (None, network.segment(frame).confidence)
         network.backend, network.images_reason, network.num_parameters = backend, "", 5
+        network.precision = precision
         network.uses_images = False
         return network
 

@@ -47,6 +47,7 @@ def segmenter(request):
         Checkpoint(network.state_dict(), config, street),
         device="cpu",
         cpu_threads=1,
+        precision="float32",  # what an untrained U2MKD takes from images is small
     )
 
 

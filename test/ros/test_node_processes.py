@@ -187,14 +187,16 @@ def test_cameras_silenced_mid_way_cost_no_cloud_and_the_status_says_so(
     listener = start(PEER, "listen", "/cmdfusion/status", "cmdfusion_ros/SegmentationStatus")
     start_node(files=[tmp_path / "node.yaml"])
     assert listener.line() == {"ready": True}
+    cameras = layout.usable_cameras
+    topics = [each for camera in cameras for each in (camera.image_topic, camera.info_topic)]
+    topics.append(layout.cloud_topic)
     start(
         "-m",
         "cmdfusion_ros.ros.player",
         small_bag,
         "--rate",
         "0.2",
-        "--wait-for",
-        layout.cloud_topic,
+        *(word for topic in topics for word in ("--wait-for", topic)),
         "--silence",
         "front@0.25",
         "--silence",

@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_a_residual_block_in_two_calls_equals_the_layers_one_by_one(workers):
         kernel_map = x.maps.submanifold(1, 3)
         folded_skip = cpu.fold(skip, norms[2])
         folded = cpu.fold(second, norms[1])
-        folded = folded._replace(bias=folded.bias + folded_skip.bias)
+        folded = replace(folded, bias=folded.bias + folded_skip.bias)
         hidden = cpu.convolve(workers, cpu.fold(first, norms[0]), x.features, kernel_map, slope=0.1)
         result = cpu.convolve(
             workers, folded, hidden, kernel_map, skip=(x.features, folded_skip.weight[0]), slope=0.1

@@ -57,7 +57,7 @@ class _PeerEngine:
         self._library = importlib.import_module(self.module)
 
     def conv(self, name, kind, x, slope, skip):
-        weight, bias = self._weights[name]
+        weight, bias = self._weights[name].weight, self._weights[name].bias
         # a matrix product, which spconv's own 1x1x1 layer does with its weight misread
         if kind == "point":
             features = self.features(x) @ weight[0] + bias

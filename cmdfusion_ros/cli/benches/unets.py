@@ -156,7 +156,7 @@ class TorchEngine:
     def conv(
         self, name: str, kind: str, x: SparseTensor, slope: float | None, skip: SparseTensor | None
     ) -> SparseTensor:
-        weight, bias = self._weights[name]
+        weight, bias = self._weights[name].weight, self._weights[name].bias
         features = (
             gather_multiply_sum(x.features, weight, kernel_map_of(kind, x.maps, x.stride)) + bias
         )

@@ -24,13 +24,15 @@ _FORMS: dict[type[nn.Module], Any] = {
 }
 
 
-def inference_form(network: nn.Module, threads: int) -> Any:
+def inference_form(network: nn.Module, threads: int, half: bool = False) -> Any:
     """The form in which a trained network labels on a CPU: called with a Batch it gives the Output
     that the network would give, to 1e-4 of the logits; `close()` ends its threads.
 
     Args:
         network: made by `models.build_network`, with its weights; in evaluation mode afterwards.
         threads: how many compute.
+        half: multiply in bfloat16 where this CPU can (`sparse.native.Kernels.has_half`): faster,
+            and some labels in a thousand differ.
 
     Raises:
         ValueError: a network without such a form.
@@ -39,4 +41,4 @@ def inference_form(network: nn.Module, threads: int) -> Any:
     if form is None:
         known = ", ".join(each.__name__ for each in _FORMS)
         raise ValueError(f"inference form: expected one of {known}, got {type(network).__name__}")
-    return form(network, threads)
+    return form(network, threads, half)

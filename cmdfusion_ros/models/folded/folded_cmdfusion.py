@@ -37,10 +37,11 @@ class FoldedCmdFusion:
     Args:
         network: a CmdFusion on the CPU.
         num_threads: threads that share the work.
+        half: see `inference_form`.
     """
 
-    def __init__(self, network: nn.Module, num_threads: int):
-        self._workers = Workers(num_threads)
+    def __init__(self, network: nn.Module, num_threads: int, half: bool = False):
+        self._workers = Workers(num_threads, half)
         self._embedding = FoldedEmbedding(network.embedding)
         self._lidar, self._knowledge = (
             FoldedEncoder(network.lidar),
@@ -84,11 +85,11 @@ class FoldedFlagship(FoldedCmdFusion):
     """Built from a trained Flagship.
 
     Args:
-        network, num_threads: see FoldedCmdFusion.
+        network, num_threads, half: see FoldedCmdFusion.
     """
 
-    def __init__(self, network: nn.Module, num_threads: int):
-        super().__init__(network, num_threads)
+    def __init__(self, network: nn.Module, num_threads: int, half: bool = False):
+        super().__init__(network, num_threads, half)
         self._image_size = network.image_size
         self._images = fold_images(network.images)
         self._trust = copy.deepcopy(network.trust)

@@ -27,10 +27,11 @@ class FoldedSpvPyramid:
     Args:
         network: a SpvPyramid on the CPU.
         num_threads: threads that share the work.
+        half: see `inference_form`.
     """
 
-    def __init__(self, network: nn.Module, num_threads: int):
-        self._workers = Workers(num_threads)
+    def __init__(self, network: nn.Module, num_threads: int, half: bool = False):
+        self._workers = Workers(num_threads, half)
         self._embedding = FoldedEmbedding(network.embedding)
         self._encoder = FoldedEncoder(network.encoder)
         self._head = FoldedHead(network.head)

@@ -8,10 +8,10 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.folded.folded_cmdfusion import fold_images
+from cmdfusion_ros.models.folded.folded_lite_images import fold_lite_images
 from cmdfusion_ros.models.folded.folded_pyramid import FoldedEmbedding, FoldedEncoder
 from cmdfusion_ros.models.output import Output
 from cmdfusion_ros.models.spv_encoder import SpvEncoder
@@ -31,10 +31,11 @@ class FoldedUnet:
     Args:
         network: one of them, on the CPU.
         num_threads: threads that share the work.
+        half: see `inference_form`.
     """
 
-    def __init__(self, network: nn.Module, num_threads: int):
-        self._workers = Workers(num_threads)
+    def __init__(self, network: nn.Module, num_threads: int, half: bool = False):
+        self._workers = Workers(num_threads, half)
         self._network = _folded(copy.deepcopy(network).eval().requires_grad_(False), self._workers)
         if isinstance(network, UnetFlagship):
             self._network.images = fold_lite_images(network.images)
@@ -96,25 +97,6 @@ def _folded(module, workers):
         elif name != "images":
             _folded(child, workers)
     return module
-
-
-def fold_lite_images(encoder: nn.Module) -> nn.Module:
-    """A copy of a LiteImageEncoder whose normalisations are folded into its convolutions."""
-    encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
-    backbone = encoder.backbone
-    backbone._conv_stem = fuse_conv_bn_eval(backbone._conv_stem, backbone._bn0)
-    backbone._bn0 = nn.Identity()
-    for block in backbone._blocks:
-        for convolution, norm in (
-            ("_expand_conv", "_bn0"),
-            ("_depthwise_conv", "_bn1"),
-            ("_project_conv", "_bn2"),
-        ):
-            if hasattr(block, convolution):
-                folded = fuse_conv_bn_eval(getattr(block, convolution), getattr(block, norm))
-                setattr(block, convolution, folded)
-                setattr(block, norm, nn.Identity())
-    return encoder.to(memory_format=torch.channels_last)
 
 
 class _Embedding(nn.Module):
