@@ -57,10 +57,10 @@ def segmenter():
 
 @pytest.fixture(scope="module")
 def scans(segmenter):
-    """Seven scans of the drive: (message, its labels)."""
+    """Three scans of the drive: (message, its labels)."""
     truth = read_bag_labels(BAG)
     with Bag(BAG) as bag:
-        messages = list(bag.messages(["/lidar/points"]))[1::3]
+        messages = list(bag.messages(["/lidar/points"]))[1::8]
         return [
             (
                 bag.deserialize(message),
@@ -74,8 +74,8 @@ def scans(segmenter):
 
 @pytest.fixture(scope="module")
 def miou(segmenter, scans):
-    """miou(move, frame_id, links, scale) -> mIoU in % of the labels that come back, and the words
-    of the placement.
+    """miou(move, frame_id, links, scale) -> mIoU and accuracy in % of the labels that come back,
+    and the words of the placement.
     """
 
     def score(move, frame_id, links, intensity=1.0):
@@ -95,7 +95,7 @@ def miou(segmenter, scans):
             assert labelled.rows.mean() > 0.97  # the rest is the vehicle itself
         pipeline.close()
         assert len(words) == 1, "the placement flips between scans"
-        return 100 * matrix.miou, words.pop()
+        return 100 * matrix.miou, 100 * matrix.accuracy, words.pop()
 
     return score
 
@@ -127,10 +127,18 @@ def make_link(parent, child, parent_from_child):
 
 
 def test_a_moved_cloud_is_labelled_as_well_as_the_recorded_one(miou):
-    recorded, _ = miou(*variants()["as recorded"])
+    recorded, right, _ = miou(*variants()["as recorded"])
     scores = {name: miou(*variant) for name, variant in variants().items()}
     for factor in (0.1, 100.0, 255.0):
         scores[f"intensity times {factor}"] = miou(*variants()["as recorded"], factor)
-    table = "\n".join(f"{name:24} {score:5.1f}  {words}" for name, (score, words) in scores.items())
+    table = "\n".join(
+        f"{name:24} {score:5.1f} {accuracy:5.1f}  {words}"
+        for name, (score, accuracy, words) in scores.items()
+    )
     print(f"\n{table}")
-    assert all(score > recorded - 2.0 for score, _ in scores.values()), table
+    # No heading is wrong, so none is undone: what a turn costs is the network's own, in classes of
+    # few points (decisions, 2026-11-26).
+    turned = scores.pop("turned 90 degrees")
+    assert turned[0] > recorded - 4.0 and turned[1] > right - 0.5, table
+    assert all(score > recorded - 2.0 for score, _, _ in scores.values()), table
+    assert all(accuracy > right - 0.5 for _, accuracy, _ in scores.values()), table
