@@ -146,11 +146,35 @@ def subscribers_of(node: Any, publisher: Any) -> str:
     from rclpy.qos import QoSCompatibility, qos_check_compatible
 
     problems = []
+    ours = _as_the_graph_says(publisher.qos_profile)
     for subscriber in node.get_subscriptions_info_by_topic(publisher.topic_name):
-        verdict, reason = qos_check_compatible(publisher.qos_profile, subscriber.qos_profile)
+        verdict, reason = qos_check_compatible(ours, subscriber.qos_profile)
         if verdict == QoSCompatibility.ERROR:
             problems.append(f"{subscriber.node_name} asks for more than we offer: {_plain(reason)}")
     return "; ".join(problems)
+
+
+def _as_the_graph_says(profile: Any) -> Any:
+    """`profile` with "no deadline" and "no lease" written as the graph writes them. rclpy keeps
+    what it was given, 0 for "the default"; the graph tells what holds, infinite; comparing the two
+    calls every listener one that asks for a deadline.
+    """
+    from rclpy.duration import Infinite
+    from rclpy.qos import QoSProfile
+
+    return QoSProfile(
+        history=profile.history,
+        depth=profile.depth,
+        reliability=profile.reliability,
+        durability=profile.durability,
+        deadline=profile.deadline if profile.deadline.nanoseconds else Infinite,
+        liveliness=profile.liveliness,
+        liveliness_lease_duration=(
+            profile.liveliness_lease_duration
+            if profile.liveliness_lease_duration.nanoseconds
+            else Infinite
+        ),
+    )
 
 
 def _plain(reason: str) -> str:

@@ -351,6 +351,31 @@ def test_a_listener_that_wants_it_latched_is_named(bench, wire):
     it.until(lambda: "asks for more than we offer" in it.node._graph.facts.listeners, "its name")
 
 
+def test_a_listener_of_an_ordinary_kind_is_nobodys_complaint(bench, wire):
+    """The graph writes "no deadline" as infinite, rclpy as 0: the two are one."""
+    it = bench({"output.always_publish": True, "diagnostics.rate": 10.0})
+    for topic in ("/diagnostics", "/cmdfusion/points_labeled"):
+        kind = INTERFACES.DiagnosticArray if "diag" in topic else INTERFACES.PointCloud2
+        it.listen(kind, topic)
+        it.until(lambda topic=topic: it.node.count_subscribers(topic), topic)
+    it.node._graph.look([])
+    assert it.node._graph.facts.listeners == ""
+
+
+def test_a_listener_that_asks_for_a_deadline_is_named(bench, wire):
+    from rclpy.duration import Duration
+    from rclpy.qos import QoSProfile
+
+    it = bench({"output.always_publish": True})
+    it.listen(
+        INTERFACES.PointCloud2,
+        "/cmdfusion/points_labeled",
+        QoSProfile(depth=1, deadline=Duration(nanoseconds=10**8)),
+    )
+    it.until(lambda: "friend asks for more" in it.node._graph.facts.listeners, "its name")
+    assert "deadline" in it.node._graph.facts.listeners
+
+
 def test_clouds_without_a_frame_are_named_as_the_reason_of_a_camera(bench, wire, one_camera):
     it = bench({**one_camera, "front.calibration_file": ""})
     clouds = it.speak(INTERFACES.PointCloud2, "/points")
