@@ -135,8 +135,12 @@ class FilterSettings:
     """Which points ~/points_filtered leaves out."""
 
     classes: tuple[str, ...] = setting((), "names of the classes to leave out")
-    min_confidence: float = setting(
-        0.0, "points with less confidence are left out", minimum=0.0, maximum=1.0
+    min_probability: float = setting(
+        0.8,
+        "a point of these classes is left out only where the network gives its class at least this "
+        "probability; unsure and unlabelled points stay",
+        minimum=0.0,
+        maximum=1.0,
     )
     ego_box: tuple[float, ...] = setting(
         (0.0,) * 6,

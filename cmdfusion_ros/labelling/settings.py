@@ -115,7 +115,7 @@ LIVE = frozenset(
     "sync.max_cloud_age sync.max_job_time sync.time_jump_threshold "
     "sync.clock_skew_limit sync.fixed_frame tf.timeout tf.refresh_period "
     "output.confidence_threshold output.always_publish filter.classes "
-    "filter.min_confidence filter.ego_box filter.ego_frame markers.rate overlay.rate "
+    "filter.min_probability filter.ego_box filter.ego_frame markers.rate overlay.rate "
     "diagnostics.rate diagnostics.max_processing_time "
     "diagnostics.max_processing_time_duration diagnostics.camera_loss_level".split()
 )

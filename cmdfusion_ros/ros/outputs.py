@@ -141,17 +141,16 @@ class CloudOutputs:
         self._publishers[topic].publish(message)
 
     def kept(self, labelled: LabelledCloud, prediction: Prediction) -> np.ndarray:
-        """(N,) bool: the rows of the cloud that ~/points_filtered keeps. Rows that are no points
-        are left out.
+        """(N,) bool: the rows of the cloud that ~/points_filtered keeps: all but rows that are no
+        points, those in the ego box, and those of `filter.classes` of which the network is sure.
         """
         rule = self._settings.current.filter
         class_map = self._taxonomy.class_map
         removed = np.zeros(256, bool)
         removed[[class_map.label(name) for name in rule.classes]] = True
-        keep = labelled.cloud.usable & (rule.min_confidence <= 0)
-        keep[labelled.rows] = ~removed[prediction.labels] & (
-            prediction.confidence >= rule.min_confidence
-        )
+        sure = prediction.confidence >= rule.min_probability
+        keep = labelled.cloud.usable.copy()
+        keep[labelled.rows] = ~(removed[prediction.labels] & sure)
         if any(rule.ego_box):
             points = labelled.cloud.points
             if rule.ego_frame and rule.ego_frame != labelled.cloud.frame_id:

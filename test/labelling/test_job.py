@@ -9,6 +9,7 @@ import pytest
 from builders.labelled_cloud import STREET
 
 from cmdfusion_ros.config import LiveSettings
+from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
 from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.labelling.diagnostics.facts import (
     WARN,
@@ -49,11 +50,39 @@ def test_all_points_are_kept_by_default_but_rows_that_are_no_points(labelled):
     )
 
 
-def test_classes_and_unsure_points_are_left_out(labelled):
-    keep = outputs(filter__classes=["car"]).kept(labelled, labelled.prediction)
+@pytest.mark.parametrize(
+    ("classes", "least", "kept"),
+    [  # labels and confidence: road 0.2, car 0.4, car 0.6, no point, road 0.8
+        (["car"], 0.0, [True, False, False, False, True]),
+        (["car"], 0.5, [True, True, False, False, True]),
+        (["road"], 0.5, [True, True, True, False, False]),
+        (["road", "car"], 0.9, [True, True, True, False, True]),
+        ([], 1.0, [True, True, True, False, True]),  # nothing goes for being uncertain
+    ],
+)
+def test_a_class_is_left_out_only_where_the_network_is_sure(labelled, classes, least, kept):
+    node = outputs(filter__classes=classes, filter__min_probability=least)
+    np.testing.assert_array_equal(node.kept(labelled, labelled.prediction), kept)
+
+
+def test_the_road_is_left_out_from_a_probability_of_four_fifths_unless_told_otherwise(labelled):
+    node = outputs(filter__classes=["road"])
+    for probability, stays in ((0.79, True), (0.8, False)):
+        confidence = np.full(4, probability, np.float32)
+        prediction = dataclasses.replace(labelled.prediction, confidence=confidence)
+        assert node.kept(labelled, prediction)[4] == stays
+
+
+def test_points_without_a_label_or_out_of_range_stay(labelled):
+    """Whatever is removed: the network was not asked about the last, or has no class for it."""
+    rows = labelled.rows.copy()
+    rows[4] = False
+    some = dataclasses.replace(labelled, rows=rows)
+    prediction = Prediction(
+        np.array([IGNORE_LABEL, 0, 0], np.uint8), np.ones(3, np.float32), np.zeros(3, np.uint32)
+    )
+    keep = outputs(filter__classes=list(STREET.names)).kept(some, prediction)
     np.testing.assert_array_equal(keep, [True, False, False, False, True])
-    keep = outputs(filter__min_confidence=0.5).kept(labelled, labelled.prediction)
-    np.testing.assert_array_equal(keep, [False, False, True, False, True])
 
 
 def test_the_ego_box_is_left_out_in_its_own_frame(labelled):

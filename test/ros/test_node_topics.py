@@ -187,7 +187,8 @@ def test_late_joiners_get_the_class_map(bench, wire):
 
 
 def test_filtered_points_lack_the_classes_named(bench, wire):
-    it = bench({"filter.classes": ["road"]})  # the fake labels everything road
+    # the fake labels everything road, of which it is not sure at all
+    it = bench({"filter.classes": ["road"], "filter.min_probability": 0.0})
     heard = it.listen(INTERFACES.PointCloud2, "/cmdfusion/points_filtered")
     clouds = it.speak(INTERFACES.PointCloud2, "/points")
     clouds.publish(wire.cloud(time.time_ns()))
@@ -203,6 +204,11 @@ def test_filtered_points_lack_the_classes_named(bench, wire):
     clouds.publish(wire.cloud(time.time_ns()))
     it.until(lambda: len(heard) == 2, "a second filtered cloud")
     assert heard[1].width == 100
+    for name, value in (("filter.classes", ["road"]), ("filter.min_probability", 0.8)):
+        assert it.node.set_parameters([Parameter(name, value=value)])[0].successful
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: len(heard) == 3, "a third filtered cloud")
+    assert heard[2].width == 100
 
 
 def test_markers_show_legend_mode_and_camera_and_the_overlay_is_an_image(bench, wire, one_camera):
