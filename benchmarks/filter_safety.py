@@ -42,7 +42,7 @@ def counts(
             mine = near & (frame.labels == class_map.label(name))
             points[name] += int(mine.sum())
             sure = prediction.confidence[mine & np.isin(prediction.labels, gone)]
-            removed[name] += (sure[:, None] >= np.float32(THRESHOLDS)).sum(0)
+            removed[name] += (sure[:, None] >= np.array(THRESHOLDS, np.float32)).sum(0)
     return points, removed
 
 
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     points, removed = counts(segmenter, BAG.open(args.data, segmenter.class_map), args.classes)
     present = [name for name in OBSTACLES if points[name]]
     all_points = sum(points[name] for name in present)
-    lost = sum(removed[name] for name in present)
+    lost = np.sum([removed[name] for name in present], axis=0)
     print(f"classes removed: {', '.join(args.classes)}; points within {WITHIN:g} m: {points}")
     head = ("min_probability", "obstacles stay, %", *(f"{n}, %" for n in present), "road goes, %")
     print("| " + " | ".join(head) + " |")

@@ -56,8 +56,8 @@ OUT = {
     ),
     "~/points_filtered": (
         "sensor_msgs/PointCloud2",
-        "the cloud without the points that `filter.*` names: classes where the network is sure, the "
-        "vehicle; see [consumers](consumers.md)",
+        "the cloud without the points that `filter.*` names: classes where the network is sure, "
+        "the vehicle; see [consumers](consumers.md)",
     ),
     "~/markers": (
         "visualization_msgs/MarkerArray",
