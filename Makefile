@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-MAKEFLAGS += --jobs=2  # PyTorch is installed while our messages are built
+MAKEFLAGS += --jobs=2  # PyTorch is installed and a street made up while our messages are built
 
 export PYTHON ?= python3
 MESSAGES := CMakeLists.txt package.xml cmdfusion_ros/__init__.py $(wildcard msg/* srv/* cmake/* .ci/interfaces/*/*.* .ci/interfaces/*/msg/*)
@@ -22,7 +22,7 @@ MESSAGES := CMakeLists.txt package.xml cmdfusion_ros/__init__.py $(wildcard msg/
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
-demo: .venv/python_installed .venv/interfaces_built
+demo: .venv/python_installed .venv/interfaces_built $(if $(BAG),,demo_output/street/metadata.yaml)
 	@source .venv/setup.bash
 	python -m cmdfusion_ros demo $${BAG:+"$$BAG"} $${RATE:+--rate "$$RATE"}
 
@@ -88,6 +88,10 @@ clean:
 
 .venv/tests_installed: .venv/python_installed
 	@.ci/setup tests
+
+# What the demo plays where no BAG is given; made while our messages are still being built.
+demo_output/street/metadata.yaml: | .venv/python_installed
+	@.venv/bin/python -m cmdfusion_ros demo --street-only
 
 # Without a compiler nothing is built and the file is not written, so that the next run looks again.
 .venv/interfaces_built: .venv/ros_installed $(MESSAGES)

@@ -58,6 +58,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--offline", action="store_true", help="do not use ROS, even if it is there"
     )
+    parser.add_argument(
+        "--street-only",
+        action="store_true",
+        help="only render the made-up street that is played where no bag is given",
+    )
     add_run_arguments(parser)
     return parser
 
@@ -101,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     bag = Path(args.bag) if args.bag else _made_up_bag(out)
+    if args.street_only:
+        return 0
     options = run_options(args)
     layout = inspect_bag(bag, options.points, args.duration)
     print(layout.table(), flush=True)
