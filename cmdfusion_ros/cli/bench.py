@@ -1,12 +1,13 @@
 """`cmdfusion bench`: what things cost on this machine. sparse: sparse convolution, beside other
 libraries; inference: from a frame to its labels, by stage; precision: bfloat16 beside float32;
-node: the running node, message to message.
+node: the running node, message to message; load: the node at rising rates, to past what it can.
 """
 
 import argparse
 import os
 
 from cmdfusion_ros.cli.benches import inference as bench_inference
+from cmdfusion_ros.cli.benches import load as bench_load
 from cmdfusion_ros.cli.benches import node as bench_node
 from cmdfusion_ros.cli.benches import precision as bench_precision
 from cmdfusion_ros.cli.benches import sparse as bench_sparse
@@ -24,6 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     _add_inference(kinds)
     _add_precision(kinds)
     _add_node(kinds)
+    _add_load(kinds)
     return parser
 
 
@@ -157,6 +159,43 @@ def _add_node(kinds):
         metavar="N",
         help="clouds to send of each input (default: 60)",
     )
+    _add_model(parser)
+
+
+def _add_load(kinds):
+    parser = kinds.add_parser(
+        "load",
+        help="the running node at rising rates, needs ROS 2",
+        description=bench_load.__doc__,
+        formatter_class=_AS_WRITTEN,
+    )
+    rigs = ["nuscenes", "pandaset"]
+    parser.add_argument("--rigs", nargs="+", default=rigs, metavar="RIG", help="see the top")
+    parser.add_argument(
+        "--cameras",
+        type=int,
+        nargs="+",
+        default=[0, 1, 6],
+        metavar="N",
+        help="numbers of cameras whose images are sent (default: 0 1 6)",
+    )
+    parser.add_argument(
+        "--hz",
+        type=float,
+        nargs="+",
+        default=[2.0, 5.0, 10.0, 15.0, 20.0, 30.0],
+        metavar="HZ",
+        help="clouds a second that are sent (default: 2 5 10 15 20 30)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, metavar="S", help="of each run (default: 6)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write what was measured here")
+    parser.add_argument("--picture", metavar="FILE.png", help="draw the curves here")
+    _add_model(parser)
+
+
+def _add_model(parser):
     parser.add_argument(
         "--checkpoint", default="", metavar="FILE", help="network to run (default: the shipped one)"
     )
@@ -171,5 +210,6 @@ def run(args: argparse.Namespace) -> int:
         "inference": bench_inference,
         "precision": bench_precision,
         "node": bench_node,
+        "load": bench_load,
     }
     return kinds[args.what].run(args)

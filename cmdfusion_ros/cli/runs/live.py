@@ -47,7 +47,8 @@ class RunOptions:
     Attributes:
         points: PointCloud2 topic, None for the densest. rate: times real time, or "auto". silence:
             as the player's --silence.
-        checkpoint, device, backend: as the node's model.*.
+        checkpoint, device, backend: as the node's model.*. overload: as the node's sync.overload;
+            "" for "queue" where this machine keeps up, else "latest".
     """
 
     points: str | None = None
@@ -56,6 +57,7 @@ class RunOptions:
     checkpoint: str = ""
     device: str = "auto"
     backend: str = "auto"
+    overload: str = ""
 
     @property
     def model(self) -> dict[str, str]:
@@ -103,21 +105,33 @@ def run_live(layout: BagLayout, options: RunOptions, out: Path) -> RunRecord:
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with ProcessGroup(logs, ros_environment()) as group:
-        print("measuring how fast this machine labels a scan ...", flush=True)
-        fastest, seconds = measure_rate(layout, options)
-        rate = min(fastest, 1.0) if isinstance(options.rate, str) else options.rate
-        # Where the machine keeps up, a hiccup of it may queue: nothing is lost. Where it does not,
-        # the node is on a robot: what is too late is dropped.
-        overload = "queue" if rate <= fastest else "latest"
-        print(
-            f"one scan takes {seconds * 1e3:.0f} ms here: the bag is played at {rate:g} of real "
-            f"time{'' if overload == 'queue' else ', too fast for this machine: clouds will drop'}",
-            flush=True,
-        )
+        rate, overload = _rate_and_overload(layout, options)
         _start_node(group, layout, options, overload, out)
+        started, cpu_before = time.monotonic(), group.cpu_seconds("node")
         _play(group, layout, options, rate, record)
+        cpu_after = group.cpu_seconds("node")
+        if cpu_before is not None and cpu_after is not None:
+            record.node_cores = (cpu_after - cpu_before) / (time.monotonic() - started)
         _stop_all(group)
     return record
+
+
+def _rate_and_overload(layout, options):
+    """What `options` leave to the machine: (times real time, the node's sync.overload)."""
+    if options.overload and not isinstance(options.rate, str):
+        return options.rate, options.overload
+    print("measuring how fast this machine labels a scan ...", flush=True)
+    fastest, seconds = measure_rate(layout, options)
+    rate = min(fastest, 1.0) if isinstance(options.rate, str) else options.rate
+    # Where the machine keeps up, a hiccup of it may queue: nothing is lost. Where it does not,
+    # the node is on a robot: what is too late is dropped.
+    overload = options.overload or ("queue" if rate <= fastest else "latest")
+    print(
+        f"one scan takes {seconds * 1e3:.0f} ms here: the bag is played at {rate:g} of real "
+        f"time{'' if rate <= fastest else ', too fast for this machine: clouds will drop'}",
+        flush=True,
+    )
+    return rate, overload
 
 
 def _start_node(group, layout, options, overload, out):

@@ -152,6 +152,16 @@ class ProcessGroup:
         """Whether a process that was not stopped still runs."""
         return self._processes[name].poll() is None
 
+    def cpu_seconds(self, name: str) -> float | None:
+        """CPU time that a running process has had, its threads' included; None where this system
+        has no /proc.
+        """
+        with suppress(OSError):
+            words = Path(f"/proc/{self._processes[name].pid}/stat").read_text().rpartition(")")[2]
+            user, system = words.split()[11:13]
+            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return None
+
     def stop(self, name: str, patience: float = 0.0) -> int:
         """End one process that did not end by itself within `patience` seconds; returns its exit
         code, which is no failure of the run any more.

@@ -29,6 +29,7 @@ class RunRecord:
         self.sent, self.returned, self.modes, self.stages = {}, {}, {}, {}
         # {reason: the first sentence that gave it} of clouds and messages that were lost
         self.reasons = {}
+        self.node_cores = None  # CPU seconds of the node a second of the run, None: not known
         self.placement = ""  # how the clouds lie to what the network knows, in words
         # last values of the node's diagnostics of its pipeline and its synchroniser, {key: text}
         self.values = {}
