@@ -4,7 +4,7 @@
 # make fuzz [CASES=1000000]         hostile inputs for every door, chosen by coverage (runs/fuzz)
 # make sanitize                     the compiled sources under AddressSanitizer and UBSan
 # make weights DATA=$CMDFUSION_DATA  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
-# make clean                        remove what these commands made
+# make clean                        remove what these commands made, but for runs/ and weights_data/
 #
 # Each sets up .venv by itself (ROS 2 as pip wheels, PyTorch, our messages built with colcon) and is ready within seconds from the second run on.
 # Where a ROS 2 is sourced, that one is used. `source .venv/setup.bash` gives the same environment in a shell.
@@ -78,7 +78,8 @@ weights: .venv/python_installed
 	    --json $$run/scores.json --page $$run/scores.html --keep
 
 clean:
-	rm -rf .venv demo_output cmdfusion_ros.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache docs/_build
+	rm -f cmdfusion_ros/*/_native*.so cmdfusion_ros/*/_jpeg*.so
+	rm -rf .venv build demo_output cmdfusion_ros.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache docs/_build
 
 .venv/ros_installed: setup.py .ci/setup
 	@.ci/setup ros

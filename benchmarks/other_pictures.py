@@ -6,9 +6,9 @@ the cameras; and of each camera by itself.
     $CMDFUSION_DATA [--scans front] [--every 4]
 
 `--scans bag`: PandaSet's bag with six cameras. `--scans front`: the scans from 44 on of the same
-drive, with the front camera alone, the kind of camera that the shipped weights were trained with,
-on scans up to 28. Mean IoU over the classes that occur, in percent; "seen": over the points that a
-camera sees. A picture that says nothing should cost nothing.
+drive, with the front camera alone (of which the weights that ship have seen 56 to 72). Mean IoU
+over the classes that occur, in percent; "seen": over the points that a camera sees. A picture that
+says nothing should cost nothing.
 """
 
 import argparse

@@ -15,6 +15,7 @@ from cmdfusion_ros.labelling.settings import (
     camera_parameters,
     node_parameters,
 )
+from cmdfusion_ros.pairing.paired_cloud import CameraStatus
 from cmdfusion_ros.ros.qos import INPUTS, OUTPUTS, Qos
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -92,6 +93,25 @@ DIAGNOSTICS = {
     "sync": "how clouds were released, how long they waited, what `sync.max_wait` should be",
     "model": "checkpoint, device, backend, whether images are looked at and why",
     "camera/<name>": "state and reason, how images match, suggested offset and wait, calibration",
+}
+STATUSES = {
+    "FUSED": ("its image was used", ""),
+    "DISABLED": ("switched off", "`<camera>.enabled`, `~/set_camera`"),
+    "NEVER_SEEN": ("no image since the start", "the topic's name and quality; `ros2 topic hz`"),
+    "OFFLINE": ("images stopped longer than `sync.offline_after` ago", "the driver"),
+    "NO_IMAGE": (
+        "none near enough to this cloud's time; or given up with the others, as fewer than "
+        "`sync.min_cameras` had one or the network failed with them",
+        "`suggested_offset_ms`, `suggested_max_wait_ms` of its part",
+    ),
+    "NO_CALIBRATION": (
+        "no usable CameraInfo or file, or images of another size",
+        "`<camera>.camera_info_topic`, `<camera>.calibration_file`",
+    ),
+    "NO_TRANSFORM": ("nothing joins the cloud's frame to the camera's", "`/tf_static`"),
+    "DECODE_ERROR": ("damaged, or of an encoding that is no colour image", "the words beside it"),
+    "CLOCK_SKEW": ("stamps further off than `sync.clock_skew_limit`", "synchronise its clock"),
+    "NO_POINTS": ("used, but no point of the cloud falls into it", "is it the optical frame?"),
 }
 
 
@@ -233,6 +253,13 @@ def page() -> str:
             table(
                 ("part", "what it says"),
                 [(f"`{name}`", words) for name, words in DIAGNOSTICS.items()],
+            ),
+            "## Why a camera is not used",
+            "`status` of each camera in `~/status` and `last_status` of its part of "
+            "`/diagnostics`, which has\nthe reason in words.",
+            table(
+                ("status", "what it means", "what to look at"),
+                [(f"`{each.name}`", *STATUSES[each.name]) for each in CameraStatus],
             ),
             "## Launch arguments",
             "Of `cmdfusion.launch.py`. What is empty is taken from the parameter file.",

@@ -164,6 +164,15 @@ def test_every_command_is_run_by_a_test_or_marked_as_not_run(page, monkeypatch, 
             assert first.split("=")[0] in NOT_RUN, where
 
 
+def test_every_verb_is_on_the_page_of_the_commands_with_its_words():
+    from cmdfusion_ros.cli.main import VERBS
+
+    rows = re.findall(
+        r"^\| `cmdfusion (\w+)` \| (.*?) \|", (DOCS / "commands.md").read_text(), re.M
+    )
+    assert dict(rows) == VERBS and len(rows) == len(VERBS)
+
+
 @pytest.mark.parametrize("script", BENCHMARKS, ids=lambda path: path.name)
 def test_every_benchmark_starts(script, monkeypatch, capsys):
     if script.name not in NO_PROGRAM:
