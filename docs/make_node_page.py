@@ -60,6 +60,11 @@ OUT = {
         "the cloud without the points that `filter.*` names: classes where the network is sure, "
         "the vehicle; see [consumers](consumers.md)",
     ),
+    "~/scan": (
+        "sensor_msgs/LaserScan",
+        "the nearest point of each direction among `scan.classes` and heights; see "
+        "[consumers](consumers.md)",
+    ),
     "~/markers": (
         "visualization_msgs/MarkerArray",
         "boxes around things, legend, mode, what each camera sees; at most `markers.rate`",

@@ -35,6 +35,8 @@ class CloudPublisher(Protocol):
 
     def publish_filtered(self, labelled: LabelledCloud, prediction: Prediction) -> None: ...
 
+    def publish_scan(self, labelled: LabelledCloud, prediction: Prediction) -> None: ...
+
     def publish_status(
         self,
         labelled: LabelledCloud,
@@ -118,6 +120,7 @@ class Labelling:
         prediction = self.taxonomy.translate(labelled.prediction)
         self._outputs.publish_labelled(labelled, prediction)
         self._attempt("~/points_filtered", self._outputs.publish_filtered, labelled, prediction)
+        self._attempt("~/scan", self._outputs.publish_scan, labelled, prediction)
         published = time.monotonic_ns()
         total_ms = (published - paired.released_ns) / 1e6
         latency_ms = (self._now_ros() - paired.stamp) / 1e6

@@ -160,6 +160,38 @@ class FilterSettings:
 
 
 @dataclass(frozen=True)
+class ScanSettings:
+    """What ~/scan, a LaserScan for 2D stacks, is made of: points that ~/points_filtered keeps."""
+
+    classes: tuple[str, ...] = setting(
+        (),
+        "classes that count, and every point of which the network is not sure "
+        "(filter.min_probability); none named = all",
+    )
+    frame: str = setting("", "level coordinate frame of the scan; empty = the frame of the cloud")
+    min_height: float = setting(
+        0.2,
+        "lower points do not count: over the ground where points.leveling has found it, else z in "
+        "scan.frame",
+        "m",
+    )
+    max_height: float = setting(2.0, "higher points do not count", "m")
+    angle_increment: float = setting(
+        0.5, "from one ray to the next", "degrees", minimum=0.01, maximum=90.0
+    )
+    min_range: float = setting(0.0, "nearer points do not count", "m", minimum=0.0)
+    max_range: float = setting(50.0, "farther points do not count", "m", minimum=0.1)
+
+    def __post_init__(self) -> None:
+        for low, high in (("min_height", "max_height"), ("min_range", "max_range")):
+            if not getattr(self, low) < getattr(self, high):
+                raise SettingsError(
+                    f"scan.{high}: expected more than scan.{low} ({getattr(self, low)} m), got "
+                    f"{getattr(self, high)} m"
+                )
+
+
+@dataclass(frozen=True)
 class MarkersSettings:
     """~/markers."""
 

@@ -28,6 +28,7 @@ from cmdfusion_ros.labelling.sections import (
     OutputSettings,
     OverlaySettings,
     PointsSettings,
+    ScanSettings,
     TransformSettings,
 )
 from cmdfusion_ros.pairing.settings import PairingSettings, SyncSettings
@@ -58,6 +59,7 @@ class NodeSettings:
     tf: TransformSettings = section(TransformSettings)
     output: OutputSettings = section(OutputSettings)
     filter: FilterSettings = section(FilterSettings)
+    scan: ScanSettings = section(ScanSettings)
     markers: MarkersSettings = section(MarkersSettings)
     overlay: OverlaySettings = section(OverlaySettings)
     diagnostics: DiagnosticsSettings = section(DiagnosticsSettings)
@@ -115,7 +117,9 @@ LIVE = frozenset(
     "sync.max_cloud_age sync.max_job_time sync.time_jump_threshold "
     "sync.clock_skew_limit sync.fixed_frame tf.timeout tf.refresh_period "
     "output.confidence_threshold output.always_publish filter.classes "
-    "filter.min_probability filter.ego_box filter.ego_frame markers.rate overlay.rate "
+    "filter.min_probability filter.ego_box filter.ego_frame "
+    "scan.classes scan.frame scan.min_height scan.max_height scan.angle_increment scan.min_range "
+    "scan.max_range markers.rate overlay.rate "
     "diagnostics.rate diagnostics.max_processing_time "
     "diagnostics.max_processing_time_duration diagnostics.camera_loss_level".split()
 )
@@ -200,9 +204,10 @@ def node_settings(values: Mapping[str, Any]) -> NodeSettings:
                 f"{name}: neither a parameter nor one of the cameras "
                 f"{list(cameras)}{nearest_name(name, known | set(cameras))}"
             )
-    if isinstance(tree.get("filter"), dict) and "classes" in tree["filter"]:
-        classes = _list_of_names(tree["filter"]["classes"], "filter.classes")
-        tree["filter"] = {**tree["filter"], "classes": tuple(name for name in classes if name)}
+    for part in ("filter", "scan"):
+        if isinstance(tree.get(part), dict) and "classes" in tree[part]:
+            classes = _list_of_names(tree[part]["classes"], f"{part}.classes")
+            tree[part] = {**tree[part], "classes": tuple(name for name in classes if name)}
     settings = settings_from_dict(NodeSettings, tree)
     return dataclasses.replace(settings, cameras=cameras, camera_settings=camera_settings)
 

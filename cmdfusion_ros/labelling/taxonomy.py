@@ -40,12 +40,13 @@ class Taxonomy:
                 "output.layout: autoware has raw ids up to 255 (class_id is UINT8), "
                 f"{self.class_map.name} up to {largest}; take full"
             )
-        for name in settings.filter.classes:
-            if name not in self.class_map.names:
-                raise SettingsError(
-                    f"filter.classes: no class {name!r} in "
-                    f"{self.class_map.name}{nearest_name(name, self.class_map.names)}"
-                )
+        for part in ("filter", "scan"):
+            for name in getattr(settings, part).classes:
+                if name not in self.class_map.names:
+                    raise SettingsError(
+                        f"{part}.classes: no class {name!r} in "
+                        f"{self.class_map.name}{nearest_name(name, self.class_map.names)}"
+                    )
 
 
 def open_taxonomy(model_map: ClassMap, name: str = "model", palette_file: str = "") -> Taxonomy:

@@ -20,7 +20,14 @@ COSTS = {  # package -> what the node cannot do without it
     "std_srvs": "~/enable, ~/reset and ~/save_frame are off; install std_srvs",
 }
 _REQUIRED = {
-    "sensor_msgs": ("PointCloud2", "PointField", "Image", "CompressedImage", "CameraInfo"),
+    "sensor_msgs": (
+        "PointCloud2",
+        "PointField",
+        "Image",
+        "CompressedImage",
+        "CameraInfo",
+        "LaserScan",
+    ),
     "visualization_msgs": ("Marker", "MarkerArray"),
     "diagnostic_msgs": ("DiagnosticArray", "DiagnosticStatus", "KeyValue"),
     "geometry_msgs": ("Point",),

@@ -3,6 +3,7 @@ subscribes to it.
 """
 
 import time
+from array import array
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,13 @@ from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
 from cmdfusion_ros.geometry.transforms import apply
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud
+from cmdfusion_ros.labelling.laser_scan import (
+    MAX_TILT_DEG,
+    heights_of,
+    nearest_ranges,
+    obstacle_rows,
+    scan_directions,
+)
 from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.labelling.taxonomy import Taxonomy
 from cmdfusion_ros.messages.labelled_clouds import (
@@ -40,7 +48,7 @@ class RateLimit:
 
 
 class CloudOutputs:
-    """The publishers of the two clouds, the status and the class map.
+    """The publishers of the two clouds, the scan, the status and the class map.
 
     Args:
         node: rclpy Node that owns the publishers. interfaces: Interfaces. taxonomy: Taxonomy.
@@ -69,6 +77,7 @@ class CloudOutputs:
         for topic, message in (
             ("~/points_labeled", "PointCloud2"),
             ("~/points_filtered", "PointCloud2"),
+            ("~/scan", "LaserScan"),
             ("~/status", "SegmentationStatus"),
         ):
             if interfaces.has(message):
@@ -96,7 +105,7 @@ class CloudOutputs:
         """Whether anybody subscribes to something that needs the network."""
         return any(
             self._subscribed(topic)
-            for topic in ("~/points_labeled", "~/points_filtered", "~/status")
+            for topic in ("~/points_labeled", "~/points_filtered", "~/scan", "~/status")
         )
 
     def close(self) -> None:
@@ -130,6 +139,40 @@ class CloudOutputs:
                 labelled,
                 write_selected_cloud(labelled.cloud, self.kept(labelled, prediction)),
             )
+
+    def publish_scan(self, labelled: LabelledCloud, prediction: Prediction) -> None:
+        """Publish ~/scan likewise. Raises TransformError where `scan.frame` is not known, and
+        ValueError where it is empty and the cloud's own frame is not level.
+        """
+        if not self._subscribed("~/scan"):
+            return
+        rule, sure = self._settings.current.scan, self._settings.current.filter.min_probability
+        message = self._interfaces.LaserScan()
+        message.header.stamp = labelled.message.header.stamp
+        message.header.frame_id = rule.frame or labelled.cloud.frame_id
+        placement, cloud = labelled.placement, labelled.cloud
+        points = cloud.points if placement is None else cloud.points * np.float32(placement.scale)
+        if rule.frame and rule.frame != cloud.frame_id:
+            points = apply(self._extrinsics.transform(rule.frame, cloud.frame_id), points)
+        elif placement is not None and placement.tilt_deg > MAX_TILT_DEG:
+            raise ValueError(
+                f"scan.frame: expected a level frame, as {cloud.frame_id!r}, that of the cloud, "
+                f"is tilted by {placement.tilt_deg:.0f} degrees; name one, such as base_link"
+            )
+        # rows that are no points, and those that the network did not see, stand nowhere
+        counted = np.zeros(len(points), bool)
+        counted[labelled.rows] = obstacle_rows(
+            heights_of(labelled, points), prediction, self._taxonomy.class_map, rule, sure
+        )
+        counted &= self.kept(labelled, prediction)
+        directions = scan_directions(rule.angle_increment)
+        message.angle_min, message.angle_increment = -np.pi, 2 * np.pi / directions
+        message.angle_max = -np.pi + (directions - 1) * message.angle_increment
+        message.range_min, message.range_max = rule.min_range, rule.max_range
+        message.ranges = array(
+            "f", nearest_ranges(points[counted], directions, rule.min_range, rule.max_range)
+        )
+        self._publishers["~/scan"].publish(message)
 
     def _publish_cloud(self, topic: str, labelled: LabelledCloud, payload: CloudPayload) -> None:
         message = fill_cloud(

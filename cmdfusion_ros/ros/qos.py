@@ -35,6 +35,7 @@ _FIXED_RELIABILITY = {"points_queue_best_effort"}
 OUTPUTS = {
     "~/points_labeled": Qos("reliable", "volatile", 1),
     "~/points_filtered": Qos("reliable", "volatile", 1),
+    "~/scan": Qos("reliable", "volatile", 1),
     "~/markers": Qos("reliable", "volatile", 1),
     "~/label_info": Qos("reliable", "transient_local", 1),
     "~/class_map": Qos("reliable", "transient_local", 1),

@@ -211,6 +211,9 @@ class SoakNode:
     def publish_filtered(self, labelled: LabelledCloud, prediction: Prediction) -> None:
         """There is no such topic."""
 
+    def publish_scan(self, labelled: LabelledCloud, prediction: Prediction) -> None:
+        """There is no such topic."""
+
     def publish_status(self, *_: Any) -> None:
         """There is no such topic."""
 

@@ -181,6 +181,7 @@ def test_the_latency_of_a_cloud_without_stamp_counts_from_its_arrival(labelled):
     outputs = SimpleNamespace(
         publish_labelled=lambda *values: None,
         publish_filtered=lambda *values: None,
+        publish_scan=lambda *values: None,
         publish_status=lambda *v: latencies.append(v[-1]),
     )
     unstamped = dataclasses.replace(labelled, cloud=dataclasses.replace(labelled.cloud, stamp=0))
@@ -265,6 +266,7 @@ def test_where_the_network_sees_the_clouds_is_said_once(labelled):
     quiet = SimpleNamespace(
         publish_labelled=lambda *values: None,
         publish_filtered=lambda *values: None,
+        publish_scan=lambda *values: None,
         publish_status=lambda *values: None,
     )
     views = SimpleNamespace(publish=lambda *values: None)
@@ -290,6 +292,7 @@ def test_a_move_to_the_cpu_and_back_is_said_once_each(labelled):
     quiet = SimpleNamespace(
         publish_labelled=lambda *values: None,
         publish_filtered=lambda *values: None,
+        publish_scan=lambda *values: None,
         publish_status=lambda *values: None,
         publish=lambda *values: None,
     )

@@ -1,0 +1,116 @@
+"""What others make of the labels: ~/scan, the example of docs/consumers.md, and the files of
+config/consumers. Skips where rclpy is not installed.
+"""
+
+import re
+import time
+
+import numpy as np
+import pytest
+import yaml
+from builders.paths import REPOSITORY
+
+pytest.importorskip(
+    "rclpy",
+    reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or pip wheels)",
+)
+
+from rclpy.parameter import Parameter  # noqa: E402
+
+from cmdfusion_ros.labelling.settings import node_parameters  # noqa: E402
+from cmdfusion_ros.ros.interfaces import load_interfaces  # noqa: E402
+from cmdfusion_ros.ros.qos import OUTPUTS  # noqa: E402
+
+INTERFACES = load_interfaces()
+PAGE = (REPOSITORY / "docs" / "consumers.md").read_text()
+FILES = sorted((REPOSITORY / "config" / "consumers").glob("*.yaml"))
+
+
+def test_a_scan_has_the_nearest_point_of_each_direction(bench, wire):
+    it = bench({"scan.min_height": -100.0, "scan.max_height": 100.0, "scan.angle_increment": 1.0})
+    heard = it.listen(INTERFACES.LaserScan, "/cmdfusion/scan")
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    cloud = wire.cloud(time.time_ns())
+    clouds.publish(cloud)
+    it.until(lambda: heard, "a scan")
+    scan = heard[0]
+    assert scan.header == cloud.header and len(scan.ranges) == 360
+    assert scan.angle_min == pytest.approx(-np.pi)
+    assert scan.angle_max == pytest.approx(np.pi - scan.angle_increment)
+    assert (scan.range_min, scan.range_max) == (0.0, 50.0)
+    x, y = np.frombuffer(cloud.data, np.float32).reshape(-1, 4)[:, :2].T
+    ray = np.rint((np.arctan2(y, x) + np.pi) / scan.angle_increment).astype(int) % 360
+    distance = np.hypot(x, y)
+    expected = [
+        min((d for d, r in zip(distance, ray, strict=True) if r == n and 0.5 <= d), default=np.inf)
+        for n in range(360)
+    ]
+    np.testing.assert_allclose(scan.ranges, expected, rtol=1e-5)
+    it.node.set_parameters([Parameter("scan.min_height", value=99.0)])
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: len(heard) == 2, "another")
+    assert np.isinf(heard[1].ranges).all()
+
+
+def test_a_scan_in_a_frame_that_nobody_knows_is_named_and_costs_no_cloud(bench, wire):
+    it = bench({"scan.frame": "nowhere", "output.always_publish": True})
+    heard = it.listen(INTERFACES.LaserScan, "/cmdfusion/scan")
+    it.until(lambda: it.node.count_subscribers("/cmdfusion/scan"), "its listener")
+    clouds = it.speak(INTERFACES.PointCloud2, "/points")
+    clouds.publish(wire.cloud(time.time_ns()))
+    it.until(lambda: "nowhere" in it.parts()["pipeline"]["last_error"], "the complaint")
+    assert "~/scan" in it.parts()["pipeline"]["last_error"]
+    assert it.parts()["pipeline"]["labelled"] == 1 and not heard
+
+
+def test_the_example_of_the_page_gets_obstacles_from_the_node(bench, wire):
+    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    names = {"__name__": "example"}
+    exec(compile(example, "consumers.md", "exec"), names)
+    it = bench({"output.layout": "full"})
+    consumer = names["Obstacles"]()
+    it.executor.add_node(consumer)
+    try:
+        it.until(lambda: consumer.names, "the class map")
+        assert consumer.names[12] == "person" and consumer.obstacles is None
+        clouds = it.speak(INTERFACES.PointCloud2, "/points")
+        clouds.publish(wire.cloud(time.time_ns()))
+        it.until(lambda: consumer.obstacles is not None, "a cloud")
+        assert consumer.obstacles.shape == (0, 3)  # the fake calls every point road
+    finally:
+        consumer.destroy_node()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_for_others_listens_to_topics_that_the_node_has(path):
+    text = path.read_text()
+    named = {f"~/{name}" for name in re.findall(r"/cmdfusion/(\w+)", text)}
+    assert named and named <= set(OUTPUTS)
+    parameters = {each.name for each in node_parameters()}
+    assert set(re.findall(r"\b(?:filter|scan)\.\w+", text)) <= parameters
+    (node,) = yaml.safe_load(text).values()
+    assert "ros__parameters" in node or "ros__parameters" in next(iter(node.values()))
+    assert path.name in PAGE
+
+
+def sources_of(path):
+    """{layer: {source: settings}} of a costmap."""
+    (costmap,) = yaml.safe_load(path.read_text()).values()
+    parameters = next(iter(costmap.values()))["ros__parameters"]
+    return {
+        name: {source: layer[source] for source in layer["observation_sources"].split()}
+        for name, layer in ((name, parameters[name]) for name in parameters["plugins"])
+        if "observation_sources" in layer
+    }
+
+
+def test_a_costmap_marks_from_labels_and_clears_from_the_whole_cloud():
+    (sources,) = sources_of(REPOSITORY / "config/consumers/nav2_clouds.yaml").values()
+    marking = {name: each for name, each in sources.items() if each["marking"]}
+    clearing = {name: each for name, each in sources.items() if each["clearing"]}
+    assert [each["topic"] for each in marking.values()] == ["/cmdfusion/points_filtered"]
+    assert [each["topic"] for each in clearing.values()] == ["/lidar/points"]
+    assert {each["data_type"] for each in sources.values()} == {"PointCloud2"}
+    (sources,) = sources_of(REPOSITORY / "config/consumers/nav2_scan.yaml").values()
+    (scan,) = sources.values()
+    assert scan["data_type"] == "LaserScan" and scan["inf_is_valid"]
