@@ -17,6 +17,7 @@ from cmdfusion_ros.cli.runs.processes import ProcessError
 # which returns the exit code.
 VERBS = {
     "demo": "replay a bag through the running node and show the result",
+    "inspect": "say what is in a bag, and what the node would do with it",
     "label": "label a bag offline, without ROS",
     "replay": "play a bag into ROS 2",
     "doctor": "say what is installed, what is chosen, and why",

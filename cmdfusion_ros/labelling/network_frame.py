@@ -53,6 +53,7 @@ _METRES_EXTENT, _LEAST_EXTENT = 400.0, 1.0  # of a cloud in metres, see `extent_
 _PLAUSIBLE = (0.75 * KNOWN_HEIGHTS[0], 1.2 * KNOWN_HEIGHTS[1])
 _TRIES = 10  # scans in which something sure is looked for
 _LEAST_POINTS = 200
+_AS_SHARP = 0.3  # of what the sharpest place has over 1: less, and the beams begin there instead
 _SURELY_SHARP = 1.06  # beams that overrule an origin whose height fits, see `find_origin`
 
 
@@ -187,11 +188,13 @@ def _place(
     own = near[0] if near and not near[0].frame else None
     plausible = [c for c in near if _plausible(ground, c.origin)]
     chosen = _choose(points, plausible, frame_id, ground)
-    if chosen is not None and (chosen.frame or _is_sharp(points, chosen.origin, ground)):
+    if chosen is not None and chosen.frame:
         return _from_candidate(chosen, ground, frame_id)
-    if own and _is_sharp(points, own.origin, ground):
-        return _from_candidate(own, ground, frame_id)  # on a mast, or on the floor
     origin, sharpness = find_origin(points, centre, ground)
+    if chosen is not None and _is_sharp(points, chosen.origin, ground, least=sharpness):
+        return _from_candidate(chosen, ground, frame_id)
+    if own and _is_sharp(points, own.origin, ground, least=sharpness):
+        return _from_candidate(own, ground, frame_id)  # on a mast, or on the floor
     if (
         chosen is not None
         and sharpness < _SURELY_SHARP
@@ -242,15 +245,20 @@ def _lies_under(
 
 
 def _is_sharp(
-    points: np.ndarray, origin: np.ndarray, ground: GroundPlane, axis: ArrayLike = (0.0, 0.0, 1.0)
+    points: np.ndarray,
+    origin: np.ndarray,
+    ground: GroundPlane,
+    axis: ArrayLike = (0.0, 0.0, 1.0),
+    least: float = 1.0,
 ) -> bool:
     """Whether the beams of a LiDAR that turns about its `axis`, or about the upright, begin at
-    `origin`.
+    `origin`, where elsewhere they are `least` sharp: a place of chance is a little sharp too.
     """
     near = points[np.einsum("ij,ij->i", points - origin, points - origin) < 625.0]
     near = telling_points(near, ground)
     axes = np.asarray(axis, np.float64), beam_axis(ground.up), ground.up
-    return any(relative_sharpness(near, origin, one) >= SHARP for one in axes)
+    wanted = max(SHARP, 1.0 + _AS_SHARP * (least - 1.0))
+    return any(relative_sharpness(near, origin, one) >= wanted for one in axes)
 
 
 def _choose(

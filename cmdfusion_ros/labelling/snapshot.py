@@ -41,9 +41,7 @@ def camera_pictures(
     pictures = []
     # how far its view axis points along x
     for camera, placed in sorted(_placed(layout), key=lambda item: -item[1][2, 0]):
-        image = _nearest_image(
-            bag, camera, stamp, layout.delay_ns, silences.get(camera.image_topic)
-        )
+        image = nearest_image(bag, camera, stamp, layout.delay_ns, silences.get(camera.image_topic))
         intrinsic, distortion, size = read_camera_info(camera.info)
         if image is None:
             blank = np.full((size[1], size[0], 3), 40, np.uint8)
@@ -64,7 +62,7 @@ def _placed(layout: BagLayout) -> list[tuple[CameraLayout, np.ndarray]]:
     ]
 
 
-def _nearest_image(
+def nearest_image(
     bag: Bag, camera: CameraLayout, stamp: int, delay: int, silent_from: int | None
 ) -> np.ndarray | None:
     """The decoded image nearest the camera's target time for a cloud of that stamp; None where

@@ -1,0 +1,347 @@
+"""What the clouds of a bag are like: beams, field of view, what of them is usable, how they lie to
+what the network knows, their intensity, their stamps. Numbers and words, before anything is
+labelled.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cmdfusion_ros.data.bags.bag import Bag
+from cmdfusion_ros.data.bags.bag_layout import BagLayout
+from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
+from cmdfusion_ros.geometry.transforms import apply, invert
+from cmdfusion_ros.intensity import USUAL_INTENSITY
+from cmdfusion_ros.labelling.network_frame import NetworkFrame
+from cmdfusion_ros.labelling.placement import Placement
+from cmdfusion_ros.messages.clouds import (
+    MAX_RANGE,
+    Cloud,
+    MessageError,
+    read_cloud,
+    read_columns,
+    usable_points,
+)
+from cmdfusion_ros.messages.stamps import raw_stamp_ns
+from cmdfusion_ros.messages.transforms import TransformError
+
+_LOOKED_AT = 12  # clouds that are read, spread over the bag
+_NEAR = 0.5  # metres, the node's points.min_range: the vehicle itself
+_RINGS = ("ring", "channel", "line", "laser_id")
+_MOST_BEAMS = 512
+_BUILT = (4, 8, 16, 32, 40, 64, 80, 128)  # beams that LiDARs are built with
+_APART = 0.12  # degrees of elevation between two beams
+_GAP = 1.6  # periods between two stamps
+
+
+@dataclass(frozen=True, eq=False)
+class CloudFindings:
+    """What was found of the clouds of one topic.
+
+    Attributes:
+        clouds: how many were read; unreadable: {why: how many}.
+        fields: names, in order. height, width, points: of a usual cloud, rows and columns.
+        beams: number, 0 where none can be told; beams_from: "the field ring", "the rows of the
+            cloud", "the points" or "". vertical, horizontal: (low, high) degrees of the field of
+            view from the sensor; NaN without points.
+        usable: share of the rows that are points; lost: {cause: share} of the rest.
+        intensity_field: "" for none. intensity_scale: what it is divided by. raw_quantiles: of
+            intensity before that, 1, 50 and 99 %. mean: after it.
+        placement: Placement; sample, stamp: the last cloud as the network sees it, (N, 3) metres,
+            and its stamp; cloud_sample: the same points in the cloud's frame, metres.
+        gaps: [(seconds after the first cloud, seconds long)]. backward, doubled: numbers of stamps.
+    """
+
+    clouds: int
+    unreadable: dict[str, int]
+    fields: tuple[str, ...]
+    height: int
+    width: int
+    beams: int
+    beams_from: str
+    vertical: tuple[float, float]
+    horizontal: tuple[float, float]
+    usable: float
+    lost: dict[str, float]
+    intensity_field: str
+    intensity_scale: float
+    raw_quantiles: tuple[float, ...]
+    mean: float
+    placement: Placement
+    gaps: tuple[tuple[float, float], ...]
+    backward: int
+    doubled: int
+    stamp: int = 0
+    sample: np.ndarray = field(repr=False, default_factory=lambda: np.empty((0, 3), np.float32))
+    cloud_sample: np.ndarray = field(
+        repr=False, default_factory=lambda: np.empty((0, 3), np.float32)
+    )
+
+    def problems(self) -> list[str]:
+        """What will make labels worse or impossible, with what to do."""
+        found = [f"{count} clouds cannot be read: {why}" for why, count in self.unreadable.items()]
+        if self.usable < 0.01:
+            worst = max(self.lost, key=lambda cause: self.lost[cause], default="no points in them")
+            found.append(f"next to no row is a usable point: {worst}; nothing will be labelled")
+        elif not self.placement.sure:
+            words = self.placement.words or "no height over the ground was found"
+            found.append(
+                f"{words}; the network sees the cloud as it comes: z up and the origin in the "
+                "sensor? points.frame names a frame where it is so"
+            )
+        if not self.intensity_field:
+            found.append(
+                "no field of intensity: labels are worse without; points.intensity_field names it"
+            )
+        elif self.raw_quantiles[0] == self.raw_quantiles[2]:
+            found.append(f"the intensity is always {self.raw_quantiles[0]:g}: as good as none")
+        if self.backward or self.doubled:
+            found.append(
+                f"{self.backward} stamps go back, {self.doubled} come twice: such clouds are "
+                "dropped as duplicate or late, or time begins anew"
+            )
+        return found
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(subject, words) in the order of a table."""
+        low, median, high = self.raw_quantiles
+        mean, deviation = USUAL_INTENSITY
+        beams = f"{self.beams} beams, by {self.beams_from}" if self.beams else "no beams told apart"
+        intensity = "none"
+        if self.intensity_field:
+            intensity = (
+                f"{self.intensity_field}: {low:g} ... {median:g} ... {high:g} (1, 50, 99 %), "
+                f"divided by {self.intensity_scale:g}; mean {self.mean:.2f}, the weights know "
+                f"{mean:g} with deviation {deviation:g}, and see the rank beside it"
+            )
+        lost = ", ".join(f"{100 * share:.1f} % {why}" for why, share in self.lost.items())
+        gaps = f"{len(self.gaps)} gaps" if len(self.gaps) != 1 else "one gap"
+        longest = f", the longest {max(g for _, g in self.gaps):.2f} s" if self.gaps else ""
+        return [
+            ("fields", " ".join(self.fields)),
+            ("points", f"{self.height} x {self.width} rows a cloud, {beams}"),
+            (
+                "view",
+                f"{self.vertical[0]:.1f} to {self.vertical[1]:.1f} degrees up, "
+                f"{self.horizontal[1] - self.horizontal[0]:.0f} degrees around",
+            ),
+            ("usable", f"{100 * self.usable:.1f} % of the rows" + (f"; {lost}" if lost else "")),
+            ("intensity", intensity),
+            ("placement", self.placement.words or "nothing sure was found: taken as it comes"),
+            ("stamps", f"{gaps}{longest}; {self.backward} go back, {self.doubled} come twice"),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        place = self.placement
+        return {
+            "clouds": self.clouds,
+            "unreadable": self.unreadable,
+            "fields": list(self.fields),
+            "height": self.height,
+            "width": self.width,
+            "beams": self.beams,
+            "beams_from": self.beams_from,
+            "vertical_deg": [_plain(x) for x in self.vertical],
+            "horizontal_deg": [_plain(x) for x in self.horizontal],
+            "usable": round(self.usable, 4),
+            "lost": {cause: round(share, 4) for cause, share in self.lost.items()},
+            "intensity": {
+                "field": self.intensity_field,
+                "scale": self.intensity_scale,
+                "quantiles_1_50_99": [_plain(x) for x in self.raw_quantiles],
+                "mean": _plain(self.mean),
+            },
+            "placement": {
+                "sure": place.sure,
+                "unit": place.unit,
+                "height_m": _plain(place.found_height),
+                "tilt_deg": round(place.tilt_deg, 1),
+                "sensor_frame": place.sensor_frame,
+                "words": place.words,
+            },
+            "gaps": [[round(at, 3), round(long, 3)] for at, long in self.gaps],
+            "stamps_backward": self.backward,
+            "stamps_doubled": self.doubled,
+        }
+
+
+def _plain(value: float) -> float | None:
+    return round(float(value), 3) if np.isfinite(value) else None
+
+
+def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFindings:
+    """CloudFindings of the topic that `layout` chose.
+
+    Args:
+        layout: BagLayout. transforms: of that bag.
+    """
+    with Bag(layout.path, layout.duration) as bag:
+        stamps = np.array(
+            [raw_stamp_ns(message.data) for message in bag.messages([layout.cloud_topic])], np.int64
+        )
+        step = max(len(stamps) // _LOOKED_AT, 1)
+        clouds: list[Cloud] = []
+        unreadable: dict[str, int] = {}
+        rings: tuple[int, str] | None = None
+        for number, message in enumerate(bag.messages([layout.cloud_topic])):
+            if number % step or len(clouds) >= _LOOKED_AT:
+                continue
+            try:
+                content = bag.deserialize(message)
+                clouds.append(read_cloud(content))
+                if rings is None:
+                    rings = _rings_of(content, clouds[-1])
+            except (MessageError, ValueError) as error:
+                unreadable[str(error)] = unreadable.get(str(error), 0) + 1
+    return _findings(clouds, unreadable, rings, stamps, transforms)
+
+
+def _findings(
+    clouds: list[Cloud],
+    unreadable: dict[str, int],
+    rings: tuple[int, str] | None,
+    stamps: np.ndarray,
+    transforms: BagTransforms,
+) -> CloudFindings:
+    frame = NetworkFrame(transforms.buffer)
+    for cloud in clouds:
+        frame.take(cloud.points, cloud.frame_id, cloud.stamp)
+    full = [cloud for cloud in clouds if cloud.usable.any()]
+    seen = _as_seen(full[len(full) // 2], frame) if full else None
+    in_sensor, sample, cloud_sample = seen or (np.empty((0, 3), np.float32),) * 3
+    usual = clouds[len(clouds) // 2] if clouds else None
+    usable, lost = _lost(clouds, frame.placement.scale)
+    intensities = [cloud.intensity[cloud.usable] for cloud in full if cloud.intensity_field]
+    values = np.concatenate(intensities) if intensities else np.zeros(1, np.float32)
+    scale = full[0].intensity_scale if full else 1.0
+    beams, beams_from = rings or _beams(in_sensor, usual)
+    steps = np.diff(stamps)
+    period = np.median(steps[steps > 0]) if (steps > 0).any() else 0
+    return CloudFindings(
+        clouds=len(clouds),
+        unreadable=unreadable,
+        fields=tuple(each.name for each in usual.fields) if usual else (),
+        height=usual.height if usual else 0,
+        width=usual.width if usual else 0,
+        beams=beams,
+        beams_from=beams_from,
+        vertical=_span(in_sensor[:, 2], np.hypot(in_sensor[:, 0], in_sensor[:, 1])),
+        horizontal=_around(in_sensor),
+        usable=usable,
+        lost=lost,
+        intensity_field=full[0].intensity_field if full else "",
+        intensity_scale=scale,
+        raw_quantiles=tuple(float(q) * scale for q in np.quantile(values, (0.01, 0.5, 0.99))),
+        mean=float(values.mean()),
+        placement=frame.placement,
+        gaps=tuple(
+            (float((stamps[row] - stamps[0]) / 1e9), float(steps[row] / 1e9))
+            for row in np.flatnonzero(steps > _GAP * period)
+        )
+        if period
+        else (),
+        backward=int((steps < 0).sum()),
+        doubled=int((steps == 0).sum()),
+        stamp=full[len(full) // 2].stamp if full else 0,
+        sample=sample,
+        cloud_sample=cloud_sample,
+    )
+
+
+def _as_seen(cloud: Cloud, frame: NetworkFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The usable points in the sensor's own axes, as the network sees them, and as they came, all
+    (N, 3) float32 metres.
+    """
+    points = cloud.points * np.float32(frame.placement.scale)
+    points = points[usable_points(points)]
+    try:
+        network_from_cloud = frame.network_from_cloud(cloud.points, cloud.stamp)
+    except TransformError:
+        return points, points, points
+    if not frame.placement.changes:
+        return points, points, points
+    sensor_from_cloud = invert(frame.placement.network_from_sensor) @ network_from_cloud
+    return apply(sensor_from_cloud, points), apply(network_from_cloud, points), points
+
+
+def _rings_of(message: Any, cloud: Cloud) -> tuple[int, str] | None:
+    """(number, where from) by a field that numbers the beams; None where there is none."""
+    columns = read_columns(message)
+    for name in _RINGS:
+        if name in (columns.dtype.names or ()) and cloud.usable.any():
+            number = len(np.unique(columns[name][cloud.usable]))
+            if 1 < number <= _MOST_BEAMS:
+                return number, f"the field {name}"
+    return None
+
+
+def _beams(points: np.ndarray, cloud: Cloud | None) -> tuple[int, str]:
+    """(number, where from): rows of an organised cloud, else told from how many heaps of elevation
+    a degree around has, as the nearest number that LiDARs are built with; (0, "") where points are
+    too few or no such number is near.
+    """
+    if cloud is not None and 4 <= cloud.height <= 256 and cloud.width > 2 * cloud.height:
+        return cloud.height, "the rows of the cloud"
+    flat = np.hypot(points[:, 0], points[:, 1])
+    far = flat > 2.0
+    if far.sum() < 2000:
+        return 0, ""
+    elevation = np.degrees(np.arctan2(points[far, 2], flat[far]))
+    sector = np.floor(np.degrees(np.arctan2(points[far, 1], points[far, 0]))).astype(int)
+    order = np.lexsort((elevation, sector))
+    sector, elevation = sector[order], elevation[order]
+    begins = np.append(True, (np.diff(sector) != 0) | (np.diff(elevation) > _APART))
+    sizes = np.diff(np.append(np.flatnonzero(begins), len(begins)))
+    heaps = np.bincount(sector[begins][sizes > 1] + 180, minlength=1)
+    number = np.quantile(heaps[heaps > 0], 0.75) if heaps.any() else 0
+    nearest = min(_BUILT, key=lambda built: abs(built - number))
+    return (nearest, "the points") if abs(nearest - number) <= 0.25 * nearest else (0, "")
+
+
+def _span(up: np.ndarray, along: np.ndarray) -> tuple[float, float]:
+    if not len(up):
+        return float("nan"), float("nan")
+    angles = np.degrees(np.arctan2(up, np.maximum(along, 1e-6)))
+    low, high = np.quantile(angles, (0.001, 0.999))
+    return float(low), float(high)
+
+
+def _around(points: np.ndarray) -> tuple[float, float]:
+    """(from, to) degrees to the left of x: all but the widest part without points."""
+    if not len(points):
+        return float("nan"), float("nan")
+    angles = np.sort(np.degrees(np.arctan2(points[:, 1], points[:, 0])))
+    gaps = np.diff(np.append(angles, angles[0] + 360.0))
+    widest = int(gaps.argmax())
+    if gaps[widest] < 5.0:
+        return -180.0, 180.0
+    start = angles[(widest + 1) % len(angles)]
+    return float(start), float(start + 360.0 - gaps[widest])
+
+
+def _lost(clouds: list[Cloud], scale: float) -> tuple[float, dict[str, float]]:
+    """(share of the rows that are points which the node labels, {cause: share} of the others, the
+    largest first). `scale`: metres in a unit of the clouds.
+    """
+    counts: dict[str, int] = {}
+    rows = max(sum(cloud.num_points for cloud in clouds), 1)
+    for cloud in clouds:
+        finite = np.isfinite(cloud.points).all(axis=1)
+        zero = finite & ~cloud.points.any(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = scale * np.linalg.norm(cloud.points.astype(np.float64), axis=1)
+        for cause, mask in (
+            ("no return (0, 0, 0)", zero),
+            ("not finite", ~finite),
+            (
+                f"beyond {MAX_RANGE / 1000:g} km, as coordinates of UTM are",
+                finite & (distance >= MAX_RANGE),
+            ),
+            (f"nearer than {_NEAR} m", finite & ~zero & (distance < _NEAR)),
+        ):
+            counts[cause] = counts.get(cause, 0) + int(mask.sum())
+    shares = {cause: count / rows for cause, count in counts.items() if count}
+    kept = 1.0 - sum(shares.values()) if clouds else 0.0
+    return kept, dict(sorted(shares.items(), key=lambda item: -item[1]))

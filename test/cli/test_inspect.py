@@ -1,0 +1,147 @@
+"""`cmdfusion inspect`: what it says of bags whose truth is known."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import yaml
+from builders.bag_messages import START, camera, clouds, place, rewrite, write
+from builders.commands import cmdfusion
+from builders.paths import DATA
+
+from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.data.bags.bag import ros2_types
+from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
+from cmdfusion_ros.data.synthetic.sequence import SequenceSettings, open_sequence
+
+BAG = DATA / "bags" / "pandaset_002"
+TURNED = np.array([1, -1, -1], np.float32)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """A made-up scan of 32 beams with one camera."""
+    settings = SequenceSettings(rig="nuscenes", weather="day", start_ns=START)
+    return open_sequence(1, "00", 1, settings).frame(0, load_class_map("street"), ("front",))
+
+
+def bag_of(folder, scan, points=None, views=None, times=range(6)):
+    """A bag with this scan, or other points and views of it, at each of the `times` x 0.1 s."""
+    frames = []
+    for number in times:
+        shift = number * 100_000_000
+        frames.append(
+            dataclasses.replace(
+                scan,
+                points=scan.points if points is None else points,
+                stamp=scan.stamp + shift,
+                world_from_lidar=None,
+                views=tuple(
+                    dataclasses.replace(view, stamp=view.stamp + shift)
+                    for view in (scan.views if views is None else views)
+                ),
+            )
+        )
+    write_frame_bag(folder / "bag", frames, load_class_map("street"))
+    return folder / "bag"
+
+
+def inspected(bag, folder):
+    """(exit code, figures)."""
+    code = cmdfusion("inspect", bag, "--out", folder / "out")
+    return code, json.loads((folder / "out" / "inspect.json").read_text())
+
+
+def test_beams_height_view_rate_and_cameras_are_told(scan, tmp_path, capsys):
+    code, found = inspected(bag_of(tmp_path, scan), tmp_path)
+    said = capsys.readouterr().out
+    assert code == 0 and found["beams"] == 32 and "32 beams" in said
+    # the rig has its LiDAR 1.84 m up; a street leans and rises
+    assert found["placement"]["height_m"] == pytest.approx(1.84, abs=0.1)
+    assert found["placement"]["sure"] and found["placement"]["unit"] == "metres"
+    low, high = found["vertical_deg"]
+    # the lowest beam's points are moved by up to a metre where the scan is made whole
+    assert low == pytest.approx(-30.7, abs=3.0) and high == pytest.approx(10.7, abs=1.0)
+    assert found["cloud_hz"] == 10.0 and found["clouds_in_bag"] == 6 and found["gaps"] == []
+    assert found["intensity"]["field"] == "intensity" and found["problems"] == []
+    (one,) = found["cameras"]
+    assert one["images"] == 6 and one["problems"] == [] and "fuses" in said
+    parameters = yaml.safe_load((tmp_path / "out" / "node.yaml").read_text())
+    assert parameters["/**"]["ros__parameters"]["cameras"] == [one["name"]]
+    page = (tmp_path / "out" / "inspect.html").read_text()
+    assert page.count("data:image/jpeg") == 2 and "http" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "unit", "tilt"),
+    [
+        (lambda points: points * TURNED, "metres", 180.0),
+        (lambda points: points * np.float32(1000), "millimetres", 0.0),
+        (lambda points: points + np.float32([0, 0, 1.84]), "metres", 0.0),
+    ],
+    ids=["upside down", "in millimetres", "raised to the ground"],
+)
+def test_how_a_cloud_lies_is_told_whatever_it_is(scan, tmp_path, change, unit, tilt):
+    code, found = inspected(bag_of(tmp_path, scan, change(scan.points), ()), tmp_path)
+    place = found["placement"]
+    assert code == 0 and place["unit"] == unit
+    assert place["tilt_deg"] == pytest.approx(tilt, abs=3.0)
+    assert place["height_m"] == pytest.approx(1.84, abs=0.25)
+    assert found["beams"] == 32 and found["cameras"] == [] and found["usable"] > 0.99
+
+
+def test_gaps_and_the_causes_of_lost_points_are_counted(scan, tmp_path):
+    def spoilt(_, message):
+        if message.topic != "/lidar/points":
+            return message.data
+        types = ros2_types()
+        cloud = types.deserialize_cdr(message.data, message.msgtype)
+        rows = cloud.data.view(np.float32).reshape(-1, 4).copy()
+        tenth = len(rows) // 10
+        rows[:tenth, :3] = np.nan
+        rows[tenth : 2 * tenth, :3] = 0
+        rows[2 * tenth : 3 * tenth, :3] = (500_000, 4_649_776, 30)  # UTM
+        cloud.data = rows.view(np.uint8).reshape(-1)
+        return types.serialize_cdr(cloud, message.msgtype)
+
+    whole = bag_of(tmp_path, scan, None, (), (0, 1, 2, 6, 7, 7))
+    rewrite(whole, tmp_path / "spoilt", spoilt)
+    code, found = inspected(tmp_path / "spoilt", tmp_path)
+    assert code == 0 and found["gaps"] == [[0.2, 0.4]]
+    assert found["stamps_doubled"] == 1
+    shares = {cause.split()[0]: share for cause, share in found["lost"].items()}
+    assert all(shares[cause] == pytest.approx(0.1, abs=0.01) for cause in ("not", "no", "beyond"))
+    assert found["usable"] == pytest.approx(1 - sum(shares.values()), abs=0.001)
+    assert any("come twice" in problem for problem in found["problems"])
+
+
+def test_a_bag_of_which_nothing_would_be_labelled_says_why_and_exits_with_1(scan, tmp_path, capsys):
+    utm = scan.points + np.float32([500_000, 4_649_776, 0])
+    code, found = inspected(bag_of(tmp_path, scan, utm, ()), tmp_path)
+    said = capsys.readouterr().out
+    assert code == 1 and found["usable"] == 0.0
+    assert "UTM" in said and "would label nothing" in said
+
+
+def test_cameras_that_would_not_be_used_are_named_with_the_reason(tmp_path, capsys):
+    messages = [*clouds(), *place("front"), *camera("front", 0), *camera("left", 0)]
+    code, found = inspected(write(tmp_path / "bag", messages), tmp_path)
+    assert code == 1  # its clouds hold zeros only
+    reasons = {one["name"]: one["problems"] for one in found["cameras"]}
+    assert reasons["front"] == [] and "no static transform" in reasons["left"][0]
+    said = capsys.readouterr().out
+    assert "left_optical  <- images of left: in no transform" in said
+
+
+def test_what_is_no_bag_is_wrong_input(tmp_path, capsys):
+    assert cmdfusion("inspect", tmp_path / "none", "--out", tmp_path / "out") == 2
+    assert "none" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not BAG.exists(), reason=f"{BAG} is not there; set CMDFUSION_DATA")
+def test_the_real_bag(tmp_path):
+    code, found = inspected(BAG, tmp_path)
+    assert code == 0 and found["beams"] == 64 and found["problems"] == []
+    assert found["placement"]["height_m"] == pytest.approx(2.16, abs=0.15)
+    assert len(found["cameras"]) == 6 and not any(one["problems"] for one in found["cameras"])
