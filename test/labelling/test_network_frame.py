@@ -7,8 +7,8 @@ import pytest
 from builders.messages import make_cloud, make_header, make_paired
 
 from cmdfusion_ros.config import LiveSettings
-from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings, open_sequence
+from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.geometry.transforms import apply, quaternion_from_rotation, rigid, yaw_rotation
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.network_frame import NetworkFrame
