@@ -97,6 +97,8 @@ DIAGNOSTICS = {
     "lidar": "the clouds as they come: rate, jitter, age, gaps, malformed, time jumps",
     "sync": "how clouds were released, how long they waited, what `sync.max_wait` should be",
     "model": "checkpoint, device, backend, whether images are looked at and why",
+    "placement": "unit, height over the ground, tilt as points.leveling found them; the share of "
+    "points that can be labelled, and why the rest cannot",
     "camera/<name>": "state and reason, how images match, suggested offset and wait, calibration",
 }
 STATUSES = {

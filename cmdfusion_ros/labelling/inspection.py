@@ -3,6 +3,7 @@ what the network knows, their intensity, their stamps. Numbers and words, before
 labelled.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,10 @@ from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
 from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.intensity import USUAL_INTENSITY
+from cmdfusion_ros.labelling.lost_points import lost_points
 from cmdfusion_ros.labelling.network_frame import NetworkFrame
 from cmdfusion_ros.labelling.placement import Placement
 from cmdfusion_ros.messages.clouds import (
-    MAX_RANGE,
     Cloud,
     MessageError,
     read_cloud,
@@ -325,23 +326,9 @@ def _lost(clouds: list[Cloud], scale: float) -> tuple[float, dict[str, float]]:
     """(share of the rows that are points which the node labels, {cause: share} of the others, the
     largest first). `scale`: metres in a unit of the clouds.
     """
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     rows = max(sum(cloud.num_points for cloud in clouds), 1)
     for cloud in clouds:
-        finite = np.isfinite(cloud.points).all(axis=1)
-        zero = finite & ~cloud.points.any(axis=1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            distance = scale * np.linalg.norm(cloud.points.astype(np.float64), axis=1)
-        for cause, mask in (
-            ("no return (0, 0, 0)", zero),
-            ("not finite", ~finite),
-            (
-                f"beyond {MAX_RANGE / 1000:g} km, as coordinates of UTM are",
-                finite & (distance >= MAX_RANGE),
-            ),
-            (f"nearer than {_NEAR} m", finite & ~zero & (distance < _NEAR)),
-        ):
-            counts[cause] = counts.get(cause, 0) + int(mask.sum())
-    shares = {cause: count / rows for cause, count in counts.items() if count}
-    kept = 1.0 - sum(shares.values()) if clouds else 0.0
-    return kept, dict(sorted(shares.items(), key=lambda item: -item[1]))
+        counts.update(lost_points(cloud.points, scale, _NEAR))
+    shares = {cause: count / rows for cause, count in counts.most_common()}
+    return (1.0 - sum(shares.values()) if clouds else 0.0), shares

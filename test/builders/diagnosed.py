@@ -10,6 +10,7 @@ from cmdfusion_ros.labelling.diagnostics.facts import (
 )
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.labelled_cloud import CameraReport
+from cmdfusion_ros.labelling.placement import Placement
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 from cmdfusion_ros.pairing.pairing import CloudAnchoredPairing
@@ -79,6 +80,8 @@ def labelled_cloud(mode, status, reason="", retried=""):
         frame_id="lidar",
     )
     return SimpleNamespace(
+        placement=Placement(True, words="origin of lidar"),
+        frame=SimpleNamespace(points=range(7)),
         mode=mode,
         cloud=cloud,
         cameras=[CameraReport("front", status, reason, visible_ratio=0.25)],

@@ -19,7 +19,8 @@ from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 
 
 def test_the_parts_come_in_a_fixed_order():
-    assert list(World().parts()) == ["pipeline", "lidar", "sync", "model", "camera/front"]
+    names = ["pipeline", "lidar", "sync", "model", "placement", "camera/front"]
+    assert list(World().parts()) == names
 
 
 def test_received_is_labelled_and_dropped_and_waiting():

@@ -43,7 +43,14 @@ class World:
     def clouds(self, number):
         """`number` clouds at 10 Hz, each labelled at once."""
         cloud = SimpleNamespace(num_points=7, fields=[], frame_id="lidar")
-        labelled = SimpleNamespace(mode=Mode.FUSED, cloud=cloud, cameras=[], retried="")
+        labelled = SimpleNamespace(
+            mode=Mode.FUSED,
+            cloud=cloud,
+            cameras=[],
+            retried="",
+            placement=None,
+            frame=SimpleNamespace(points=range(7)),
+        )
         for _ in range(number):
             self.now += 0.1
             self.diagnostics.cloud_arrived(self.now_ros())

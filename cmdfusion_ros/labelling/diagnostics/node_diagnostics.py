@@ -23,6 +23,7 @@ from cmdfusion_ros.labelling.diagnostics.facts import (
     Part,
 )
 from cmdfusion_ros.labelling.diagnostics.lost_clouds import LostClouds
+from cmdfusion_ros.labelling.diagnostics.placement_diagnostics import PlacementDiagnostics
 from cmdfusion_ros.labelling.diagnostics.sync_diagnostics import SyncDiagnostics
 from cmdfusion_ros.labelling.diagnostics.windows import SPAN, Window, percentile
 from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
@@ -66,7 +67,7 @@ class NodeDiagnostics:
         self._dropped: Counter[str] = Counter()
         self._lost_clouds = LostClouds()
         self._beyond_reach = 0  # points
-        self._sync = SyncDiagnostics()
+        self._sync, self._placement = SyncDiagnostics(), PlacementDiagnostics()
         self._lost = Window()  # of messages that never came
         self._num_lost = 0
         self._survived = Window()  # of what callbacks raised
@@ -165,6 +166,7 @@ class NodeDiagnostics:
                 " ".join(f.name for f in labelled.cloud.fields),
                 labelled.cloud.frame_id,
             )
+            self._placement.take(labelled, self._settings.current.points, now)
             for report in labelled.cameras:
                 self._cameras[report.name].take(report)
 
@@ -203,7 +205,7 @@ class NodeDiagnostics:
 
     def parts(self, facts: NodeFacts) -> list[Part]:
         """All Parts for the NodeFacts `facts`, in a fixed order: pipeline, lidar, sync, model,
-        camera/<name>.
+        placement, camera/<name>.
         """
         with self._lock:
             now = self._now()
@@ -218,6 +220,7 @@ class NodeDiagnostics:
                 self._lidar(facts, now),
                 self._sync.part(facts, now, [result.mode for result in self._results.values]),
                 self._model(facts),
+                self._placement.part(facts),
                 *cameras,
             ]
 
