@@ -3,6 +3,7 @@
 # make lint                         ruff (rules and format) and mypy
 # make fuzz [CASES=1000000]         hostile inputs for every door, chosen by coverage (runs/fuzz)
 # make sanitize                     the compiled sources under AddressSanitizer and UBSan
+# make audit                        known vulnerabilities of what .venv holds (needs the network)
 # make weights DATA=$CMDFUSION_DATA  the weights that ship, from nothing: made-up streets, training (resumes), calibration, scores (runs/flagship_nano)
 # make clean                        remove what these commands made, but for runs/ and weights_data/
 #
@@ -18,7 +19,7 @@ MAKEFLAGS += --jobs=2  # PyTorch is installed and a street made up while our mes
 export PYTHON ?= python3
 MESSAGES := CMakeLists.txt package.xml cmdfusion_ros/__init__.py $(wildcard msg/* srv/* cmake/* .ci/interfaces/*/*.* .ci/interfaces/*/msg/*)
 
-.PHONY: help demo test lint fuzz sanitize weights clean
+.PHONY: help demo test lint fuzz sanitize audit weights clean
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
@@ -42,6 +43,11 @@ fuzz: .venv/tests_installed .venv/interfaces_built
 
 sanitize: .venv/tests_installed
 	@.ci/sanitize
+
+# In a venv of its own, so that what audits is not audited. Ends with 1 where something is found.
+audit: .venv/tests_installed
+	@test -x .venv/audit/bin/pip-audit || { .venv/bin/python -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit; }
+	.venv/audit/bin/pip-audit --progress-spinner off --path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 # DATA holds pandaset/002, pandaset_forward/002 and bags/pandaset_002. What is there already is not
 # made again.

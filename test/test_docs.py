@@ -30,6 +30,7 @@ NOT_RUN = {  # first words that no test runs, and why
     "colcon": "needs ROS 2 from apt; test_installed.py builds with colcon where the wheels are",
     "python3": "as colcon, and venv",
     "torchrun": "test_replicas.py starts its two processes by their environment variables",
+    "make audit": "needs the network",
     "make demo": "minutes, and the network; `cmdfusion demo` is run",
     "make test": "it is what runs this",
     "make lint": "ruff and mypy, which `make test` has run by now",
