@@ -1,15 +1,20 @@
 """A flat scan of what stands about, for stacks that know no clouds: the nearest point of every
 direction.
+
+The frame of a LaserScan must stand level, or who reads it turns every range wrong. The cloud's own
+frame serves where it does (upside down too: the plane is the same); else a frame must be named.
 """
 
 import numpy as np
 
-from cmdfusion_ros.class_map import ClassMap
-from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.geometry.transforms import apply, invert
+from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
-from cmdfusion_ros.labelling.sections import ScanSettings
+from cmdfusion_ros.messages.transforms import TransformError
 
-MAX_TILT_DEG = 10.0  # between the z axis of the scan's frame and up
+_LEVEL = np.cos(np.radians(3.0))  # as leveling takes it: a street's camber is no mount's tilt
+_FARTHEST_ORIGIN = 5.0  # metres from the sensor to the frame's origin, where ranges begin
+_REMEDY = "set scan.frame to a level frame of the vehicle, such as base_link"
 
 
 def scan_directions(angle_increment: float) -> int:
@@ -41,33 +46,50 @@ def nearest_ranges(
     return ranges
 
 
-def heights_of(labelled: LabelledCloud, points: np.ndarray) -> np.ndarray:
-    """(M,) metres of the points that the network saw: over the ground where leveling has found it,
-    else z of `points` ((N, 3), the cloud's rows in the frame of the scan).
-    """
-    placement = labelled.placement
-    if placement is not None and placement.sure and np.isfinite(placement.height):
-        return labelled.frame.points[:, 2] + np.float32(placement.height)
-    return points[labelled.rows][:, 2]
+def scan_frame(
+    labelled: LabelledCloud, wanted: str, extrinsics: Extrinsics
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """(frame_id, (N, 3) float32 points in it in metres, (N,) heights in metres) of every row.
 
-
-def obstacle_rows(
-    heights: np.ndarray,
-    prediction: Prediction,
-    class_map: ClassMap,
-    rule: ScanSettings,
-    min_probability: float,
-) -> np.ndarray:
-    """(M,) bool: the points at the heights of `rule` that are of its classes, or of which the
-    network is not sure.
+    Heights are over the ground where leveling has found it, else z in the frame.
 
     Args:
-        heights: (M,) metres. prediction: M labels in the classes of `class_map`.
-        min_probability: from which the network is sure that a point is of another class.
+        wanted: a level frame by transforms; "" for the cloud's own.
+
+    Raises:
+        TransformError: no transform to `wanted`; or none is wanted and the cloud's own frame is
+            not level, has no known ground or begins far from the sensor.
     """
-    rows = (heights >= rule.min_height) & (heights <= rule.max_height)
-    if rule.classes:
-        wanted = np.zeros(256, bool)
-        wanted[[class_map.label(name) for name in rule.classes]] = True
-        rows &= wanted[prediction.labels] | ~(prediction.confidence >= min_probability)
-    return rows
+    cloud, placement = labelled.cloud, labelled.placement
+    metres = cloud.points
+    if placement is not None and placement.scale != 1.0:
+        metres = metres * np.float32(placement.scale)
+    ground = placement is not None and np.isfinite(placement.found_height)
+    if not wanted:
+        _check_own_frame(labelled, bool(ground))
+    points = metres
+    if wanted and wanted != cloud.frame_id:
+        points = apply(extrinsics.transform(wanted, cloud.frame_id), metres)
+    heights = points[:, 2]
+    if placement is not None and ground:
+        upright = invert(_cloud_from_network(labelled))[2]
+        above = placement.found_height - placement.network_from_sensor[2, 3]
+        heights = metres @ upright[:3] + (upright[3] + above)
+    return wanted or cloud.frame_id, points, heights
+
+
+def _cloud_from_network(labelled: LabelledCloud) -> np.ndarray:
+    return np.eye(4) if labelled.cloud_from_network is None else labelled.cloud_from_network
+
+
+def _check_own_frame(labelled: LabelledCloud, ground: bool) -> None:
+    mine = f"the clouds' frame {labelled.cloud.frame_id!r}"
+    if not ground:
+        raise TransformError(f"{mine}: how high it is over the ground is not known; {_REMEDY}")
+    cloud_from_network = _cloud_from_network(labelled)
+    if abs(cloud_from_network[2, 2]) < _LEVEL:
+        tilt = np.degrees(np.arccos(cloud_from_network[2, 2]))
+        raise TransformError(f"{mine} is tilted by {tilt:.0f} degrees; {_REMEDY}")
+    away = float(np.hypot(*cloud_from_network[:2, 3]))
+    if away > _FARTHEST_ORIGIN:
+        raise TransformError(f"{mine} begins {away:.0f} m from the sensor; {_REMEDY}")

@@ -168,7 +168,11 @@ class ScanSettings:
         "classes that count, and every point of which the network is not sure "
         "(filter.min_probability); none named = all",
     )
-    frame: str = setting("", "level coordinate frame of the scan; empty = the frame of the cloud")
+    frame: str = setting(
+        "",
+        "level coordinate frame of the scan that moves with the LiDAR; empty = points.frame, or "
+        "without that the frame of the cloud where it is level",
+    )
     min_height: float = setting(
         0.2,
         "lower points do not count: over the ground where points.leveling has found it, else z in "
@@ -179,7 +183,7 @@ class ScanSettings:
     angle_increment: float = setting(
         0.5, "from one ray to the next", "degrees", minimum=0.01, maximum=90.0
     )
-    min_range: float = setting(0.0, "nearer points do not count", "m", minimum=0.0)
+    min_range: float = setting(0.5, "nearer points do not count", "m", minimum=0.0)
     max_range: float = setting(50.0, "farther points do not count", "m", minimum=0.1)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ subscribes to it.
 
 import time
 from array import array
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,7 @@ from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
 from cmdfusion_ros.geometry.transforms import apply
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud
-from cmdfusion_ros.labelling.laser_scan import (
-    MAX_TILT_DEG,
-    heights_of,
-    nearest_ranges,
-    obstacle_rows,
-    scan_directions,
-)
+from cmdfusion_ros.labelling.laser_scan import nearest_ranges, scan_directions, scan_frame
 from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.labelling.taxonomy import Taxonomy
 from cmdfusion_ros.messages.labelled_clouds import (
@@ -141,33 +136,25 @@ class CloudOutputs:
             )
 
     def publish_scan(self, labelled: LabelledCloud, prediction: Prediction) -> None:
-        """Publish ~/scan likewise. Raises TransformError where `scan.frame` is not known, and
-        ValueError where it is empty and the cloud's own frame is not level.
-        """
+        """Publish ~/scan likewise. Raises TransformError where no level frame for it is known."""
         if not self._subscribed("~/scan"):
             return
-        rule, sure = self._settings.current.scan, self._settings.current.filter.min_probability
+        settings, names = self._settings.current, self._taxonomy.class_map.names
+        rule, gone = settings.scan, settings.filter.classes
+        if rule.classes:
+            gone = (*gone, *(name for name in names if name not in rule.classes))
+        frame_id, points, heights = scan_frame(
+            labelled, rule.frame or settings.points.frame, self._extrinsics
+        )
+        counted = self.kept(labelled, prediction, gone)
+        counted &= (heights >= rule.min_height) & (heights <= rule.max_height)
         message = self._interfaces.LaserScan()
         message.header.stamp = labelled.message.header.stamp
-        message.header.frame_id = rule.frame or labelled.cloud.frame_id
-        placement, cloud = labelled.placement, labelled.cloud
-        points = cloud.points if placement is None else cloud.points * np.float32(placement.scale)
-        if rule.frame and rule.frame != cloud.frame_id:
-            points = apply(self._extrinsics.transform(rule.frame, cloud.frame_id), points)
-        elif placement is not None and placement.tilt_deg > MAX_TILT_DEG:
-            raise ValueError(
-                f"scan.frame: expected a level frame, as {cloud.frame_id!r}, that of the cloud, "
-                f"is tilted by {placement.tilt_deg:.0f} degrees; name one, such as base_link"
-            )
-        # rows that are no points, and those that the network did not see, stand nowhere
-        counted = np.zeros(len(points), bool)
-        counted[labelled.rows] = obstacle_rows(
-            heights_of(labelled, points), prediction, self._taxonomy.class_map, rule, sure
-        )
-        counted &= self.kept(labelled, prediction)
+        message.header.frame_id = frame_id
         directions = scan_directions(rule.angle_increment)
         message.angle_min, message.angle_increment = -np.pi, 2 * np.pi / directions
         message.angle_max = -np.pi + (directions - 1) * message.angle_increment
+        message.scan_time = settings.points.scan_period
         message.range_min, message.range_max = rule.min_range, rule.max_range
         message.ranges = array(
             "f", nearest_ranges(points[counted], directions, rule.min_range, rule.max_range)
@@ -183,14 +170,19 @@ class CloudOutputs:
         )
         self._publishers[topic].publish(message)
 
-    def kept(self, labelled: LabelledCloud, prediction: Prediction) -> np.ndarray:
-        """(N,) bool: the rows of the cloud that ~/points_filtered keeps: all but rows that are no
-        points, those in the ego box, and those of `filter.classes` of which the network is sure.
+    def kept(
+        self,
+        labelled: LabelledCloud,
+        prediction: Prediction,
+        classes: Iterable[str] | None = None,
+    ) -> np.ndarray:
+        """(N,) bool, the rows of the cloud that stay: all but rows that are no points, those in the
+        ego box, and those of `classes` (None: `filter.classes`) of which the network is sure.
         """
         rule = self._settings.current.filter
-        class_map = self._taxonomy.class_map
+        gone = rule.classes if classes is None else classes
         removed = np.zeros(256, bool)
-        removed[[class_map.label(name) for name in rule.classes]] = True
+        removed[[self._taxonomy.class_map.label(name) for name in gone]] = True
         sure = prediction.confidence >= rule.min_probability
         keep = labelled.cloud.usable.copy()
         keep[labelled.rows] = ~(removed[prediction.labels] & sure)

@@ -307,3 +307,40 @@ def test_a_move_to_the_cpu_and_back_is_said_once_each(labelled):
         ("error", "cuda failed (1)"),
         ("info", "the device answers again: labelling on it"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "seen"),
+    [  # road 0.2 at 1 m, car 0.4 at 5 m, car 0.6 at 45 degrees, road 0.8 at 50 m
+        ({}, {4: 1.0, 5: 7.07}),
+        ({"filter__classes": ["road"], "filter__min_probability": 0.2}, {4: 5.0, 5: 7.07}),
+        ({"scan__classes": ["car"], "filter__min_probability": 0.2}, {4: 5.0, 5: 7.07}),
+        ({"scan__classes": ["road"], "filter__min_probability": 0.4}, {4: 1.0}),
+        ({"scan__classes": ["road"], "filter__min_probability": 0.7}, {4: 1.0, 5: 7.07}),
+        ({"scan__classes": ["person"]}, {4: 1.0, 5: 7.07}),  # of the rest it is not sure
+        ({"filter__ego_box": [0.5, -1.0, -1, 2, 1, 1]}, {4: 5.0, 5: 7.07}),
+    ],
+)
+def test_the_scan_shows_the_classes_asked_for_and_whatever_is_unsure(labelled, values, seen):
+    node = outputs(
+        scan__frame="lidar",
+        scan__min_height=-1.0,
+        scan__angle_increment=45.0,
+        **values,
+    )
+    publisher = Publisher()
+    node._interfaces = Interfaces({"LaserScan": lambda: SimpleNamespace(header=Header())}, {})
+    node._publishers = {"~/scan": publisher}
+    node.publish_scan(labelled, labelled.prediction)
+    (message,) = publisher.published
+    assert message.header.frame_id == "lidar"
+    assert message.header.stamp == labelled.message.header.stamp
+    found = {ray: value for ray, value in enumerate(message.ranges) if np.isfinite(value)}
+    assert found == pytest.approx(seen, abs=0.01)
+    assert len(message.ranges) == round(
+        (message.angle_max - message.angle_min) / message.angle_increment + 1
+    )
+
+
+class Header:
+    """A std_msgs/Header to fill."""

@@ -1,20 +1,23 @@
-"""~/scan: the nearest point of every direction, and which points count. No ROS."""
+"""A labelled cloud as a 2D scan: rays, edges, heights, and the frame that its header names."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from builders.labelled_cloud import CAR, ROAD, STREET
+from builders.yard import HEIGHT, yard
 
-from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
-from cmdfusion_ros.labelling.laser_scan import (
-    heights_of,
-    nearest_ranges,
-    obstacle_rows,
-    scan_directions,
+from cmdfusion_ros.geometry.transforms import (
+    apply,
+    invert,
+    pitch_rotation,
+    rigid,
+    roll_rotation,
+    yaw_rotation,
 )
-from cmdfusion_ros.labelling.placement import Placement
-from cmdfusion_ros.labelling.sections import ScanSettings
+from cmdfusion_ros.labelling.laser_scan import nearest_ranges, scan_directions, scan_frame
+from cmdfusion_ros.labelling.network_frame import NetworkFrame
+from cmdfusion_ros.messages.transforms import TransformBuffer, TransformError
 
 
 @pytest.mark.parametrize(("degrees", "rays"), [(1.0, 360), (0.5, 720), (0.7, 515), (90.0, 4)])
@@ -56,34 +59,77 @@ def test_what_is_too_near_too_far_or_no_number_does_not_count():
     assert np.isinf(nearest_ranges(np.empty((0, 3), np.float32), 8, 0.0, 10.0)).all()
 
 
-def test_a_point_counts_by_its_height_and_unless_the_network_is_sure_of_another_class():
-    labels = np.array([CAR, ROAD, ROAD, IGNORE_LABEL, CAR, CAR], np.uint8)
-    confidence = np.float32([0.9, 0.9, 0.3, 0.0, 0.9, 0.9])
-    heights = np.float32([1.0, 1.0, 1.0, 1.0, 0.1, 2.1])
-    prediction = Prediction(labels, confidence, np.zeros(6, np.uint32))
-    rule = ScanSettings(classes=("car",))
-    rows = obstacle_rows(heights, prediction, STREET, rule, 0.8)
-    assert rows.tolist() == [True, False, True, True, False, False]
-    every = obstacle_rows(heights, prediction, STREET, ScanSettings(), 0.8)
-    assert every.tolist() == [True, True, True, True, False, False]
+# ---- the frame
+
+NOWHERE = SimpleNamespace(transform=lambda target, source: pytest.fail("no transform is needed"))
 
 
-def test_a_confidence_that_is_no_number_is_not_sure():
-    prediction = Prediction(
-        np.array([ROAD], np.uint8), np.float32([np.nan]), np.zeros(1, np.uint32)
+def placed(labelled, cloud_from_sensor, scale=1.0):
+    """The yard as clouds come whose frame lies so to the sensor, after leveling looked at it."""
+    points = (apply(cloud_from_sensor, yard()) / np.float32(scale)).astype(np.float32)
+    frame = NetworkFrame(TransformBuffer())
+    frame.take(points, "lidar", 0)
+    back = invert(frame.network_from_cloud(points, 0)) if frame.placement.changes else None
+    cloud = dataclasses.replace(labelled.cloud, points=points, frame_id="lidar")
+    return dataclasses.replace(
+        labelled, cloud=cloud, placement=frame.placement, cloud_from_network=back
     )
-    rule = ScanSettings(classes=("car",))
-    assert obstacle_rows(np.float32([1.0]), prediction, STREET, rule, 0.8).tolist() == [True]
 
 
-def test_heights_are_over_the_ground_where_it_was_found(labelled):
-    points = labelled.cloud.points.copy()
-    points[:, 2] = 7.0
-    np.testing.assert_array_equal(heights_of(labelled, points), [7.0] * 4)
-    for placement, height in (
-        (Placement(True, height=1.5), 1.5),
-        (Placement(False, height=1.5), 7.0),
-        (Placement(True), 7.0),  # no ground was seen
-    ):
-        it = dataclasses.replace(labelled, placement=placement)
-        np.testing.assert_allclose(heights_of(it, points), [height] * 4)
+@pytest.mark.parametrize(
+    ("cloud_from_sensor", "scale", "direction"),
+    [
+        (np.eye(4), 1.0, 0.0),
+        (np.eye(4), 0.001, 0.0),
+        (rigid(roll_rotation(np.pi), np.zeros(3)), 1.0, 0.0),  # hangs upside down
+        (rigid(roll_rotation(np.pi) @ yaw_rotation(np.pi / 2), np.zeros(3)), 1.0, -np.pi / 2),
+    ],
+    ids=["upright", "millimetres", "upside down", "upside down and turned"],
+)
+def test_a_level_frame_shows_the_post_and_not_the_ground(
+    labelled, cloud_from_sensor, scale, direction
+):
+    it = placed(labelled, cloud_from_sensor, scale)
+    frame_id, points, heights = scan_frame(it, "", NOWHERE)
+    assert frame_id == "lidar"
+    assert np.percentile(heights, 5) == pytest.approx(0.0, abs=0.05)
+    assert heights.max() == pytest.approx(HEIGHT + 1.0, abs=0.05)
+    found = nearest_ranges(points[(heights > 0.2) & (heights < 2.0)], 360, 0.5, 50.0)
+    seen = np.flatnonzero(np.isfinite(found))
+    assert len(seen) == 1 and found[seen[0]] == pytest.approx(6.0, abs=0.01)
+    assert np.radians(seen[0]) - np.pi == pytest.approx(direction, abs=np.radians(1))
+
+
+@pytest.mark.parametrize(
+    ("cloud_from_sensor", "why"),
+    [
+        (rigid(pitch_rotation(np.radians(-20)), np.zeros(3)), "tilted by 20 degrees"),
+        (rigid(roll_rotation(np.pi / 2), np.zeros(3)), "tilted by 90 degrees"),
+        (rigid(np.eye(3), (40.0, 0, HEIGHT)), "begins 40 m from the sensor"),
+    ],
+    ids=["tilted", "on its side", "in a map"],
+)
+def test_a_frame_that_would_lie_is_refused_until_a_level_one_is_named(
+    labelled, cloud_from_sensor, why
+):
+    it = placed(labelled, cloud_from_sensor)
+    with pytest.raises(TransformError, match=f"'lidar'.* {why}; set scan.frame"):
+        scan_frame(it, "", NOWHERE)
+    base_from_sensor = rigid(np.eye(3), (0.5, 0, HEIGHT))
+    extrinsics = SimpleNamespace(
+        transform=lambda target, source: base_from_sensor @ invert(cloud_from_sensor)
+    )
+    frame_id, points, heights = scan_frame(it, "base_footprint", extrinsics)
+    assert frame_id == "base_footprint"
+    found = nearest_ranges(points[(heights > 0.2) & (heights < 2.0)], 360, 0.5, 50.0)
+    seen = np.flatnonzero(np.isfinite(found))
+    assert seen.tolist() == [180] and found[180] == pytest.approx(6.5, abs=0.01)
+
+
+def test_without_a_known_ground_a_frame_must_be_named_which_may_be_the_cloud_s_own(labelled):
+    with pytest.raises(TransformError, match="how high it is over the ground is not known"):
+        scan_frame(labelled, "", NOWHERE)  # leveling is off
+    frame_id, points, heights = scan_frame(labelled, "lidar", NOWHERE)
+    assert frame_id == "lidar"
+    np.testing.assert_array_equal(points, labelled.cloud.points)
+    np.testing.assert_array_equal(heights, labelled.cloud.points[:, 2])

@@ -23,9 +23,12 @@ class Wire:
     def stamp(self, nanoseconds):
         return self.interfaces.Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
 
-    def cloud(self, stamp, num_points=100):
-        """A cloud of the frame `lidar` with random points."""
+    def cloud(self, stamp, num_points=100, points=None):
+        """A cloud of the frame `lidar` with random points, or with `points` (N, 3)."""
+        num_points = num_points if points is None else len(points)
         values = np.random.default_rng(0).uniform(-20, 20, (num_points, 4)).astype(np.float32)
+        if points is not None:
+            values[:, :3] = points
         message = self.interfaces.PointCloud2(
             height=1, width=num_points, point_step=16, row_step=16 * num_points
         )

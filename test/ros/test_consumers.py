@@ -27,7 +27,15 @@ FILES = sorted((REPOSITORY / "config" / "consumers").glob("*.yaml"))
 
 
 def test_a_scan_has_the_nearest_point_of_each_direction(bench, wire):
-    it = bench({"scan.min_height": -100.0, "scan.max_height": 100.0, "scan.angle_increment": 1.0})
+    it = bench(
+        {
+            "scan.frame": "lidar",
+            "scan.min_height": -100.0,
+            "scan.max_height": 100.0,
+            "scan.angle_increment": 1.0,
+            "points.max_range": 10.0,  # what is farther has no label, and counts
+        }
+    )
     heard = it.listen(INTERFACES.LaserScan, "/cmdfusion/scan")
     clouds = it.speak(INTERFACES.PointCloud2, "/points")
     cloud = wire.cloud(time.time_ns())
@@ -37,7 +45,7 @@ def test_a_scan_has_the_nearest_point_of_each_direction(bench, wire):
     assert scan.header == cloud.header and len(scan.ranges) == 360
     assert scan.angle_min == pytest.approx(-np.pi)
     assert scan.angle_max == pytest.approx(np.pi - scan.angle_increment)
-    assert (scan.range_min, scan.range_max) == (0.0, 50.0)
+    assert (scan.range_min, scan.range_max) == (0.5, 50.0)
     x, y = np.frombuffer(cloud.data, np.float32).reshape(-1, 4)[:, :2].T
     ray = np.rint((np.arctan2(y, x) + np.pi) / scan.angle_increment).astype(int) % 360
     distance = np.hypot(x, y)
