@@ -308,7 +308,7 @@ def _leveled(
         words += f"; the networks know {low} to {high} m, so it is shown {height + lifted:.1f} m"
     return Placement(
         True,
-        network_from_sensor=rigid(rotation, np.array((0.0, 0.0, lifted))),
+        network_from_sensor=rigid(rotation, np.array((0.0, 0.0, -lifted))),  # the ground falls
         sensor_frame=sensor_frame,
         sensor_from_cloud=sensor_from_cloud,
         height=height + lifted,

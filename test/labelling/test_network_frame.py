@@ -125,6 +125,16 @@ def test_a_moved_cloud_is_brought_back(move, frame_id, links):
     assert np.abs(np.median(distance)) < 0.3  # however it is turned about the vertical
 
 
+@pytest.mark.parametrize(("height", "shown"), [(4.0, 3.5), (0.32, 0.4), (1.8, 1.8)])
+def test_a_height_that_the_networks_do_not_know_is_brought_to_the_nearest_they_do(height, shown):
+    cloud = street(height)
+    points, placement = seen(cloud)
+    assert placement.sure and placement.found_height == pytest.approx(height, abs=0.05)
+    assert placement.height == pytest.approx(shown, abs=0.05)
+    road = cloud[:, 2] < -height + 0.1
+    assert np.median(points[road, 2]) == pytest.approx(-shown, abs=0.05)
+
+
 @pytest.mark.parametrize(("unit", "scale"), [("millimetres", 1000.0), ("centimetres", 100.0)])
 def test_the_unit_is_found(unit, scale):
     points, placement = seen(street() * scale)
