@@ -253,7 +253,7 @@ def test_the_aggregator_sorts_every_diagnostic_of_the_node():
     diagnostics = CONFIG.parent / "cmdfusion_ros" / "labelling" / "diagnostics"
     source = "".join(path.read_text() for path in diagnostics.glob("*.py"))
     parts = {re.sub(r"{.*}", "front", name) for name in re.findall(r'Part\(f?"([^"]+)"', source)}
-    assert parts == {"pipeline", "lidar", "sync", "model", "camera/front"}
+    assert parts == {"pipeline", "lidar", "placement", "sync", "model", "camera/front"}
     for part in parts:
         name = f"cmdfusion: {part}"
         takers = [
