@@ -65,7 +65,7 @@ class Ground:
         street: Street: its `nodes()` give where the grid lies and what is there.
         height: (rows, columns) float64, metres, of the nodes, without kerbs.
         zones: (S, D) uint8, rows of ZONES, over road coordinates: see `Street.bins`.
-        kerb: metres.
+        kerb: metres that raised zones lie higher, of the nodes or everywhere the same.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Ground:
         street: Street,
         height: np.ndarray,
         zones: np.ndarray,
-        kerb: float,
+        kerb: np.ndarray | float,
     ):
-        self.street, self.zones, self.kerb = street, zones, kerb
+        self.street, self.zones = street, zones
         self._rows, self._columns = height.shape
-        self._height = _cells(height)
+        self._height, self._raised = _cells(height), _cells(height + kerb)
         self._road = np.concatenate([_cells(street.along), _cells(street.across)], axis=1)
         self._low = street.low
 
@@ -96,10 +96,14 @@ class Ground:
             (gy - row).astype(np.float32),
         )
 
-    def smooth(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Height without kerbs and its two slopes at (N,) world coordinates."""
+    def smooth(
+        self, x: np.ndarray, y: np.ndarray, raised: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Height and its two slopes at (N,) world coordinates: of the road's level, or with
+        `raised` of the footways' level, whatever zone is there.
+        """
         cell, fx, fy = self._cell(x, y)
-        c = np.take(self._height, cell, axis=0)
+        c = np.take(self._raised if raised else self._height, cell, axis=0)
         return (
             c[:, 0] + c[:, 1] * fx + (c[:, 2] + c[:, 3] * fx) * fy,
             c[:, 1] + c[:, 3] * fy,
@@ -124,7 +128,7 @@ class Ground:
     def height(self, x: float, y: float) -> float:
         """Height at one place, kerb included, metres."""
         x, y = np.array([x], np.float32), np.array([y], np.float32)
-        return float(self.smooth(x, y)[0][0] + self.kerb * RAISED[self.zone(x, y)[0]])
+        return float(self.smooth(x, y, bool(RAISED[self.zone(x, y)[0]]))[0][0])
 
     def cast(self, rays: SpinRays | ImageRays, distance: np.ndarray, index: np.ndarray) -> None:
         """Write hits nearer than `distance` (R, C) into it, and GROUND - zone into `index`."""
@@ -145,16 +149,18 @@ class Ground:
         Returns:
             t: (N,) float32, infinity where there is none. zone: (N,) uint8.
         """
-        above = np.maximum(
-            o[2] - float(self._height[:, 0].max()) - self.kerb - 0.2, 0
-        ) / np.maximum(-d[2], 1e-3)
-        t = self._descend(o, d, np.minimum(above, reach).astype(np.float32), self.kerb, reach)
+        above = np.maximum(o[2] - float(self._raised[:, 0].max()) - 0.2, 0) / np.maximum(
+            -d[2], 1e-3
+        )
+        t = self._descend(o, d, np.minimum(above, reach).astype(np.float32), True, reach)
         zone = self.zone(o[0] + t * d[0], o[1] + t * d[1])
         low = np.flatnonzero(~RAISED[zone])
         o, d = o[:, low], d[:, low]
         upper = t[low]
-        start = upper + self.kerb / np.maximum(-d[2], 0.02)
-        lower = self._descend(o, d, np.minimum(start, reach[low]), 0.0, reach[low])
+        place = o[0] + upper * d[0], o[1] + upper * d[1]
+        kerb = self.smooth(*place, raised=True)[0] - self.smooth(*place)[0]
+        start = upper + kerb / np.maximum(-d[2], 0.02)
+        lower = self._descend(o, d, np.minimum(start, reach[low]), False, reach[low])
         below = self.zone(o[0] + lower * d[0], o[1] + lower * d[1])
         step = np.flatnonzero(RAISED[below] & (upper < lower))
         lower[step] = self._face(o[:, step], d[:, step], upper[step], lower[step])
@@ -163,17 +169,17 @@ class Ground:
         t[t >= reach] = np.inf
         return t, zone
 
-    def _descend(self, o, d, t, lift, reach):
-        """(N,) float32: where rays meet the smooth surface raised by `lift`, searched from `t`
-        on; `reach` where they do not.
+    def _descend(self, o, d, t, raised, reach):
+        """(N,) float32: where rays meet the smooth surface, the footways' where `raised`, searched
+        from `t` on; `reach` where they do not.
         """
         t = t.copy()
         active = np.arange(len(t))
         above, under = np.zeros_like(t), reach.copy()  # where the ray is known to be so
         for step in range(_STEPS):
             oa, da, ta = (o[:, active], d[:, active], t[active]) if step else (o, d, t)
-            z, slope_x, slope_y = self.smooth(oa[0] + ta * da[0], oa[1] + ta * da[1])
-            gap = oa[2] + ta * da[2] - z - lift
+            z, slope_x, slope_y = self.smooth(oa[0] + ta * da[0], oa[1] + ta * da[1], raised)
+            gap = oa[2] + ta * da[2] - z
             fall = slope_x * da[0] + slope_y * da[1] - da[2]
             move = np.clip(gap / np.maximum(fall, 0.004), -20, 6 + 0.35 * ta)
             below = gap < 0
@@ -187,9 +193,9 @@ class Ground:
             if not len(active):
                 return t
         z, _, _ = self.smooth(
-            o[0, active] + t[active] * d[0, active], o[1, active] + t[active] * d[1, active]
+            o[0, active] + t[active] * d[0, active], o[1, active] + t[active] * d[1, active], raised
         )
-        lost = np.abs(o[2, active] + t[active] * d[2, active] - z - lift) > 20 * _CLOSE
+        lost = np.abs(o[2, active] + t[active] * d[2, active] - z) > 20 * _CLOSE
         t[active[lost]] = reach[active[lost]]  # rays that skim a crest for ever
         return t
 

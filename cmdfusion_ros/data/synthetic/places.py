@@ -69,7 +69,14 @@ PLACES = {
         walk=0.6, walk_width=(1.6, 4.0), verge=0.55, parking=0.08, parked=(0.0, 0.3),
         kerbless=0.2, junctions=(60.0, 150.0), slope=(-0.14, 0.2),
     ),
+    # narrow streets between house fronts: a wall two metres beside the vehicle is no lorry
+    "lane": Place(
+        {"row": 0.72, "garden": 0.09, "villa": 0.06, "square": 0.05, "lawn": 0.04, "hall": 0.04},
+        lane=(1.9, 2.8), walk=0.85, walk_width=(0.8, 2.6), verge=0.05, parking=0.2,
+        parked=(0.0, 0.5), kerbless=0.3, junctions=(30.0, 80.0), slope=(-0.03, 0.05), people=2.0,
+    ),
 }  # fmt: skip
 PLACE_SHARES = {
-    "suburb": 0.30, "town": 0.22, "village": 0.13, "country": 0.13, "square": 0.10, "green": 0.12,
+    "suburb": 0.25, "town": 0.18, "village": 0.12, "country": 0.12, "square": 0.09, "green": 0.10,
+    "lane": 0.14,
 }  # fmt: skip

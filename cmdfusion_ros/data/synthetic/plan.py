@@ -77,8 +77,10 @@ class Plan:
             self.put(Person(rng).standing(), *place, rng.uniform(-np.pi, np.pi))
 
     def large_or_car(self, share: float) -> list[Solid]:
-        """A car, or with probability `share` times the knob for rare things something larger."""
-        if self.rng.random() < min(share * self.rare, 0.6):
+        """A car, or with probability `share` times the root of the knob for rare things something
+        larger: their points are many, and where they are common a wall looks like one.
+        """
+        if self.rng.random() < min(share * self.rare**0.5, 0.6):
             kinds = [vehicles.delivery_van, vehicles.caravan, vehicles.truck]
             return self.rng.choice(kinds, p=(0.35, 0.2, 0.45))(self.rng)
         return vehicles.car(self.rng)

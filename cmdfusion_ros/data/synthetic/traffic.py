@@ -67,7 +67,7 @@ def _add_walkers(plan, section, side, span):
 
 
 def _vehicle(plan, rng):
-    if rng.random() < min(0.10 * plan.rare, 0.6):
+    if rng.random() < min(0.10 * plan.rare**0.5, 0.6):
         kinds = [vehicles.truck, vehicles.bus, vehicles.delivery_van]
         return rng.choice(kinds, p=(0.4, 0.2, 0.4))(rng)
     return vehicles.car(rng)

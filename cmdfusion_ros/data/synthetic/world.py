@@ -18,6 +18,7 @@ from cmdfusion_ros.geometry.transforms import pitch_rotation, rigid, roll_rotati
 _MOVING = {10: 252, 13: 257, 18: 258, 20: 259, 30: 254, 31: 253, 32: 255}
 _WHEELBASE = 2.7  # metres, of the vehicle that carries the sensors
 _KERBS = (0.04, 0.17)  # metres; a kerbless street has a tenth of it
+_LOWERED = 0.35  # share of a street's length where a kerb is lower than elsewhere
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class World:
         self.lane = section.lanes[own_lane]
         section.build()
         add_traffic(plan, section, own_lane, self.speed, seconds, settings)
-        kerb = float(rng.uniform(*_KERBS)) * (0.1 if section.kerbless else 1.0)
-        self.ground = Ground(self.street, self._heights(rng, plan, section), plan.zones, kerb)
+        self.ground = Ground(
+            self.street, self._heights(rng, plan, section), plan.zones, self._kerbs(rng, section)
+        )
         self._actors = plan.actors
         self.static = join(
             [
@@ -105,6 +107,20 @@ class World:
         lift = rng.uniform(-0.03, 0.08)  # lawns lie higher or lower than the footway beside them
         lumps = section.rough * rng.normal(0, 1, height.shape)
         return height + np.where(green, lift + lumps, 0.006 * rng.normal(0, 1, height.shape))
+
+    def _kerbs(self, rng, section):
+        """Heights of the kerbs at the nodes of the metre grid: each side its own, lowered to a
+        fifth here and there, as at drives and crossings.
+        """
+        along, across = self.street.along, self.street.across
+        kerb = float(rng.uniform(*_KERBS)) * (0.1 if section.kerbless else 1.0)
+        stations = np.arange(along.min(), along.max() + 6.0, 3.0)
+        heights = np.zeros_like(along)
+        for side in (-1, 1):
+            lowered = rng.random(len(stations)) < _LOWERED
+            height = kerb * rng.uniform(0.7, 1.2) * np.where(lowered, 0.2, 1.0)
+            heights += (side * across > 0) * np.interp(along, stations, height)
+        return heights
 
     def _stand(self, along, across, yaw):
         pose = self.street.pose(along, across, yaw)

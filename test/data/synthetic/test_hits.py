@@ -291,6 +291,23 @@ def test_rays_meet_road_kerb_and_footway_where_geometry_says():
     assert t[5] == pytest.approx(beyond, rel=1e-3) and zone[5] == SLABS
 
 
+def test_a_kerb_is_as_high_as_it_is_at_that_place():
+    """Lowered on one half of the street: rays meet the footway where geometry says on both."""
+    flat = flat_street()
+    high = np.where(flat.street.along < 10, 0.12, 0.03)
+    ground = Ground(flat.street, np.zeros_like(high), flat.zones, high)
+    assert ground.height(4.0, 4.0) == pytest.approx(0.12, abs=1e-6)
+    assert ground.height(15.0, 4.0) == pytest.approx(0.03, abs=1e-6)
+    assert ground.height(15.0, 0.0) == pytest.approx(0.0, abs=1e-6)
+    o = np.tile(np.array([[6.0], [0.0], [2.0]], np.float32), 2)
+    aims = np.array([[2.0, 4.0, 0.12], [15.0, 4.0, 0.03]])
+    d = aims.T - o
+    way = np.linalg.norm(d, axis=0)
+    t, zone = ground.hit(o, (d / way).astype(np.float32), np.full(2, 100, np.float32))
+    np.testing.assert_allclose(t, way, rtol=2e-4, atol=2e-3)
+    assert zone.tolist() == [SLABS, SLABS]
+
+
 def test_a_hit_on_hilly_ground_lies_on_the_surface_and_nothing_is_before_it():
     rng = np.random.default_rng(3)
     street = Street(rng, 40.0, 1 / 80)
