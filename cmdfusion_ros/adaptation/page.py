@@ -1,26 +1,17 @@
 """What adaptation did to a network, as one HTML page: figures, and pictures before and after."""
 
-import base64
 import html
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from cmdfusion_ros.adaptation.adapt import DrivePlan
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.evaluation.html_parts import page_opening, picture_row
 from cmdfusion_ros.frame import IGNORE_LABEL
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.pictures import bird_eye, draw_labels, view_reach
 
-_STYLE = (
-    "body{font:15px sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right;"
-    "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}"
-    ".row{display:flex;gap:.5em}.row figure{margin:0;flex:1}.row img{width:100%}"
-    ".good{background:#dfd;padding:.6em}.bad{background:#fdd;padding:.6em}"
-    ".key span{padding:.1em .5em;margin-right:.3em;color:#fff}"
-)
 _SCANS, _SIZE = 3, 700  # pictures of so many scans, pixels
 
 
@@ -41,8 +32,7 @@ def write_page(
     class_map = before.class_map
     drives = ", ".join(f"{p.drive.name} ({len(p.drive)} scans)" for p in plans)
     parts = [
-        f"<!doctype html><meta charset=utf-8><title>adapt: {html.escape(drives)}</title>"
-        f"<style>{_STYLE}</style><h1>{html.escape(drives)}</h1>",
+        page_opening(f"adapt: {drives}"),
         f"<p class={'good' if result['better'] else 'bad'}>{html.escape(result['why'])}</p>",
         f"<p>Teacher: {html.escape(teacher)}. Poses: "
         f"{html.escape(', '.join(p.drive.odometry for p in plans))}. Of the points to learn, "
@@ -100,29 +90,15 @@ def _scan(plan: DrivePlan, index: int, before: Segmenter, after: Segmenter) -> s
         for name, labels in answers.items()
         for rows in [known if name == "teacher" else np.ones(len(labels), bool)]
     ]
-    blocks = f"<h3>{html.escape(plan.drive.names[index])}</h3>{_row(pictures)}"
+    blocks = f"<h3>{html.escape(plan.drive.names[index])}</h3>{picture_row(pictures)}"
     if frame.views:
         view = frame.views[0]
         overlays = [
             (f"{view.name}: {name}", draw_labels(view, frame.points, labels, class_map)[0])
             for name, labels in answers.items()
         ]
-        blocks += _row(overlays)
+        blocks += picture_row(overlays)
     return blocks
-
-
-def _row(pictures: list[tuple[str, np.ndarray]]) -> str:
-    cells = "".join(
-        f"<figure><img src='data:image/jpeg;base64,{_jpeg(image)}' alt='{html.escape(name)}'>"
-        f"<figcaption>{html.escape(name)}</figcaption></figure>"
-        for name, image in pictures
-    )
-    return f"<div class=row>{cells}</div>"
-
-
-def _jpeg(image: np.ndarray) -> str:
-    _, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return base64.b64encode(data).decode()
 
 
 def _key(class_map: ClassMap) -> str:

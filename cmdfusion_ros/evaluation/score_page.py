@@ -12,24 +12,13 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cmdfusion_ros.evaluation.html_parts import html_table, page_opening
 from cmdfusion_ros.evaluation.reliability import draw_reliability
-
-_STYLE = (
-    "body{font:15px sans-serif;max-width:60em;margin:2em auto;padding:0 "
-    "1em}table{border-collapse:collapse}td,th{padding:.2em "
-    ".8em;text-align:right;border-bottom:1px solid "
-    "#ddd}td:first-child,th:first-child{text-align:left}img{max-width:100%}"
-    ".note{background:#fee;padding:.6em}"
-)
 
 
 def write_page(path: Path, result: Mapping[str, Any]) -> None:
     """Write what `cmdfusion evaluate --json` writes as a page."""
-    name = html.escape(result["checkpoint"])
-    parts = [
-        "<!doctype html><meta "
-        f"charset=utf-8><title>{name}</title><style>{_STYLE}</style><h1>{name}</h1>"
-    ]
+    parts = [page_opening(result["checkpoint"])]
     if result["trained_on"]:
         parts.append(
             f"<p class=note>Trained on {len(result['trained_on'])} of these "
@@ -54,7 +43,7 @@ def write_page(path: Path, result: Mapping[str, Any]) -> None:
         (name, f"{result['points'][name]:,}", _percent(iou), _percent(result["chance"][name]))
         for name, iou in result["iou"].items()
     ]
-    parts.append(_table(("class", "points", "IoU", "chance"), rows))
+    parts.append(html_table(("class", "points", "IoU", "chance"), rows))
     parts.append(
         "<h2>By distance</h2>"
         + _picture(_bars(result["by_distance"], "metres from the sensor"))
@@ -90,22 +79,13 @@ def _calibration(result):
         [
             *parts,
             _picture(draw_reliability(result)),
-            _table(("metres", "labelled points", "ECE uncalibrated", "ECE"), rows),
+            html_table(("metres", "labelled points", "ECE uncalibrated", "ECE"), rows),
         ]
     )
 
 
-def _table(heads, rows):
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
 def _of_table(entries, what):
-    return _table(
+    return html_table(
         (what, "labelled points", "mIoU"),
         [(key, f"{entry['points']:,}", _percent(entry["miou"])) for key, entry in entries.items()],
     )
