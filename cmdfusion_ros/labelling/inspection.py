@@ -3,6 +3,7 @@ what the network knows, their intensity, their stamps. Numbers and words, before
 labelled.
 """
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
+from cmdfusion_ros.geometry.scan_pattern import count_beams
 from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.intensity import USUAL_INTENSITY
 from cmdfusion_ros.labelling.lost_points import lost_points
@@ -31,8 +33,6 @@ _LOOKED_AT = 12  # clouds that are read, spread over the bag
 _NEAR = 0.5  # metres, the node's points.min_range: the vehicle itself
 _RINGS = ("ring", "channel", "line", "laser_id")
 _MOST_BEAMS = 512
-_BUILT = (4, 8, 16, 32, 40, 64, 80, 128)  # beams that LiDARs are built with
-_APART = 0.12  # degrees of elevation between two beams
 _GAP = 1.6  # periods between two stamps
 
 
@@ -179,9 +179,7 @@ def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFinding
         layout: BagLayout. transforms: of that bag.
     """
     with Bag(layout.path, layout.duration) as bag:
-        stamps = np.array(
-            [raw_stamp_ns(message.data) for message in bag.messages([layout.cloud_topic])], np.int64
-        )
+        stamps = _stamps_of(bag, layout.cloud_topic)
         step = max(len(stamps) // _LOOKED_AT, 1)
         clouds: list[Cloud] = []
         unreadable: dict[str, int] = {}
@@ -197,6 +195,15 @@ def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFinding
             except (MessageError, ValueError) as error:
                 unreadable[str(error)] = unreadable.get(str(error), 0) + 1
     return _findings(clouds, unreadable, rings, stamps, transforms)
+
+
+def _stamps_of(bag: Bag, topic: str) -> np.ndarray:
+    """(M,) int64 ns of the messages that have one; those that are cut off are no clouds either."""
+    stamps = []
+    for message in bag.messages([topic]):
+        with contextlib.suppress(ValueError):
+            stamps.append(raw_stamp_ns(message.data))
+    return np.array(stamps, np.int64)
 
 
 def _findings(
@@ -279,26 +286,13 @@ def _rings_of(message: Any, cloud: Cloud) -> tuple[int, str] | None:
 
 
 def _beams(points: np.ndarray, cloud: Cloud | None) -> tuple[int, str]:
-    """(number, where from): rows of an organised cloud, else told from how many heaps of elevation
-    a degree around has, as the nearest number that LiDARs are built with; (0, "") where points are
-    too few or no such number is near.
+    """(number, where from): rows of an organised cloud, else as the points tell; (0, "") where they
+    lie on no beams.
     """
     if cloud is not None and 4 <= cloud.height <= 256 and cloud.width > 2 * cloud.height:
         return cloud.height, "the rows of the cloud"
-    flat = np.hypot(points[:, 0], points[:, 1])
-    far = flat > 2.0
-    if far.sum() < 2000:
-        return 0, ""
-    elevation = np.degrees(np.arctan2(points[far, 2], flat[far]))
-    sector = np.floor(np.degrees(np.arctan2(points[far, 1], points[far, 0]))).astype(int)
-    order = np.lexsort((elevation, sector))
-    sector, elevation = sector[order], elevation[order]
-    begins = np.append(True, (np.diff(sector) != 0) | (np.diff(elevation) > _APART))
-    sizes = np.diff(np.append(np.flatnonzero(begins), len(begins)))
-    heaps = np.bincount(sector[begins][sizes > 1] + 180, minlength=1)
-    number = np.quantile(heaps[heaps > 0], 0.75) if heaps.any() else 0
-    nearest = min(_BUILT, key=lambda built: abs(built - number))
-    return (nearest, "the points") if abs(nearest - number) <= 0.25 * nearest else (0, "")
+    number = count_beams(points.astype(np.float64))
+    return number, "the points" if number else ""
 
 
 def _span(up: np.ndarray, along: np.ndarray) -> tuple[float, float]:
