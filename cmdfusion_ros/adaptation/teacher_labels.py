@@ -12,6 +12,7 @@ import numpy as np
 
 from cmdfusion_ros.config import settings_to_dict
 from cmdfusion_ros.data.drives.drive import Drive
+from cmdfusion_ros.data.npz import read_npz
 from cmdfusion_ros.image_teachers.point_labels import PointLabelSettings, label_points
 from cmdfusion_ros.image_teachers.teacher import ImageTeacher
 
@@ -26,8 +27,8 @@ class TeacherLabels:
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """((N,) uint8 labels, (N,) float32 confidence) of scan `index`, in its order of points."""
-        with np.load(self._path(index), allow_pickle=False) as file:
-            return file["labels"], file["confidence"].astype(np.float32)
+        file = read_npz(self._path(index), "labels", "confidence")
+        return file["labels"], file["confidence"].astype(np.float32)
 
     def has(self, index: int) -> bool:
         return self._path(index).exists()

@@ -11,6 +11,7 @@ import math
 import pickle
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +90,8 @@ class PickledTensor(NamedTuple):
             TypeError,
             OverflowError,
             NotImplementedError,
+            EOFError,
+            zlib.error,
             zipfile.BadZipFile,
         ) as error:
             raise PickleError(

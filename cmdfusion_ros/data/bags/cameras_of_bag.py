@@ -21,7 +21,7 @@ _PREFERRED = ("image_raw", "raw", "image_color", "image")
 # names that a camera of the node cannot have: its parameters' groups; see `labelling/settings.py`
 RESERVED = frozenset(
     (
-        "autostart executor cameras model points sync tf output filter markers overlay "
+        "autostart executor cameras model points sync tf output filter scan markers overlay "
         "diagnostics use_sim_time qos_overrides start_type_description_service"
     ).split()
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.bags.bag import BagWriter, ros2_types
+from cmdfusion_ros.data.npz import read_npz
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.transforms import invert, quaternion_from_rotation
 
@@ -56,28 +57,28 @@ def read_bag_labels(bag: str | Path) -> BagLabels | None:
     path = labels_path(bag)
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as file:
-        names = sorted(set(file.files) - {"stamps_ns", "dataset"})
-        dataset = (
-            str(file["dataset"])
-            if "dataset" in file.files
-            else "pandaset"
-            if path.name.startswith("pandaset")
-            else ""
+    file = read_npz(path)
+    names = sorted(set(file) - {"stamps_ns", "dataset"})
+    dataset = (
+        str(file["dataset"])
+        if "dataset" in file
+        else "pandaset"
+        if path.name.startswith("pandaset")
+        else ""
+    )
+    if not dataset:
+        raise ValueError(
+            f"{path}: does not say whose raw ids it holds; add an entry `dataset`, such as "
+            "semantic_kitti"
         )
-        if not dataset:
-            raise ValueError(
-                f"{path}: does not say whose raw ids it holds; add an entry `dataset`, such as "
-                "semantic_kitti"
-            )
-        if "stamps_ns" not in file.files or len(file["stamps_ns"]) != len(names):
-            raise ValueError(
-                f"{path}: expected `stamps_ns` with one stamp for each of its {len(names)} clouds"
-            )
-        return BagLabels(
-            dataset,
-            {int(stamp): file[name] for stamp, name in zip(file["stamps_ns"], names, strict=True)},
+    if "stamps_ns" not in file or len(file["stamps_ns"]) != len(names):
+        raise ValueError(
+            f"{path}: expected `stamps_ns` with one stamp for each of its {len(names)} clouds"
         )
+    return BagLabels(
+        dataset,
+        {int(stamp): file[name] for stamp, name in zip(file["stamps_ns"], names, strict=True)},
+    )
 
 
 def write_frame_bag(

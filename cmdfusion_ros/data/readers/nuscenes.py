@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros.data.npz import read_npz
 from cmdfusion_ros.data.readers.image_files import read_image
 from cmdfusion_ros.data.readers.nuscenes_splits import SPLITS, scenes_of_split
 from cmdfusion_ros.data.readers.scan_set import StoredScans
@@ -109,8 +110,7 @@ class NuScenes(StoredScans):
         panoptic = self._tables.panoptic_path(token)
         if panoptic is None:
             return labels, None
-        with np.load(panoptic, allow_pickle=False) as file:
-            ids = file["data"] % MAX_INSTANCES
+        ids = read_npz(panoptic, "data")["data"] % MAX_INSTANCES
         if len(ids) != num_points:
             raise ValueError(
                 f"{panoptic}: expected {num_points} ids (one a point of {cloud_path.name}), got "

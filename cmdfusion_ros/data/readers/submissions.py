@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.data.npz import read_member
 
 _KITTI_NAME = re.compile(r"sequences/(\d\d)/predictions/(\d{6})\.label")
 _META = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
@@ -83,7 +84,7 @@ def check_semantic_kitti(
             lambda scan: f"sequences/{scan[0]}/predictions/{scan[1]}.label",
         )
         for scan, name in found.items():
-            content = archive.read(name)
+            content = read_member(archive, name)
             if len(content) != 4 * scans[scan]:
                 raise SubmissionError(
                     f"{path}: {name}: expected {scans[scan]} labels of 4 bytes, got "

@@ -25,6 +25,7 @@ import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import check_settings, save_settings, section, setting
+from cmdfusion_ros.data.npz import read_npz
 from cmdfusion_ros.data.synthetic.rendering import single_threaded
 from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
 from cmdfusion_ros.frame import CameraView, Frame
@@ -206,19 +207,19 @@ class StreetStream:
             here.discard(street)
 
     def _read(self, path):
-        with np.load(path, allow_pickle=False) as file:
-            views = tuple(_view_from(file, number) for number in range(int(file["cameras"])))
-            return Frame(
-                points=file["points"],
-                intensity=file["intensity"],
-                stamp=int(file["stamp"]),
-                frame_id="lidar",
-                views=views,
-                labels=self.class_map.labels_from_raw(file["raw"], DATASET),
-                instance_ids=file["instance_ids"],
-                world_from_lidar=file["world_from_lidar"],
-                name=f"{self._called}/{path.stem}",
-            )
+        file = read_npz(path)
+        views = tuple(_view_from(file, number) for number in range(int(file["cameras"])))
+        return Frame(
+            points=file["points"],
+            intensity=file["intensity"],
+            stamp=int(file["stamp"]),
+            frame_id="lidar",
+            views=views,
+            labels=self.class_map.labels_from_raw(file["raw"], DATASET),
+            instance_ids=file["instance_ids"],
+            world_from_lidar=file["world_from_lidar"],
+            name=f"{self._called}/{path.stem}",
+        )
 
 
 @dataclass(frozen=True)
