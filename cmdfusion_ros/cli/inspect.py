@@ -3,34 +3,42 @@ and parameters to start the node with.
 """
 
 import argparse
-import base64
 import html
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from matplotlib import colormaps
 
+from cmdfusion_ros.cli.inspections.cameras import camera_facts, camera_words
+from cmdfusion_ros.cli.inspections.frames import frame_tree, missing_links
 from cmdfusion_ros.data.bags.bag import Bag
-from cmdfusion_ros.data.bags.bag_layout import BagLayout, CameraLayout, inspect_bag
+from cmdfusion_ros.data.bags.bag_layout import (
+    BagLayout,
+    CameraLayout,
+    foreign_notes,
+    inspect_bag,
+)
 from cmdfusion_ros.data.bags.bag_parameters import node_parameters, write_parameter_file
+from cmdfusion_ros.data.bags.bag_survey import CLOUD
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
+from cmdfusion_ros.data.readers.cloud_files import cloud_files, write_cloud_bag
+from cmdfusion_ros.evaluation.html_parts import html_table, page_opening, picture_row
+from cmdfusion_ros.geometry.leveling import find_ground, sample_points
 from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.labelling.inspection import CloudFindings, find_in_clouds
 from cmdfusion_ros.labelling.snapshot import nearest_image
 from cmdfusion_ros.messages.camera_info import read_camera_info
-from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.pictures import bird_eye, draw_points, view_reach
 
-_STYLE = (
-    "body{font:15px sans-serif;max-width:76em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse}td{padding:.2em .8em;border-bottom:1px solid #ddd;"
-    "vertical-align:top}img{max-width:100%}.bad{background:#fdd;padding:.6em}"
-    ".good{background:#dfd;padding:.6em}pre{background:#f6f6f6;padding:.6em}"
-)
+_STYLE = "td,td:last-child{text-align:left;vertical-align:top}pre{background:#f6f6f6;padding:.6em}"
+_ON_GROUND, _GROUND = 0.2, (110, 110, 110)  # metres; colour
+_LEAST_USABLE = 0.01  # share of the rows
 _HEIGHTS, _DEPTHS = (-0.5, 3.5), (0.0, 40.0)  # metres, ends of the colours
 
 
@@ -39,51 +47,115 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "inspect",
         help="say what is in a bag, and what the node would do with it",
         description="Look into a recording before anything is labelled. Exit code 0 where its "
-        "clouds would be labelled, 1 where not.",
+        "clouds would be labelled, 1 where not, 2 for wrong input.",
     )
-    parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
+    parser.add_argument(
+        "bag",
+        help="rosbag2 folder, .mcap or ROS 1 .bag file; or a .pcd, .ply, .las or .bin, or a folder "
+        "of them",
+    )
     parser.add_argument("--points", help="PointCloud2 topic to look at (default: the densest)")
     parser.add_argument(
         "--out",
         default="inspect_output",
         metavar="DIR",
-        help="folder for inspect.html, node.yaml and inspect.json (default inspect_output)",
+        help="folder for page.html, node.yaml and summary.json (default inspect_output)",
     )
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    layout = inspect_bag(args.bag, args.points)
-    with Bag(layout.path) as bag:
+    files = cloud_files(args.bag)
+    if not files:
+        return _inspect(Path(args.bag), args.points, Path(args.out))
+    with tempfile.TemporaryDirectory() as folder:
+        scans = Path(folder) / f"{Path(args.bag).stem}_scans"
+        write_cloud_bag(scans, files)
+        return _inspect(scans, args.points, Path(args.out))
+
+
+def _inspect(path: Path, points: str | None, out: Path) -> int:
+    """Look, print and write; 0, or 1 where nothing would be labelled."""
+    with Bag(path) as bag:
+        topics = [topic for topic, info in bag.topics.items() if info.msgtype == CLOUD]
+        filled = [topic for topic in topics if bag.topics[topic].count]
+        if not filled and points is None:
+            return _without_clouds(bag, out)
+        layout = inspect_bag(path, points)
         transforms = BagTransforms(bag, layout.transform_topics, layout.cloud_frame)
+        cameras = [camera_facts(bag, camera) for camera in layout.cameras]
     found = find_in_clouds(layout, transforms)
-    problems = found.problems()
+    others = {
+        topic: find_in_clouds(inspect_bag(path, topic), transforms)
+        for topic in sorted(filled)
+        if topic != layout.cloud_topic
+    }
+    missing = missing_links(transforms.buffer, layout)
+    problems = [*found.problems(), *missing]
+    tree, doing = frame_tree(transforms.buffer, layout), intentions(layout, found)
+    told = found.lines() + [(each["name"], camera_words(each)) for each in cameras]
+    aside = [(topic, f"{name}: {words}") for topic, each in others.items()
+             for name, words in each.lines()]  # fmt: skip
     print(layout.table())
-    print("\n".join(f"{subject:<9} {words}" for subject, words in found.lines()))
-    tree = frame_tree(transforms, layout)
+    wide = max(len(subject) for subject, _ in told)
+    print("\n".join(f"{subject:<{wide}} {words}" for subject, words in told))
     print("\n".join(f"{'frames' if not row else '':<9} {line}" for row, line in enumerate(tree)))
+    print(
+        "\n".join(f"not taken {topic}: {words}" for topic, words in aside), end="\n" * bool(aside)
+    )
     print("\n".join(f"NOTE      {problem}" for problem in problems), end="\n" * bool(problems))
-    doing = intentions(layout, found)
     print("\n".join(f"{'the node' if not row else '':<9} {line}" for row, line in enumerate(doing)))
-    out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     parameters, remaps = node_parameters(layout)
+    figures = {
+        **summary(layout, found),
+        "problems": problems,
+        "cameras": cameras,
+        "frames": tree,
+        "other_clouds": {topic: each.to_dict() for topic, each in others.items()},
+        "the_node": doing,
+    }
+    (out / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
+    drawn = pictures(layout, found)
+    blocks = [
+        ("What the node would do", _lines(doing)),
+        ("Topics", _lines([layout.table()])),
+        ("Clouds", html_table((), told)),
+        *([("Clouds that were not taken", html_table((), aside))] if aside else []),
+        ("Frames", _lines(tree)),
+        ("Pictures", "".join(picture_row([each]) for each in drawn)),
+        ("node.yaml", _lines([yaml.safe_dump(parameters, sort_keys=False)])),
+    ]
+    write_page(out / "page.html", layout.path.name, problems, blocks)
+    print(f"\n{out / 'page.html'}: the same with pictures")
+    if found.usable < _LEAST_USABLE:
+        (out / "node.yaml").unlink(missing_ok=True)  # of an earlier run, for another bag
+        return 1
     write_parameter_file(out / "node.yaml", parameters)
-    (out / "inspect.json").write_text(json.dumps(summary(layout, found), indent=1) + "\n")
-    (out / "inspect.html").write_text(
-        page(layout, found, tree, doing, pictures(layout, found), (out / "node.yaml").read_text())
-    )
     rules = " ".join(f"-r {wanted}:={topic}" for wanted, topic in remaps.items())
-    print(
-        f"\n{out / 'inspect.html'}: the same with pictures\n"
-        f"cmdfusion_node --ros-args --params-file {out / 'node.yaml'} {rules}".rstrip()
-    )
-    return 0 if found.usable >= 0.01 else 1
+    print(f"cmdfusion_node --ros-args --params-file {out / 'node.yaml'} {rules}".rstrip())
+    return 0
+
+
+def _without_clouds(bag: Bag, out: Path) -> int:
+    """Say of a bag without any cloud what it has instead, and what to do; 1."""
+    there = [
+        f"{topic} ({info.msgtype}, {info.count})" for topic, info in sorted(bag.topics.items())
+    ]
+    why = f"no PointCloud2 with a message: nothing would be labelled; topics: {', '.join(there)}"
+    problems = [why, *foreign_notes(bag)]
+    print("\n".join(f"NOTE      {problem}" for problem in problems))
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {"bag": str(bag.path), "kind": bag.kind, "usable": 0.0, "problems": problems}
+    (out / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (out / "node.yaml").unlink(missing_ok=True)
+    write_page(out / "page.html", bag.path.name, problems, [])
+    return 1
 
 
 def intentions(layout: BagLayout, found: CloudFindings) -> list[str]:
     """What the node would do with the bag, a line each."""
-    if found.usable < 0.01:
+    if found.usable < _LEAST_USABLE:
         return [f"would label nothing of {layout.cloud_topic}"]
     parameters, _ = node_parameters(layout)
     lines = [f"labels {layout.cloud_topic}, seen from: {found.placement.words or 'as it comes'}"]
@@ -101,31 +173,6 @@ def intentions(layout: BagLayout, found: CloudFindings) -> list[str]:
     return lines
 
 
-def frame_tree(transforms: BagTransforms, layout: BagLayout) -> list[str]:
-    """The coordinate frames as an indented tree, and those that hang in the air."""
-    above: dict[str, str] = {}
-    frames = transforms.buffer.frames()
-    for frame in frames:
-        try:
-            chain = transforms.buffer.ancestors(frame)
-        except TransformError as error:
-            return [str(error)]
-        above.update(zip(chain, chain[1:], strict=False))
-    marks = {camera.frame_id: f"  <- images of {camera.name}" for camera in layout.cameras}
-    marks[layout.cloud_frame] = f"  <- clouds of {layout.cloud_topic}"
-
-    def branch(frame, depth):
-        yield f"{'  ' * depth}{frame}{marks.get(frame, '')}"
-        for child in sorted(child for child, parent in above.items() if parent == frame):
-            yield from branch(child, depth + 1)
-
-    roots = sorted(frame for frame in frames if frame not in above)
-    lines = [line for root in roots for line in branch(root, 0)]
-    lines += [f"{frame}{mark}: in no transform" for frame, mark in marks.items()
-              if frame not in frames]  # fmt: skip
-    return lines or ["no transforms"]
-
-
 def summary(layout: BagLayout, found: CloudFindings) -> dict[str, Any]:
     """Plain values of all that was found."""
     return {
@@ -137,21 +184,7 @@ def summary(layout: BagLayout, found: CloudFindings) -> dict[str, Any]:
         "clouds_in_bag": layout.num_clouds,
         "cloud_hz": round(1e9 / layout.cloud_period_ns, 3) if layout.cloud_period_ns else None,
         **found.to_dict(),
-        "problems": found.problems(),
         "notes": list(layout.notes),
-        "cameras": [
-            {
-                "name": camera.name,
-                "topic": camera.image_topic,
-                "images": camera.num_images,
-                "hz": round(1e9 / camera.timing.period, 3) if camera.timing.period else None,
-                "offset_ms": camera.timing.offset / 1e6,
-                "lag_ms": camera.timing.lag / 1e6,
-                "calibration": camera.info_topic,
-                "problems": list(camera.problems),
-            }
-            for camera in layout.cameras
-        ],
     }
 
 
@@ -161,12 +194,16 @@ def pictures(layout: BagLayout, found: CloudFindings) -> list[tuple[str, np.ndar
     """
     if not len(found.sample):
         return []
-    height = found.placement.height if np.isfinite(found.placement.height) else 0.0
-    colors = _colored(found.sample[:, 2] + height, _HEIGHTS)
+    ground = find_ground(sample_points(found.sample), np.zeros(3), np.array((0.0, 0.0, 1.0)))
+    over = found.sample[:, 2] if ground is None else found.sample @ ground.up - ground.level
+    colors = _colored(over, _HEIGHTS)
+    if ground is not None:
+        colors[np.abs(over) < _ON_GROUND] = _GROUND
+    above = "the sensor" if ground is None else "the plane of the ground about it, which is grey"
     made = [
         (
             f"one cloud as the network sees it, forward is up; blue {_HEIGHTS[0]:g} m, red "
-            f"{_HEIGHTS[1]:g} m {'over the ground' if height else 'over the sensor'}",
+            f"{_HEIGHTS[1]:g} m over {above}",
             bird_eye(found.sample, colors, view_reach(found.sample), 900),
         )
     ]
@@ -200,40 +237,19 @@ def _colored(values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
     return (255 * colormaps["turbo"](share)[:, :3]).astype(np.uint8)
 
 
-def page(
-    layout: BagLayout,
-    found: CloudFindings,
-    tree: Sequence[str],
-    doing: Sequence[str],
-    drawn: Sequence[tuple[str, np.ndarray]],
-    parameters: str,
-) -> str:
-    """All of it as one HTML file with its pictures inside."""
-    name = html.escape(layout.path.name)
-    problems = found.problems()
-    rows = "".join(
-        f"<tr><td>{html.escape(subject)}<td>{html.escape(words)}</tr>"
-        for subject, words in found.lines()
-    )
+def write_page(
+    path: Path, name: str, problems: Sequence[str], blocks: Sequence[tuple[str, str]]
+) -> None:
+    """All of it as one HTML file with its pictures inside; `blocks` are (heading, HTML)."""
     parts = [
-        f"<!doctype html><meta charset=utf-8><title>{name}</title><style>{_STYLE}</style>"
-        f"<h1>{name}</h1>",
+        page_opening(name, _STYLE),
         f"<pre class={'bad' if problems else 'good'}>"
         + html.escape("\n".join(problems) or "nothing stands out")
         + "</pre>",
-        f"<h2>What the node would do</h2><pre>{html.escape(chr(10).join(doing))}</pre>",
-        f"<h2>Topics</h2><pre>{html.escape(layout.table())}</pre>",
-        f"<h2>Clouds</h2><table>{rows}</table>",
-        f"<h2>Frames</h2><pre>{html.escape(chr(10).join(tree))}</pre>",
     ]
-    parts += [
-        f"<p>{html.escape(words)}<br><img src='data:image/jpeg;base64,{_jpeg(image)}'></p>"
-        for words, image in drawn
-    ]
-    parts.append(f"<h2>node.yaml</h2><pre>{html.escape(parameters)}</pre>\n")
-    return "".join(parts)
+    parts += [f"<h2>{html.escape(heading)}</h2>{block}" for heading, block in blocks]
+    path.write_text("\n".join(parts) + "\n")
 
 
-def _jpeg(image: np.ndarray) -> str:
-    coded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return base64.b64encode(coded.tobytes()).decode()
+def _lines(lines: Sequence[str]) -> str:
+    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"

@@ -124,7 +124,9 @@ class CloudFindings:
             ("points", f"{self.height} x {self.width} rows a cloud, {beams}"),
             (
                 "view",
-                f"{self.vertical[0]:.1f} to {self.vertical[1]:.1f} degrees up, "
+                "not known: no usable point"
+                if not len(self.sample)
+                else f"{self.vertical[0]:.1f} to {self.vertical[1]:.1f} degrees up, "
                 f"{self.horizontal[1] - self.horizontal[0]:.0f} degrees around",
             ),
             ("usable", f"{100 * self.usable:.1f} % of the rows" + (f"; {lost}" if lost else "")),
@@ -321,8 +323,10 @@ def _lost(clouds: list[Cloud], scale: float) -> tuple[float, dict[str, float]]:
     largest first). `scale`: metres in a unit of the clouds.
     """
     counts: Counter[str] = Counter()
-    rows = max(sum(cloud.num_points for cloud in clouds), 1)
+    rows = sum(cloud.num_points for cloud in clouds)
+    if not rows:
+        return 0.0, {}
     for cloud in clouds:
         counts.update(lost_points(cloud.points, scale, _NEAR))
     shares = {cause: count / rows for cause, count in counts.most_common()}
-    return (1.0 - sum(shares.values()) if clouds else 0.0), shares
+    return 1.0 - sum(shares.values()), shares

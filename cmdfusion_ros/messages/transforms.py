@@ -203,6 +203,11 @@ class TransformBuffer:
         with self._lock:
             return self._ancestors(_name(frame_id))
 
+    def links(self) -> dict[str, tuple[str, bool]]:
+        """{frame: (the frame above it, whether the link between them is fixed)}."""
+        with self._lock:
+            return {child: (link.parent, link.static) for child, link in self._links.items()}
+
     def frames(self) -> set[str]:
         """The names of all frames."""
         with self._lock:

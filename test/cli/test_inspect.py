@@ -6,7 +6,17 @@ import json
 import numpy as np
 import pytest
 import yaml
-from builders.bag_messages import START, camera, clouds, place, rewrite, write
+from builders.bag_messages import (
+    MS,
+    START,
+    camera,
+    clouds,
+    place,
+    rewrite,
+    static,
+    transform,
+    write,
+)
 from builders.commands import cmdfusion
 from builders.paths import DATA
 
@@ -50,7 +60,7 @@ def bag_of(folder, scan, points=None, views=None, times=range(6)):
 def inspected(bag, folder):
     """(exit code, figures)."""
     code = cmdfusion("inspect", bag, "--out", folder / "out")
-    return code, json.loads((folder / "out" / "inspect.json").read_text())
+    return code, json.loads((folder / "out" / "summary.json").read_text())
 
 
 def test_beams_height_view_rate_and_cameras_are_told(scan, tmp_path, capsys):
@@ -69,7 +79,7 @@ def test_beams_height_view_rate_and_cameras_are_told(scan, tmp_path, capsys):
     assert one["images"] == 6 and one["problems"] == [] and "fuses" in said
     parameters = yaml.safe_load((tmp_path / "out" / "node.yaml").read_text())
     assert parameters["/**"]["ros__parameters"]["cameras"] == [one["name"]]
-    page = (tmp_path / "out" / "inspect.html").read_text()
+    page = (tmp_path / "out" / "page.html").read_text()
     assert page.count("data:image/jpeg") == 2 and "http" not in page
 
 
@@ -132,6 +142,87 @@ def test_cameras_that_would_not_be_used_are_named_with_the_reason(tmp_path, caps
     assert reasons["front"] == [] and "no static transform" in reasons["left"][0]
     said = capsys.readouterr().out
     assert "left_optical  <- images of left: in no transform" in said
+
+
+def test_what_a_camera_sends_and_is_calibrated_for_is_told(tmp_path, capsys):
+    messages = [*clouds(), *place("front"), *camera("front", 20 * MS)]
+    bare = [one for one in messages if one[0] != "/front/camera_info"]
+    late = [one for index, one in enumerate(bare) if one[0] != "/front/image_raw" or index % 5]
+    _, found = inspected(write(tmp_path / "bag", messages), tmp_path)
+    (front,) = found["cameras"]
+    assert front["size"] == front["calibrated_for"] == [2, 2] and front["fused"]
+    assert (front["hz"], front["offset_ms"], front["gaps"]) == (10.0, 20.0, 0)
+    assert "Image rgb8, 2 x 2, 0 gaps; calibrated for 2 x 2" in capsys.readouterr().out
+    _, found = inspected(write(tmp_path / "bare", late), tmp_path)
+    (front,) = found["cameras"]
+    assert front["calibrated_for"] is None and not front["fused"] and front["gaps"] > 0
+    assert front["longest_gap_s"] == pytest.approx(0.2)
+
+
+def test_frames_say_what_moves_and_which_link_is_missing(tmp_path):
+    here = np.eye(4)
+    links = static(transform("base_link", "lidar", here), transform("rig", "front_optical", here))
+    _, found = inspected(
+        write(tmp_path / "bag", [*clouds(), *camera("front", 0), *links]), tmp_path
+    )
+    assert found["frames"] == [
+        "base_link",
+        "  lidar  (fixed)  <- clouds of /lidar/points",
+        "rig",
+        "  front_optical  (fixed)  <- images of front",
+    ]
+    (missing,) = [words for words in found["problems"] if "transform" in words]
+    assert "'lidar' hangs under 'base_link' and 'front_optical' hangs under 'rig'" in missing
+
+
+def test_without_tf_every_frame_is_said_to_be_in_no_transform(tmp_path):
+    _, found = inspected(write(tmp_path / "bag", [*clouds(), *camera("front", 0)]), tmp_path)
+    assert found["frames"] == [
+        "front_optical  <- images of front: in no transform",
+        "lidar  <- clouds of /lidar/points: in no transform",
+    ]
+    (missing,) = [words for words in found["problems"] if "no fixed transform" in words]
+    assert "/tf_static must join these" in missing
+
+
+def test_clouds_that_were_not_taken_are_told_too(tmp_path, capsys):
+    with_other = clouds(count=6, topic="/other", points=0)
+    _, found = inspected(write(tmp_path / "two", [*clouds(points=9), *with_other]), tmp_path)
+    assert found["cloud_topic"] == "/lidar/points" and list(found["other_clouds"]) == ["/other"]
+    assert found["other_clouds"]["/other"]["width"] == 0
+    assert "not taken /other: points: 1 x 0 rows a cloud" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("points", [0, 9], ids=["without a point", "of zeros"])
+def test_clouds_that_give_nothing_exit_with_1_and_leave_no_parameters(tmp_path, capsys, points):
+    bag = write(tmp_path / "bag", clouds(points=points))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "node.yaml").write_text("of another bag")
+    code, found = inspected(bag, tmp_path)
+    assert code == 1 and found["usable"] == 0.0
+    assert "nothing will be labelled" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "node.yaml").exists()
+    assert "<pre class=bad>" in (tmp_path / "out" / "page.html").read_text()
+
+
+def test_a_bag_without_clouds_exits_with_1_and_lists_what_it_has(tmp_path, capsys):
+    code, found = inspected(write(tmp_path / "bag", camera("front", 0)), tmp_path)
+    assert code == 1 and "/front/image_raw" in found["problems"][0]
+    assert "no PointCloud2" in capsys.readouterr().out
+    assert "no PointCloud2" in (tmp_path / "out" / "page.html").read_text()
+
+
+def test_a_file_of_points_is_looked_at_as_one_scan(scan, tmp_path):
+    rows = np.column_stack([scan.points, scan.intensity]).astype("<f4")
+    (tmp_path / "scan.bin").write_bytes(rows.tobytes())
+    code, found = inspected(tmp_path / "scan.bin", tmp_path)
+    assert code == 0 and found["clouds_in_bag"] == 1 and found["beams"] == 32
+
+
+def test_a_topic_that_the_bag_has_not_is_wrong_input(scan, tmp_path, capsys):
+    bag = bag_of(tmp_path, scan, None, ())
+    assert cmdfusion("inspect", bag, "--out", tmp_path / "out", "--points", "/no") == 2
+    assert "no PointCloud2 on /no" in capsys.readouterr().err
 
 
 def test_what_is_no_bag_is_wrong_input(tmp_path, capsys):

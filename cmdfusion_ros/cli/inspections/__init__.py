@@ -1,0 +1,1 @@
+"""What `cmdfusion inspect` looks at besides the clouds: cameras and coordinate frames."""
