@@ -25,7 +25,7 @@ from cmdfusion_ros.data.bags.bag_layout import (
     inspect_bag,
 )
 from cmdfusion_ros.data.bags.bag_parameters import node_parameters, write_parameter_file
-from cmdfusion_ros.data.bags.bag_survey import CLOUD
+from cmdfusion_ros.data.bags.bag_survey import CLOUD, BagSurvey
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
 from cmdfusion_ros.data.readers.cloud_files import cloud_files, write_cloud_bag
 from cmdfusion_ros.evaluation.html_parts import html_table, page_opening, picture_row
@@ -38,6 +38,7 @@ from cmdfusion_ros.pictures import bird_eye, draw_points, view_reach
 
 _STYLE = "td,td:last-child{text-align:left;vertical-align:top}pre{background:#f6f6f6;padding:.6em}"
 _ON_GROUND, _GROUND = 0.2, (110, 110, 110)  # metres; colour
+_HEAD_S = 60.0  # seconds of a bag that are asked why its clouds cannot be read
 _LEAST_USABLE = 0.01  # share of the rows
 _HEIGHTS, _DEPTHS = (-0.5, 3.5), (0.0, 40.0)  # metres, ends of the colours
 
@@ -77,21 +78,22 @@ def run(args: argparse.Namespace) -> int:
 def _inspect(path: Path, points: str | None, out: Path) -> int:
     """Look, print and write; 0, or 1 where nothing would be labelled."""
     with Bag(path) as bag:
-        topics = [topic for topic, info in bag.topics.items() if info.msgtype == CLOUD]
-        filled = [topic for topic in topics if bag.topics[topic].count]
+        filled = {t: i.count for t, i in bag.topics.items() if i.msgtype == CLOUD and i.count}
         if not filled and points is None:
-            return _without_clouds(bag, out)
-        layout = inspect_bag(path, points)
+            return _without_clouds(bag, out, "no PointCloud2 with a message")
+        try:
+            layout = inspect_bag(path, points)
+        except ValueError as error:
+            if points is not None:  # may be a wrong argument
+                raise
+            why = f"no cloud that can be read ({str(error).splitlines()[0]})"
+            return _without_clouds(bag, out, why, BagSurvey(bag, _HEAD_S).notes)
         transforms = BagTransforms(bag, layout.transform_topics, layout.cloud_frame)
         cameras = [camera_facts(bag, camera) for camera in layout.cameras]
     found = find_in_clouds(layout, transforms)
-    others = {
-        topic: find_in_clouds(inspect_bag(path, topic), transforms)
-        for topic in sorted(filled)
-        if topic != layout.cloud_topic
-    }
+    others, unreadable = _other_clouds(layout, filled, transforms)
     missing = missing_links(transforms.buffer, layout)
-    problems = [*found.problems(), *missing]
+    problems = [*found.problems(), *unreadable, *missing]
     tree, doing = frame_tree(transforms.buffer, layout), intentions(layout, found)
     told = found.lines() + [(each["name"], camera_words(each)) for each in cameras]
     aside = [(topic, f"{name}: {words}") for topic, each in others.items()
@@ -137,13 +139,29 @@ def _inspect(path: Path, points: str | None, out: Path) -> int:
     return 0
 
 
-def _without_clouds(bag: Bag, out: Path) -> int:
-    """Say of a bag without any cloud what it has instead, and what to do; 1."""
+def _other_clouds(
+    layout: BagLayout, counts: dict[str, int], transforms: BagTransforms
+) -> tuple[dict[str, CloudFindings], list[str]]:
+    """({topic: CloudFindings} of those that were not taken, why others cannot be read)."""
+    found, unreadable = {}, []
+    for topic in sorted(set(counts) - {layout.cloud_topic}):
+        try:
+            found[topic] = find_in_clouds(inspect_bag(layout.path, topic), transforms)
+        except ValueError:  # why is in the layout's notes
+            unreadable.append(f"{topic}: none of its {counts[topic]} clouds can be read")
+    return found, unreadable
+
+
+def _without_clouds(bag: Bag, out: Path, why: str, notes: Sequence[str] = ()) -> int:
+    """Say of a bag without any cloud to read what it has, and what to do; 1."""
     there = [
         f"{topic} ({info.msgtype}, {info.count})" for topic, info in sorted(bag.topics.items())
     ]
-    why = f"no PointCloud2 with a message: nothing would be labelled; topics: {', '.join(there)}"
-    problems = [why, *foreign_notes(bag)]
+    problems = [
+        f"{why}: nothing would be labelled; topics: {', '.join(there) or 'none'}",
+        *notes,
+        *foreign_notes(bag),
+    ]
     print("\n".join(f"NOTE      {problem}" for problem in problems))
     out.mkdir(parents=True, exist_ok=True)
     figures = {"bag": str(bag.path), "kind": bag.kind, "usable": 0.0, "problems": problems}

@@ -212,6 +212,44 @@ def test_a_bag_without_clouds_exits_with_1_and_lists_what_it_has(tmp_path, capsy
     assert "no PointCloud2" in (tmp_path / "out" / "page.html").read_text()
 
 
+def cut_off(topic, numbers):
+    """For `rewrite`: the messages of a topic with these numbers end after their first 10 bytes."""
+
+    def data_of(number, message):
+        seen[message.topic] = seen.get(message.topic, -1) + 1
+        cut = message.topic == topic and seen[topic] in numbers
+        return message.data[:10] if cut else message.data
+
+    seen: dict = {}
+    return data_of
+
+
+def test_a_cloud_that_is_cut_off_is_counted_and_the_others_are_looked_at(scan, tmp_path):
+    whole = bag_of(tmp_path, scan, None, ())
+    rewrite(whole, tmp_path / "cut", cut_off("/lidar/points", (0, 3)))
+    code, found = inspected(tmp_path / "cut", tmp_path)
+    assert code == 0 and sum(found["unreadable"].values()) == 2 and found["beams"] == 32
+    assert any("clouds cannot be read" in problem for problem in found["problems"])
+
+
+def test_a_topic_of_clouds_that_cannot_be_read_costs_only_itself(tmp_path):
+    both = write(tmp_path / "two", [*clouds(), *clouds(count=3, topic="/other")])
+    rewrite(both, tmp_path / "cut", cut_off("/other", range(3)))
+    code, found = inspected(tmp_path / "cut", tmp_path)
+    assert found["cloud_topic"] == "/lidar/points" and code == 1  # zeros alone
+    assert "/other: none of its 3 clouds can be read" in found["problems"]
+    assert any("3 left out" in note and "was it cut off?" in note for note in found["notes"])
+
+
+def test_where_no_cloud_can_be_read_the_reason_is_kept(tmp_path, capsys):
+    whole = write(tmp_path / "whole", clouds(count=4))
+    rewrite(whole, tmp_path / "cut", cut_off("/lidar/points", range(4)))
+    code, found = inspected(tmp_path / "cut", tmp_path)
+    assert code == 1 and "/lidar/points" in found["problems"][0]
+    assert "4 left out" in found["problems"][1] and "was it cut off?" in found["problems"][1]
+    assert "nothing would be labelled" in capsys.readouterr().out
+
+
 def test_a_file_of_points_is_looked_at_as_one_scan(scan, tmp_path):
     rows = np.column_stack([scan.points, scan.intensity]).astype("<f4")
     (tmp_path / "scan.bin").write_bytes(rows.tobytes())
