@@ -48,7 +48,8 @@ class CloudFindings:
             view from the sensor; NaN without points.
         usable: share of the rows that are points; lost: {cause: share} of the rest.
         intensity_field: "" for none. intensity_scale: what it is divided by. raw_quantiles: of
-            intensity before that, 1, 50 and 99 %. mean: after it.
+            intensity before that, 1, 50 and 99 %. mean, deviation: after it.
+        rows: (fewest, most) of a cloud. reach: metres within which 50 and 99 % of the points lie.
         placement: Placement; sample, stamp: the last cloud as the network sees it, (N, 3) metres,
             and its stamp; cloud_sample: the same points in the cloud's frame, metres.
         gaps: [(seconds after the first cloud, seconds long)]. backward, doubled: numbers of stamps.
@@ -69,6 +70,9 @@ class CloudFindings:
     intensity_scale: float
     raw_quantiles: tuple[float, ...]
     mean: float
+    deviation: float
+    rows: tuple[int, int]
+    reach: tuple[float, float]
     placement: Placement
     gaps: tuple[tuple[float, float], ...]
     backward: int
@@ -113,21 +117,27 @@ class CloudFindings:
         if self.intensity_field:
             intensity = (
                 f"{self.intensity_field}: {low:g} ... {median:g} ... {high:g} (1, 50, 99 %), "
-                f"divided by {self.intensity_scale:g}; mean {self.mean:.2f}, the weights know "
-                f"{mean:g} with deviation {deviation:g}, and see the rank beside it"
+                f"divided by {self.intensity_scale:g}; mean {self.mean:.2f} with deviation "
+                f"{self.deviation:.2f}, the weights know {mean:g} with {deviation:g}, and see the "
+                "rank beside it"
             )
         lost = ", ".join(f"{100 * share:.1f} % {why}" for why, share in self.lost.items())
         gaps = f"{len(self.gaps)} gaps" if len(self.gaps) != 1 else "one gap"
         longest = f", the longest {max(g for _, g in self.gaps):.2f} s" if self.gaps else ""
         return [
             ("fields", " ".join(self.fields)),
-            ("points", f"{self.height} x {self.width} rows a cloud, {beams}"),
+            (
+                "points",
+                f"{self.height} x {self.width} rows a cloud ({self.rows[0]} to {self.rows[1]}), "
+                + beams,
+            ),
             (
                 "view",
                 "not known: no usable point"
                 if not len(self.sample)
                 else f"{self.vertical[0]:.1f} to {self.vertical[1]:.1f} degrees up, "
-                f"{self.horizontal[1] - self.horizontal[0]:.0f} degrees around",
+                f"{self.horizontal[1] - self.horizontal[0]:.0f} degrees around; half of the points "
+                f"within {self.reach[0]:.1f} m, 99 % within {self.reach[1]:.1f} m",
             ),
             ("usable", f"{100 * self.usable:.1f} % of the rows" + (f"; {lost}" if lost else "")),
             ("intensity", intensity),
@@ -144,6 +154,8 @@ class CloudFindings:
             "fields": list(self.fields),
             "height": self.height,
             "width": self.width,
+            "rows": list(self.rows),
+            "reach_m_50_99": [_plain(x) for x in self.reach],
             "beams": self.beams,
             "beams_from": self.beams_from,
             "vertical_deg": [_plain(x) for x in self.vertical],
@@ -155,6 +167,7 @@ class CloudFindings:
                 "scale": self.intensity_scale,
                 "quantiles_1_50_99": [_plain(x) for x in self.raw_quantiles],
                 "mean": _plain(self.mean),
+                "deviation": _plain(self.deviation),
             },
             "placement": {
                 "sure": place.sure,
@@ -227,6 +240,7 @@ def _findings(
     values = np.concatenate(intensities) if intensities else np.zeros(1, np.float32)
     scale = full[0].intensity_scale if full else 1.0
     beams, beams_from = rings or _beams(in_sensor, usual)
+    sizes = [cloud.num_points for cloud in clouds] or [0]
     steps = np.diff(stamps)
     period = np.median(steps[steps > 0]) if (steps > 0).any() else 0
     return CloudFindings(
@@ -245,6 +259,9 @@ def _findings(
         intensity_scale=scale,
         raw_quantiles=tuple(float(q) * scale for q in np.quantile(values, (0.01, 0.5, 0.99))),
         mean=float(values.mean()),
+        deviation=float(values.std()),
+        rows=(min(sizes), max(sizes)),
+        reach=_reach(in_sensor),
         placement=frame.placement,
         gaps=tuple(
             (float((stamps[row] - stamps[0]) / 1e9), float(steps[row] / 1e9))
@@ -303,6 +320,13 @@ def _span(up: np.ndarray, along: np.ndarray) -> tuple[float, float]:
     angles = np.degrees(np.arctan2(up, np.maximum(along, 1e-6)))
     low, high = np.quantile(angles, (0.001, 0.999))
     return float(low), float(high)
+
+
+def _reach(points: np.ndarray) -> tuple[float, float]:
+    if not len(points):
+        return float("nan"), float("nan")
+    half, most = np.quantile(np.linalg.norm(points, axis=1), (0.5, 0.99))
+    return float(half), float(most)
 
 
 def _around(points: np.ndarray) -> tuple[float, float]:

@@ -75,6 +75,11 @@ def test_beams_height_view_rate_and_cameras_are_told(scan, tmp_path, capsys):
     assert low == pytest.approx(-30.7, abs=3.0) and high == pytest.approx(10.7, abs=1.0)
     assert found["cloud_hz"] == 10.0 and found["clouds_in_bag"] == 6 and found["gaps"] == []
     assert found["intensity"]["field"] == "intensity" and found["problems"] == []
+    assert found["intensity"]["mean"] == pytest.approx(scan.intensity.mean(), abs=0.002)
+    assert found["intensity"]["deviation"] == pytest.approx(scan.intensity.std(), abs=0.002)
+    reach = np.quantile(np.linalg.norm(scan.points, axis=1), (0.5, 0.99))
+    assert found["reach_m_50_99"] == pytest.approx(reach.tolist(), abs=0.01)
+    assert found["rows"] == [len(scan.points)] * 2
     (one,) = found["cameras"]
     assert one["images"] == 6 and one["problems"] == [] and "fuses" in said
     parameters = yaml.safe_load((tmp_path / "out" / "node.yaml").read_text())
@@ -190,7 +195,7 @@ def test_clouds_that_were_not_taken_are_told_too(tmp_path, capsys):
     _, found = inspected(write(tmp_path / "two", [*clouds(points=9), *with_other]), tmp_path)
     assert found["cloud_topic"] == "/lidar/points" and list(found["other_clouds"]) == ["/other"]
     assert found["other_clouds"]["/other"]["width"] == 0
-    assert "not taken /other: points: 1 x 0 rows a cloud" in capsys.readouterr().out
+    assert "not taken /other: points: 1 x 0 rows a cloud (0 to 0)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("points", [0, 9], ids=["without a point", "of zeros"])
