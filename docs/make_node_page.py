@@ -118,6 +118,10 @@ STATUSES = {
     "NO_TRANSFORM": ("nothing joins the cloud's frame to the camera's", "`/tf_static`"),
     "DECODE_ERROR": ("damaged, or of an encoding that is no colour image", "the words beside it"),
     "CLOCK_SKEW": ("stamps further off than `sync.clock_skew_limit`", "synchronise its clock"),
+    "NOT_LOOKED_AT": (
+        "an image was there, and the network reads none",
+        "`model.images`; the part `model` says why",
+    ),
     "NO_POINTS": ("used, but no point of the cloud falls into it", "is it the optical frame?"),
 }
 

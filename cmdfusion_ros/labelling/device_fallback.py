@@ -44,6 +44,11 @@ class DeviceFallback:
         self._on_cpu: Any = None
         self._rest, self._asleep_until = _FIRST_REST, -np.inf
 
+    @property
+    def uses_images(self) -> bool:
+        """As of Segmenter."""
+        return bool(getattr(self.segmenter, "uses_images", True))
+
     def within_reach(self, points: np.ndarray) -> np.ndarray:
         """As of Segmenter."""
         return self.segmenter.within_reach(points)

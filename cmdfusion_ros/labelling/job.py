@@ -21,7 +21,30 @@ from cmdfusion_ros.messages.texts import printable
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 
+_TOO_SOON = "rate_limit"
 _THROTTLE = 5.0  # seconds between two lines of the log about the same thing
+
+
+class Pace:
+    """Lets clouds through at a rate at most, by their stamps: a bag that is played faster or slower
+    gives the same ones.
+    """
+
+    def __init__(self) -> None:
+        self._last = self._due = 0
+
+    def passes(self, stamp: int, rate: float) -> bool:
+        """Whether the cloud of this stamp (ns) is let through at `rate` a second; 0 = all."""
+        if rate <= 0:
+            return True
+        period = round(1e9 / rate)
+        if stamp < self._last or stamp > self._due + period:  # time began anew, or a pause is over
+            self._due = stamp
+        self._last = stamp
+        if stamp < self._due - period // 20:  # stamps jitter
+            return False
+        self._due += period
+        return True
 
 
 class CloudPublisher(Protocol):
@@ -87,7 +110,7 @@ class Labelling:
         self._outputs, self.views = outputs, views
         self._diagnostics, self._settings = diagnostics, settings
         self._now_ros, self._log = now_ros, log
-        self.paused = False
+        self.paused, self._pace = False, Pace()
         self.saver = FrameSaver(self._saved)
         self._placement: Placement | None = None
         self._trouble = ""
@@ -108,11 +131,13 @@ class Labelling:
             or self.views.wanted()
         )
 
-    def reason_to_skip(self) -> str:
-        """Why a cloud released now need not be labelled; "" when it must."""
+    def reason_to_skip(self, stamp: int) -> str:
+        """Why a cloud of this stamp (ns), released now, need not be labelled; "" when it must."""
         if self.paused:
             return "paused"
-        return "" if self.wanted else "no_subscriber"
+        if not self.wanted:
+            return "no_subscriber"
+        return "" if self._pace.passes(stamp, self._settings.current.points.max_rate) else _TOO_SOON
 
     def publish(self, paired: PairedCloud, labelled: LabelledCloud) -> None:
         """Publish a LabelledCloud on every topic that somebody subscribes to."""

@@ -117,6 +117,8 @@ class Pipeline:
         if retried:
             reports = _unused(reports, retried)
         prediction, reports = _by_camera(prediction, [view.name for view in frame.views], reports)
+        if not getattr(self._segmenter, "uses_images", True):
+            reports = _not_looked_at(reports)
         timings = Timings(
             wait=paired.wait_ns / 1e6,
             decode=(decoded_ns - read_ns) / 1e6,
@@ -313,6 +315,16 @@ def _unused(reports: Mapping[str, CameraReport], why: str) -> dict[str, CameraRe
     """`reports` after the images that were chosen are given up for the reason `why`."""
     return {
         name: CameraReport(name, CameraStatus.NO_IMAGE, why) if report.used else report
+        for name, report in reports.items()
+    }
+
+
+def _not_looked_at(reports: Mapping[str, CameraReport]) -> dict[str, CameraReport]:
+    """`reports` of a network that reads no images: those that came serve the overlay alone."""
+    return {
+        name: CameraReport(name, CameraStatus.NOT_LOOKED_AT, visible_ratio=report.visible_ratio)
+        if report.used
+        else report
         for name, report in reports.items()
     }
 

@@ -70,6 +70,14 @@ class PointsSettings(ScanTiming):
     max_range: float = setting(
         0.0, "farther points stay unlabelled; 0 = no limit", "m", minimum=0.0
     )
+    max_rate: float = setting(
+        0.0,
+        "most clouds a second that are labelled, by their stamps; the others are counted "
+        "rate_limit; 0 = no limit",
+        "Hz",
+        minimum=0.0,
+        maximum=1000.0,
+    )
     frame: str = setting(
         "", "coordinate frame the network sees the points in; empty = by points.leveling"
     )

@@ -111,8 +111,8 @@ _HINTS = typing.get_type_hints(NodeSettings)
 
 # Parameters that may change while the node runs; every other one needs a restart.
 LIVE = frozenset(
-    "points.intensity_scale points.min_range points.max_range points.stamp_reference "
-    "points.scan_period "
+    "points.intensity_scale points.min_range points.max_range points.max_rate "
+    "points.stamp_reference points.scan_period "
     "sync.max_wait sync.tolerance sync.offline_after sync.recover_after sync.min_cameras "
     "sync.max_cloud_age sync.max_job_time sync.time_jump_threshold "
     "sync.clock_skew_limit sync.fixed_frame tf.timeout tf.refresh_period "

@@ -22,7 +22,13 @@ from cmdfusion_ros.instances import Box
 CUBE, LINE_LIST, TEXT, DELETE_ALL = 1, 5, 9, 3
 GREEN, AMBER, RED, GREY = (0.2, 0.85, 0.3), (1.0, 0.75, 0.1), (0.95, 0.2, 0.15), (0.6, 0.6, 0.6)
 # By the names of pairing's CameraStatus and Mode; states that are not here are red.
-_STATUS_COLORS = {"FUSED": GREEN, "NO_POINTS": AMBER, "NO_IMAGE": AMBER, "DISABLED": GREY}
+_STATUS_COLORS = {
+    "FUSED": GREEN,
+    "NO_POINTS": AMBER,
+    "NO_IMAGE": AMBER,
+    "DISABLED": GREY,
+    "NOT_LOOKED_AT": GREY,
+}
 _MODE_COLORS = {"FUSED": GREEN, "PARTIAL": AMBER, "LIDAR_ONLY": GREY}
 _BOX_ALPHA = 0.35
 _FRUSTUM_DEPTH = 2.0  # metres

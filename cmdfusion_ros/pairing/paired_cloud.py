@@ -17,8 +17,8 @@ class Mode(IntEnum):
 
 
 class CameraStatus(IntEnum):
-    """What a camera gave to one cloud; values as in CameraState.msg. DECODE_ERROR and NO_POINTS
-    are found after the release only.
+    """What a camera gave to one cloud; values as in CameraState.msg. DECODE_ERROR, NO_POINTS
+    and NOT_LOOKED_AT are found after the release only.
     """
 
     FUSED = 0
@@ -32,6 +32,7 @@ class CameraStatus(IntEnum):
     DECODE_ERROR = 7
     CLOCK_SKEW = 8  # its last images were rejected for their stamps
     NO_POINTS = 9
+    NOT_LOOKED_AT = 10  # an image was there, and the network reads none (model.images)
 
 
 class ReleaseReason(Enum):

@@ -233,7 +233,7 @@ class CmdfusionNode(LifecycleNode):
 
     def _release(self, paired: PairedCloud, labelling: Labelling, worker: Worker) -> None:
         try:
-            reason = labelling.reason_to_skip()
+            reason = labelling.reason_to_skip(paired.stamp)
         except Exception as error:  # the pairing counts it as released: it must not vanish here
             self.guard.survived("release", error)
             reason = "release_error"

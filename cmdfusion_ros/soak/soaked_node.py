@@ -271,7 +271,7 @@ class SoakNode:
         return dict(Counter(self._pairing.report().dropped) + Counter(worker))
 
     def _release(self, paired: PairedCloud, worker: Worker) -> None:
-        if reason := self.labelling.reason_to_skip():
+        if reason := self.labelling.reason_to_skip(paired.stamp):
             self.diagnostics.cloud_dropped(reason)
         else:
             worker.offer(paired, len(paired.cloud[0]))

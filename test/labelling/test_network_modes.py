@@ -78,7 +78,8 @@ def test_modes_change_what_the_network_sees_and_nothing_is_loaded_again(
         results[()][0],
         results["front", "left"][1],
     )
-    assert (fused.mode, partial.mode, blind.mode) == (Mode.FUSED, Mode.PARTIAL, Mode.LIDAR_ONLY)
+    modes = (Mode.FUSED, Mode.PARTIAL) if segmenter.uses_images else (Mode.LIDAR_ONLY,) * 2
+    assert (fused.mode, partial.mode, blind.mode) == (*modes, Mode.LIDAR_ONLY)
     confidences = [one.prediction.confidence for one in (fused, partial, blind, again)]
     assert np.array_equal(confidences[0], confidences[3])
     assert (

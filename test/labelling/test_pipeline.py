@@ -105,6 +105,17 @@ def test_all_cameras_reach_the_network_in_order(build, messages):
     assert labelled.cameras[0].offset_ns == 2_000_000 and labelled.timings.wait == 5.0
 
 
+def test_images_that_the_network_does_not_read_make_no_mode(build, messages):
+    """They are paired, and serve the overlay; the labels are those of the LiDAR alone."""
+    segmenter = Recorder()
+    segmenter.uses_images = False
+    labelled = build(segmenter)(messages.paired(messages.cloud(POINTS), both(messages)))
+    assert labelled.mode is Mode.LIDAR_ONLY
+    assert set(status_of(labelled).values()) == {CameraStatus.NOT_LOOKED_AT}
+    assert not any(report.used for report in labelled.cameras)
+    assert [view.name for view in labelled.frame.views] == ["front", "left"]
+
+
 def test_points_that_are_none_or_out_of_range_are_left_out_and_keep_their_rows(build, messages):
     segmenter = Recorder()
     labelled = build(segmenter, points__max_range=100.0)(messages.paired(messages.cloud(POINTS)))

@@ -32,6 +32,8 @@ _RECORDED = (
     "/tf",
     "/tf_static",
 )
+# parameters that a robot has otherwise: no simulated time, the newest cloud first
+_OF_A_REPLAY = ("use_sim_time", "diagnostics.rate", "sync.overload")
 _START_TIMEOUT = 180.0  # seconds; a slow machine imports torch and loads weights in this time
 # seconds of silence after the bag's end until the counts are taken as they are
 _SETTLE_TIMEOUT = 15.0
@@ -149,6 +151,8 @@ def _start_node(group, layout, options, overload, out):
         f"model.{key}": value for key, value in options.model.items()
     }
     write_parameter_file(out / "node.yaml", parameters)
+    live = {key: value for key, value in parameters.items() if key not in _OF_A_REPLAY}
+    write_parameter_file(out / "robot.yaml", live)
     if not find_fastdds_profile():
         print(
             "the Fast DDS profile for large clouds was not found: clouds over 0.5 MB may be lost "

@@ -133,6 +133,8 @@ class CameraDiagnostics:
                 "the optical frame (z forward)?",
             )
         if values["state"] == "ACTIVE" and not values["reason"]:
+            if self._status == "NOT_LOOKED_AT":
+                return OK, "its images come, and the network reads none (model.images)"
             return OK, "in use"
         return loss, values["reason"] or values["state"]
 

@@ -8,7 +8,7 @@ _ENOUGH = 10  # clouds within the span before shares are believed
 _WRONG = 0.1  # share of clouds lost for a reason that is nobody's wish
 _SLOW = 0.5  # share of clouds skipped because the network was busy
 # what the user or the settings asked for
-_WISHED = {"paused", "no_subscriber", "inactive", "stopped"}
+_WISHED = {"paused", "no_subscriber", "rate_limit", "inactive", "stopped"}
 
 
 class LostClouds:
