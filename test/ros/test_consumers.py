@@ -71,7 +71,8 @@ def test_a_scan_in_a_frame_that_nobody_knows_is_named_and_costs_no_cloud(bench, 
     clouds.publish(wire.cloud(time.time_ns()))
     it.until(lambda: "nowhere" in it.parts()["pipeline"]["last_error"], "the complaint")
     assert "~/scan" in it.parts()["pipeline"]["last_error"]
-    assert it.parts()["pipeline"]["labelled"] == 1 and not heard
+    it.until(lambda: it.parts()["pipeline"]["labelled"] == 1, "the label")
+    assert not heard
 
 
 def test_the_example_of_the_page_gets_obstacles_from_the_node(bench, wire):
