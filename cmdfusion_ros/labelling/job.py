@@ -77,6 +77,8 @@ class ViewPublisher(Protocol):
 
     def close(self) -> None: ...
 
+    def wants_images(self) -> bool: ...
+
     def clear(self) -> None: ...
 
     def publish(self, labelled: LabelledCloud, prediction: Prediction) -> None: ...
@@ -112,6 +114,7 @@ class Labelling:
         self._now_ros, self._log = now_ros, log
         self.paused, self._pace = False, Pace()
         self.saver = FrameSaver(self._saved)
+        pipeline.wants_images = lambda: self.saver.wanted or self.views.wants_images()
         self._placement: Placement | None = None
         self._trouble = ""
 

@@ -48,6 +48,8 @@ class Pipeline:
     Attributes:
         network_frame: NetworkFrame, where the network sees the
             clouds. decoder_name: who decodes images, "own" or "cv_bridge".
+        wants_images: () -> whether somebody besides the network looks at images; where neither
+            does, none is decoded.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Pipeline:
         self.network_frame = NetworkFrame(extrinsics.transforms)
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._settings = settings
+        self.wants_images: Callable[[], bool] = lambda: True
 
     @property
     def device_trouble(self) -> str:
@@ -87,9 +90,10 @@ class Pipeline:
         settings = self._settings.current
         points = settings.points
         started_ns = time.monotonic_ns()
+        looked_at = getattr(self._segmenter, "uses_images", True)
         decoding = {
             camera: self._pool.submit(self._decode, camera, image.image)
-            for camera, image in paired.images.items()
+            for camera, image in (paired.images.items() if looked_at or self.wants_images() else ())
         }
         message = self._read_message(paired.cloud, "cloud")
         cloud = self._read_cloud(message, points, paired.epoch)
@@ -117,7 +121,7 @@ class Pipeline:
         if retried:
             reports = _unused(reports, retried)
         prediction, reports = _by_camera(prediction, [view.name for view in frame.views], reports)
-        if not getattr(self._segmenter, "uses_images", True):
+        if not looked_at:
             reports = _not_looked_at(reports)
         timings = Timings(
             wait=paired.wait_ns / 1e6,
@@ -214,6 +218,9 @@ class Pipeline:
                 reports[camera] = CameraReport(
                     camera, paired.camera_states.get(camera, CameraStatus.NEVER_SEEN)
                 )
+                continue
+            if camera not in decoding:
+                reports[camera] = CameraReport(camera, CameraStatus.NOT_LOOKED_AT)
                 continue
             try:
                 view = self._view(camera, chosen, cloud.frame_id, paired.stamp, decoding[camera])

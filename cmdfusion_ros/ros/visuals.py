@@ -76,6 +76,11 @@ class ViewOutputs:
         """Whether anybody subscribes."""
         return any(publisher.get_subscription_count() for publisher in self._publishers())
 
+    def wants_images(self) -> bool:
+        """Whether anybody subscribes to an overlay."""
+        overlays = (*self._overlays.values(), *self._jpegs.values())
+        return any(publisher.get_subscription_count() for publisher in overlays)
+
     def close(self) -> None:
         for publisher in self._publishers():
             self._node.destroy_publisher(publisher)

@@ -202,6 +202,10 @@ class SoakNode:
         """Somebody always subscribes."""
         return True
 
+    def wants_images(self) -> bool:
+        """There are no overlays."""
+        return False
+
     def clear(self) -> None:
         """There are no markers."""
 

@@ -227,7 +227,8 @@ class Counting:
 def test_a_failed_cloud_is_counted_by_its_reason(error, counted):
     diagnostics = Counting()
     log = SimpleNamespace(error=lambda text, **options: None)
-    Labelling(None, None, None, None, diagnostics, LIVE, None, log).failed(None, error)
+    labelling = Labelling(SimpleNamespace(), None, None, None, diagnostics, LIVE, None, log)
+    labelling.failed(None, error)
     assert diagnostics.calls == [counted]
 
 

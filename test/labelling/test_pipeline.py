@@ -116,6 +116,17 @@ def test_images_that_the_network_does_not_read_make_no_mode(build, messages):
     assert [view.name for view in labelled.frame.views] == ["front", "left"]
 
 
+def test_images_that_nobody_looks_at_are_not_decoded(build, messages):
+    segmenter = Recorder()
+    segmenter.uses_images = False
+    pipeline = build(segmenter)
+    pipeline.wants_images = lambda: False
+    pipeline._decode = lambda *values: pytest.fail("an image was decoded")
+    labelled = pipeline(messages.paired(messages.cloud(POINTS), both(messages)))
+    assert labelled.mode is Mode.LIDAR_ONLY and labelled.frame.views == ()
+    assert set(status_of(labelled).values()) == {CameraStatus.NOT_LOOKED_AT}
+
+
 def test_points_that_are_none_or_out_of_range_are_left_out_and_keep_their_rows(build, messages):
     segmenter = Recorder()
     labelled = build(segmenter, points__max_range=100.0)(messages.paired(messages.cloud(POINTS)))
