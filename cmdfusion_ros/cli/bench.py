@@ -112,6 +112,13 @@ def _add_inference(kinds):
     parser.add_argument(
         "--repeats", type=int, default=9, metavar="R", help="frames of each cloud (default: 9)"
     )
+    parser.add_argument(
+        "--rigs",
+        nargs="+",
+        default=[],
+        metavar="RIG",
+        help="measure on a made-up scan of this rig with all its cameras, such as pandaset",
+    )
     parser.add_argument("--picture", metavar="FILE.png", help="draw the stages here")
 
 

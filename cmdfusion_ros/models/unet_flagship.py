@@ -18,6 +18,7 @@ from cmdfusion_ros.models.imputer import Trust, impute_voxels
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
 from cmdfusion_ros.models.spv_encoder import SpvEncoder
 from cmdfusion_ros.models.spv_unet import STRIDES, WIDTHS, SpvUnet
+from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.tensor import SparseTensor
 
 STAGES = (2, 3, 4)  # of the encoder that take from images: strides 4, 8 and 16
@@ -124,8 +125,8 @@ class UnetFlagship(SpvUnet):
         super().__init__(channels, num_classes, widths=widths)
         self.image_focal = image_focal
         down = [channels * factor for factor in WIDTHS[widths][0]]
-        targets = [down[stage - 1] for stage in STAGES]
-        strides = [STRIDES[stage] for stage in STAGES]
+        targets = [down[level - 1] for level in STAGES]
+        strides = [STRIDES[level] for level in STAGES]
         self.images = LiteImageEncoder(KNOWLEDGE)
         self.to_knowledge = nn.Linear(targets[0], KNOWLEDGE)
         self.knowledge = SpvEncoder(KNOWLEDGE, (strides[0], *strides))
@@ -137,18 +138,23 @@ class UnetFlagship(SpvUnet):
         """Batch -> Output with `camera_mask` and `deep`; in training mode with `auxiliary` (the
         answer of the images alone), `without_images`, `knowledge` and `pixels`.
         """
-        encoded = self.encode(batch)
-        guesses = self.guess(encoded, batch)
-        views = make_focal_views(batch, self.image_focal)
+        with stage("encoder"):
+            encoded = self.encode(batch)
+        with stage("knowledge branch"):
+            guesses = self.guess(encoded, batch)
+        with stage("scaling, projection"):
+            views = make_focal_views(batch, self.image_focal)
         pixels = self.look(views) if views.images else None
-        known = guesses if pixels is None else self.see(guesses, pixels, batch)
-        rows, point_to_row = self.answer(encoded, known, batch), batch.scale(1).point_to_voxel
+        with stage("fusion"):
+            known = guesses if pixels is None else self.see(guesses, pixels, batch)
+        with stage("decoder, head"):
+            rows, point_to_row = self.answer(encoded, known, batch), batch.scale(1).point_to_voxel
         deep = ScaleFeatures(encoded[-1].stride, encoded[-1].features)
         if not self.training:
             return Output(rows, point_to_row, deep=deep, camera_mask=views.camera_mask)
         knowledge = tuple(
-            ScaleFeatures(STRIDES[stage], guess)
-            for stage, guess in zip(STAGES, guesses, strict=True)
+            ScaleFeatures(STRIDES[level], guess)
+            for level, guess in zip(STAGES, guesses, strict=True)
         )
         auxiliary, without_images, told = (), None, None
         if pixels is not None:
@@ -178,9 +184,11 @@ class UnetFlagship(SpvUnet):
 
     def look(self, views: FocalViews) -> PixelFeatures:
         """What the images say of the points that they see."""
-        maps = self.maps_of(views.images)
-        levels = (gather_from_each(level, views.chosen) for level in zip(*maps, strict=True))
-        return PixelFeatures(views.chosen.point_rows, tuple(levels))
+        with stage("image encoder"):
+            maps = self.maps_of(views.images)
+        with stage("reading maps"):
+            levels = (gather_from_each(level, views.chosen) for level in zip(*maps, strict=True))
+            return PixelFeatures(views.chosen.point_rows, tuple(levels))
 
     def see(self, guesses: list, pixels: PixelFeatures, batch: Batch) -> list:
         """`guesses` with what images say in their place where they see."""
@@ -189,16 +197,16 @@ class UnetFlagship(SpvUnet):
                 guess,
                 pixels.of_scale(number),
                 pixels.point_rows,
-                batch.scale(STRIDES[stage]),
+                batch.scale(STRIDES[level]),
                 self.trust[number],
             )
-            for number, (stage, guess) in enumerate(zip(STAGES, guesses, strict=True))
+            for number, (level, guess) in enumerate(zip(STAGES, guesses, strict=True))
         ]
 
     def answer(self, encoded: list, known: list, batch: Batch) -> torch.Tensor:
         """(V_1, classes) from the encoder's features and what is known of images."""
         fused = list(encoded)
-        for stage, join, source in zip(STAGES, self.joins, known, strict=True):
-            x: SparseTensor = encoded[stage]
-            fused[stage] = x.with_features(join(x.features, source, x.stride, batch))
+        for level, join, source in zip(STAGES, self.joins, known, strict=True):
+            x: SparseTensor = encoded[level]
+            fused[level] = x.with_features(join(x.features, source, x.stride, batch))
         return self.head(self.decode(fused, batch))

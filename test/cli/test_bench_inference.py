@@ -48,3 +48,15 @@ def test_a_u_net_has_its_stages_too():
     points = np.random.default_rng(0).uniform(-5, 5, (500, 3)).astype(np.float32)
     frame = Frame(points, np.zeros(500, np.float32))
     check(bench_inference.profile(segmenter, frame, argparse.Namespace(repeats=2)))
+
+
+def test_a_rig_is_measured_with_its_cameras(tmp_path, capsys):
+    words = ["--rigs", "kitti", "--repeats", "1", "--json", str(tmp_path / "stages.json")]
+    assert main(["bench", "inference", *words]) == 0
+    (row,) = json.loads((tmp_path / "stages.json").read_text())
+    assert row["cameras"] >= 1 and "camera" in capsys.readouterr().out
+    stages = set(row["stages"])
+    assert {"scaling, projection", "image encoder", "reading maps", "fusion"} <= stages
+    assert {"encoder", "knowledge branch", "decoder, head", "labels, confidence"} <= stages
+    spent = sum(stage["cpu_ms"] for stage in row["stages"].values())
+    assert 0.8 * row["total_cpu_ms"] < spent <= 1.01 * row["total_cpu_ms"]

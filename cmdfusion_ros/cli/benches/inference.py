@@ -2,8 +2,8 @@
 
 One thread, so that CPU time says what each stage costs; wall time is longer where other processes
 want the core. Stages: voxelise (points to voxels), nest scales, kernel maps, embedding, layers by
-stride, images (reading, encoding, projecting), fusion, head, labels and confidence; rest is what
-lies between. Medians of --repeats frames.
+stride, images (scaling and projection, encoder, reading their maps), fusion, head, labels and
+confidence; rest is what lies between. Medians of --repeats frames.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cmdfusion_ros.cli.benches.clouds import clouds_of
+from cmdfusion_ros.data.synthetic.rendering import render_frames
+from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.sparse.stages import StageClock
@@ -27,9 +29,17 @@ def run(args: argparse.Namespace) -> int:
     """Measure each cloud, print its table, write JSON and the picture; returns 0."""
     segmenter = Segmenter(args.checkpoint, device="cpu", backend="cpu", cpu_threads=1, images="on")
     results = []
-    for name, points in clouds_of(args, 34_000):
-        frame = Frame(points.astype(np.float32), np.zeros(len(points), np.float32))
-        results.append({"input": name, "points": len(points), **profile(segmenter, frame, args)})
+    clouds = [] if args.rigs and not args.cloud and args.points is None else clouds_of(args, 34_000)
+    frames = [
+        (name, Frame(points.astype(np.float32), np.zeros(len(points), np.float32)))
+        for name, points in clouds
+    ]
+    for rig in args.rigs:
+        (frame,) = render_frames(0, "bench", 1, SequenceSettings(rig=rig, weather="day"), "street")
+        frames.append((f"{rig}, {len(frame.views)} cameras", frame))
+    for name, frame in frames:
+        row = {"input": name, "points": len(frame.points), "cameras": len(frame.views)}
+        results.append({**row, **profile(segmenter, frame, args)})
         print(table(results[-1]), flush=True)
     if args.json:
         Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
