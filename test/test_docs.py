@@ -101,6 +101,15 @@ def test_every_local_link_leads_to_a_file(page):
             assert (page.parent / target.split("#")[0]).exists(), f"{name_of(page)}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_of_ours_that_a_page_names_is_there(page):
+    """By its whole path, or by its end: `pairing/settings.py` is that of the package."""
+    rooms = ("cmdfusion_ros", "launch", "test", "benchmarks", "docs")
+    for named in re.findall(r"`([\w./]+\.(?:py|cpp))`", page.read_text()):
+        found = any(next((REPOSITORY / room).rglob(named), None) for room in rooms)
+        assert found or (REPOSITORY / named).exists(), f"{name_of(page)}: no {named}"
+
+
 def test_every_page_is_in_the_index():
     listed = set(re.findall(r"^(\w+)$", (DOCS / "index.md").read_text(), re.MULTILINE))
     assert listed == {page.stem for page in DOCS.glob("*.md")} - {"index"}
