@@ -74,7 +74,8 @@ OUT = {
     "~/status": ("cmdfusion_ros/SegmentationStatus", "one a labelled cloud: mode, cameras, times"),
     "~/overlay": (
         "sensor_msgs/Image",
-        "`~/overlay/<camera>`: labels drawn into the image; at most `overlay.rate`",
+        "`~/overlay/<camera>`: labels drawn into the image; "
+        "`~/overlay/<camera>/compressed`: the same as JPEG; at most `overlay.rate`",
     ),
     "~/heartbeat": (
         "std_msgs/Header",
