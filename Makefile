@@ -71,12 +71,15 @@ weights: .venv/python_installed
 	make_street street_world pandaset --seed 102 --sequences 124 --scans 2 --no-images
 	make_street street_world_2 kitti --seed 301 --sequences 240 --scans 3 --no-images
 	make_street street_world_2 random --seed 302 --sequences 150 --scans 3 --no-images
-	make_street street_images_2 kitti --seed 303 --sequences 60 --scans 1
+	make_street street_world_3 kitti --seed 401 --sequences 240 --scans 3 --no-images
+	make_street street_world_3 random --seed 402 --sequences 120 --scans 3 --no-images
+	make_street street_images_3 kitti --seed 405 --sequences 60 --scans 1
+	make_street street_images_4 kitti --seed 406 --sequences 60 --scans 1
 	for rig in kitti pandaset nuscenes; do make_street calibration_world $$rig --seed 77 --scans 1 --sequences 6; done
 	train() {
 	    cmdfusion train "config/train/$$1.yaml" --data weights_data --out "$$2" $$(test ! -e "$$2/state.pt" || echo --resume)
 	}
-	for stage in flagship_nano_lidar flagship_nano_lidar_2; do train $$stage weights_data/runs/$$stage; done
+	for stage in flagship_nano_lidar flagship_nano_lidar_2 flagship_nano_lidar_3; do train $$stage weights_data/runs/$$stage; done
 	run=runs/flagship_nano
 	train flagship_nano $$run
 	cmdfusion calibrate $$run/network.safetensors --keep --sets config/calibrate/flagship_nano.yaml --data weights_data --json $$run/calibration.json
