@@ -18,6 +18,7 @@ from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud
 from cmdfusion_ros.labelling.laser_scan import nearest_ranges, scan_directions, scan_frame
 from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.labelling.taxonomy import Taxonomy
+from cmdfusion_ros.messages.clouds import usable_points
 from cmdfusion_ros.messages.labelled_clouds import (
     CloudPayload,
     fill_cloud,
@@ -184,10 +185,11 @@ class CloudOutputs:
         removed = np.zeros(256, bool)
         removed[[self._taxonomy.class_map.label(name) for name in gone]] = True
         sure = prediction.confidence >= rule.min_probability
-        keep = labelled.cloud.usable.copy()
+        cloud, scale = labelled.cloud, labelled.placement.scale if labelled.placement else 1.0
+        points = cloud.points if scale == 1.0 else cloud.points * np.float32(scale)
+        keep = cloud.usable.copy() if scale == 1.0 else usable_points(points)
         keep[labelled.rows] = ~(removed[prediction.labels] & sure)
         if any(rule.ego_box):
-            points = labelled.cloud.points
             if rule.ego_frame and rule.ego_frame != labelled.cloud.frame_id:
                 points = apply(
                     self._extrinsics.transform(rule.ego_frame, labelled.cloud.frame_id), points

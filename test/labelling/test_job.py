@@ -22,7 +22,7 @@ from cmdfusion_ros.labelling.job import Labelling
 from cmdfusion_ros.labelling.placement import Placement
 from cmdfusion_ros.labelling.settings import node_settings
 from cmdfusion_ros.labelling.taxonomy import open_taxonomy
-from cmdfusion_ros.messages.clouds import MessageError
+from cmdfusion_ros.messages.clouds import MessageError, usable_points
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.ros.interfaces import COSTS, Interfaces, load_interfaces
 from cmdfusion_ros.ros.outputs import CloudOutputs, RateLimit
@@ -96,6 +96,21 @@ def test_the_ego_box_is_left_out_in_its_own_frame(labelled):
     np.testing.assert_array_equal(
         in_base.kept(labelled, labelled.prediction), [True, False, True, False, True]
     )
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01, 0.001])
+def test_what_stays_does_not_hang_on_the_unit_of_the_clouds(labelled, scale):
+    """In millimetres a point at 40 m is at 40,000: no reason to lose an obstacle."""
+    points = np.float32([[1, 0, 0], [5, 0, 0], [40, 0, 0], [0, 0, 0], [50, 0, 0]]) / scale
+    rows = np.array([True, True, False, False, True])  # the third is beyond points.max_range
+    some = {"labels": labelled.prediction.labels[:3], "confidence": np.float32([0.9, 0.9, 0.9])}
+    prediction = Prediction(**some, camera_mask=np.zeros(3, np.uint32))
+    cloud = dataclasses.replace(labelled.cloud, points=points, usable=usable_points(points))
+    it = dataclasses.replace(
+        labelled, cloud=cloud, rows=rows, placement=Placement(True, scale=scale)
+    )
+    kept = outputs(filter__ego_box=[0.5, -1, -1, 2, 1, 1]).kept(it, prediction)
+    np.testing.assert_array_equal(kept, [False, True, True, False, True])
 
 
 def test_the_id_of_unlabelled_points_is_the_class_map_s_or_the_user_s():
