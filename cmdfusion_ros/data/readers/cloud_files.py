@@ -13,6 +13,7 @@ from cmdfusion_ros.data.bags.bag import BagWriter, ros2_types
 SUFFIXES = (".pcd", ".ply", ".las", ".bin")
 _PERIOD_NS, _START_NS = 100_000_000, 1_700_000_000_000_000_000  # files have no time: 10 Hz
 _INTENSITY = ("intensity", "scalar_intensity", "reflectivity", "reflectance", "remission", "i")
+_MANY = 100  # points from which on numbers that are all whole are no chance
 # what a damaged header leads to, beside ValueError
 _UNREADABLE = (
     *(ValueError, TypeError, LookupError, StopIteration, struct.error),
@@ -76,12 +77,22 @@ def write_cloud_bag(out: str | Path, files: list[Path], topic: str = "/points") 
 
 
 def _read_bin(path, raw):
-    wide = path.name.endswith(".pcd.bin") or len(raw) % 16
+    wide = path.name.endswith(".pcd.bin") or len(raw) % 16 or _has_rings(raw)
     columns = 5 if wide else 4
     if len(raw) % (4 * columns):
         raise ValueError(f"expected float32 x y z intensity (and ring), got {len(raw)} bytes")
     values = np.frombuffer(raw, "<f4").reshape(-1, columns)
     return dict(zip(("x", "y", "z", "intensity"), values.T, strict=False))
+
+
+def _has_rings(raw):
+    """Whether every fifth number of many is the number of a beam, as in nuScenes' files: of a file
+    with four columns it would be x, y, z and intensity in turn.
+    """
+    if len(raw) % 20 or len(raw) < 20 * _MANY:
+        return False
+    rings = np.frombuffer(raw, "<f4")[4::5]
+    return bool(((rings >= 0) & (rings < 1024) & (rings == np.floor(rings))).all() and rings.any())
 
 
 def _read_pcd(path, raw):

@@ -131,3 +131,19 @@ def test_a_folder_is_a_sequence_in_order_of_names_and_becomes_a_bag(tmp_path):
 def test_a_bag_is_no_cloud_file(tmp_path):
     (tmp_path / "a.mcap").write_bytes(b"")
     assert cloud_files(tmp_path / "a.mcap") == [] and cloud_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("points", [400, 4000, 4004])
+def test_five_columns_are_told_by_the_numbers_of_the_beams_whatever_the_name(tmp_path, points):
+    """34,688 x 5 numbers, as a scan of nuScenes has, are also 43,360 x 4."""
+    rng = np.random.default_rng(0)
+    five = np.c_[rng.normal(0, 20, (points, 3)), rng.uniform(0, 255, points)]
+    five = np.c_[five, rng.integers(0, 32, points)].astype("<f4")
+    five.tofile(tmp_path / "lidar.bin")
+    read, _ = read_cloud_file(tmp_path / "lidar.bin")
+    np.testing.assert_array_equal(read, five[:, :3])
+    four = five[:, :4].copy()
+    four[:, 3] /= 255
+    four.tofile(tmp_path / "kitti.bin")
+    read, _ = read_cloud_file(tmp_path / "kitti.bin")
+    np.testing.assert_array_equal(read, four[:, :3])
