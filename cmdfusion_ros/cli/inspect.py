@@ -6,7 +6,7 @@ import argparse
 import html
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,12 @@ from cmdfusion_ros.geometry.projection import project_points
 from cmdfusion_ros.labelling.inspection import CloudFindings, find_in_clouds
 from cmdfusion_ros.labelling.snapshot import nearest_image
 from cmdfusion_ros.messages.camera_info import read_camera_info
+from cmdfusion_ros.messages.texts import printable
 from cmdfusion_ros.pictures import bird_eye, draw_points, view_reach
 
 _STYLE = "td,td:last-child{text-align:left;vertical-align:top}pre{background:#f6f6f6;padding:.6em}"
 _ON_GROUND, _GROUND = 0.2, (110, 110, 110)  # metres; colour
+_LONG = 2000  # letters of a line
 _HEAD_S = 60.0  # seconds of a bag that are asked why its clouds cannot be read
 _LEAST_USABLE = 0.01  # share of the rows
 _HEIGHTS, _DEPTHS = (-0.5, 3.5), (0.0, 40.0)  # metres, ends of the colours
@@ -75,6 +77,12 @@ def run(args: argparse.Namespace) -> int:
         return _inspect(scans, args.points, Path(args.out))
 
 
+def _say(lines: Iterable[str]) -> None:
+    """Print lines that hold what somebody wrote into a bag: nothing that a terminal obeys."""
+    for line in lines:
+        print(printable(line, _LONG))
+
+
 def _inspect(path: Path, points: str | None, out: Path) -> int:
     """Look, print and write; 0, or 1 where nothing would be labelled."""
     with Bag(path) as bag:
@@ -100,13 +108,11 @@ def _inspect(path: Path, points: str | None, out: Path) -> int:
              for name, words in each.lines()]  # fmt: skip
     print(layout.table())
     wide = max(len(subject) for subject, _ in told)
-    print("\n".join(f"{subject:<{wide}} {words}" for subject, words in told))
-    print("\n".join(f"{'frames' if not row else '':<9} {line}" for row, line in enumerate(tree)))
-    print(
-        "\n".join(f"not taken {topic}: {words}" for topic, words in aside), end="\n" * bool(aside)
-    )
-    print("\n".join(f"NOTE      {problem}" for problem in problems), end="\n" * bool(problems))
-    print("\n".join(f"{'the node' if not row else '':<9} {line}" for row, line in enumerate(doing)))
+    _say(f"{subject:<{wide}} {words}" for subject, words in told)
+    _say(f"{'frames' if not row else '':<9} {line}" for row, line in enumerate(tree))
+    _say(f"not taken {topic}: {words}" for topic, words in aside)
+    _say(f"NOTE      {problem}" for problem in problems)
+    _say(f"{'the node' if not row else '':<9} {line}" for row, line in enumerate(doing))
     out.mkdir(parents=True, exist_ok=True)
     parameters, remaps = node_parameters(layout)
     figures = {
@@ -135,7 +141,7 @@ def _inspect(path: Path, points: str | None, out: Path) -> int:
         return 1
     write_parameter_file(out / "node.yaml", parameters)
     rules = " ".join(f"-r {wanted}:={topic}" for wanted, topic in remaps.items())
-    print(f"cmdfusion_node --ros-args --params-file {out / 'node.yaml'} {rules}".rstrip())
+    _say([f"cmdfusion_node --ros-args --params-file {out / 'node.yaml'} {rules}".rstrip()])
     return 0
 
 
@@ -162,7 +168,7 @@ def _without_clouds(bag: Bag, out: Path, why: str, notes: Sequence[str] = ()) ->
         *notes,
         *foreign_notes(bag),
     ]
-    print("\n".join(f"NOTE      {problem}" for problem in problems))
+    _say(f"NOTE      {problem}" for problem in problems)
     out.mkdir(parents=True, exist_ok=True)
     figures = {"bag": str(bag.path), "kind": bag.kind, "usable": 0.0, "problems": problems}
     (out / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")

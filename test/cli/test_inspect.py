@@ -279,3 +279,12 @@ def test_the_real_bag(tmp_path):
     assert code == 0 and found["beams"] == 64 and found["problems"] == []
     assert found["placement"]["height_m"] == pytest.approx(2.16, abs=0.15)
     assert len(found["cameras"]) == 6 and not any(one["problems"] for one in found["cameras"])
+
+
+def test_what_a_bag_calls_its_frames_is_not_obeyed(tmp_path, capsys):
+    evil = "\x1b[31m<script>alert(1)</script>\n"
+    links = (transform(evil, "a", np.eye(4)), transform("a", "b", np.eye(4)))
+    bag = write(tmp_path / "bag", [*clouds(frame_id=evil), *static(*links)])
+    cmdfusion("inspect", bag, "--out", tmp_path / "out")
+    assert "\x1b" not in capsys.readouterr().out
+    assert "<script>" not in (tmp_path / "out" / "page.html").read_text()

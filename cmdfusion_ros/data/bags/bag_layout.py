@@ -26,6 +26,9 @@ from cmdfusion_ros.data.bags.cameras_of_bag import (
     is_rectified,
 )
 from cmdfusion_ros.messages.foreign import remedy_for
+from cmdfusion_ros.messages.texts import printable
+
+_LONG = 2000  # letters of a line
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ class BagLayout:
                 f"{c.name:<{width}} {c.num_images:7d} {hertz} {timing}  {c.image_topic}"
                 + "".join(f"; NOT USED: {p}" for p in c.problems)
             )
-        return "\n".join(lines + [f"note     {note}" for note in self.notes])
+        lines += [f"note     {note}" for note in self.notes]
+        return "\n".join(printable(line, _LONG) for line in lines)
 
 
 def inspect_bag(
