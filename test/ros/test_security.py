@@ -133,12 +133,14 @@ def test_all_that_the_three_say_hear_and_answer_is_allowed(team, tmp_path, monke
     rclpy.init(context=context, domain_id=170 + os.getpid() % 50)
     witness = rclpy.create_node("witness", context=context)
     try:
-        end = time.monotonic() + PATIENCE
-        while not witness.count_subscribers(LABELLED) or not witness.count_publishers(CLOUD):
-            assert time.monotonic() < end, it.log("node")
-            time.sleep(0.2)
-        time.sleep(0.5)
-        used = {enclave: names_in_graph(witness, name) for enclave, name in NAMES.items()}
+        end, before, used = time.monotonic() + PATIENCE, None, {}
+        # until all three are known with what they use, and nothing came since the last look
+        while not used or used != before or not all(map(all, used.values())):
+            assert time.monotonic() < end, f"{used}\n{it.log('node')}"
+            time.sleep(0.5)
+            before, used = used, {e: names_in_graph(witness, n) for e, n in NAMES.items()}
+            if not witness.count_subscribers(LABELLED) or not witness.count_publishers(CLOUD):
+                used = {}
     finally:
         witness.destroy_node()
         rclpy.shutdown(context=context)
@@ -151,7 +153,9 @@ def test_all_that_the_three_say_hear_and_answer_is_allowed(team, tmp_path, monke
 
 
 def names_in_graph(witness, name):
-    """({published}, {subscribed}) topics of DDS of a running node."""
+    """({published}, {subscribed}) topics of DDS of a running node; empty while nobody knows it."""
+    if (name, "/") not in witness.get_node_names_and_namespaces():
+        return set(), set()
 
     def topics(found):
         return {f"rt{topic}" for topic, _ in found}
