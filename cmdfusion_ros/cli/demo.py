@@ -103,6 +103,8 @@ def _rate(text):
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.bag and args.street_only:
+        raise ValueError(f"--street-only makes a street and plays no bag; leave out {args.bag}")
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     bag = Path(args.bag) if args.bag else _made_up_bag(out)

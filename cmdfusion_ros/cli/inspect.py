@@ -5,6 +5,7 @@ and parameters to start the node with.
 import argparse
 import html
 import json
+import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,9 +40,8 @@ from cmdfusion_ros.pictures import bird_eye, draw_points, view_reach
 
 _STYLE = "td,td:last-child{text-align:left;vertical-align:top}pre{background:#f6f6f6;padding:.6em}"
 _ON_GROUND, _GROUND = 0.2, (110, 110, 110)  # metres; colour
-_LONG = 2000  # letters of a line
+_LONG, _COMMAND = 2000, 20_000  # letters of a line
 _HEAD_S = 60.0  # seconds of a bag that are asked why its clouds cannot be read
-_LEAST_USABLE = 0.01  # share of the rows
 _HEIGHTS, _DEPTHS = (-0.5, 3.5), (0.0, 40.0)  # metres, ends of the colours
 
 
@@ -136,12 +136,13 @@ def _inspect(path: Path, points: str | None, out: Path) -> int:
     ]
     write_page(out / "page.html", layout.path.name, problems, blocks)
     print(f"\n{out / 'page.html'}: the same with pictures")
-    if found.usable < _LEAST_USABLE:
+    if not found.usable:
         (out / "node.yaml").unlink(missing_ok=True)  # of an earlier run, for another bag
         return 1
     write_parameter_file(out / "node.yaml", parameters)
-    rules = " ".join(f"-r {wanted}:={topic}" for wanted, topic in remaps.items())
-    _say([f"cmdfusion_node --ros-args --params-file {out / 'node.yaml'} {rules}".rstrip()])
+    words = ["cmdfusion_node", "--ros-args", "--params-file", str(out / "node.yaml")]
+    words += [word for wanted, topic in remaps.items() for word in ("-r", f"{wanted}:={topic}")]
+    print(printable(shlex.join(words), _COMMAND))
     return 0
 
 
@@ -179,7 +180,7 @@ def _without_clouds(bag: Bag, out: Path, why: str, notes: Sequence[str] = ()) ->
 
 def intentions(layout: BagLayout, found: CloudFindings) -> list[str]:
     """What the node would do with the bag, a line each."""
-    if found.usable < _LEAST_USABLE:
+    if not found.usable:
         return [f"would label nothing of {layout.cloud_topic}"]
     parameters, _ = node_parameters(layout)
     lines = [f"labels {layout.cloud_topic}, seen from: {found.placement.words or 'as it comes'}"]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+_MOST_BYTES = 2**31  # unpacked, of one file: a scan has some millions
+
 
 def read_npz(path: str | Path, *wanted: str) -> dict[str, np.ndarray]:
     """{name: array} of all that a .npz file holds; nothing is unpickled.
@@ -13,13 +15,15 @@ def read_npz(path: str | Path, *wanted: str) -> dict[str, np.ndarray]:
         wanted: names that must be there.
 
     Raises:
-        FileNotFoundError: there is no such file. ValueError: damaged, or a name is missing.
+        FileNotFoundError: there is no such file. ValueError: damaged, unpacks to more than 2 GiB,
+            or a name is missing.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise ValueError("one array, no archive of them")
-        with file:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > _MOST_BYTES:
+            raise ValueError(f"it would unpack to {unpacked} bytes, expected {_MOST_BYTES} at most")
+        with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
@@ -37,8 +41,12 @@ def read_npz(path: str | Path, *wanted: str) -> dict[str, np.ndarray]:
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The bytes of a file in a zip archive. Raises ValueError where it is damaged."""
+    """The bytes of a file in a zip archive. Raises ValueError where it is damaged, or unpacks to
+    more than 2 GiB.
+    """
     try:
+        if archive.getinfo(name).file_size > _MOST_BYTES:
+            raise ValueError(f"expected {_MOST_BYTES} bytes at most")
         return archive.read(name)
     except Exception as error:  # as above
         raise ValueError(

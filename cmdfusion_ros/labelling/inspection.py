@@ -13,6 +13,7 @@ import numpy as np
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
+from cmdfusion_ros.data.bags.camera_timing import gaps_in
 from cmdfusion_ros.geometry.scan_pattern import count_beams
 from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.intensity import USUAL_INTENSITY
@@ -33,7 +34,6 @@ _LOOKED_AT = 12  # clouds that are read, spread over the bag
 _NEAR = 0.5  # metres, the node's points.min_range: the vehicle itself
 _RINGS = ("ring", "channel", "line", "laser_id")
 _MOST_BEAMS = 512
-_GAP = 1.6  # periods between two stamps
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +47,12 @@ class CloudFindings:
             cloud", "the points" or "". vertical, horizontal: (low, high) degrees of the field of
             view from the sensor; NaN without points.
         usable: share of the rows that are points; lost: {cause: share} of the rest.
-        intensity_field: "" for none. intensity_scale: what it is divided by. raw_quantiles: of
-            intensity before that, 1, 50 and 99 %. mean, deviation: after it.
+        layouts: how many sets of fields the clouds have. intensity_field: "" for none.
+            intensity_scale: what it is divided by. raw_quantiles: of intensity before that, 1, 50
+            and 99 %. mean, deviation: after it.
         rows: (fewest, most) of a cloud. reach: metres within which 50 and 99 % of the points lie.
-        placement: Placement; sample, stamp: the last cloud as the network sees it, (N, 3) metres,
-            and its stamp; cloud_sample: the same points in the cloud's frame, metres.
+        placement: Placement; sample, stamp: one cloud as the network sees it, (N, 3) metres, and
+            its stamp; cloud_sample: the same points in the cloud's frame, metres.
         gaps: [(seconds after the first cloud, seconds long)]. backward, doubled: numbers of stamps.
     """
 
@@ -66,6 +67,7 @@ class CloudFindings:
     horizontal: tuple[float, float]
     usable: float
     lost: dict[str, float]
+    layouts: int
     intensity_field: str
     intensity_scale: float
     raw_quantiles: tuple[float, ...]
@@ -86,14 +88,19 @@ class CloudFindings:
     def problems(self) -> list[str]:
         """What will make labels worse or impossible, with what to do."""
         found = [f"{count} clouds cannot be read: {why}" for why, count in self.unreadable.items()]
-        if self.usable < 0.01:
+        if not self.usable:
             worst = max(self.lost, key=lambda cause: self.lost[cause], default="no points in them")
-            found.append(f"next to no row is a usable point: {worst}; nothing will be labelled")
+            found.append(f"no row is a usable point: {worst}; nothing will be labelled")
         elif not self.placement.sure:
             words = self.placement.words or "no height over the ground was found"
             found.append(
                 f"{words}; the network sees the cloud as it comes: z up and the origin in the "
                 "sensor? points.frame names a frame where it is so"
+            )
+        if self.layouts > 1:
+            found.append(
+                f"the clouds have {self.layouts} sets of fields; each is read as it comes, and of "
+                "those without intensity labels are worse"
             )
         if not self.intensity_field:
             found.append(
@@ -204,9 +211,9 @@ def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFinding
                 continue
             try:
                 content = bag.deserialize(message)
-                clouds.append(read_cloud(content))
-                if rings is None:
-                    rings = _rings_of(content, clouds[-1])
+                cloud = read_cloud(content)
+                rings = rings or _rings_of(content, cloud)
+                clouds.append(cloud)
             except (MessageError, ValueError) as error:
                 unreadable[str(error)] = unreadable.get(str(error), 0) + 1
     return _findings(clouds, unreadable, rings, stamps, transforms)
@@ -236,13 +243,14 @@ def _findings(
     in_sensor, sample, cloud_sample = seen or (np.empty((0, 3), np.float32),) * 3
     usual = clouds[len(clouds) // 2] if clouds else None
     usable, lost = _lost(clouds, frame.placement.scale)
-    intensities = [cloud.intensity[cloud.usable] for cloud in full if cloud.intensity_field]
-    values = np.concatenate(intensities) if intensities else np.zeros(1, np.float32)
-    scale = full[0].intensity_scale if full else 1.0
+    bright = [cloud for cloud in full if cloud.intensity_field]
+    parts = [(cloud.intensity[cloud.usable], cloud.intensity_scale) for cloud in bright]
+    values = np.concatenate([each for each, _ in parts] or [np.zeros(1, np.float32)])
+    raw = np.concatenate([each * scale for each, scale in parts] or [np.zeros(1, np.float32)])
+    kinds = {tuple(each.name for each in cloud.fields) for cloud in clouds}
     beams, beams_from = rings or _beams(in_sensor, usual)
     sizes = [cloud.num_points for cloud in clouds] or [0]
     steps = np.diff(stamps)
-    period = np.median(steps[steps > 0]) if (steps > 0).any() else 0
     return CloudFindings(
         clouds=len(clouds),
         unreadable=unreadable,
@@ -255,9 +263,10 @@ def _findings(
         horizontal=_around(in_sensor),
         usable=usable,
         lost=lost,
-        intensity_field=full[0].intensity_field if full else "",
-        intensity_scale=scale,
-        raw_quantiles=tuple(float(q) * scale for q in np.quantile(values, (0.01, 0.5, 0.99))),
+        layouts=len(kinds),
+        intensity_field=bright[0].intensity_field if bright else "",
+        intensity_scale=max((scale for _, scale in parts), default=1.0),
+        raw_quantiles=tuple(float(q) for q in np.quantile(raw, (0.01, 0.5, 0.99))),
         mean=float(values.mean()),
         deviation=float(values.std()),
         rows=(min(sizes), max(sizes)),
@@ -265,10 +274,8 @@ def _findings(
         placement=frame.placement,
         gaps=tuple(
             (float((stamps[row] - stamps[0]) / 1e9), float(steps[row] / 1e9))
-            for row in np.flatnonzero(steps > _GAP * period)
-        )
-        if period
-        else (),
+            for row in gaps_in(stamps)
+        ),
         backward=int((steps < 0).sum()),
         doubled=int((steps == 0).sum()),
         stamp=full[len(full) // 2].stamp if full else 0,
@@ -352,5 +359,5 @@ def _lost(clouds: list[Cloud], scale: float) -> tuple[float, dict[str, float]]:
         return 0.0, {}
     for cloud in clouds:
         counts.update(lost_points(cloud.points, scale, _NEAR))
-    shares = {cause: count / rows for cause, count in counts.most_common()}
-    return 1.0 - sum(shares.values()), shares
+    kept = (rows - counts.total()) / rows
+    return kept, {cause: count / rows for cause, count in counts.most_common()}

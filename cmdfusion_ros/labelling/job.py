@@ -22,6 +22,7 @@ from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.pairing.paired_cloud import PairedCloud
 
 _TOO_SOON = "rate_limit"
+_AGE_NS = 1e18  # thirty years: no rate is lower
 _THROTTLE = 5.0  # seconds between two lines of the log about the same thing
 
 
@@ -37,8 +38,9 @@ class Pace:
         """Whether the cloud of this stamp (ns) is let through at `rate` a second; 0 = all."""
         if rate <= 0:
             return True
-        period = round(1e9 / rate)
-        if stamp < self._last or stamp > self._due + period:  # time began anew, or a pause is over
+        period = round(min(1e9 / rate, _AGE_NS))
+        # clouds come in order of their stamps: an earlier one means that time began anew
+        if stamp < self._last or stamp > self._due + period:  # or a pause is over
             self._due = stamp
         self._last = stamp
         if stamp < self._due - period // 20:  # stamps jitter

@@ -287,6 +287,8 @@ class CmdfusionNode(LifecycleNode):
 
     def _look_around(self, is_graph_due: bool) -> None:
         """At each look of the reports."""
+        if not self.context.ok():  # the process ends, and nobody can be asked any more
+            return
         if self._worker:
             self._worker.watch()
         if self._inputs and (is_graph_due or self._inputs.cloud_frame is None):

@@ -115,6 +115,8 @@ def test_label_replaces_the_labels_of_an_earlier_run_and_nothing_else(small_bag,
 
 def test_without_a_bag_a_street_is_made_up_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "_STREET_SCANS", 2)
+    assert cmdfusion("demo", tmp_path, "--street-only") == 2
+    assert "leave out" in capsys.readouterr().err
     assert cmdfusion("demo", "--out", tmp_path, "--street-only") == 0
     assert {item.name for item in tmp_path.iterdir()} == {"street", "street_labels.npz"}
     assert cmdfusion("demo", "--out", tmp_path, "--backend", "fake", "--offline") == 0

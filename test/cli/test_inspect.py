@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -288,3 +289,56 @@ def test_what_a_bag_calls_its_frames_is_not_obeyed(tmp_path, capsys):
     cmdfusion("inspect", bag, "--out", tmp_path / "out")
     assert "\x1b" not in capsys.readouterr().out
     assert "<script>" not in (tmp_path / "out" / "page.html").read_text()
+
+
+def test_a_chain_of_thousands_of_frames_is_a_tree_too(tmp_path, capsys):
+    names = ["lidar", *(f"f{number}" for number in range(3000))]
+    links = [transform(*pair, np.eye(4)) for pair in zip(names, names[1:], strict=False)]
+    bag = write(tmp_path / "bag", [*clouds(), *static(*links)])
+    code, figures = inspected(bag, tmp_path)
+    assert code == 1 and len(figures["frames"]) == 3001  # the clouds hold zeros only
+    assert figures["frames"][-1].strip().startswith("f2999")
+
+
+def test_the_command_to_paste_is_quoted(scan, tmp_path, capsys):
+    out = tmp_path / "my scans; rm -rf"
+    assert cmdfusion("inspect", bag_of(tmp_path, scan), "--out", out) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(command)[:4] == [
+        *("cmdfusion_node", "--ros-args", "--params-file", str(out / "node.yaml"))
+    ]
+
+
+def test_clouds_that_change_their_fields_half_way_are_told(scan, tmp_path):
+    """The first ones lack intensity; the figures are of those that have it."""
+
+    def changed(number, message):
+        if message.topic != "/lidar/points" or number > 4:
+            return message.data
+        types = ros2_types()
+        cloud = types.deserialize_cdr(message.data, message.msgtype)
+        cloud.fields = [each for each in cloud.fields if each.name != "intensity"]
+        return types.serialize_cdr(cloud, message.msgtype)
+
+    whole = bag_of(tmp_path, scan, None, ())
+    rewrite(whole, tmp_path / "changed", changed)
+    code, figures = inspected(tmp_path / "changed", tmp_path)
+    assert code == 0 and figures["intensity"]["field"] == "intensity"
+    assert any("2 sets of fields" in problem for problem in figures["problems"])
+
+
+def test_a_cloud_with_few_usable_points_is_labelled_all_the_same(scan, tmp_path):
+    def emptied(_, message):
+        if message.topic != "/lidar/points":
+            return message.data
+        types = ros2_types()
+        cloud = types.deserialize_cdr(message.data, message.msgtype)
+        rows = cloud.data.view(np.float32).reshape(-1, 4).copy()
+        rows[100:, :3] = 0
+        cloud.data = rows.view(np.uint8).reshape(-1)
+        return types.serialize_cdr(cloud, message.msgtype)
+
+    rewrite(bag_of(tmp_path, scan, None, ()), tmp_path / "emptied", emptied)
+    code, figures = inspected(tmp_path / "emptied", tmp_path)
+    assert code == 0 and 0 < figures["usable"] < 0.01
+    assert (tmp_path / "out" / "node.yaml").exists()

@@ -45,7 +45,7 @@ def test_what_is_no_archive_or_lacks_a_name_is_named(whole, tmp_path):
     with pytest.raises(ValueError, match="expected an entry 'labels', got data, other"):
         read_npz(whole, "labels")
     np.save(tmp_path / "one.npy", np.arange(3))
-    with pytest.raises(ValueError, match="no archive"):
+    with pytest.raises(ValueError, match=r"one\.npy: expected an \.npz"):
         read_npz(tmp_path / "one.npy")
     np.savez(tmp_path / "objects.npz", data=np.array([{}], object))
     with pytest.raises(ValueError, match="objects.npz"):
@@ -63,3 +63,16 @@ def test_a_damaged_member_of_an_archive_is_named(tmp_path):
     path.write_bytes(content)
     with zipfile.ZipFile(path) as archive, pytest.raises(ValueError, match="a.label cannot"):
         read_member(archive, "a.label")
+
+
+def test_what_would_unpack_to_gigabytes_is_refused_before_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("cmdfusion_ros.data.npz._MOST_BYTES", 1_000_000)
+    np.savez_compressed(tmp_path / "bomb.npz", data=np.zeros(10**6))  # some kB packed
+    assert (tmp_path / "bomb.npz").stat().st_size < 20_000
+    with pytest.raises(ValueError, match=r"bomb\.npz: .*would unpack to 8"):
+        read_npz(tmp_path / "bomb.npz")
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.npz") as archive,
+        pytest.raises(ValueError, match="at most"),
+    ):
+        read_member(archive, "data.npy")

@@ -26,6 +26,11 @@ def test_of_ten_clouds_a_second_as_many_pass_as_are_allowed(rate, of):
     assert sum(passed(stamps, rate)) == of
 
 
+@pytest.mark.parametrize("rate", [1e-9, 1e-200, 5e-324])
+def test_the_lowest_of_rates_lets_one_cloud_through(rate):
+    assert passed(START + np.arange(5) * SECOND, rate) == [True] + 4 * [False]
+
+
 def test_jitter_of_the_stamps_costs_no_cloud_that_is_due():
     rng = np.random.default_rng(0)
     stamps = START + np.arange(200) * SECOND // 10 + rng.integers(-2_000_000, 2_000_000, 200)

@@ -2,7 +2,7 @@
 the rate of the clouds, their size and the number of cameras.
 
 Node, player and recorder as three processes over real ROS 2. One scan of a made-up street (--rigs:
-nuscenes has about 34,000 points, pandaset about 120,000, both with six cameras) is sent again and
+nuscenes has about 31,000 points, pandaset about 99,000, both with six cameras) is sent again and
 again with its images at each rate, with `sync.overload: latest` as on a robot: a cloud that comes
 while another waits for the network replaces it. "latency" is wall time from the call that
 publishes a cloud to the arrival of its labels in the other process, of the clouds that were

@@ -6,11 +6,9 @@ import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import CameraLayout
-from cmdfusion_ros.data.bags.camera_timing import period_of
+from cmdfusion_ros.data.bags.camera_timing import gaps_in, period_of
 from cmdfusion_ros.messages.images import decode_image
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
-
-_GAP = 1.6  # periods between two stamps
 
 
 def camera_facts(bag: Bag, camera: CameraLayout) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def camera_facts(bag: Bag, camera: CameraLayout) -> dict[str, Any]:
             why = why or str(error)
     times = np.array(stamps, np.int64)
     period, steps = period_of(times), np.diff(times)
-    gaps = steps[steps > _GAP * period] if period else steps[:0]
+    gaps = steps[gaps_in(times)]
     info: Any = camera.info
     return {
         "name": camera.name,

@@ -18,13 +18,13 @@ def frame_tree(transforms: TransformBuffer, layout: BagLayout) -> list[str]:
     marks = {camera.frame_id: f"  <- images of {camera.name}" for camera in layout.cameras}
     marks[layout.cloud_frame] = f"  <- clouds of {layout.cloud_topic}"
 
-    def branch(frame, depth):
+    lines = []
+    todo = [(root, 0) for root in sorted(set(below) - set(links), reverse=True)]
+    while todo:  # a chain may be thousands of frames long
+        frame, depth = todo.pop()
         how = ("  (fixed)" if links[frame][1] else "  (moving)") if frame in links else ""
-        yield f"{'  ' * depth}{frame}{how}{marks.get(frame, '')}"
-        for child in sorted(below.get(frame, [])):
-            yield from branch(child, depth + 1)
-
-    lines = [line for root in sorted(set(below) - set(links)) for line in branch(root, 0)]
+        lines.append(f"{'  ' * depth}{frame}{how}{marks.get(frame, '')}")
+        todo += [(child, depth + 1) for child in sorted(below.get(frame, []), reverse=True)]
     known = transforms.frames()
     lines += [f"{frame}{mark}: in no transform" for frame, mark in marks.items()
               if frame not in known]  # fmt: skip

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_GAP = 1.6  # periods between two stamps
 # of the image period: a camera whose stamps scatter less about their offset is triggered together
 # with the LiDAR
 _LOCKED = 0.1
@@ -32,6 +33,11 @@ class RecordedTiming:
 def period_of(stamps: np.ndarray) -> int:
     """Median time between stamps (M,), int ns; 0 for fewer than two."""
     return int(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else 0
+
+
+def gaps_in(stamps: np.ndarray) -> np.ndarray:
+    """Rows of (M,) stamps, int ns, after which the next is more than 1.6 usual periods later."""
+    return np.flatnonzero(np.diff(stamps) > _GAP * (period_of(stamps) or np.inf))
 
 
 def camera_timing(

@@ -17,8 +17,7 @@ class PlacementDiagnostics:
 
     def __init__(self) -> None:
         self._last: dict[str, Any] = {}
-        self._usable, self._causes, self._words = math.nan, "", ""
-        self._sure, self._counted = True, -math.inf
+        self._usable, self._causes, self._counted = math.nan, "", -math.inf
 
     def take(self, labelled: LabelledCloud, settings: PointsSettings, now: float) -> None:
         """A cloud was labelled at `now`, seconds of a steady clock."""
@@ -30,20 +29,16 @@ class PlacementDiagnostics:
         elif now - self._counted >= _AGAIN:
             self._counted = now
             found = lost_points(cloud.points, scale, settings.min_range, settings.max_range)
-            beyond = {"beyond the network's grid": labelled.num_beyond_reach}
-            shares = {**found, **{c: n for c, n in beyond.items() if n}}
+            if labelled.num_beyond_reach:
+                found["beyond the network's grid"] = labelled.num_beyond_reach
             self._causes = ", ".join(
-                f"{100 * count / cloud.num_points:.0f} % {cause}" for cause, count in shares.items()
+                f"{100 * count / cloud.num_points:.0f} % {cause}" for cause, count in found.items()
             )
-        self._sure = placement is None or placement.sure
-        self._words = (
-            f"as points.{'frame' if settings.frame else 'leveling'} says"
-            if placement is None
-            else placement.words
-        )
         self._last = {
-            "sure": self._sure,
-            "words": self._words,
+            "sure": placement is None or placement.sure,
+            "words": f"as points.{'frame' if settings.frame else 'leveling'} says"
+            if placement is None
+            else placement.words,
             "unit": "metres" if placement is None else placement.unit,
             "height_m": math.nan if placement is None else placement.found_height,
             "tilt_deg": math.nan if placement is None else placement.tilt_deg,
@@ -62,13 +57,14 @@ class PlacementDiagnostics:
                 "placement", WARN, f"no point of the last cloud can be labelled: {self._causes}",
                 values,
             )  # fmt: skip
-        if not self._sure:
+        words = self._last["words"]
+        if not self._last["sure"]:
             return Part(
                 "placement",
                 WARN,
-                f"{self._words or 'nothing sure is known yet of how the clouds lie'}; "
+                f"{words or 'nothing sure is known yet of how the clouds lie'}; "
                 "points.frame names a frame that lies as the sensor does, points.leveling: off "
                 "says that the clouds' own does",
                 values,
             )
-        return Part("placement", OK, self._words, values)
+        return Part("placement", OK, words, values)
