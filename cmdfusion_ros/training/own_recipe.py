@@ -63,6 +63,9 @@ def own_recipe(data_folder: str | Path, classes: str | Path, dataset: str = "") 
     numbers = {name: _scan_numbers(data_folder, name, class_map, dataset) for name in names}
     images = all(_has_images(data_folder, name) for name in names)
     common = {"dataset": dataset, "called": "own", **({"images": True} if images else {})}
+    if not all(len(found) == _count(data_folder, name) for name, found in numbers.items()):
+        common["partly"] = True
+    names = tuple(name for name in names if numbers[name])
     total = sum(map(len, numbers.values()))
     if total < KEPT_BACK:
         raise ValueError(
@@ -107,8 +110,20 @@ def recipe_text(
 
 
 def _scan_numbers(data_folder, sequence, class_map: ClassMap, dataset):
-    scans = SemanticKitti(data_folder, [sequence], class_map, dataset, poses=False)
+    """Numbers of the labelled scans of a sequence."""
+    options = {"poses": False, "labels": False, "partly": True}
+    try:
+        scans = SemanticKitti(data_folder, [sequence], class_map, dataset, **options)
+    except ValueError:  # none is labelled yet
+        return []
     return sorted(int(name.rpartition("/")[2]) for name in scans.names)
+
+
+def _count(data_folder, sequence):
+    """How many scans a sequence has, labelled or not."""
+    root = Path(data_folder)
+    folders = (root / "sequences" / sequence, root / sequence)
+    return len(list(next(f for f in folders if f.is_dir()).glob("velodyne/*.bin")))
 
 
 def _has_images(data_folder, sequence):

@@ -85,6 +85,38 @@ def test_it_trains_from_the_weights_that_ship_and_learns_the_classes(tmp_path):
     assert "head" in taken["new"] and {"stem", "images"} <= set(taken["taken"])
 
 
+def test_scans_that_nobody_labelled_yet_are_left_out_and_the_rest_trains(tmp_path):
+    data, classes = folder_of(tmp_path, a=9, b=2)
+    labels = data / "a" / "labels"
+    (labels / "000001.label").unlink()
+    for path in (labels / "000004.label", *(data / "b" / "labels").iterdir()):  # as tools leave it
+        np.zeros(300, np.uint32).tofile(path)
+    (tmp_path / "own.yaml").write_text(own_recipe(data, classes))
+    recipe = load_recipe(tmp_path / "own.yaml")
+    assert recipe.train.partly and recipe.train.sequences == ("a",) and not recipe.train_too
+    short = dataclasses.replace(recipe, steps=2)
+    trainer = Trainer(short, data, tmp_path / "run")
+    assert trainer.scans.names == tuple(f"own/a/{number:06d}" for number in (0, 2, 3, 5, 6))
+    trainer.run(progress=False)
+    assert trainer.validation["points"] == {"ground": trainer.validation["points"]["ground"]} | {
+        "thing": 280 - trainer.validation["points"]["ground"]
+    }
+    whole = ["evaluate", str(tmp_path / "run" / NETWORK), "--data", str(data), "--dataset", "yard"]
+    whole += ["--sequences", "a", "--allow-trained", "--device", "cpu"]
+    assert main(whole) == 2
+    assert main([*whole, "--partly"]) == 0
+
+
+def test_a_batch_without_one_label_does_no_harm(tmp_path):
+    recipe, data = recipe_of(tmp_path, a=6)
+    for number in range(3):  # of four that train, two a batch
+        np.zeros(300, np.uint32).tofile(data / "a" / "labels" / f"{number:06d}.label")
+    trainer = Trainer(dataclasses.replace(recipe, steps=2), data, tmp_path / "run")
+    path = trainer.run(progress=False)
+    weights = load_checkpoint(path).weights.values()
+    assert all(np.isfinite(np.asarray(weight, np.float32)).all() for weight in weights)
+
+
 def test_what_does_not_fit_is_said(tmp_path, capsys):
     data, classes = folder_of(tmp_path, a=4)
     with pytest.raises(ValueError, match="expected 5 labelled scans or more.*got 4"):

@@ -57,6 +57,11 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     """Add --allow-trained and --device."""
     parser.add_argument(
+        "--partly",
+        action="store_true",
+        help="not every scan is labelled yet: leave out those without labels",
+    )
+    parser.add_argument(
         "--allow-trained",
         action="store_true",
         help="score scans that the checkpoint was trained on too; the result then says so",
@@ -95,6 +100,7 @@ def data_settings(args: argparse.Namespace) -> DataSettings:
         "first_scan": args.first_scan,
         "last_scan": args.last_scan,
         "images": args.images,
+        "partly": args.partly,
     }
     return DataSettings(
         layout=args.layout, dataset=args.dataset or args.layout, called=args.called or "", **chosen

@@ -74,6 +74,11 @@ class DataSettings:
     )
     stream: StreamSettings = section(StreamSettings)
 
+    partly: bool = setting(
+        False,
+        "of semantic_kitti: not every scan is labelled yet; those without a .label file, or with "
+        "nothing but 0 in it, are left out",
+    )
     all_lidars: bool = setting(
         False, "of Waymo: read the four short-range LiDARs too, whose points have no labels"
     )
@@ -84,6 +89,8 @@ class DataSettings:
             raise SettingsError("sequences: a synthetic_stream has none; leave them out")
         if self.layout != STREAM and self.stream != StreamSettings():
             raise SettingsError(f"stream: layout {self.layout} has none; say layout: {STREAM}")
+        if self.partly and self.layout != "semantic_kitti":
+            raise SettingsError(f"partly: layout {self.layout} is labelled whole; leave it out")
         if self.all_lidars and self.layout != "waymo":
             raise SettingsError(
                 f"all_lidars: layout {self.layout} has one LiDAR a scan; leave it out"
@@ -114,6 +121,8 @@ class DataSettings:
         }
         if self.all_lidars:
             options["all_lidars"] = True
+        if self.partly:
+            options["partly"] = True
         return _READERS[self.layout](root, names, class_map, self.dataset, **options)
 
 

@@ -13,6 +13,7 @@ official tools pass over: a list of `name`, `folder` (of its images), `intrinsic
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,17 +39,24 @@ class SemanticKitti(NumberedScans):
     Arguments and errors as of StoredScans. root: folder that holds `sequences/00` or `00`. poses:
     read poses.txt, times.txt and Tr; otherwise the stamp is 0 and the pose None. images: read the
     left colour image as CameraView "image_2"; of a sequence with `cameras.json` those of all its
-    cameras.
+    cameras. partly: leave out the scans that nobody has labelled yet, without a label file or with
+    nothing but 0 in it (which is what labelling tools write for scans that were not looked at).
     """
 
     own_dataset = "semantic_kitti"
+
+    def __init__(self, *args: Any, partly: bool = False, **options: Any):
+        self._partly = partly
+        super().__init__(*args, **options)
 
     def _find(self, sequences):
         self._folders = {sequence: _sequence_folder(self.root, sequence) for sequence in sequences}
         # sequence -> (world_from_lidar of every row, stamps), read when first needed
         self._tables = {}
         for sequence, folder in self._folders.items():
-            yield from ((int(path.stem), (sequence, path)) for path in _scan_files(folder))
+            for path in _scan_files(folder):
+                if not self._partly or _is_labelled(path):
+                    yield int(path.stem), (sequence, path)
 
     @staticmethod
     def _name(sequence, path):
@@ -84,11 +92,11 @@ class SemanticKitti(NumberedScans):
         )
 
     def _labels_of(self, path, num_points):
-        label_path = path.parent.parent / "labels" / f"{path.stem}.label"
+        label_path = _label_path(path)
         if not label_path.exists():
             raise FileNotFoundError(
-                f"{label_path}: no labels for scan {path.stem}; leave the scan out with `scans`, "
-                "or read with labels=False"
+                f"{label_path}: no labels for scan {path.stem}; say `partly: true` (--partly) where"
+                " not all are labelled yet, or read with labels=False"
             )
         words = np.fromfile(label_path, "<u4")
         if len(words) != num_points or label_path.stat().st_size != 4 * num_points:
@@ -128,6 +136,15 @@ def _scan_files(folder):
         if not re.fullmatch(r"\d+", path.stem):
             raise ValueError(f"{path}: expected a scan number as file name, like 000000.bin")
     return paths
+
+
+def _label_path(scan):
+    return scan.parent.parent / "labels" / f"{scan.stem}.label"
+
+
+def _is_labelled(scan):
+    path = _label_path(scan)
+    return path.exists() and any(path.read_bytes())
 
 
 def read_points(path: str | Path) -> np.ndarray:
