@@ -18,11 +18,14 @@ from cmdfusion_ros.cli.demo import (
     score,
 )
 from cmdfusion_ros.cli.demo import model_class_map as class_map_of
+from cmdfusion_ros.cli.runs.drives import ODOMETRIES
+from cmdfusion_ros.cli.runs.folder_to_label import label_folder
 from cmdfusion_ros.cli.runs.offline import run_offline
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.bag_survey import TRANSFORMS
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
+from cmdfusion_ros.data.drives.odometry import STANDING
 from cmdfusion_ros.data.readers.cloud_files import cloud_files, write_cloud_bag
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
 from cmdfusion_ros.frame import IGNORE_LABEL
@@ -33,7 +36,7 @@ from cmdfusion_ros.labelling.offline import LABELLED_TOPIC
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "label",
-        help="label a bag offline, without ROS",
+        help="label a bag offline, without ROS, or fill a labelling tool",
         description="Label every cloud of a bag and write a new bag (mcap) with the labelled "
         "clouds and the transforms. "
         "Pairing and labelling are the node's own, on the bag's clock; no cloud is dropped for "
@@ -42,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "bag",
         help="rosbag2 folder, .mcap or ROS 1 .bag file; or a .pcd, .ply, .las or .bin, or a folder "
-        "of them",
+        "of them; with --format semantickitti also a data set's folder",
     )
     parser.add_argument(
         "--out",
@@ -54,6 +57,33 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="FILE",
         help="instead of a network's, the labels that a 2D network (.onnx, .tflite; see "
         "docs/adapt.md) gives the points that cameras see: what `cmdfusion adapt` would learn",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("bag", "semantickitti"),
+        default="bag",
+        help="what --out becomes: a bag (default), or a folder for a labelling tool, in "
+        "SemanticKITTI's layout (docs/labelling.md)",
+    )
+    parser.add_argument(
+        "--choose",
+        type=int,
+        metavar="N",
+        help="with --format semantickitti: only the N scans most worth a person's time, of which "
+        "the network is unsure and which differ",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="with --format semantickitti: write labels of these classes, onto which the network's "
+        "fold (default: the network's own)",
+    )
+    parser.add_argument(
+        "--odometry",
+        choices=(*ODOMETRIES, STANDING),
+        default="auto",
+        help="with --format semantickitti: where poses come from: recorded, kiss-icp, auto: "
+        "recorded ones where there are any (default), or none",
     )
     add_run_arguments(parser)
     return parser
@@ -96,6 +126,10 @@ def coverage(labelled: Path, bag: Path) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.format != "bag":
+        return label_folder(args)
+    if args.choose is not None or args.classes or args.odometry != "auto":
+        raise ValueError("--choose, --classes and --odometry go with --format semantickitti")
     _check_room(Path(args.out), Path(args.bag))
     options = run_options(args)
     if args.teacher:

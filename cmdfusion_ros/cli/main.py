@@ -18,7 +18,7 @@ from cmdfusion_ros.cli.runs.processes import ProcessError
 VERBS = {
     "demo": "replay a bag through the running node and show the result",
     "inspect": "say what is in a bag, and what the node would do with it",
-    "label": "label a bag offline, without ROS",
+    "label": "label a bag offline, without ROS, or fill a labelling tool",
     "replay": "play a bag into ROS 2",
     "doctor": "say what is installed, what is chosen, and why",
     "train": "train a network",

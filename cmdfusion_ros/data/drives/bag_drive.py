@@ -9,7 +9,7 @@ from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import BagLayout, CameraLayout, inspect_bag
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
 from cmdfusion_ros.data.drives.drive import placed
-from cmdfusion_ros.data.drives.odometry import kiss_icp_trajectory
+from cmdfusion_ros.data.drives.odometry import STANDING, kiss_icp_trajectory, standing_trajectory
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.trajectory import TimeOutsideError, Trajectory
 from cmdfusion_ros.messages.camera_info import read_camera_info
@@ -36,7 +36,8 @@ class BagDrive:
 
     Args:
         path: any bag that `Bag` reads. points: PointCloud2 topic; None for the densest.
-        odometry: "auto" (transforms where they move, else KISS-ICP), "recorded" or "kiss-icp".
+        odometry: "auto" (transforms where they move, else KISS-ICP), "recorded", "kiss-icp" or
+            "none": it stands.
         duration: seconds of its head to take; 0 for all.
 
     Attributes:
@@ -60,7 +61,11 @@ class BagDrive:
         self._scale = 0.0  # of intensities: one dark scan must not change what the numbers mean
         with Bag(path, duration) as bag:
             self._times = self._index(bag)
-            trajectory = None if odometry == "kiss-icp" else self._from_transforms(bag)
+            if odometry == STANDING:
+                trajectory = standing_trajectory(self._times[self.layout.cloud_topic])
+                self.odometry = STANDING
+            else:
+                trajectory = None if odometry == "kiss-icp" else self._from_transforms(bag)
             if trajectory is None and odometry == "recorded":
                 raise ValueError(
                     f"bag {path}: no moving transform above {self.layout.cloud_frame!r} on "

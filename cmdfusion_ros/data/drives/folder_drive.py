@@ -9,7 +9,7 @@ import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.drives.drive import placed
-from cmdfusion_ros.data.drives.odometry import kiss_icp_trajectory
+from cmdfusion_ros.data.drives.odometry import STANDING, kiss_icp_trajectory, standing_trajectory
 from cmdfusion_ros.data.readers.nuscenes import NuScenes
 from cmdfusion_ros.data.readers.pandaset import PandaSet
 from cmdfusion_ros.data.readers.scan_set import ScanSet
@@ -44,7 +44,7 @@ class KittiDrive(_Read):
 
     Args:
         root: folder that holds `sequences/00` or `00`. sequence: name of the sequence's folder.
-        odometry: "auto", "recorded" (poses.txt and nothing else) or "kiss-icp".
+        odometry: "auto", "recorded" (poses.txt and nothing else), "kiss-icp" or "none": it stands.
 
     Raises:
         FileNotFoundError, ValueError: see SemanticKitti. ModuleNotFoundError: KISS-ICP is needed
@@ -68,7 +68,11 @@ class KittiDrive(_Read):
         self._full = SemanticKitti(
             root, [sequence], class_map, poses=recorded, images=True, **options
         )
-        if recorded and odometry != "kiss-icp":
+        if odometry == STANDING:
+            self._has_stamps = False
+            self._trajectory = standing_trajectory((i + 1) * _SCAN_NS for i in self._all)
+            self.odometry = STANDING
+        elif recorded and odometry != "kiss-icp":
             poses, stamps = read_trajectory(folder)
             self._trajectory = _growing(np.array(stamps, np.int64), poses)
             self.odometry = "poses.txt"

@@ -7,6 +7,14 @@ import numpy as np
 
 from cmdfusion_ros.geometry.trajectory import Trajectory
 
+STANDING = "none"  # instead of an odometry: nothing is known of how the LiDAR moved
+
+
+def standing_trajectory(stamps: Iterable[int]) -> Trajectory:
+    """A Trajectory that stays where it is, with a pose at each of some stamps (ns)."""
+    times = np.array(sorted(set(stamps)), np.int64)
+    return Trajectory(times, np.tile(np.eye(4), (len(times), 1, 1)))
+
 
 def kiss_icp_trajectory(scans: Iterable[tuple[int, np.ndarray]], where: str) -> Trajectory:
     """The Trajectory of (stamp in ns, (N, 3) points of the LiDAR) in order of time; the world is
