@@ -19,7 +19,7 @@ from cmdfusion_ros.cli.demo import (
 )
 from cmdfusion_ros.cli.demo import model_class_map as class_map_of
 from cmdfusion_ros.cli.runs.drives import ODOMETRIES
-from cmdfusion_ros.cli.runs.folder_to_label import label_folder
+from cmdfusion_ros.cli.runs.folder_to_label import FORMATS, label_folder
 from cmdfusion_ros.cli.runs.offline import run_offline
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "bag",
         help="rosbag2 folder, .mcap or ROS 1 .bag file; or a .pcd, .ply, .las or .bin, or a folder "
-        "of them; with --format semantickitti also a data set's folder",
+        "of them; with --format also a data set's folder, or a project that Supervisely exported",
     )
     parser.add_argument(
         "--out",
@@ -60,29 +60,29 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument(
         "--format",
-        choices=("bag", "semantickitti"),
+        choices=("bag", *FORMATS),
         default="bag",
-        help="what --out becomes: a bag (default), or a folder for a labelling tool, in "
-        "SemanticKITTI's layout (docs/labelling.md)",
+        help="what --out becomes: a bag (default), or a folder for a labelling tool: in "
+        "SemanticKITTI's layout or for Supervisely (docs/labelling.md)",
     )
     parser.add_argument(
         "--choose",
         type=int,
         metavar="N",
-        help="with --format semantickitti: only the N scans most worth a person's time, of which "
+        help="with such a folder: only the N scans most worth a person's time, of which "
         "the network is unsure and which differ",
     )
     parser.add_argument(
         "--classes",
         metavar="FILE",
-        help="with --format semantickitti: write labels of these classes, onto which the network's "
+        help="with such a folder: write labels of these classes, onto which the network's "
         "fold (default: the network's own)",
     )
     parser.add_argument(
         "--odometry",
         choices=(*ODOMETRIES, STANDING),
         default="auto",
-        help="with --format semantickitti: where poses come from: recorded, kiss-icp, auto: "
+        help="with such a folder: where poses come from: recorded, kiss-icp, auto: "
         "recorded ones where there are any (default), or none",
     )
     add_run_arguments(parser)
@@ -129,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
     if args.format != "bag":
         return label_folder(args)
     if args.choose is not None or args.classes or args.odometry != "auto":
-        raise ValueError("--choose, --classes and --odometry go with --format semantickitti")
+        folders = " or ".join(FORMATS)
+        raise ValueError(f"--choose, --classes and --odometry go with --format {folders}")
     _check_room(Path(args.out), Path(args.bag))
     options = run_options(args)
     if args.teacher:

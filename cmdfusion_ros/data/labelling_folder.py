@@ -73,7 +73,7 @@ def write_class_list(root: str | Path, class_map: ClassMap) -> Path:
     src/data/label_utils.cpp): id, name, colour, its place in the menu. Returns its path.
 
     Raises:
-        FileExistsError: the folder has a list of other classes: its labels mean something else.
+        FileExistsError: see `write_once`.
     """
     entries = [(class_map.ignore_raw, "unlabeled", (0, 0, 0), False)]
     entries += [(each.raw, each.name, each.color, each.thing) for each in class_map.classes]
@@ -89,9 +89,16 @@ def write_class_list(root: str | Path, class_map: ClassMap) -> Path:
             *(["    <instanceable>true</instanceable>"] if thing else []),
             "  </label>",
         ]
-    path = Path(root) / CLASS_LIST
+    return write_once(Path(root) / CLASS_LIST, "\n".join([*lines, "</config>"]) + "\n", class_map)
+
+
+def write_once(path: Path, text: str, class_map: ClassMap) -> Path:
+    """Write a list of classes, or find the same one there; returns its path.
+
+    Raises:
+        FileExistsError: the folder has a list of other classes: its labels mean something else.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "\n".join([*lines, "</config>"]) + "\n"
     if path.exists() and path.read_text() != text:
         raise FileExistsError(
             f"{path}: has other classes than {class_map.name}; give --classes those of that folder,"

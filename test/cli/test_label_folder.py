@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_said(lane, folder, tmp_path, capsys):
     assert cmdfusion("label", lane, "--out", folder, *TO_FOLDER) == 2
     assert "perhaps with corrected labels; give another --out" in capsys.readouterr().err
     assert cmdfusion("label", lane, "--out", tmp_path / "a", "--choose", "3") == 2
-    assert "go with --format semantickitti" in capsys.readouterr().err
+    assert "go with --format semantickitti or supervisely" in capsys.readouterr().err
     assert cmdfusion("label", lane, "--out", tmp_path / "a", "--choose", "0", *TO_FOLDER) == 2
     assert "--choose 0: expected 1 or more" in capsys.readouterr().err
     silent = ("--silence", "all@1")
