@@ -86,6 +86,7 @@ setup(
         "cmdfusion_ros": [
             "py.typed",
             "class_maps/*.yaml",
+            "evaluation/viewer/*",
             "image_teachers/class_lists/*.yaml",
             "weights/*.safetensors",
         ]

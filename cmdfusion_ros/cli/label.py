@@ -20,6 +20,11 @@ from cmdfusion_ros.cli.demo import (
 from cmdfusion_ros.cli.demo import model_class_map as class_map_of
 from cmdfusion_ros.cli.runs.drives import ODOMETRIES
 from cmdfusion_ros.cli.runs.folder_to_label import FORMATS, label_folder
+from cmdfusion_ros.cli.runs.label_results import (
+    add_result_options,
+    check_results,
+    write_results,
+)
 from cmdfusion_ros.cli.runs.offline import run_offline
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
@@ -85,6 +90,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="with such a folder: where poses come from: recorded, kiss-icp, auto: "
         "recorded ones where there are any (default), or none",
     )
+    add_result_options(parser)
     add_run_arguments(parser)
     return parser
 
@@ -132,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
         folders = " or ".join(FORMATS)
         raise ValueError(f"--choose, --classes and --odometry go with --format {folders}")
     _check_room(Path(args.out), Path(args.bag))
+    check_results(args)
     options = run_options(args)
     if args.teacher:
         options = _with_teacher(options, args)
@@ -188,6 +195,7 @@ def _label(args, options, bag):
     )
     if args.teacher:
         print(coverage(args.out, layout.path))
+    write_results(args, layout, record, class_map_of(options))
     problems = record.problems()
     for problem in problems:
         print(f"NOT AS IT SHOULD BE: {problem}")

@@ -164,6 +164,10 @@ def _read_las(path, raw):
     )
     rows = np.frombuffer(raw, dtype, number, start)
     whole = rows["xyz"].astype(np.int64)
-    if number and np.abs(whole * scale).max() > 10_000:
-        whole = whole - whole.min(axis=0)
-    return {**dict(zip("xyz", (whole * scale).T, strict=True)), "intensity": rows["intensity"]}
+    offset = np.array(struct.unpack_from("<3d", raw, 155))
+    if number and np.abs(whole * scale + offset).max() > 10_000:  # a map's: no sensor is near
+        offset = np.zeros(3)
+        if np.abs(whole * scale).max() > 10_000:
+            whole = whole - whole.min(axis=0)
+    points = whole * scale + offset
+    return {**dict(zip("xyz", points.T, strict=True)), "intensity": rows["intensity"]}
