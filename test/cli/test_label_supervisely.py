@@ -74,6 +74,16 @@ def test_the_files_hold_what_the_network_says_byte_for_byte(folder):
         np.testing.assert_array_equal(read_cloud_file(path)[0], frame.points)
 
 
+def test_a_folder_of_pcd_files_is_labelled_too(folder, tmp_path):
+    clouds, out = folder / "sequences" / "lane", tmp_path / "own"
+    options = ("--format", "semantickitti", "--odometry", "none", "--device", "cpu")
+    assert cmdfusion("label", clouds, "--out", out, *options) == 0
+    for number in range(2):
+        points = (out / "sequences" / "lane" / "velodyne" / f"{number:06d}.bin").read_bytes()
+        sent = rows_of(clouds / f"lane_{number:06d}.pcd")
+        assert points == b"".join(struct.pack("<4f", *row[:4]) for row in sent)
+
+
 def test_what_comes_back_is_what_went_out(folder, tmp_path):
     project, out = project_of(folder, tmp_path / "project"), tmp_path / "own"
     assert cmdfusion("label", project, "--out", out, "--format", "semantickitti") == 0
