@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmdfusion_ros import __version__
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.demo import (
     add_run_arguments,
@@ -25,6 +26,14 @@ from cmdfusion_ros.cli.runs.label_results import (
     check_results,
     write_results,
 )
+from cmdfusion_ros.cli.runs.many_bags import (
+    BagJob,
+    bag_fingerprint,
+    bag_names,
+    file_sha256,
+    label_words,
+    run_jobs,
+)
 from cmdfusion_ros.cli.runs.offline import run_offline
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
@@ -32,8 +41,10 @@ from cmdfusion_ros.data.bags.bag_survey import TRANSFORMS
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 from cmdfusion_ros.data.drives.odometry import STANDING
 from cmdfusion_ros.data.readers.cloud_files import cloud_files, write_cloud_bag
+from cmdfusion_ros.data.synthetic.rendering import available_cores
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
 from cmdfusion_ros.frame import IGNORE_LABEL
+from cmdfusion_ros.inference import default_checkpoint_path
 from cmdfusion_ros.labelling.model import is_teacher
 from cmdfusion_ros.labelling.offline import LABELLED_TOPIC
 
@@ -49,6 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument(
         "bag",
+        nargs="+",
         help="rosbag2 folder, .mcap or ROS 1 .bag file; or a .pcd, .ply, .las or .bin, or a folder "
         "of them; with --format also a data set's folder, or a project that Supervisely exported",
     )
@@ -89,6 +101,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         default="auto",
         help="with such a folder: where poses come from: recorded, kiss-icp, auto: "
         "recorded ones where there are any (default), or none",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="with several bags, for which --out is a folder: processes at a time (default: the "
+        "cores; with a GPU give 1 or 2)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="with several bags: go on after a kill; a bag that was done with the same weights "
+        "and settings is left out",
     )
     add_result_options(parser)
     add_run_arguments(parser)
@@ -131,7 +156,43 @@ def coverage(labelled: Path, bag: Path) -> str:
     return lines
 
 
+def _label_many(args):
+    """Several bags, a worker each."""
+    alone = {"--page": args.page, "--sheet": args.sheet, "--clouds": args.clouds}
+    alone["--format"] = args.format != "bag"
+    asked = [option for option, value in alone.items() if value]
+    if asked:
+        raise ValueError(f"{', '.join(asked)}: of one bag at a time; give one, without --workers")
+    options = run_options(args)
+    if args.teacher:
+        options = _with_teacher(options, args)
+    weights = options.checkpoint
+    if not weights and args.backend != "fake":
+        weights = default_checkpoint_path()
+    settings = {
+        "version": __version__,
+        "weights": file_sha256(weights) if weights else "",
+        **{name: getattr(args, name) for name in ("points", "silence", "device", "backend")},
+    }
+    words = ["--device", args.device, "--backend", args.backend]
+    words += ["--points", args.points] if args.points else []
+    words += [word for silence in args.silence for word in ("--silence", silence)]
+    if options.checkpoint:
+        words += ["--teacher" if args.teacher else "--checkpoint", options.checkpoint]
+    jobs = []
+    for name, bag in zip(bag_names(args.bag), args.bag, strict=True):
+        if not Path(bag).exists():
+            raise FileNotFoundError(f"{bag}: no such bag")
+        known = {**settings, "bag": bag_fingerprint(bag)}
+        jobs.append(BagJob(name, known, label_words(words, str(Path(bag).resolve()))))
+    workers = available_cores() if args.workers is None else args.workers
+    return run_jobs(jobs, Path(args.out), workers, args.resume)
+
+
 def run(args: argparse.Namespace) -> int:
+    if len(args.bag) > 1 or args.workers is not None or args.resume:
+        return _label_many(args)
+    args.bag = args.bag[0]
     if args.format != "bag":
         return label_folder(args)
     if args.choose is not None or args.classes or args.odometry != "auto":
