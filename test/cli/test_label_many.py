@@ -1,6 +1,8 @@
 """`cmdfusion label BAG BAG ... --workers N --resume`: many bags over the cores."""
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -80,6 +82,15 @@ def test_the_bag_of_a_killed_worker_is_done_again(tmp_path, capsys):
     assert [path.name for path in (tmp_path / "out" / "bag").iterdir()] == ["whole"]
     assert json.loads((tmp_path / "out" / "bag.json").read_text())["settings"] == {"weights": "a"}
     assert not list((tmp_path / "out").glob(".partial*"))
+
+
+def test_half_bags_of_a_killed_run_are_removed_and_those_of_a_living_one_kept(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for pid in (gone.pid, os.getppid()):
+        (tmp_path / f".partial.{pid}").mkdir()
+    assert run_jobs([dying(tmp_path, 0)], tmp_path, 1, True) == 0
+    assert [path.name for path in tmp_path.glob(".partial*")] == [f".partial.{os.getppid()}"]
 
 
 def test_a_worker_that_always_dies_is_named_and_left_for_resume(tmp_path, capsys):

@@ -83,6 +83,7 @@ def run_jobs(jobs: Sequence[BagJob], out: Path, workers: int, resume: bool) -> i
             f"--out {out}: is not empty; go on there with --resume, or choose another folder"
         )
     out.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(out)
     codes: dict[str, int] = {}
     waiting = []
     for job in jobs:
@@ -121,6 +122,17 @@ def run_jobs(jobs: Sequence[BagJob], out: Path, workers: int, resume: bool) -> i
     good = sum(code == 0 for code in codes.values())
     print(f"{good} of {len(jobs)} bags labelled with nothing to say against them: {out}")
     return max(codes.values(), default=0)
+
+
+def _remove_leftovers(out):
+    """Remove the half bags of runs that were killed; those of a run that goes on stay."""
+    for left in out.glob(".partial.*"):
+        try:
+            os.kill(int(left.suffix[1:]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (ValueError, PermissionError):
+            continue
 
 
 def _start(job, out, partial):
