@@ -26,7 +26,7 @@ BACKENDS = {
     "triton": "fused kernels, CUDA, trains",
     "torchsparse": "torchsparse 2.0 or 2.1 where it is installed, CUDA, trains",
 }
-ON_CUDA = ("triton", "torchsparse")  # fastest first, by design: not measured on GPU
+ON_CUDA = ("triton", "torchsparse")  # triton before torch on an H200 (docs/sparse.md)
 
 
 class Choice(NamedTuple):
