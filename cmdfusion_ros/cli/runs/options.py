@@ -6,8 +6,8 @@ from cmdfusion_ros.data.readers.data_settings import LAYOUTS, DataSettings
 
 
 def add_data_options(parser: argparse.ArgumentParser, what: str, required: bool) -> None:
-    """Add --layout, --dataset, --called, --sequences, --first-scan, --last-scan and --images to
-    a parser; `what` ends "sequences to ...".
+    """Add --layout, --dataset, --called, --sequences, --partly, --first-scan, --last-scan and
+    --images to a parser; `what` ends "sequences to ...".
     """
     parser.add_argument(
         "--layout",
@@ -34,6 +34,11 @@ def add_data_options(parser: argparse.ArgumentParser, what: str, required: bool)
         help=f"sequences to {what}; of nuScenes scenes, or val, mini_val",
     )
     parser.add_argument(
+        "--partly",
+        action="store_true",
+        help="not every scan is labelled yet: leave out those without labels",
+    )
+    parser.add_argument(
         "--first-scan", type=int, default=0, metavar="N", help="lowest scan number (default: 0)"
     )
     parser.add_argument(
@@ -56,11 +61,6 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     """Add --allow-trained and --device."""
-    parser.add_argument(
-        "--partly",
-        action="store_true",
-        help="not every scan is labelled yet: leave out those without labels",
-    )
     parser.add_argument(
         "--allow-trained",
         action="store_true",
