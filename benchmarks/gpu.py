@@ -12,7 +12,7 @@ import functools
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class TritonEngine(unets.TorchEngine):
         return SparseTensor(features, x.maps.voxel_coords(stride), stride, x.maps)
 
 
-def median_ms(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def median_ms(ways: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """{way: median milliseconds}, all ways in turn after three calls of each."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 3):
@@ -74,7 +74,7 @@ def median_ms(ways: dict[str, Callable[[], Any]], repeats: int) -> dict[str, flo
 def unet_rows(repeats: int) -> list[dict]:
     """The U-Nets of `bench sparse`, kernel maps included and without, in both precisions."""
     rows = []
-    engines = [unets.TorchEngine, TritonEngine]
+    engines: list[Any] = [unets.TorchEngine, TritonEngine]
     engines += [SpconvEngine] if SpconvEngine in peer_engines()[0] else []
     for points in (34_000, 120_000):
         cloud = synthetic_cloud(points)[1]
@@ -105,10 +105,10 @@ def unet_rows(repeats: int) -> list[dict]:
                 errors = {n: float((r - results["torch"]).abs().max() / largest)
                           for n, r in results.items()}  # fmt: skip
                 times = median_ms(ways, repeats)
-                for way, milliseconds in times.items():
-                    row = {"case": f"U-Net {name}", "voxels": len(coords)}
-                    row |= {"dtype": str(dtype)[6:], "way": way, "ms": milliseconds}
-                    row["error"] = round(errors[way], 6)
+                for each, milliseconds in times.items():
+                    row: dict[str, Any] = {"case": f"U-Net {name}", "voxels": len(coords)}
+                    row |= {"dtype": str(dtype)[6:], "way": each, "ms": milliseconds}
+                    row["error"] = round(errors[each], 6)
                     rows.append(row)
                     print(json.dumps(row), flush=True)
     return rows
