@@ -30,7 +30,7 @@ from cmdfusion_ros.training.trainer import NETWORK, RECIPE, STATE, Trainer
 
 SCORES = "scores.json"
 ANSWERS = ("own", "knowledge")
-_OPTIONAL = {"worlds", "curve", "claims", "gates", "least_things"}
+_OPTIONAL = {"based_on", "worlds", "curve", "claims", "gates", "least_things"}
 _KEYS = {"name", "seeds", "hard", "test", "recipe", "runs", "rows"} | _OPTIONAL
 # of CMDFusion: what has the same shape on either side
 _BRANCHES = (("lidar.", "knowledge."), ("to_lidar.", "to_knowledge."), ("head.", "knowledge_head."))
@@ -83,12 +83,14 @@ class Ablation:
         curve: runs whose mIoU is drawn against live cameras; least_things: of a hard class in
         the test, for it to count.
 
+    `based_on: other.yaml` in the file, a name beside it: what it does not say is as it is there.
+
     Raises:
         SettingsError: naming file and place.
     """
 
     def __init__(self, path: str | Path):
-        values = load_yaml(path)
+        values = _whole(path)
         unknown = sorted(set(values) - _KEYS)
         if unknown:
             raise SettingsError(f"{path}: {unknown[0]}: unknown{nearest_name(unknown[0], _KEYS)}")
@@ -286,6 +288,17 @@ def with_branches_swapped(checkpoint: Checkpoint) -> Checkpoint:
     return Checkpoint(
         weights, checkpoint.model_config, checkpoint.class_map, checkpoint.card, checkpoint.source
     )
+
+
+def _whole(path):
+    values = load_yaml(path)
+    if "based_on" not in values:
+        return values
+    other = str(values.pop("based_on"))
+    base = load_yaml(Path(path).parent / other)
+    if "based_on" in base:
+        raise SettingsError(f"{path}: based_on: {other} is based on another file itself")
+    return _merged(base, values)
 
 
 def _merged(base, changes):

@@ -310,6 +310,28 @@ def test_a_wrong_file_is_named(config, changes, message):
         Ablation(config(**changes))
 
 
+def test_a_file_based_on_another_says_what_differs(config, tmp_path):
+    config()
+    path = tmp_path / "shorter.yaml"
+    path.write_text(
+        "based_on: small.yaml\nname: shorter\nseeds: 1\nrecipe: {steps: 1}\n"
+        "runs: {both: {steps: 3}}\n"
+    )
+    ablation = Ablation(path)
+    assert (ablation.name, ablation.seeds) == ("shorter", 1)
+    assert ablation.recipe("lidar", 0, "out").steps == 1
+    both = ablation.recipe("both", 0, "out")
+    assert both.steps == 3 and both.model.network == "cmdfusion" and both.distill[0].features == 1
+    assert [claim.title for claim in ablation.claims] == ["knowledge helps"]
+
+    path.write_text("based_on: smal.yaml\nname: x\n")
+    with pytest.raises((SettingsError, FileNotFoundError), match="smal.yaml"):
+        Ablation(path)
+    (tmp_path / "again.yaml").write_text("based_on: shorter.yaml\nname: x\n")
+    with pytest.raises(SettingsError, match="again.yaml: based_on: shorter.yaml is based on"):
+        Ablation(tmp_path / "again.yaml")
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_ablations_are_valid(path):
     ablation = Ablation(path)
