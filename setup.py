@@ -71,7 +71,7 @@ setup(
     name="cmdfusion_ros",
     version=VERSION,
     description=(
-        "LiDAR and camera semantic segmentation for ROS 2: labels every point, with any number of "
+        "LiDAR and camera semantic segmentation for ROS 2: labels every point, with up to 32 "
         "cameras, none included"
     ),
     long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",

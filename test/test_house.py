@@ -114,8 +114,8 @@ def test_a_file_imports_only_from_floors_below(path):
 def test_a_file_is_short_and_narrow(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= MAX_LINES
-    wide = [number for number, line in enumerate(lines, 1) if len(line) > MAX_COLUMNS]
-    assert not wide, f"{path}: lines {wide} are over {MAX_COLUMNS} columns"
+    wide = [number for number, line in enumerate(lines, 1) if len(line.encode()) > MAX_COLUMNS]
+    assert not wide, f"{path}: lines {wide} are over {MAX_COLUMNS} columns, counted in bytes"
 
 
 def test_no_files_import_each_other():

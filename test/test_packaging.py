@@ -14,6 +14,7 @@ from builders.paths import REPOSITORY
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 import cmdfusion_ros
+from cmdfusion_ros.labelling.settings import MAX_CAMERAS
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 
 PACKAGE = REPOSITORY / "cmdfusion_ros"
@@ -79,6 +80,13 @@ def test_pip_colcon_and_python_agree_on_name_and_version(setup_arguments):
     assert f"project({MANIFEST.findtext('name')} " in (REPOSITORY / "CMakeLists.txt").read_text()
     assert f"version: {cmdfusion_ros.__version__}" in (REPOSITORY / "CITATION.cff").read_text()
     assert f"## {cmdfusion_ros.__version__}" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+def test_every_description_of_the_package_says_how_many_cameras_there_may_be(setup_arguments):
+    told = f"up to {MAX_CAMERAS} cameras, none included"
+    assert told in MANIFEST.findtext("description") and told in setup_arguments["description"]
+    for page in ("CITATION.cff", "README.md"):
+        assert told in (REPOSITORY / page).read_text(), page
 
 
 def test_every_package_that_the_code_imports_is_a_dependency(setup_arguments):

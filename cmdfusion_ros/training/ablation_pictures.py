@@ -27,7 +27,8 @@ def markdown_table(result: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for claim in result["claims"]:
-        error = "" if claim["standard_error"] is None else f" ± {100 * claim['standard_error']:.1f}"
+        error = claim["standard_error"]
+        error = "" if error is None else f" ± {100 * error:.1f}"
         what = (
             f"{claim['claim']} ({claim['better']} - "
             f"{claim['than']}{', hard classes' if claim['of'] == 'hard' else ''})"

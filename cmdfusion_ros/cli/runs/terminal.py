@@ -55,11 +55,10 @@ class ScanProgress:
         """So many scans more are done."""
         self._done += count
         rate = self._done / max(time.monotonic() - self._started, 1e-3)
-        full = round(_WIDTH * self._done / self._total)
         left = (self._total - self._done) / rate
         self._line.show(
-            f"[{'█' * full}{'·' * (_WIDTH - full)}] {self._done}/{self._total} scans  {rate:5.2f} "
-            f"a second  {left:4.0f} s to go"
+            f"{_bar(self._done / self._total)} {self._done}/{self._total} scans  "
+            f"{rate:5.2f} a second  {left:4.0f} s to go"
         )
 
     def counted(self, items: Iterable[Any]) -> Iterator[Any]:
@@ -76,15 +75,19 @@ class ScanProgress:
         )
 
 
+def _bar(share):
+    full = round(_WIDTH * share)
+    return f"[{'█' * full}{'·' * (_WIDTH - full)}]"
+
+
 def progress(record: RunRecord) -> str:
     """The line for a RunRecord: bar of clouds done, rate, mode, last latency, drops."""
     done, total = record.count("labelled") + sum(record.dropped.values()), record.num_clouds
     done = max(done, len(record.returned))
-    full = round(_WIDTH * min(done / max(total, 1), 1.0))
     latencies = record.latencies_ms
     rate = record.rate_hz
     words = [
-        f"[{'█' * full}{'·' * (_WIDTH - full)}] {done}/{total} clouds",
+        f"{_bar(min(done / max(total, 1), 1.0))} {done}/{total} clouds",
         "  -.- Hz" if math.isnan(rate) else f"{rate:5.1f} Hz",
         f"{record.last_mode or 'waiting':<10}",
         f"latency {latencies[-1]:6.0f} ms" if len(latencies) else "latency      - ms",
