@@ -86,7 +86,8 @@ setup(
         "cmdfusion_ros": [
             "py.typed",
             "class_maps/*.yaml",
-            "evaluation/viewer/*",
+            "evaluation/viewer/*.js",
+            "evaluation/viewer/vendor/*",
             "image_teachers/class_lists/*.yaml",
             "weights/*.safetensors",
         ]

@@ -16,6 +16,7 @@ from cmdfusion_ros.cli.runs.processes import (
 )
 from cmdfusion_ros.cli.runs.terminal import LiveLine
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags.playing_options import add_playing_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -27,15 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
             "use_sim_time. Uses the ROS_DOMAIN_ID of the shell."
         ),
     )
-    parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
-    parser.add_argument("--rate", type=float, default=1.0, help="times real time (default 1)")
-    parser.add_argument(
-        "--wait-for",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="start only when this topic has a subscriber (repeat for more)",
-    )
+    add_playing_options(parser)
     add_silence_option(parser)
     return parser
 

@@ -79,7 +79,7 @@ def write_cloud_page(
         f"<div id=cameras></div><footer><div id=classes>{_classes(scans, class_map)}</div>"
         "point size <input id=size type=range min=1 max=6 value=2> drag: turn; right button: move; "
         f"wheel: nearer; arrow keys: through time{note}</footer>"
-        f"<script>{(_VIEWER / 'three.min.js').read_text()}</script>"
+        f"<script>{(_VIEWER / 'vendor' / 'three.min.js').read_text()}</script>"
         f"<script>const PAGE={content};</script>"
         f"<script>{(_VIEWER / 'viewer.js').read_text()}</script>\n"
     )

@@ -11,7 +11,7 @@ from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.frame_saver import FrameSaver
-from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
+from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud, PublishTimes
 from cmdfusion_ros.labelling.pipeline import Pipeline
 from cmdfusion_ros.labelling.placement import Placement
 from cmdfusion_ros.labelling.settings import NodeSettings
@@ -63,12 +63,7 @@ class CloudPublisher(Protocol):
     def publish_scan(self, labelled: LabelledCloud, prediction: Prediction) -> None: ...
 
     def publish_status(
-        self,
-        labelled: LabelledCloud,
-        prediction: Prediction,
-        postprocess_ms: float,
-        total_ms: float,
-        latency_ms: float,
+        self, labelled: LabelledCloud, prediction: Prediction, times: PublishTimes
     ) -> None: ...
 
 
@@ -154,9 +149,8 @@ class Labelling:
         published = time.monotonic_ns()
         total_ms = (published - paired.released_ns) / 1e6
         latency_ms = (self._now_ros() - paired.stamp) / 1e6
-        self._outputs.publish_status(
-            labelled, prediction, (published - started) / 1e6, total_ms, latency_ms
-        )
+        times = PublishTimes((published - started) / 1e6, total_ms, latency_ms)
+        self._outputs.publish_status(labelled, prediction, times)
         self._diagnostics.cloud_labelled(labelled, total_ms, latency_ms)
         if labelled.num_beyond_reach:
             self._diagnostics.points_beyond_reach(labelled.num_beyond_reach)

@@ -50,6 +50,17 @@ class Timings:
     inference: float = 0.0
 
 
+@dataclass(frozen=True)
+class PublishTimes:
+    """What is known of a cloud's times once its labels are out, ms: of making and publishing the
+    outputs, since the synchroniser released it, since its stamp.
+    """
+
+    postprocess_ms: float
+    total_ms: float
+    latency_ms: float
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledCloud:
     """One cloud with its labels and how they came about.

@@ -36,7 +36,7 @@ from cmdfusion_ros.ros.graph import GraphWatch
 from cmdfusion_ros.ros.guard import Guard
 from cmdfusion_ros.ros.inputs import Inputs, Serialised, num_bytes, read_serialised
 from cmdfusion_ros.ros.interfaces import load_interfaces
-from cmdfusion_ros.ros.outputs import CloudOutputs
+from cmdfusion_ros.ros.outputs import CloudOutputs, OutputContext
 from cmdfusion_ros.ros.parameters import NodeParameters
 from cmdfusion_ros.ros.reports import Reports
 from cmdfusion_ros.ros.services import NodeServices
@@ -124,11 +124,12 @@ class CmdfusionNode(LifecycleNode):
         extrinsics = self._extrinsics = Extrinsics(transforms.buffer, live)
         self.diagnostics.model = model
         pipeline = Pipeline(segmenter, extrinsics, live, self._read_message)
+        context = OutputContext(self, self.interfaces, live, taxonomy, extrinsics)
         self.labelling = Labelling(
             pipeline,
             taxonomy,
-            CloudOutputs(self, self.interfaces, live, taxonomy, model.checkpoint, extrinsics),
-            ViewOutputs(self, self.interfaces, live, taxonomy, extrinsics),
+            CloudOutputs(context, model.checkpoint),
+            ViewOutputs(context),
             self.diagnostics,
             live,
             self.now_ros,

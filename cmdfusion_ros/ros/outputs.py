@@ -5,6 +5,7 @@ subscribes to it.
 import time
 from array import array
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
 from cmdfusion_ros.geometry.transforms import apply
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
-from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud
+from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud, PublishTimes
 from cmdfusion_ros.labelling.laser_scan import nearest_ranges, scan_directions, scan_frame
 from cmdfusion_ros.labelling.settings import NodeSettings
 from cmdfusion_ros.labelling.taxonomy import Taxonomy
@@ -43,31 +44,26 @@ class RateLimit:
         return True
 
 
-class CloudOutputs:
-    """The publishers of the two clouds, the scan, the status and the class map.
+@dataclass(frozen=True, eq=False)
+class OutputContext:
+    """What all publishers of the node need; `node` is the rclpy Node that owns them."""
 
-    Args:
-        node: rclpy Node that owns the publishers. interfaces: Interfaces. taxonomy: Taxonomy.
-            model_name: for ~/class_map.
-        extrinsics: for `filter.ego_frame`.
+    node: Any
+    interfaces: Interfaces
+    settings: LiveSettings[NodeSettings]
+    taxonomy: Taxonomy
+    extrinsics: Extrinsics
+
+
+class CloudOutputs:
+    """The publishers of the two clouds, the scan, the status and the class map, which names
+    `model_name`.
     """
 
-    def __init__(
-        self,
-        node: Any,
-        interfaces: Interfaces,
-        settings: LiveSettings[NodeSettings],
-        taxonomy: Taxonomy,
-        model_name: str,
-        extrinsics: Extrinsics,
-    ) -> None:
-        self._node, self._interfaces, self._taxonomy, self._extrinsics = (
-            node,
-            interfaces,
-            taxonomy,
-            extrinsics,
-        )
-        self._settings = settings
+    def __init__(self, context: OutputContext, model_name: str) -> None:
+        node, interfaces, taxonomy = context.node, context.interfaces, context.taxonomy
+        self._node, self._interfaces, self._settings = node, interfaces, context.settings
+        self._taxonomy, self._extrinsics = taxonomy, context.extrinsics
         self._publishers = {}
         self._sequence = 0
         for topic, message in (
@@ -205,9 +201,7 @@ class CloudOutputs:
         self,
         labelled: LabelledCloud,
         prediction: Prediction,
-        postprocess_ms: float,
-        total_ms: float,
-        latency_ms: float,
+        times: PublishTimes,
     ) -> None:
         """Publish ~/status of one cloud."""
         self._sequence += 1
@@ -231,10 +225,10 @@ class CloudOutputs:
         )
         message.inference_ms, message.postprocess_ms, message.total_ms = (
             timings.inference,
-            postprocess_ms,
-            total_ms,
+            times.postprocess_ms,
+            times.total_ms,
         )
-        message.latency_ms = latency_ms
+        message.latency_ms = times.latency_ms
         message.class_counts = np.bincount(prediction.labels[sure], minlength=256)[
             : self._taxonomy.class_map.num_classes
         ].tolist()

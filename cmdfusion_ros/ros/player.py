@@ -13,7 +13,8 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import rclpy
@@ -24,6 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from cmdfusion_ros.data.bags.bag import Bag, BagMessage, BagTopic
 from cmdfusion_ros.data.bags.bag_layout import TRANSFORMS, inspect_bag
+from cmdfusion_ros.data.bags.playing_options import add_playing_options
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
 # seconds of recorded time; a synchroniser that waits 60 ms needs a clock much finer than that
@@ -34,6 +36,26 @@ _CLOCK_PERIODS = (0.005, 0.05)
 # nothing tells when
 SETTLE = 1.0
 _OWN_TOPICS = ("/cmdfusion/",)  # played, they would mix with what the node says now
+
+
+@contextmanager
+def bag_node(name: str, **options: Any) -> Iterator[Node]:
+    """A node in a process of its own, which a signal ends as Ctrl-C does. What a bag raises is its
+    last event; the process then ends with 1.
+    """
+    # SIGINT too: a background job of a shell ignores it, and its children inherit that
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node(name, **options)
+    try:
+        yield node
+    except (ValueError, OSError) as error:
+        emit("failed", why=str(error))
+        raise SystemExit(1) from error
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def emit(event: str, **values: Any) -> None:
@@ -183,15 +205,7 @@ def _quality(info: BagTopic, latched: bool) -> QoSProfile:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("bag", help="rosbag2 folder, .mcap or ROS 1 .bag file")
-    parser.add_argument("--rate", type=float, default=1.0, help="times real time (default 1)")
-    parser.add_argument(
-        "--wait-for",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="start only when this topic has a subscriber (repeat for more)",
-    )
+    add_playing_options(parser)
     parser.add_argument(
         "--wait-timeout",
         type=float,
@@ -232,29 +246,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if not args.rate > 0:
         raise SystemExit(f"player: --rate: expected more than 0, got {args.rate}")
-    # SIGINT too: a background job of a shell ignores it, and its children inherit that
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     layout = inspect_bag(args.bag, args.points, args.duration)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("bag_player")
-    try:
-        with Bag(args.bag, args.duration) as bag:
-            player = Player(node, bag, args.rate, layout.silences(args.silence), layout.cloud_topic)
-            if player.skipped:
-                emit("skipped", topics=player.skipped)
+    with bag_node("bag_player") as node, Bag(args.bag, args.duration) as bag:
+        player = Player(node, bag, args.rate, layout.silences(args.silence), layout.cloud_topic)
+        if player.skipped:
+            emit("skipped", topics=player.skipped)
+        try:
             player.wait_for_subscribers(args.wait_for, args.wait_timeout)
             emit("started", rate=args.rate)
             player.play(args.tail)
             emit("done", published=player.published)
-    except KeyboardInterrupt:
-        emit("interrupted")
-    except (ValueError, TimeoutError) as error:
-        emit("failed", why=str(error))
-        return 1
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+        except KeyboardInterrupt:
+            emit("interrupted")
     return 0
 
 

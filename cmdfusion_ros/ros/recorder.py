@@ -8,7 +8,6 @@ command line can show rate, mode and latency while it runs.
 
 import argparse
 import importlib.util
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +18,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 
 from cmdfusion_ros.data.bags.bag import BagWriter
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
-from cmdfusion_ros.ros.player import emit, message_class
+from cmdfusion_ros.ros.player import bag_node, emit, message_class
 
 OWN_PACKAGE = "cmdfusion_ros"
 
@@ -166,14 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="topic to record, full name (repeat for more)",
     )
     args = parser.parse_args(arguments)
-    # SIGINT too: a background job of a shell ignores it, and its children inherit that
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node(
-        "bag_recorder", parameter_overrides=[Parameter("use_sim_time", value=True)]
-    )
-    try:
+    simulated = [Parameter("use_sim_time", value=True)]
+    with bag_node("bag_recorder", parameter_overrides=simulated) as node:
         with BagWriter(args.out, own_definitions()) as writer:
             recorder = Recorder(node, writer, args.topic)
             emit("started")
@@ -184,12 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recorder.write_early(max(node.get_clock().now().nanoseconds, 1))
             counts = recorder.counts
         emit("done", recorded=counts)
-    except (ValueError, OSError) as error:
-        emit("failed", why=str(error))
-        return 1
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
     return 0
 
 

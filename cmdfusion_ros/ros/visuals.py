@@ -8,13 +8,9 @@ from typing import Any
 
 import cv2
 
-from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView, Prediction
 from cmdfusion_ros.instances import find_instances
-from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
-from cmdfusion_ros.labelling.settings import NodeSettings
-from cmdfusion_ros.labelling.taxonomy import Taxonomy
 from cmdfusion_ros.messages.markers import (
     DELETE_ALL,
     MarkerSpec,
@@ -26,8 +22,7 @@ from cmdfusion_ros.messages.markers import (
     moved_marker,
 )
 from cmdfusion_ros.messages.overlay import draw_overlay, fill_image
-from cmdfusion_ros.ros.interfaces import Interfaces
-from cmdfusion_ros.ros.outputs import RateLimit, time_message
+from cmdfusion_ros.ros.outputs import OutputContext, RateLimit, time_message
 from cmdfusion_ros.ros.qos import advertise
 
 # a marker that is not renewed must not stay: half a second, but never less than two periods
@@ -35,29 +30,14 @@ _LIFETIME_NS = 500_000_000
 
 
 class ViewOutputs:
-    """The publishers of ~/markers and ~/overlay/<camera>, as Image and as <...>/compressed.
-
-    Args:
-        node: rclpy Node. interfaces: Interfaces. settings: LiveSettings of NodeSettings.
-            taxonomy: Taxonomy.
-        extrinsics: for the frusta of cameras whose image was not used.
+    """The publishers of ~/markers, with the frusta of cameras whose image was not used, and of
+    ~/overlay/<camera>, as Image and as <...>/compressed.
     """
 
-    def __init__(
-        self,
-        node: Any,
-        interfaces: Interfaces,
-        settings: LiveSettings[NodeSettings],
-        taxonomy: Taxonomy,
-        extrinsics: Extrinsics,
-    ) -> None:
-        self._node, self._interfaces, self._taxonomy, self._extrinsics = (
-            node,
-            interfaces,
-            taxonomy,
-            extrinsics,
-        )
-        self._settings = settings
+    def __init__(self, context: OutputContext) -> None:
+        node, interfaces, settings = context.node, context.interfaces, context.settings
+        self._node, self._interfaces, self._settings = node, interfaces, settings
+        self._taxonomy, self._extrinsics = context.taxonomy, context.extrinsics
         self._markers = advertise(node, interfaces.MarkerArray, "~/markers")
         self._overlays = {
             camera: advertise(node, interfaces.Image, f"~/overlay/{camera}", "~/overlay")

@@ -63,6 +63,19 @@ def held_worker(**sync):
     return worker, gate, outcome
 
 
+def watched_worker(job, outcome, now, settings, **options):
+    """A Worker whose clock is `now[0]`."""
+    return Worker(
+        job,
+        outcome.deliver,
+        outcome.on_error,
+        settings,
+        lambda: 0,
+        now=lambda: now[0],
+        **options,
+    )
+
+
 def assert_conserved(report):
     assert report.offered == report.done + report.waiting + report.running + sum(
         report.dropped.values()

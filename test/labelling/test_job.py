@@ -25,7 +25,7 @@ from cmdfusion_ros.labelling.taxonomy import open_taxonomy
 from cmdfusion_ros.messages.clouds import MessageError, usable_points
 from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.ros.interfaces import COSTS, Interfaces, load_interfaces
-from cmdfusion_ros.ros.outputs import CloudOutputs, RateLimit
+from cmdfusion_ros.ros.outputs import CloudOutputs, OutputContext, RateLimit
 
 NOTHING = Interfaces({}, {})
 LIVE = LiveSettings(node_settings({}))
@@ -41,7 +41,10 @@ class Place:
 
 def outputs(**values):
     settings = node_settings({name.replace("__", "."): value for name, value in values.items()})
-    return CloudOutputs(None, NOTHING, LiveSettings(settings), open_taxonomy(STREET), "x", Place())
+    taxonomy = open_taxonomy(STREET)
+    return CloudOutputs(
+        OutputContext(None, NOTHING, LiveSettings(settings), taxonomy, Place()), "x"
+    )
 
 
 def test_all_points_are_kept_by_default_but_rows_that_are_no_points(labelled):
@@ -147,9 +150,10 @@ def test_a_filtered_cloud_that_cannot_be_made_costs_nothing_else(labelled):
         {"filter.ego_box": [0.0, 0, 0, 1, 1, 1], "filter.ego_frame": "base_lnk"}
     )
     interfaces = Interfaces({"PointCloud2": SimpleNamespace, "PointField": SimpleNamespace}, {})
-    outputs = CloudOutputs(
-        None, NOTHING, LiveSettings(settings), open_taxonomy(STREET), "x", NowhereBase()
+    context = OutputContext(
+        None, NOTHING, LiveSettings(settings), open_taxonomy(STREET), NowhereBase()
     )
+    outputs = CloudOutputs(context, "x")
     outputs._interfaces, outputs._publishers = (
         interfaces,
         {"~/points_labeled": Publisher(), "~/points_filtered": Publisher()},
@@ -197,7 +201,7 @@ def test_the_latency_of_a_cloud_without_stamp_counts_from_its_arrival(labelled):
         publish_labelled=lambda *values: None,
         publish_filtered=lambda *values: None,
         publish_scan=lambda *values: None,
-        publish_status=lambda *v: latencies.append(v[-1]),
+        publish_status=lambda *v: latencies.append(v[-1].latency_ms),
     )
     unstamped = dataclasses.replace(labelled, cloud=dataclasses.replace(labelled.cloud, stamp=0))
     views, pipeline = (

@@ -11,6 +11,7 @@ from builders.working import (
     assert_conserved,
     held_worker,
     in_force,
+    watched_worker,
 )
 
 from cmdfusion_ros.labelling.worker import Worker
@@ -18,13 +19,11 @@ from cmdfusion_ros.labelling.worker import Worker
 
 def test_a_job_over_its_time_is_given_up_by_name_and_the_next_cloud_is_labelled():
     gate, outcome, stuck, now = Gate(), Outcome(), [], [0.0]
-    worker = Worker(
+    worker = watched_worker(
         lambda paired: gate(paired) if paired.stamp == 1 else paired.stamp * 10,
-        outcome.deliver,
-        outcome.on_error,
+        outcome,
+        now,
         in_force(overload="queue", max_job_time=20.0),
-        lambda: 0,
-        now=lambda: now[0],
         on_stuck=lambda paired, seconds, place: stuck.append((paired.stamp, seconds, place)),
     )
     worker.start()
@@ -51,14 +50,7 @@ def test_a_job_over_its_time_is_given_up_by_name_and_the_next_cloud_is_labelled(
 def test_a_slow_network_is_not_taken_for_a_stuck_one():
     """What took 10 s before may take 40 s now, whatever max_job_time says."""
     gate, outcome, now = Gate(), Outcome(), [0.0]
-    worker = Worker(
-        gate,
-        outcome.deliver,
-        outcome.on_error,
-        in_force(max_job_time=20.0),
-        lambda: 0,
-        now=lambda: now[0],
-    )
+    worker = watched_worker(gate, outcome, now, in_force(max_job_time=20.0))
     worker.start()
     worker.offer(Cloud(1))
     assert gate.entered.acquire(timeout=PATIENCE)
@@ -75,14 +67,7 @@ def test_a_slow_network_is_not_taken_for_a_stuck_one():
 
 def test_after_four_jobs_that_never_end_the_worker_says_that_it_is_broken():
     gate, outcome, now = Gate(), Outcome(), [0.0]
-    worker = Worker(
-        gate,
-        outcome.deliver,
-        outcome.on_error,
-        in_force(overload="queue", max_job_time=1.0),
-        lambda: 0,
-        now=lambda: now[0],
-    )
+    worker = watched_worker(gate, outcome, now, in_force(overload="queue", max_job_time=1.0))
     worker.start()
     for stamp in range(6):
         worker.offer(Cloud(stamp))
@@ -100,13 +85,11 @@ def test_after_four_jobs_that_never_end_the_worker_says_that_it_is_broken():
 
 def test_a_queue_behind_a_stuck_job_goes_on():
     gate, outcome, now = Gate(), Outcome(), [0.0]
-    worker = Worker(
+    worker = watched_worker(
         lambda paired: gate(paired) if paired.stamp == 0 else None,
-        outcome.deliver,
-        outcome.on_error,
+        outcome,
+        now,
         in_force(overload="queue", max_job_time=1.0),
-        lambda: 0,
-        now=lambda: now[0],
     )
     worker.start()
     for stamp in range(258):

@@ -8,24 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.interfaces import INTERFACES, needs_interfaces
+from rclpy.parameter import Parameter
 
-pytest.importorskip(
-    "rclpy",
-    reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or pip wheels)",
-)
-
-from rclpy.parameter import Parameter  # noqa: E402
-
-from cmdfusion_ros.config import SettingsError  # noqa: E402
-from cmdfusion_ros.ros.interfaces import load_interfaces  # noqa: E402
-from cmdfusion_ros.ros.node import make_executor  # noqa: E402
-
-INTERFACES = load_interfaces()
-needs_interfaces = pytest.mark.skipif(
-    not INTERFACES.has("SegmentationStatus"),
-    reason="cmdfusion_ros.msg is not built: run colcon build",
-)
-
+from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.ros.node import make_executor
 
 # ---- parameters
 

@@ -7,23 +7,12 @@ import time
 import cv2
 import numpy as np
 import pytest
+from builders.interfaces import INTERFACES, needs_interfaces
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-pytest.importorskip(
-    "rclpy",
-    reason="rclpy is not installed: the node's own tests need ROS 2 (apt, or pip wheels)",
-)
+from cmdfusion_ros.ros.qos import OUTPUTS
 
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
-
-from cmdfusion_ros.ros.interfaces import load_interfaces  # noqa: E402
-from cmdfusion_ros.ros.qos import OUTPUTS  # noqa: E402
-
-INTERFACES = load_interfaces()
-needs_interfaces = pytest.mark.skipif(
-    not INTERFACES.has("SegmentationStatus"),
-    reason="cmdfusion_ros.msg is not built: run colcon build",
-)
 needs_tf2_msgs = pytest.mark.skipif(
     not INTERFACES.has("TFMessage"), reason="tf2_msgs is not installed"
 )

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from builders.small_trainings import SHAPE, recipe
+from builders.tiny_training import recipe as tiny_recipe
+from builders.tiny_training import write_tiny_set
 
 from cmdfusion_ros.models.resnet import ResNet
 from cmdfusion_ros.training.trainer import NETWORK, Trainer
@@ -16,7 +18,7 @@ PROJECTION = "32 0 32 0 0 32 16 0 0 0 1 0"
 TR = "0 -1 0 0 0 0 -1 0 1 0 0 0"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_torch_thread():
     """Sums of several threads differ in their last bit, and threads of small networks only wait
     for one another.
@@ -25,6 +27,20 @@ def one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A data folder with a road, walls and cars."""
+    return write_tiny_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """The folder of a whole training on it."""
+    out = tmp_path_factory.mktemp("run") / "whole"
+    Trainer(tiny_recipe(), data, out).run(progress=False)
+    return out
 
 
 def write_scan(folder, scan, rng):

@@ -6,31 +6,11 @@ import time
 
 import pytest
 import torch
-from builders.tiny_training import recipe, write_tiny_set
+from builders.tiny_training import recipe
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.training.stopping import StopSignals
 from cmdfusion_ros.training.trainer import NETWORK, Trainer
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():  # sums of several threads differ in their last bit
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_tiny_set(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    out = tmp_path_factory.mktemp("run") / "run"
-    Trainer(recipe(), data, out).run(progress=False)
-    return out
 
 
 def test_resuming_a_run_that_saved_nothing_starts_over_and_says_so(data, tmp_path):

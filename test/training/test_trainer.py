@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from builders.tiny_training import recipe, write_tiny_set
+from builders.tiny_training import recipe
 from safetensors.torch import load_file
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint
@@ -17,19 +17,6 @@ from cmdfusion_ros.config import load_settings
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.training.recipe import Recipe
 from cmdfusion_ros.training.trainer import CURVES, LOG, NETWORK, RECIPE, STATE, Trainer
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():  # sums of several threads differ in their last bit
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_tiny_set(tmp_path_factory.mktemp("data"))
 
 
 def steps_of(out):
@@ -40,13 +27,6 @@ def steps_of(out):
 def frames_of(trainer, step):
     size = trainer.recipe.batch_size
     return [trainer.samples.draw(item).frame for item in range(step * size, (step + 1) * size)]
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    out = tmp_path_factory.mktemp("run") / "whole"
-    Trainer(recipe(), data, out).run(progress=False)
-    return out
 
 
 def test_it_learns_road_wall_and_car(data, tmp_path):
