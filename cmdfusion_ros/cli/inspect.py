@@ -72,9 +72,9 @@ def run(args: argparse.Namespace) -> int:
     if not files:
         return _inspect(Path(args.bag), args.points, Path(args.out))
     with tempfile.TemporaryDirectory() as folder:
-        scans = Path(folder) / f"{Path(args.bag).stem}_scans"
+        scans = Path(folder) / "scans"
         write_cloud_bag(scans, files)
-        return _inspect(scans, args.points, Path(args.out))
+        return _inspect(scans, args.points, Path(args.out), Path(args.bag))
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -83,19 +83,19 @@ def _say(lines: Iterable[str]) -> None:
         print(printable(line, _LONG))
 
 
-def _inspect(path: Path, points: str | None, out: Path) -> int:
+def _inspect(path: Path, points: str | None, out: Path, source: Path | None = None) -> int:
     """Look, print and write; 0, or 1 where nothing would be labelled."""
     with Bag(path) as bag:
         filled = {t: i.count for t, i in bag.topics.items() if i.msgtype == CLOUD and i.count}
         if not filled and points is None:
-            return _without_clouds(bag, out, "no PointCloud2 with a message")
+            return _without_clouds(bag, out, "no PointCloud2 with a message", source)
         try:
-            layout = inspect_bag(path, points)
+            layout = inspect_bag(path, points, source=source)
         except ValueError as error:
             if points is not None:  # may be a wrong argument
                 raise
             why = f"no cloud that can be read ({str(error).splitlines()[0]})"
-            return _without_clouds(bag, out, why, BagSurvey(bag, _HEAD_S).notes)
+            return _without_clouds(bag, out, why, source, BagSurvey(bag, _HEAD_S).notes)
         transforms = BagTransforms(bag, layout.transform_topics, layout.cloud_frame)
         cameras = [camera_facts(bag, camera) for camera in layout.cameras]
     found = find_in_clouds(layout, transforms)
@@ -134,7 +134,7 @@ def _inspect(path: Path, points: str | None, out: Path) -> int:
         ("Pictures", "".join(picture_row([each]) for each in drawn)),
         ("node.yaml", _lines([yaml.safe_dump(parameters, sort_keys=False)])),
     ]
-    write_page(out / "page.html", layout.path.name, problems, blocks)
+    write_page(out / "page.html", layout.given.absolute().name, problems, blocks)
     print(f"\n{out / 'page.html'}: the same with pictures")
     if not found.usable:
         (out / "node.yaml").unlink(missing_ok=True)  # of an earlier run, for another bag
@@ -159,7 +159,9 @@ def _other_clouds(
     return found, unreadable
 
 
-def _without_clouds(bag: Bag, out: Path, why: str, notes: Sequence[str] = ()) -> int:
+def _without_clouds(
+    bag: Bag, out: Path, why: str, source: Path | None, notes: Sequence[str] = ()
+) -> int:
     """Say of a bag without any cloud to read what it has, and what to do; 1."""
     there = [
         f"{topic} ({info.msgtype}, {info.count})" for topic, info in sorted(bag.topics.items())
@@ -171,10 +173,11 @@ def _without_clouds(bag: Bag, out: Path, why: str, notes: Sequence[str] = ()) ->
     ]
     _say(f"NOTE      {problem}" for problem in problems)
     out.mkdir(parents=True, exist_ok=True)
-    figures = {"bag": str(bag.path), "kind": bag.kind, "usable": 0.0, "problems": problems}
+    given, kind = source or bag.path, "points" if source else bag.kind
+    figures = {"bag": str(given), "kind": kind, "usable": 0.0, "problems": problems}
     (out / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
     (out / "node.yaml").unlink(missing_ok=True)
-    write_page(out / "page.html", bag.path.name, problems, [])
+    write_page(out / "page.html", given.absolute().name, problems, [])
     return 1
 
 
@@ -201,7 +204,7 @@ def intentions(layout: BagLayout, found: CloudFindings) -> list[str]:
 def summary(layout: BagLayout, found: CloudFindings) -> dict[str, Any]:
     """Plain values of all that was found."""
     return {
-        "bag": str(layout.path),
+        "bag": str(layout.given),
         "kind": layout.kind,
         "seconds": round((layout.end - layout.start) / 1e9, 3),
         "cloud_topic": layout.cloud_topic,

@@ -48,13 +48,16 @@ from cmdfusion_ros.inference import default_checkpoint_path
 from cmdfusion_ros.labelling.model import is_teacher
 from cmdfusion_ros.labelling.offline import LABELLED_TOPIC
 
+# options that each of several bags is labelled with, and its bytes depend on
+_OF_EACH = ("points", "silence", "device", "backend", "with_original")
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "label",
         help="label a bag offline, without ROS, or fill a labelling tool",
         description="Label every cloud of a bag and write a new bag (mcap) with the labelled "
-        "clouds and the transforms. "
+        "clouds and the transforms, or with all that is in the bag. "
         "Pairing and labelling are the node's own, on the bag's clock; no cloud is dropped for "
         "lack of time.",
     )
@@ -68,6 +71,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "--out",
         required=True,
         help="bag to make; labels of an earlier run there are replaced, nothing else is",
+    )
+    parser.add_argument(
+        "--with-original",
+        action="store_true",
+        help="copy all messages of the bag into --out, byte for byte beside the labelled clouds "
+        "(default: its transforms alone)",
     )
     parser.add_argument(
         "--teacher",
@@ -172,10 +181,11 @@ def _label_many(args):
     settings = {
         "version": __version__,
         "weights": file_sha256(weights) if weights else "",
-        **{name: getattr(args, name) for name in ("points", "silence", "device", "backend")},
+        **{name: getattr(args, name) for name in _OF_EACH},
     }
     words = ["--device", args.device, "--backend", args.backend]
     words += ["--points", args.points] if args.points else []
+    words += ["--with-original"] if args.with_original else []
     words += [word for silence in args.silence for word in ("--silence", silence)]
     if options.checkpoint:
         words += ["--teacher" if args.teacher else "--checkpoint", options.checkpoint]
@@ -194,6 +204,8 @@ def run(args: argparse.Namespace) -> int:
         return _label_many(args)
     args.bag = args.bag[0]
     if args.format != "bag":
+        if args.with_original:
+            raise ValueError("--with-original goes with --format bag")
         return label_folder(args)
     if args.choose is not None or args.classes or args.odometry != "auto":
         folders = " or ".join(FORMATS)
@@ -207,9 +219,9 @@ def run(args: argparse.Namespace) -> int:
     if not files:
         return _label(args, options, args.bag)
     with tempfile.TemporaryDirectory() as folder:
-        scans = Path(folder) / f"{Path(args.bag).stem}_scans"
+        scans = Path(folder) / "scans"
         write_cloud_bag(scans, files)
-        return _label(args, options, scans)
+        return _label(args, options, scans, Path(args.bag))
 
 
 def _check_room(out, bag):
@@ -238,11 +250,13 @@ def _check_room(out, bag):
     print(f"note: {out}: the labels of an earlier run are replaced")
 
 
-def _label(args, options, bag):
-    layout = inspect_bag(bag, options.points)
+def _label(args, options, bag, source=None):
+    layout = inspect_bag(bag, options.points, source=source)
     print(layout.table(), flush=True)
     remove_bag(Path(args.out))
-    record = run_offline(layout, options, args.out)
+    record = run_offline(layout, options, args.out, args.with_original)
+    if record.left_out:
+        print(f"note: not copied, an earlier run's: {', '.join(record.left_out)}")
     if record.placement:
         print(f"the network saw the clouds from: {record.placement}")
     print(

@@ -9,6 +9,7 @@ to a function `tell(event)` as plain dicts, with the keys that the processes of 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cmdfusion_ros.frame import Prediction
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
 from cmdfusion_ros.labelling.model import AnySegmenter, is_teacher, open_segmenter
+from cmdfusion_ros.labelling.originals import Originals
 from cmdfusion_ros.labelling.pipeline import Pipeline
 from cmdfusion_ros.labelling.placement import Placement
 from cmdfusion_ros.labelling.settings import NodeSettings, PairingPart, node_settings
@@ -298,13 +300,17 @@ def label_bag(
     out: str | Path,
     silences: Mapping[str, int],
     tell: Tell,
+    with_original: bool = False,
 ) -> ClassMap:
-    """Write a bag with the labelled clouds and the transforms of a bag.
+    """Write a bag with the labelled clouds of a bag and, in order of recording, its transforms or
+    all its messages.
 
     Args:
         layout: BagLayout. settings: NodeSettings for it. out: bag to make (mcap).
         silences: {topic: recording time}, see `BagLayout.silences`.
-        tell: called with the events of `OfflineNode`, one "message" a labelled cloud, and "counts".
+        tell: called with the events of `OfflineNode`, one "message" a labelled cloud, and "counts";
+            with the originals also "left_out" and "uncopied".
+        with_original: all messages of the bag, not its transforms alone; see `Originals`.
 
     Returns:
         ClassMap of the labels.
@@ -314,8 +320,15 @@ def label_bag(
     """
     types = ros2_types().types
     segmenter, _ = open_segmenter(settings.model)
-    with Bag(layout.path, layout.duration) as bag, BagWriter(out) as writer:
-        for message in bag.messages(layout.transform_topics):
+    with ExitStack() as stack:
+        bag = stack.enter_context(Bag(layout.path, layout.duration))
+        writer = stack.enter_context(BagWriter(out))
+        originals = None
+        if with_original:  # a second reader, as the two are not at one place of the bag
+            other = stack.enter_context(Bag(layout.path, layout.duration))
+            originals = Originals(other, writer)
+            tell({"event": "left_out", "topics": originals.left_out})
+        for message in () if originals else bag.messages(layout.transform_topics):
             latched = _is_static(bag, message.topic)
             writer.write(message.topic, message.msgtype, message.time, message.data, latched)
 
@@ -330,6 +343,8 @@ def label_bag(
             # At the cloud's recording time, as the transforms: a LiDAR's clock need not be the
             # recorder's.
             data = writer.serialize(cloud, message.msgtype)
+            if originals:
+                originals.copy_until(message.time)
             writer.write(LABELLED_TOPIC, message.msgtype, message.time, data)
             tell(
                 {
@@ -347,6 +362,10 @@ def label_bag(
             node.run(silences=silences)
         finally:
             node.close()
+        if originals:
+            originals.copy_until(None)
+            for topic, why in originals.undefined.items():
+                tell({"event": "uncopied", "topic": topic, "why": why})
     tell({"event": "counts", "counts": node.counts()})
     return node.class_map
 

@@ -24,7 +24,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from cmdfusion_ros.data.bags.bag import Bag, BagMessage, BagTopic
-from cmdfusion_ros.data.bags.bag_layout import TRANSFORMS, inspect_bag
+from cmdfusion_ros.data.bags.bag_layout import OWN_TOPICS, TRANSFORMS, inspect_bag
 from cmdfusion_ros.data.bags.playing_options import add_playing_options
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
@@ -35,7 +35,6 @@ _CLOCK_PERIODS = (0.005, 0.05)
 # seconds: a publisher sees its subscriber a moment before the subscriber is ready for it, and
 # nothing tells when
 SETTLE = 1.0
-_OWN_TOPICS = ("/cmdfusion/",)  # played, they would mix with what the node says now
 
 
 @contextmanager
@@ -109,7 +108,7 @@ class Player:
             kind = message_class(info.msgtype)
             if kind is None:
                 self.skipped[topic] = f"{info.msgtype} is not installed"
-            elif topic.startswith(_OWN_TOPICS):
+            elif topic.startswith(OWN_TOPICS):
                 self.skipped[topic] = "the node's own, from an earlier run"
             elif topic != "/clock":
                 quality = _quality(info, info.latched or self._is_static(topic))

@@ -256,10 +256,13 @@ def test_where_no_cloud_can_be_read_the_reason_is_kept(tmp_path, capsys):
     assert "nothing would be labelled" in capsys.readouterr().out
 
 
-def test_a_file_of_points_is_looked_at_as_one_scan(scan, tmp_path):
+def test_a_file_of_points_is_looked_at_as_one_scan(scan, tmp_path, capsys):
     rows = np.column_stack([scan.points, scan.intensity]).astype("<f4")
     (tmp_path / "scan.bin").write_bytes(rows.tobytes())
     code, found = inspected(tmp_path / "scan.bin", tmp_path)
+    assert found["bag"] == str(tmp_path / "scan.bin") and found["kind"] == "points"
+    assert capsys.readouterr().out.startswith("files    scan.bin (points, 0.0 s)")
+    assert "<h1>scan.bin</h1>" in (tmp_path / "out" / "page.html").read_text()
     assert code == 0 and found["clouds_in_bag"] == 1 and found["beams"] == 32
 
 

@@ -86,7 +86,7 @@ def write_results(
         cv2.imwrite(str(args.sheet), contact_sheet(scans, class_map)[:, :, ::-1])
         print(f"  {args.sheet}: the clouds from above")
     if args.page:
-        write_cloud_page(args.page, f"{layout.path.name}, labelled", scans, class_map)
+        write_cloud_page(args.page, f"{layout.given.absolute().name}, labelled", scans, class_map)
         size = Path(args.page).stat().st_size / 1e6
         print(
             f"  {args.page}: {len(scans)} of {len(record.returned)} clouds to turn, {size:.1f} MB"

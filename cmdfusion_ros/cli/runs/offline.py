@@ -9,11 +9,14 @@ from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.labelling.offline import LABELLED_TOPIC, label_bag, offline_settings
 
 
-def run_offline(layout: BagLayout, options: RunOptions, labelled: Path) -> RunRecord:
+def run_offline(
+    layout: BagLayout, options: RunOptions, labelled: Path, with_original: bool = False
+) -> RunRecord:
     """Label a bag, with a live line.
 
     Args:
-        layout: BagLayout. options: RunOptions. labelled: bag to make.
+        layout: BagLayout. options: RunOptions. labelled: bag to make, `with_original` with all
+            messages of the bag beside the labels.
 
     Returns:
         RunRecord.
@@ -29,6 +32,7 @@ def run_offline(layout: BagLayout, options: RunOptions, labelled: Path) -> RunRe
         line.show(progress(record))
 
     silences = layout.silences(options.silence)
-    label_bag(layout, offline_settings(layout, **options.model), labelled, silences, tell)
+    settings = offline_settings(layout, **options.model)
+    label_bag(layout, settings, labelled, silences, tell, with_original)
     line.finish(progress(record))
     return record

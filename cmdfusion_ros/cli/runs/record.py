@@ -31,6 +31,7 @@ class RunRecord:
         self.reasons = {}
         self.node_cores = None  # CPU seconds of the node a second of the run, None: not known
         self.placement = ""  # how the clouds lie to what the network knows, in words
+        self.left_out = ()  # topics of the bag that were not copied, as they are an earlier run's
         # last values of the node's diagnostics of its pipeline and its synchroniser, {key: text}
         self.values = {}
 
@@ -56,6 +57,10 @@ class RunRecord:
             self.reasons.setdefault(event.get("reason", "unlabelled"), event["why"])
         elif kind == "unreadable":
             self.reasons.setdefault(f"{topic} not readable", event["why"])
+        elif kind == "uncopied":
+            self.reasons.setdefault(f"messages of {topic} not copied", event["why"])
+        elif kind == "left_out":
+            self.left_out = tuple(event["topics"])
         elif kind == "placement":
             self.placement = event["words"]
 

@@ -183,15 +183,35 @@ class Bag:
                 f"{message.msgtype}: {error}"
             ) from error
 
-    def definition(self, topic: str) -> tuple[str | None, str | None]:
+    def definition(self, topic: str, msgtype: str | None = None) -> tuple[str | None, str | None]:
         """(message definition text, type hash) of a topic as recorded, so that a copy needs no
-        knowledge of the type; (None, None) for ROS 1.
+        knowledge of the type; (None, None) where the bag has none, or ROS 1's of a type that ROS 2
+        has too. `msgtype` tells the types of one topic apart.
         """
-        connection = next(c for c in self._reader.connections if c.topic == topic)
+        connection = self._connection(topic, msgtype)
+        name, text, digest = connection.msgtype, connection.msgdef.data, connection.digest
+        if not self._reader.is2:
+            if _ros2_name(name) in ros2_types().fielddefs:
+                return None, None
+            text, digest = self._types.generate_msgdef(name, ros_version=2)[0], ""
+        if text and not digest and name in self._types.fielddefs:
+            digest = self._types.hash_rihs01(name)  # a .mcap alone has no hashes
+        return (text, digest) if digest else (None, None)
+
+    def qualities(self, topic: str, msgtype: str) -> list[Qos]:
+        """The qualities of service that a topic was offered with, as recorded."""
+        ext = self._connection(topic, msgtype).ext
         return (
-            (connection.msgdef.data, connection.digest)
-            if self._reader.is2 and connection.digest
-            else (None, None)
+            [_profile(bool(ext.latching))]
+            if hasattr(ext, "latching")
+            else (list(ext.offered_qos_profiles))
+        )
+
+    def _connection(self, topic, msgtype):
+        return next(
+            c
+            for c in self._reader.connections
+            if c.topic == topic and msgtype in (None, _ros2_name(c.msgtype))
         )
 
 
@@ -275,20 +295,32 @@ class BagWriter:
         `latched` and `definition` (as `Bag.definition` gives it, for types that are neither part of
         ROS nor in `definitions`) matter at the first message of a topic.
         """
-        if topic not in self._connections:
-            self._connections[topic] = self._connect(topic, msgtype, latched, definition)
-        self._writer.write(self._connections[topic], time, data)
+        if (topic, msgtype) not in self._connections:
+            self._connect(topic, msgtype, definition, [_profile(latched)])
+        self._writer.write(self._connections[topic, msgtype], time, data)
 
-    def _connect(self, topic, msgtype, latched, definition):
+    def copy(self, message: BagMessage, source: Bag) -> None:
+        """Append a message of another bag as it was recorded there, with the definition of its
+        type and the quality of service of its topic.
+
+        Raises:
+            ValueError: neither that bag nor ROS defines its type.
+        """
+        kind = message.topic, message.msgtype
+        if kind not in self._connections:
+            self._connect(*kind, source.definition(*kind), source.qualities(*kind))
+        self._writer.write(self._connections[kind], message.time, message.data)
+
+    def _connect(self, topic, msgtype, definition, qualities):
         text, digest = definition
         try:
-            return self._writer.add_connection(
+            self._connections[topic, msgtype] = self._writer.add_connection(
                 topic,
                 msgtype,
                 typestore=self._types,
                 msgdef=text,
                 rihs01=digest,
-                offered_qos_profiles=[_profile(latched)],
+                offered_qos_profiles=qualities,
             )
         except (TypesysError, WriterError) as error:
             raise ValueError(

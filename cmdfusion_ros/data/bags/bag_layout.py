@@ -29,6 +29,9 @@ from cmdfusion_ros.messages.foreign import remedy_for
 from cmdfusion_ros.messages.texts import printable
 
 _LONG = 2000  # letters of a line
+# topics of a node called `cmdfusion`: in a bag they are an earlier run's, and would mix with what
+# is made now
+OWN_TOPICS = ("/cmdfusion/",)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class BagLayout:
     """What `inspect_bag` found.
 
     Attributes:
-        path, kind: the bag; "ROS 1" or "rosbag2".
+        path, kind: the bag; "ROS 1" or "rosbag2", or "points" where there is a `source`.
         start, end: int ns, recording times; `end` after `duration` seconds (0: all of the bag) at
             the latest.
         cloud_topic, cloud_frame: of the scans that will be labelled.
@@ -77,6 +80,7 @@ class BagLayout:
         notes: what a user should know: choices that were made, things that are missing.
         stamped: whether the clouds' stamps tell them apart; where not, their recording times are
             taken.
+        source: the file or folder of points that the bag was made of; None for a bag of the user's.
     """
 
     path: Path
@@ -94,6 +98,12 @@ class BagLayout:
     transform_topics: tuple
     notes: tuple = ()
     stamped: bool = True
+    source: Path | None = None
+
+    @property
+    def given(self) -> Path:
+        """What the user gave: the bag, or the points that it was made of."""
+        return self.source or self.path
 
     @property
     def usable_cameras(self) -> tuple[CameraLayout, ...]:
@@ -131,7 +141,8 @@ class BagLayout:
         """Readable lines: what was found and what was not."""
         rate = f" at {1e9 / self.cloud_period_ns:.1f} Hz" if self.cloud_period_ns else ""
         lines = [
-            f"bag      {self.path.name} ({self.kind}, {(self.end - self.start) / 1e9:.1f} s)",
+            f"{'files' if self.source else 'bag':<8} {self.given.absolute().name} ({self.kind}, "
+            f"{(self.end - self.start) / 1e9:.1f} s)",
             f"clouds   {self.cloud_topic}: {self.num_clouds}{rate}, {self.num_points} points in "
             f"the first, frame {self.cloud_frame!r}",
         ]
@@ -150,7 +161,11 @@ class BagLayout:
 
 
 def inspect_bag(
-    path: str | Path, cloud_topic: str | None = None, duration: float = 0.0, seconds: float = 60.0
+    path: str | Path,
+    cloud_topic: str | None = None,
+    duration: float = 0.0,
+    seconds: float = 60.0,
+    source: Path | None = None,
 ) -> BagLayout:
     """Find the cloud, the cameras, their extrinsics and time offsets in a bag.
 
@@ -160,6 +175,7 @@ def inspect_bag(
         duration: seconds after which the bag is taken to end, 0 for all of it; counts of clouds are
             of that part.
         seconds: how much of its head is looked at.
+        source: the points that the bag was made of, if it was.
 
     Returns:
         BagLayout.
@@ -192,7 +208,7 @@ def inspect_bag(
         notes += foreign_notes(bag)
         return BagLayout(
             path=bag.path,
-            kind=bag.kind,
+            kind="points" if source else bag.kind,
             start=bag.start,
             end=bag.end,
             duration=duration,
@@ -210,6 +226,7 @@ def inspect_bag(
             ),
             notes=tuple(notes),
             stamped=stamped,
+            source=source,
         )
 
 
