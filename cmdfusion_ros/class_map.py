@@ -160,9 +160,12 @@ class ClassMap:
         labels = table[raw]
         if (labels < 0).any():
             unknown = np.unique(raw[labels < 0])[:8].tolist()
+            ids = set(np.unique(raw).tolist())
+            others = [name for name, fold in self.folds.items() if ids <= set(fold)]
+            hint = f"; the map has all of them for dataset {' or '.join(others)}" if others else ""
             raise ValueError(
                 f"{where or dataset}: raw ids {unknown} are not in class map {self.name} for "
-                f"{dataset}; is the class map right?"
+                f"{dataset}{hint or '; is the class map right?'}"
             )
         return labels.astype(np.uint8)
 

@@ -15,7 +15,7 @@ import torch
 
 from cmdfusion_ros.cli.runs.options import add_work_options
 from cmdfusion_ros.training.own_recipe import own_recipe
-from cmdfusion_ros.training.recipe import load_recipe
+from cmdfusion_ros.training.recipe import SHIPPED, load_recipe
 from cmdfusion_ros.training.starting_weights import told_start
 from cmdfusion_ros.training.teacher_scores import told
 from cmdfusion_ros.training.trainer import CURVES, LOG, Trainer
@@ -40,6 +40,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         default="",
         metavar="NAME",
         help="with --classes: whose raw ids the labels hold (default: those of the classes)",
+    )
+    parser.add_argument(
+        "--start",
+        default=SHIPPED,
+        metavar="WHAT",
+        help="with --classes: what training starts from: shipped (the weights that ship, the "
+        "default), nothing, or the file of a checkpoint, such as that of your last training",
     )
     parser.add_argument(
         "--data",
@@ -83,19 +90,29 @@ def run(args: argparse.Namespace) -> int:
     """Train; prints where the checkpoint is and how it scored. Returns 0, or 1 when training
     diverged.
     """
-    recipe = _recipe(args)
+    recipe, written = _recipe(args)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if args.device == "cuda" else args.device
-    trainer = Trainer(
-        recipe,
-        args.data,
-        args.out,
-        device,
-        args.resume,
-        args.workers,
-        args.tensorboard,
-    )
+    try:
+        trainer = Trainer(
+            recipe,
+            args.data,
+            args.out,
+            device,
+            args.resume,
+            args.workers,
+            args.tensorboard,
+        )
+    except Exception:  # the same command, set right, must find no other recipe
+        if written is not None:
+            written.unlink()
+        raise
+    if written is not None:
+        print(
+            f"recipe: {written} (change it and train it again: cmdfusion train {written} "
+            "--data ...)"
+        )
     if not trainer.processes.is_first:
         trainer.run(progress=False)
         return 0
@@ -135,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recipe(args):
-    """The Recipe that is asked for; without one it is written for --classes."""
+    """(the Recipe that is asked for, the file that was written for it with --classes or None)."""
     if (args.recipe is None) == (args.classes is None):
         raise ValueError(
             "train: expected a recipe, or --classes FILE to have one written, one of the two"
@@ -143,16 +160,18 @@ def _recipe(args):
     if args.recipe is not None:
         if args.dataset:
             raise ValueError("--dataset: goes with --classes; a recipe says train.dataset")
-        return load_recipe(args.recipe)
+        if args.start != SHIPPED:
+            raise ValueError("--start: goes with --classes; a recipe says start_from")
+        return load_recipe(args.recipe), None
     path = Path(f"{args.out.rstrip('/')}.yaml")
-    text = own_recipe(args.data, args.classes, args.dataset)
+    text = own_recipe(args.data, args.classes, args.dataset, args.start)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-        print(f"recipe: {path} (change it and train it again: cmdfusion train {path} --data ...)")
-    elif path.read_text() != text:
+        return load_recipe(path), path
+    if path.read_text() != text:
         raise ValueError(
             f"{path}: there is another recipe of this name; train it (cmdfusion train {path}), or "
             "give another --out"
         )
-    return load_recipe(path)
+    return load_recipe(path), None

@@ -1,5 +1,5 @@
 """A recipe for one's own labelled scans, written from what lies in their folder: fine-tuning of the
-weights that ship (docs/own_data.md).
+weights that ship, or of others, or the same from nothing (docs/own_data.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,49 +8,57 @@ from typing import Any
 
 import yaml
 
+from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.class_map import ClassMap, load_class_map
+from cmdfusion_ros.config import settings_to_dict
 from cmdfusion_ros.data.readers.data_settings import all_sequences
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
+from cmdfusion_ros.inference import default_checkpoint_path
+from cmdfusion_ros.training.recipe import SHIPPED
 
 KEPT_BACK = 5  # one scan in so many validates
 _FEW = 4  # of as many sequences or more, whole ones validate
 
 _TEXT = """\
-# Fine-tuning of the weights that ship on your own labelled scans; `cmdfusion train --data DIR
-# --classes FILE` writes such a file and trains it. docs/own_data.md tells the whole way.
+# {what} on your own labelled scans; `cmdfusion train --data DIR --classes FILE`
+# writes such a file and trains it. docs/own_data.md tells the whole way.
 name: own
 class_map: {class_map}  # your classes: names, ids, colours
-start_from: shipped  # leave it out to start from nothing, which takes thousands of scans
-start_partly: true  # your classes may be others; the log says what was taken
-{frozen}# DIR/sequences/*/velodyne/*.bin, labels/*.label; `dataset`: whose raw ids the labels hold
+{start}# DIR/sequences/*/velodyne/*.bin, labels/*.label; `dataset`: whose raw ids the labels hold
 train: {train}
 {train_too}validation: {validation}  # later scans or other sequences: neighbours flatter
 augment: {{sector: 90.0, yaw: 180.0, flip: 0.5, scale: 0.05, shift_z: [-0.2, 0.2], tilt: 1.0,
   point_dropout: 0.2, intensity_dropout: 0.1, intensity_gain: 1.3, intensity_gamma: 1.3}}
 steps: {steps}
 batch_size: 2
-learning_rate: 0.001
+learning_rate: {rate}
 warm_up: 0.1
 class_weight_power: 0.3
 save_every: 50
 """
+_PARTLY = "start_partly: true  # your classes may be others; the log says what was taken\n"
+_FROZEN = "frozen: [images]  # no images here: that part stays as it is\n"
 STEPS = 400
+NOTHING = "nothing"  # as `start`
 
 
-def own_recipe(data_folder: str | Path, classes: str | Path, dataset: str = "") -> str:
+def own_recipe(
+    data_folder: str | Path, classes: str | Path, dataset: str = "", start: str = SHIPPED
+) -> str:
     """The text of a recipe.
 
     Args:
         data_folder: holds sequences in SemanticKITTI's layout.
         classes: file or name of a class map.
         dataset: whose raw ids the labels hold; empty = the class map's own.
+        start: what training starts from, as of `recipe_text`.
 
     Of four sequences or more whole ones validate, the last; of fewer the last fifth of the longest,
     with as many scans again left out between as make a twentieth, one at least.
 
     Raises:
         ValueError: the class map is wrong or does not read `dataset`; too few scans.
-        FileNotFoundError: no sequence in the folder.
+        FileNotFoundError: no sequence in the folder; no checkpoint to start from.
     """
     class_map = load_class_map(classes)
     dataset = dataset or class_map.name
@@ -91,17 +99,40 @@ def own_recipe(data_folder: str | Path, classes: str | Path, dataset: str = "") 
         validation = {"sequences": [longest], "first_scan": first, **common}
     path = str(classes)
     own_file = path.endswith((".yaml", ".yml"))
-    return recipe_text(str(Path(path).resolve()) if own_file else path, train, validation)
+    own_map = str(Path(path).resolve()) if own_file else path
+    return recipe_text(own_map, train, validation, start)
 
 
 def recipe_text(
-    class_map: str, train: Sequence[Mapping[str, Any]], validation: Mapping[str, Any]
+    class_map: str,
+    train: Sequence[Mapping[str, Any]],
+    validation: Mapping[str, Any],
+    start: str = SHIPPED,
 ) -> str:
-    """The text of a recipe with this class map, these sets to train on and this one to score."""
-    images = any(data.get("images") for data in train)
+    """The text of a recipe with this class map, these sets to train on and this one to score.
+
+    `start` is what training starts from: "shipped", the file of a checkpoint, or "nothing", which
+    trains the network that ships from random weights, at the higher rate that these want.
+    """
+    lines, looks = "", False
+    if start == SHIPPED:
+        lines, looks = "start_from: shipped  # or the file of a checkpoint, and its `model`\n", True
+    elif start == NOTHING:
+        lines = _model_line(load_checkpoint(default_checkpoint_path()))
+    else:
+        checkpoint = load_checkpoint(start)
+        lines = f"start_from: {_flow([str(Path(start).resolve())])[1:-1]}\n"
+        lines += _model_line(checkpoint)
+        looks = any(name.startswith("images.") for name in checkpoint.weights)
+    if start != NOTHING:
+        lines += _PARTLY
+    if looks and not any(data.get("images") for data in train):
+        lines += _FROZEN
     return _TEXT.format(
+        what="Training from nothing" if start == NOTHING else "Fine-tuning",
         class_map=class_map,
-        frozen="" if images else "frozen: [images]  # no images here: that part stays as it is\n",
+        start=lines,
+        rate=0.003 if start == NOTHING else 0.001,
         train=_flow(train[0]),
         train_too=f"train_too: {_flow(train[1:])}\n" if train[1:] else "",
         validation=_flow(validation),
@@ -130,6 +161,10 @@ def _has_images(data_folder, sequence):
     root = Path(data_folder)
     folders = (root / "sequences" / sequence / "image_2", root / sequence / "image_2")
     return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
+
+
+def _model_line(checkpoint):
+    return f"model: {_flow(settings_to_dict(checkpoint.model_config, only_changed=True))}\n"
 
 
 def _flow(values):

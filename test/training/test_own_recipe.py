@@ -85,6 +85,49 @@ def test_it_trains_from_the_weights_that_ship_and_learns_the_classes(tmp_path):
     assert "head" in taken["new"] and {"stem", "images"} <= set(taken["taken"])
 
 
+def test_from_nothing_the_network_that_ships_trains_without_its_weights(tmp_path):
+    data, classes = folder_of(tmp_path, a=6)
+    path = tmp_path / "own.yaml"
+    path.write_text(own_recipe(data, classes, start="nothing"))
+    recipe = load_recipe(path)
+    assert recipe.model == load_checkpoint(default_checkpoint_path()).model_config
+    assert (recipe.start_from, recipe.start_partly, recipe.frozen) == ("", False, ())
+    assert recipe.learning_rate == 0.003  # the better of those that docs/own_data.md compares
+    Trainer(dataclasses.replace(recipe, steps=2), data, tmp_path / "run").run(progress=False)
+    assert "started_from" not in load_checkpoint(tmp_path / "run" / NETWORK).card
+
+
+def test_the_file_of_a_checkpoint_is_gone_on_from(tmp_path):
+    recipe, data = recipe_of(tmp_path, a=6)
+    short = dataclasses.replace(recipe, steps=2)
+    first = Trainer(short, data, tmp_path / "run, first").run(progress=False)
+    again = tmp_path / "again.yaml"
+    again.write_text(own_recipe(data, recipe.class_map, start=str(first)))
+    recipe = load_recipe(again)
+    assert recipe.start_from == str(first) and recipe.frozen == ("images",)
+    taken = Trainer(recipe, data, tmp_path / "again").started_from
+    assert "taken" not in taken  # all of it: the same network of the same classes
+    with pytest.raises(FileNotFoundError):
+        own_recipe(data, recipe.class_map, start=str(tmp_path / "none.safetensors"))
+
+
+def test_a_run_that_never_started_leaves_no_recipe_in_the_way(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("cmdfusion_ros.training.own_recipe.STEPS", 1)
+    data, classes = folder_of(tmp_path, a=6)
+    folds = {"pandaset": {0: None, 7: "ground", 13: "thing"}, "street": {0: None, 1: "ground"}}
+    classes.write_text(classes.read_text() + yaml.safe_dump({"folds": folds}))
+    for path in (data / "a" / "labels").iterdir():
+        np.full(300, 7, np.uint32).tofile(path)  # road, as PandaSet calls it
+    command = ["train", "--data", str(data), "--classes", str(classes), "--device", "cpu"]
+    command += ["--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    said = "raw ids [7] are not in class map yard for yard; the map has all of them for dataset "
+    assert f"{said}pandaset" in capsys.readouterr().err
+    assert not (tmp_path / "run.yaml").exists()
+    assert main([*command, "--dataset", "pandaset"]) == 0
+    assert (tmp_path / "run.yaml").exists() and "recipe: " in capsys.readouterr().out
+
+
 def test_scans_that_nobody_labelled_yet_are_left_out_and_the_rest_trains(tmp_path):
     data, classes = folder_of(tmp_path, a=9, b=2)
     labels = data / "a" / "labels"
@@ -130,3 +173,5 @@ def test_what_does_not_fit_is_said(tmp_path, capsys):
     assert "expected a recipe, or --classes FILE" in capsys.readouterr().err
     assert main(["train", "a.yaml", "--dataset", "yard", "--out", out]) == 2
     assert "--dataset: goes with --classes" in capsys.readouterr().err
+    assert main(["train", "a.yaml", "--start", "nothing", "--out", out]) == 2
+    assert "--start: goes with --classes" in capsys.readouterr().err
