@@ -65,7 +65,7 @@ weights: .venv/python_installed
 	}
 	make_street() {
 	    test -e "weights_data/$$1/$$2/preview.png" || \
-	        cmdfusion world --rig "$$2" --settings config/world/training.yaml "$${@:3}" "weights_data/$$1/$$2"
+	        cmdfusion world --rig "$$2" --settings config/world/training.yaml "$${@:3}" --out "weights_data/$$1/$$2"
 	}
 	make_street street_world kitti --seed 101 --sequences 172 --scans 2 --no-images
 	make_street street_world pandaset --seed 102 --sequences 124 --scans 2 --no-images

@@ -112,6 +112,7 @@ setup(
         "tflite": ["ai-edge-litert>=1.2"],  # 2D teachers in .tflite files
         "odometry": ["kiss-icp>=1.2"],  # poses from the clouds, where a drive has none
         "waymo": ["pyarrow>=14"],  # the Waymo Open Dataset, version 2, is Parquet files
+        "completion": ["shtab>=1.13"],  # cmdfusion completion
         "docs": ["sphinx>=7", "myst-parser>=3", "furo>=2024.1.29"],  # what rosdoc2 builds with
         "test": [
             "pandas>=2",
@@ -124,6 +125,7 @@ setup(
             "mypy==2.4.1",
             "onnx>=1.15",
             "onnxruntime>=1.17",
+            "shtab>=1.13",
         ],
         "fuzz": ["atheris>=3; python_version < '3.14'"],  # make fuzz
         "ros": [requirement + ON_WHEELS for requirement in ROS],

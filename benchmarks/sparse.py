@@ -1,7 +1,7 @@
 """Draw what `cmdfusion bench sparse` measured: a layer against its channels (time, and its share of
 sgemm), networks against the number of points.
 
-    cmdfusion bench sparse --points 10000 30000 100000 300000 1000000 --networks small spv_pyramid
+    cmdfusion bench sparse --sizes 10000 30000 100000 300000 1000000 --networks small spv_pyramid
     --json sparse.json python benchmarks/sparse.py sparse.json sparse.png
 """
 

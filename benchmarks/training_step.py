@@ -175,7 +175,7 @@ def main() -> None:
             data = Path(folder)
             settings = str(HERE / "config" / "world" / "training.yaml")
             world = ["world", "--seed", "1", "--sequences", "2", "--scans", "3"]
-            world += ["--rig", "kitti", "--settings", settings, "--processes", "1", folder]
+            world += ["--rig", "kitti", "--settings", settings, "--processes", "1", "--out", folder]
             subprocess.run([sys.executable, "-m", "cmdfusion_ros", *world], check=True, cwd=HERE)
         results = {}
         for network in args.networks:

@@ -71,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         streets = ["world", "--sequences", "2", "--scans", "2", "--no-images"]
-        subprocess.run([*COMMAND, *streets, str(folder / "streets")], check=True)
+        subprocess.run([*COMMAND, *streets, "--out", str(folder / "streets")], check=True)
         (folder / "recipe.yaml").write_text(RECIPE.format(steps=args.steps))
         loops = [
             subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)

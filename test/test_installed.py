@@ -48,8 +48,8 @@ def use(command, folder, environment, bag):
     assert not list(folder.iterdir())
     help_text = run([*command, "--help"], folder, environment)
     assert all(verb in help_text for verb in VERBS)
-    world = ["world", "world", "--sequences", 2, "--scans", 1, "--no-images", "--processes", 1]
-    run([*command, *world, "--rig", "nuscenes"], folder, environment)
+    world = ["world", "--sequences", 2, "--scans", 1, "--no-images", "--processes", 1]
+    run([*command, *world, "--out", "world", "--rig", "nuscenes"], folder, environment)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     words = ["recipe.yaml", "--data", ".", "--out", "run", "--threads", 1]
     run([*command, "train", *words], folder, environment)

@@ -27,7 +27,7 @@ PIP_NAMES = {
     "ai_edge_litert": "ai-edge-litert",
 }
 # asked for by name where a verb needs them
-USERS_EXTRAS = ("pandaset", "onnx", "tflite", "odometry", "waymo")
+USERS_EXTRAS = ("pandaset", "onnx", "tflite", "odometry", "waymo", "completion")
 # faster backends and those we are measured against; left out where absent
 OPTIONAL = {"triton", "torchsparse", "spconv", "MinkowskiEngine"}
 

@@ -9,9 +9,9 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-
-from cmdfusion_ros.cli.runs.options import add_work_options
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import add_work_options, use_threads
+from cmdfusion_ros.cli.runs.quiet import is_quiet, say_step
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.config import settings_from_dict
 from cmdfusion_ros.data.synthetic.rendering import available_cores, write_folders
@@ -25,7 +25,14 @@ _MADE = ".made"  # in a made-up street's folder: what it was made with
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
-        "ablation", help="repeat the papers' claims", description=__doc__
+        "ablation",
+        help="repeat the papers' claims",
+        description=__doc__,
+        examples=(
+            "cmdfusion ablation config/ablation/street_short.yaml --data made_up --out runs/short",
+            "cmdfusion ablation config/ablation/street_short.yaml --data made_up --out runs/short "
+            "--seeds 0 --runs base --threads 2",
+        ),
     )
     parser.add_argument(
         "config", metavar="ABLATION.yaml", help="which runs, rows and claims; see config/ablation/"
@@ -64,14 +71,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         action="store_true",
         help="train students of teachers that failed theirs too",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures here too")
+    add_json_option(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Train what is missing, then print the table; returns 0."""
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
+    use_threads(args)
     ablation = Ablation(args.config)
     for name in args.runs or ():
         if name not in ablation.runs:
@@ -84,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
             if not ablation.has_seed(name, seed):
                 continue
             if not (folder_of(args.out, name, seed) / SCORES).exists():
-                print(f"{name}, seed {seed}", flush=True)
+                say_step(f"{name}, seed {seed}")
                 if not args.past_gates:
                     refuse_closed_gates(ablation, name, args.out, all_seeds)
-            do_run(ablation, name, seed, args.data, args.out, args.workers)
+            do_run(ablation, name, seed, args.data, args.out, args.workers, not is_quiet())
             result = _write(ablation, args, all_seeds)
     print(markdown_table(result))
     return 0
@@ -95,9 +101,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(ablation, args, seeds):
     result = summary(ablation, args.out, seeds)
-    text = json.dumps(result, indent=1) + "\n"
-    for path in (Path(args.out) / "ablation.json", *([Path(args.json)] if args.json else ())):
-        path.write_text(text)
+    for path in (str(Path(args.out) / "ablation.json"), args.json):
+        write_figures(path, result)
     (Path(args.out) / "ablation.md").write_text(markdown_table(result) + "\n")
     draw_ablation(result, Path(args.out))
     return result

@@ -8,12 +8,9 @@ better with the teacher there is it written to --out. See docs/adapt.md.
 """
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from cmdfusion_ros.adaptation.adapt import (
     LESSONS,
@@ -34,6 +31,9 @@ from cmdfusion_ros.adaptation.settings import AdaptSettings
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.runs.drives import add_drive_arguments, open_drives
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import add_threads_option, use_threads
+from cmdfusion_ros.cli.runs.quiet import is_quiet, say_step
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.config import load_settings
 from cmdfusion_ros.data.synthetic.rendering import available_cores, write_folders
@@ -46,7 +46,14 @@ _RIGS = ("kitti", "pandaset", "nuscenes")  # whose streets are mixed where none 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
-        "adapt", help="let a network learn from a drive that nobody labelled", description=__doc__
+        "adapt",
+        help="let a network learn from a drive that nobody labelled",
+        description=__doc__,
+        examples=(
+            "cmdfusion adapt demo_output/street --teacher teacher.onnx --out adapted.safetensors",
+            "cmdfusion adapt demo_output/street --teacher teacher.onnx --out adapted_2.safetensors "
+            "--steps 1200",
+        ),
     )
     parser.add_argument(
         "drives",
@@ -57,9 +64,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--teacher", required=True, metavar="FILE", help="2D network, .onnx or .tflite"
     )
-    parser.add_argument("--out", required=True, metavar="NETWORK", help=".safetensors file to make")
+    parser.add_argument("--out", required=True, metavar="FILE.safetensors", help="network to make")
     parser.add_argument(
-        "--checkpoint", default="", help="network to begin with (default: the one shipped)"
+        "--checkpoint",
+        default="",
+        metavar="FILE",
+        help="network to begin with (default: the one shipped)",
     )
     parser.add_argument("--settings", metavar="FILE.yaml", help="AdaptSettings, see docs/adapt.md")
     parser.add_argument("--steps", type=int, metavar="N", help="training steps (default: 600)")
@@ -67,8 +77,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
                         "learn again (default: made here)")  # fmt: skip
     parser.add_argument("--work", metavar="DIR", help="folder for what is made; a run that "
                         "was stopped goes on there (default: OUT without its ending)")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    add_json_option(parser)
+    add_threads_option(parser)
     add_drive_arguments(parser)
     return parser
 
@@ -81,8 +91,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--out {out}: expected a name that ends in .safetensors")
     if out.exists():
         raise FileExistsError(f"--out {out}: exists; move it away, or choose another name")
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args)
     settings = load_settings(AdaptSettings, args.settings) if args.settings else AdaptSettings()
     settings = replace(settings, steps=args.steps) if args.steps else settings
     start = Path(args.checkpoint or default_checkpoint_path())
@@ -108,15 +117,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"checkpoint: {out}")
     else:
         print(f"NOT SAVED as {out}: what was trained is in {network}")
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(args.json, figures)
     return 0 if better else 1
 
 
 def _adapt(args, drives, teacher, checkpoint, start, settings, work):
     """All stages; {better, why, shares, before, after, plans, segmenter}."""
     segmenter = Segmenter(checkpoint, images="off", cpu_threads=args.threads or 0)
-    print(f"asking the teacher {teacher.name}", flush=True)
+    say_step(f"asking the teacher {teacher.name}")
     asked = ScanProgress(sum(len(drive) for drive in drives))
     plans = [plan_drive(drive, teacher, settings, work, asked.add) for drive in drives]
     asked.finish()
@@ -124,7 +132,7 @@ def _adapt(args, drives, teacher, checkpoint, start, settings, work):
     lessons = work / LESSONS
 
     def teach():
-        print("carrying labels through the drives", flush=True)
+        say_step("carrying labels through the drives")
         progress = ScanProgress(sum(len(plan.learnt) for plan in plans))
         shares = write_lessons(plans, segmenter, settings, lessons, progress.add)
         progress.finish()
@@ -136,7 +144,7 @@ def _adapt(args, drives, teacher, checkpoint, start, settings, work):
     )
     before = keep(work / "before.json", lambda: judge(segmenter, plans, streets))
     count = sum(len(plan.learnt) for plan in plans)
-    train(training_recipe(checkpoint, start, settings, count, streets), work)
+    train(training_recipe(checkpoint, start, settings, count, streets), work, not is_quiet())
     trained = Segmenter(work / RUN / "network.safetensors", images="off",
                         cpu_threads=args.threads or 0)  # fmt: skip
     after = keep(work / VERDICT, lambda: judge(trained, plans, streets))
@@ -149,7 +157,7 @@ def _make_streets(folder: Path, settings: AdaptSettings) -> Path:
     """Made-up streets of several sensors, two scans each, without pictures; made once."""
     if folder.exists():
         return folder
-    print(f"making up {settings.streets} streets", flush=True)
+    say_step(f"making up {settings.streets} streets")
     part, progress = folder.with_name("streets.part"), ScanProgress(2 * settings.streets)
     part.mkdir(parents=True, exist_ok=True)
     for number, rig in enumerate(_RIGS):

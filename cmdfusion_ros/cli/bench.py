@@ -12,14 +12,42 @@ from cmdfusion_ros.cli.benches import node as bench_node
 from cmdfusion_ros.cli.benches import precision as bench_precision
 from cmdfusion_ros.cli.benches import sparse as bench_sparse
 from cmdfusion_ros.cli.benches.unets import UNETS
+from cmdfusion_ros.cli.runs.figures import add_json_option
 from cmdfusion_ros.cli.runs.options import add_data_options
 from cmdfusion_ros.inference import default_checkpoint_path
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
+_EXAMPLES = {
+    "sparse": (
+        "cmdfusion bench sparse",
+        "cmdfusion bench sparse --sizes 30000 --networks small --json sparse.json",
+    ),
+    "inference": (
+        "cmdfusion bench inference",
+        "cmdfusion bench inference --rigs pandaset --json stages.json --picture stages.png",
+    ),
+    "precision": (
+        "cmdfusion bench precision",
+        "cmdfusion bench precision --data street --sequences 00 --json precision.json",
+    ),
+    "node": (
+        "cmdfusion bench node",
+        "cmdfusion bench node --bag demo_output/street --hz 5 --json node.json",
+    ),
+    "load": (
+        "cmdfusion bench load --hz 2 5 10 --cameras 0 6",
+        "cmdfusion bench load --rigs nuscenes --json load.json --picture load.png",
+    ),
+}
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser("bench", help="measure speed", description=__doc__)
+    parser = subparsers.add_parser(
+        "bench",
+        help="measure speed",
+        description=__doc__,
+        examples=("cmdfusion bench inference", "cmdfusion bench load --hz 2 5 --seconds 5"),
+    )
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_sparse(kinds)
     _add_inference(kinds)
@@ -32,7 +60,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 def _add_kind(kinds, name, what, module, num_points):
     """The parser of `cmdfusion bench NAME`, with the options that all kinds have."""
     parser = kinds.add_parser(
-        name, help=what, description=module.__doc__, formatter_class=_AS_WRITTEN
+        name,
+        help=what,
+        description=module.__doc__,
+        formatter_class=_AS_WRITTEN,
+        examples=_EXAMPLES[name],
     )
     _add_clouds(parser, num_points)
     return parser
@@ -50,13 +82,13 @@ def _add_clouds(parser, default):
         ),
     )
     parser.add_argument(
-        "--points",
+        "--sizes",
         type=int,
         nargs="*",
         metavar="N",
         help=f"measure on made-up streets of about N points (default: {default} without --cloud)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write what was measured here")
+    add_json_option(parser, "what was measured")
 
 
 def _add_sparse(kinds):
@@ -127,6 +159,7 @@ def _add_precision(kinds):
         "precision",
         help="bfloat16 beside float32",
         description=bench_precision.__doc__,
+        examples=_EXAMPLES["precision"],
         formatter_class=_AS_WRITTEN,
     )
     _add_checkpoint(parser)
@@ -135,7 +168,7 @@ def _add_precision(kinds):
     parser.add_argument(
         "--scans", type=int, default=3, metavar="N", help="made-up scans of a rig (default: 3)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write what was measured here")
+    add_json_option(parser, "what was measured")
 
 
 def _add_checkpoint(parser):
@@ -157,7 +190,11 @@ def _add_node(kinds):
         help="measure on a recorded bag, cameras included; may be given several times",
     )
     parser.add_argument(
-        "--hz", type=float, default=10.0, help="clouds a second that are sent (default: 10)"
+        "--hz",
+        type=float,
+        default=10.0,
+        metavar="HZ",
+        help="clouds a second that are sent (default: 10)",
     )
     parser.add_argument(
         "--clouds",
@@ -174,6 +211,7 @@ def _add_load(kinds):
         "load",
         help="the running node at rising rates, needs ROS 2",
         description=bench_load.__doc__,
+        examples=_EXAMPLES["load"],
         formatter_class=_AS_WRITTEN,
     )
     rigs = ["nuscenes", "pandaset"]
@@ -197,7 +235,7 @@ def _add_load(kinds):
     parser.add_argument(
         "--seconds", type=float, default=6.0, metavar="S", help="of each run (default: 6)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write what was measured here")
+    add_json_option(parser, "what was measured")
     parser.add_argument("--picture", metavar="FILE.png", help="draw the curves here")
     _add_model(parser)
 
@@ -207,7 +245,10 @@ def _add_model(parser):
         "--checkpoint", default="", metavar="FILE", help="network to run (default: the shipped one)"
     )
     parser.add_argument(
-        "--backend", default="auto", help="as the node's model.backend (default: auto)"
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="as the node's model.backend (default: auto)",
     )
 
 

@@ -7,13 +7,17 @@ are only shown. No label changes. Fitting again replaces them.
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from tqdm import tqdm
-
 from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
-from cmdfusion_ros.cli.runs.options import add_data_options, add_device_option, data_settings
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import (
+    add_compute_options,
+    add_data_options,
+    data_settings,
+    use_threads,
+)
+from cmdfusion_ros.cli.runs.terminal import progress_bar
 from cmdfusion_ros.config import load_settings, settings_to_dict
 from cmdfusion_ros.evaluation.calibrate import (
     CalibrationSets,
@@ -31,7 +35,15 @@ FEW_SCANS = 20  # below, a fit says more of these scans than of the network
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
-        "calibrate", help="make confidence mean how often it is right", description=__doc__
+        "calibrate",
+        help="make confidence mean how often it is right",
+        description=__doc__,
+        examples=(
+            "cmdfusion calibrate cmdfusion_ros/weights/flagship_nano.safetensors --data street "
+            "--sequences 00 --out calibrated.safetensors",
+            "cmdfusion calibrate cmdfusion_ros/weights/flagship_nano.safetensors --data street "
+            "--sequences 00 --json calibration.json --picture calibration.png",
+        ),
     )
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a .safetensors file of cmdfusion train"
@@ -56,13 +68,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="fit on several sets, listed as in config/calibrate/; instead of the options below",
     )
     add_data_options(parser, "fit on", required=False)
-    parser.add_argument(
-        "--json", metavar="FILE", help="write temperatures and calibration errors here"
-    )
+    add_json_option(parser, "temperatures and calibration errors")
     parser.add_argument(
         "--picture", metavar="FILE.png", help="draw confidence against accuracy, before and after"
     )
-    add_device_option(parser)
+    add_compute_options(parser)
     return parser
 
 
@@ -70,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Fit, write, print; returns 0."""
     if args.keep and args.out:
         raise ValueError("--keep writes into CHECKPOINT, --out into another file; give one of them")
+    use_threads(args)
     checkpoint = load_checkpoint(args.checkpoint)
     sets = _sets(args)
     view = view_of(checkpoint.card)
@@ -87,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     segmenter = Segmenter(checkpoint, device=args.device, images="on")
     answers = []
     for data, scans in zip(sets, opened, strict=True):
-        frames = tqdm(shown(scans, view, checkpoint.class_map), total=len(scans), unit="scan")
+        frames = progress_bar(shown(scans, view, checkpoint.class_map), len(scans))
         answers.append(gather_answers(segmenter, frames, len(names), data.repeat))
     temperatures = fit_temperatures(answers)
     fitted = {
@@ -106,8 +117,7 @@ def run(args: argparse.Namespace) -> int:
     written = args.out or (args.checkpoint if args.keep else None)
     if written:
         replace_card(args.checkpoint, card, temperatures, written)
-    if args.json:
-        Path(args.json).write_text(json.dumps(fitted, indent=1) + "\n")
+    write_figures(args.json, fitted)
     if args.picture:
         draw_reliability(fitted).savefig(args.picture, dpi=110)
     _print_table(fitted, written)

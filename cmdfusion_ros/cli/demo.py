@@ -1,17 +1,24 @@
 """`cmdfusion demo [BAG]`: replay a bag through the running node and show what it says of it."""
 
 import argparse
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cmdfusion_ros.class_map import ClassMap, load_class_map
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
 from cmdfusion_ros.cli.runs.live import LABELLED_TOPIC, RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.runs.offline import run_offline
-from cmdfusion_ros.cli.runs.options import add_silence_option
+from cmdfusion_ros.cli.runs.options import (
+    add_checkpoint_option,
+    add_compute_options,
+    add_points_option,
+    add_silence_option,
+    check_threads,
+)
 from cmdfusion_ros.cli.runs.processes import ProcessError
+from cmdfusion_ros.cli.runs.quiet import say_step
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.data.bags.bag import read_labelled_clouds
@@ -33,19 +40,28 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "what it says, and draw it. "
         "Without a bag, a drive through a made-up street is rendered, once. Where ROS 2 is "
         "missing, the same bag is labelled in one process instead.",
+        examples=(
+            "cmdfusion demo",
+            "cmdfusion demo demo_output/street --offline --out again",
+        ),
     )
     parser.add_argument(
         "bag",
         nargs="?",
+        metavar="BAG",
         help="rosbag2 folder, .mcap or ROS 1 .bag file (default: a made-up street)",
     )
     parser.add_argument(
-        "--out", default="demo_output", help="folder for the results (default demo_output)"
+        "--out",
+        default="demo_output",
+        metavar="DIR",
+        help="folder for the results (default: demo_output)",
     )
     parser.add_argument(
         "--rate",
         default="auto",
         type=_rate,
+        metavar="X",
         help="times real time; auto (default): as fast as this machine labels, at most 1",
     )
     parser.add_argument(
@@ -53,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         type=float,
         default=60.0,
         metavar="S",
-        help="take only the first S seconds of the bag; 0 = all (default 60)",
+        help="take only the first S seconds of the bag; 0 = all (default: 60)",
     )
     parser.add_argument(
         "--offline", action="store_true", help="do not use ROS, even if it is there"
@@ -64,24 +80,27 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="only render the made-up street that is played where no bag is given",
     )
     add_run_arguments(parser)
+    add_json_option(parser)
     return parser
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every verb that labels a bag."""
-    parser.add_argument("--points", help="PointCloud2 topic to label (default: the densest)")
+    add_points_option(parser)
     add_silence_option(parser)
-    parser.add_argument("--checkpoint", default="", help="network (default: the one shipped)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_checkpoint_option(parser)
+    add_compute_options(parser)
     parser.add_argument(
         "--backend",
         default="auto",
+        metavar="NAME",
         help="sparse convolution backend; fake labels nothing truly and needs no network",
     )
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:
-    """RunOptions from the arguments of `add_run_arguments`."""
+    """RunOptions from the arguments of `add_run_arguments`; ValueError where they are wrong."""
+    check_threads(args)
     checkpoint = str(Path(args.checkpoint).resolve()) if args.checkpoint else ""
     return RunOptions(
         args.points,
@@ -90,6 +109,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         checkpoint,
         args.device,
         args.backend,
+        threads=args.threads or 0,
     )
 
 
@@ -131,7 +151,8 @@ def run(args: argparse.Namespace) -> int:
     summary = record.summary(
         score(layout.path, out / "labelled", class_map) if record.returned else None
     )
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    for path in (str(out / "summary.json"), args.json):
+        write_figures(path, summary)
     draw(layout, options, record, summary, class_map, out)
     return report(record, summary, out)
 
@@ -141,10 +162,9 @@ def _made_up_bag(out):
     bag = out / "street"
     if not (bag / "metadata.yaml").exists():
         remove_bag(bag)
-        print(
+        say_step(
             f"no bag given: making up a street of {_STREET_SCANS} scans with six cameras; this "
-            "takes a minute, once",
-            flush=True,
+            "takes a minute, once"
         )
         progress = ScanProgress(_STREET_SCANS)
         frames = progress.counted(demo_frames(_STREET_LABELS, available_cores(), _STREET_SCANS))

@@ -8,12 +8,13 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 from cmdfusion_ros import __version__
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
 from cmdfusion_ros.cli.runs.processes import fastdds_variable, find_fastdds_profile
 
 _LIBRARIES = {
@@ -60,12 +61,15 @@ class Finding:
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    return subparsers.add_parser(
+    parser = subparsers.add_parser(
         "doctor",
         help="say what is installed, what is chosen, and why",
         description="Report the installation. Exit code 0 where labelling works, "
         "1 where it does not.",
+        examples=("cmdfusion doctor", "cmdfusion doctor --json doctor.json"),
     )
+    add_json_option(parser, "what is found")
+    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         print(title)
         for finding in findings:
             print(f"  {finding.level}  {finding.subject:<20} {finding.words}")
+    told = {title: [asdict(finding) for finding in each] for title, each in sections.items()}
+    write_figures(args.json, told)
     return int(any(finding.level == BAD for findings in sections.values() for finding in findings))
 
 

@@ -6,13 +6,17 @@ apart.
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from tqdm import tqdm
-
 from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
-from cmdfusion_ros.cli.runs.options import add_data_options, add_scoring_options, data_settings
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import (
+    add_data_options,
+    add_scoring_options,
+    data_settings,
+    use_threads,
+)
+from cmdfusion_ros.cli.runs.terminal import progress_bar
 from cmdfusion_ros.evaluation.confusion_text import confusion_table, why_zero
 from cmdfusion_ros.evaluation.evaluate import TEST_TIME_CHANGES, evaluate, spread
 from cmdfusion_ros.evaluation.score_page import write_page
@@ -22,7 +26,17 @@ from cmdfusion_ros.training.samples import shown, view_of
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser("evaluate", help="score a checkpoint", description=__doc__)
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="score a checkpoint",
+        description=__doc__,
+        examples=(
+            "cmdfusion evaluate cmdfusion_ros/weights/flagship_nano.safetensors --data street "
+            "--sequences 00",
+            "cmdfusion evaluate cmdfusion_ros/weights/flagship_nano.safetensors --data street "
+            "--sequences 00 --images --json scores.json --page scores.html",
+        ),
+    )
     parser.add_argument(
         "checkpoints", metavar="CHECKPOINT", nargs="+", help=".safetensors files of cmdfusion train"
     )
@@ -46,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="N",
         help="subsets of the cameras scored for each number of live ones (default: 6)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the scores here")
+    add_json_option(parser, "the scores")
     parser.add_argument("--page", metavar="FILE.html", help="write them as a page with plots")
     parser.add_argument(
         "--keep", action="store_true", help="write them into the checkpoint's card as `evaluation`"
@@ -57,6 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 def run(args: argparse.Namespace) -> int:
     """Score and print a table; returns 0."""
+    use_threads(args)
     results = [_evaluate(path, args) for path in args.checkpoints]
     if len({result["class_map"] for result in results}) > 1:
         raise ValueError(
@@ -66,8 +81,7 @@ def run(args: argparse.Namespace) -> int:
         )
     result = spread(results)
     _print_table(result)
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(args.json, result)
     if args.page:
         write_page(args.page, result)
     if args.keep:
@@ -88,7 +102,7 @@ def _evaluate(path, args):
             f"({trained_on[0]}, ...); "
             "choose others with --sequences, --first-scan, --last-scan, or pass --allow-trained"
         )
-    frames = tqdm(shown(scans, view, checkpoint.class_map), total=len(scans), unit="scan")
+    frames = progress_bar(shown(scans, view, checkpoint.class_map), len(scans))
     scores = evaluate(
         Segmenter(checkpoint, device=args.device, images="on"), frames, args.tta, args.subsets
     )

@@ -3,11 +3,11 @@ authors of CMDFusion.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from cmdfusion_ros.checkpoint.file import save_checkpoint
 from cmdfusion_ros.checkpoint.official import import_official
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -18,6 +18,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
             "Read an official CMDFusion checkpoint (SemanticKITTI or nuScenes) and write it as "
             "one of ours. Nothing in the file is run."
         ),
+        examples=(
+            "cmdfusion import official.ckpt --out imported.safetensors",
+            "cmdfusion import official.ckpt --out network.safetensors --json imported.json",
+        ),
     )
     parser.add_argument(
         "checkpoint",
@@ -25,9 +29,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="file of PyTorch Lightning, as the authors published it",
     )
     parser.add_argument(
-        "--out", required=True, metavar="NETWORK.safetensors", help="file to write; must not exist"
+        "--out", required=True, metavar="FILE.safetensors", help="file to write; must not exist"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the report here too")
+    add_json_option(parser, "the report")
     return parser
 
 
@@ -52,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
         "notes": list(imported.notes),
     }
     _print_report(out, report)
-    if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+    write_figures(args.json, report)
     return 0
 
 

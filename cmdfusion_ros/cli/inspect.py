@@ -4,7 +4,6 @@ and parameters to start the node with.
 
 import argparse
 import html
-import json
 import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,8 @@ from matplotlib import colormaps
 
 from cmdfusion_ros.cli.inspections.cameras import camera_facts, camera_words
 from cmdfusion_ros.cli.inspections.frames import frame_tree, missing_links
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import add_points_option
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import (
     BagLayout,
@@ -51,30 +52,36 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="say what is in a bag, and what the node would do with it",
         description="Look into a recording before anything is labelled. Exit code 0 where its "
         "clouds would be labelled, 1 where not, 2 for wrong input.",
+        examples=(
+            "cmdfusion inspect demo_output/street",
+            "cmdfusion inspect demo_output/street --out looked_at --json found.json",
+        ),
     )
     parser.add_argument(
         "bag",
+        metavar="BAG",
         help="rosbag2 folder, .mcap or ROS 1 .bag file; or a .pcd, .ply, .las or .bin, or a folder "
         "of them",
     )
-    parser.add_argument("--points", help="PointCloud2 topic to look at (default: the densest)")
+    add_points_option(parser)
     parser.add_argument(
         "--out",
         default="inspect_output",
         metavar="DIR",
-        help="folder for page.html, node.yaml and summary.json (default inspect_output)",
+        help="folder for page.html, node.yaml and summary.json (default: inspect_output)",
     )
+    add_json_option(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     files = cloud_files(args.bag)
     if not files:
-        return _inspect(Path(args.bag), args.points, Path(args.out))
+        return _inspect(Path(args.bag), args.points, Path(args.out), args.json)
     with tempfile.TemporaryDirectory() as folder:
         scans = Path(folder) / "scans"
         write_cloud_bag(scans, files)
-        return _inspect(scans, args.points, Path(args.out), Path(args.bag))
+        return _inspect(scans, args.points, Path(args.out), args.json, Path(args.bag))
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -83,19 +90,27 @@ def _say(lines: Iterable[str]) -> None:
         print(printable(line, _LONG))
 
 
-def _inspect(path: Path, points: str | None, out: Path, source: Path | None = None) -> int:
+def _inspect(
+    path: Path,
+    points: str | None,
+    out: Path,
+    figures_file: str | None,
+    source: Path | None = None,
+) -> int:
     """Look, print and write; 0, or 1 where nothing would be labelled."""
     with Bag(path) as bag:
         filled = {t: i.count for t, i in bag.topics.items() if i.msgtype == CLOUD and i.count}
         if not filled and points is None:
-            return _without_clouds(bag, out, "no PointCloud2 with a message", source)
+            why = "no PointCloud2 with a message"
+            return _without_clouds(bag, out, figures_file, why, source)
         try:
             layout = inspect_bag(path, points, source=source)
         except ValueError as error:
             if points is not None:  # may be a wrong argument
                 raise
             why = f"no cloud that can be read ({str(error).splitlines()[0]})"
-            return _without_clouds(bag, out, why, source, BagSurvey(bag, _HEAD_S).notes)
+            notes = BagSurvey(bag, _HEAD_S).notes
+            return _without_clouds(bag, out, figures_file, why, source, notes)
         transforms = BagTransforms(bag, layout.transform_topics, layout.cloud_frame)
         cameras = [camera_facts(bag, camera) for camera in layout.cameras]
     found = find_in_clouds(layout, transforms)
@@ -123,7 +138,8 @@ def _inspect(path: Path, points: str | None, out: Path, source: Path | None = No
         "other_clouds": {topic: each.to_dict() for topic, each in others.items()},
         "the_node": doing,
     }
-    (out / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
+    for place in (str(out / "summary.json"), figures_file):
+        write_figures(place, figures)
     drawn = pictures(layout, found)
     blocks = [
         ("What the node would do", _lines(doing)),
@@ -160,7 +176,12 @@ def _other_clouds(
 
 
 def _without_clouds(
-    bag: Bag, out: Path, why: str, source: Path | None, notes: Sequence[str] = ()
+    bag: Bag,
+    out: Path,
+    figures_file: str | None,
+    why: str,
+    source: Path | None,
+    notes: Sequence[str] = (),
 ) -> int:
     """Say of a bag without any cloud to read what it has, and what to do; 1."""
     there = [
@@ -175,7 +196,8 @@ def _without_clouds(
     out.mkdir(parents=True, exist_ok=True)
     given, kind = source or bag.path, "points" if source else bag.kind
     figures = {"bag": str(given), "kind": kind, "usable": 0.0, "problems": problems}
-    (out / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
+    for place in (str(out / "summary.json"), figures_file):
+        write_figures(place, figures)
     (out / "node.yaml").unlink(missing_ok=True)
     write_page(out / "page.html", given.absolute().name, problems, [])
     return 1

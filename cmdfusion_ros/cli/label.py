@@ -20,6 +20,7 @@ from cmdfusion_ros.cli.demo import (
 )
 from cmdfusion_ros.cli.demo import model_class_map as class_map_of
 from cmdfusion_ros.cli.runs.drives import ODOMETRIES
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
 from cmdfusion_ros.cli.runs.folder_to_label import FORMATS, label_folder
 from cmdfusion_ros.cli.runs.label_results import (
     add_result_options,
@@ -35,6 +36,7 @@ from cmdfusion_ros.cli.runs.many_bags import (
     run_jobs,
 )
 from cmdfusion_ros.cli.runs.offline import run_offline
+from cmdfusion_ros.cli.runs.options import add_processes_option
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.bag_survey import TRANSFORMS
@@ -60,16 +62,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "clouds and the transforms, or with all that is in the bag. "
         "Pairing and labelling are the node's own, on the bag's clock; no cloud is dropped for "
         "lack of time.",
+        examples=(
+            "cmdfusion label demo_output/street --out labelled",
+            "cmdfusion label demo_output/street --out seen --page seen.html --json seen.json",
+        ),
     )
     parser.add_argument(
         "bag",
         nargs="+",
+        metavar="BAG",
         help="rosbag2 folder, .mcap or ROS 1 .bag file; or a .pcd, .ply, .las or .bin, or a folder "
         "of them; with --format also a data set's folder, or a project that Supervisely exported",
     )
     parser.add_argument(
         "--out",
         required=True,
+        metavar="PATH",
         help="bag to make; labels of an earlier run there are replaced, nothing else is",
     )
     parser.add_argument(
@@ -111,13 +119,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="with such a folder: where poses come from: recorded, kiss-icp, auto: "
         "recorded ones where there are any (default), or none",
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="with several bags, for which --out is a folder: processes at a time (default: the "
-        "cores; with a GPU give 1 or 2)",
-    )
+    add_processes_option(parser, "with several bags, of which --out becomes a folder: ")
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -126,6 +128,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     add_result_options(parser)
     add_run_arguments(parser)
+    add_json_option(parser)
     return parser
 
 
@@ -167,11 +170,11 @@ def coverage(labelled: Path, bag: Path) -> str:
 
 def _label_many(args):
     """Several bags, a worker each."""
-    alone = {"--page": args.page, "--sheet": args.sheet, "--clouds": args.clouds}
+    alone = {"--page": args.page, "--sheet": args.sheet, "--cloud-files": args.cloud_files}
     alone["--format"] = args.format != "bag"
     asked = [option for option, value in alone.items() if value]
     if asked:
-        raise ValueError(f"{', '.join(asked)}: of one bag at a time; give one, without --workers")
+        raise ValueError(f"{', '.join(asked)}: of one bag at a time; give one, without --processes")
     options = run_options(args)
     if args.teacher:
         options = _with_teacher(options, args)
@@ -184,6 +187,7 @@ def _label_many(args):
         **{name: getattr(args, name) for name in _OF_EACH},
     }
     words = ["--device", args.device, "--backend", args.backend]
+    words += ["--threads", str(args.threads)] if args.threads else []
     words += ["--points", args.points] if args.points else []
     words += ["--with-original"] if args.with_original else []
     words += [word for silence in args.silence for word in ("--silence", silence)]
@@ -195,12 +199,14 @@ def _label_many(args):
             raise FileNotFoundError(f"{bag}: no such bag")
         known = {**settings, "bag": bag_fingerprint(bag)}
         jobs.append(BagJob(name, known, label_words(words, str(Path(bag).resolve()))))
-    workers = available_cores() if args.workers is None else args.workers
-    return run_jobs(jobs, Path(args.out), workers, args.resume)
+    processes = available_cores() if args.processes is None else args.processes
+    code, figures = run_jobs(jobs, Path(args.out), processes, args.resume)
+    write_figures(args.json, figures)
+    return code
 
 
 def run(args: argparse.Namespace) -> int:
-    if len(args.bag) > 1 or args.workers is not None or args.resume:
+    if len(args.bag) > 1 or args.processes is not None or args.resume:
         return _label_many(args)
     args.bag = args.bag[0]
     if args.format != "bag":
@@ -259,15 +265,11 @@ def _label(args, options, bag, source=None):
         print(f"note: not copied, an earlier run's: {', '.join(record.left_out)}")
     if record.placement:
         print(f"the network saw the clouds from: {record.placement}")
-    print(
-        headline(
-            record.summary(
-                score(layout.path, args.out, class_map_of(options))
-                if record.returned and not args.teacher
-                else None
-            )
-        )
-    )
+    known = record.returned and not args.teacher
+    miou = score(layout.path, args.out, class_map_of(options)) if known else None
+    summary = record.summary(miou)
+    print(headline(summary))
+    write_figures(args.json, summary)
     if args.teacher:
         print(coverage(args.out, layout.path))
     write_results(args, layout, record, class_map_of(options))

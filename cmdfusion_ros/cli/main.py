@@ -2,7 +2,6 @@
 asked for, so `--help` does not wait for torch.
 """
 
-import argparse
 import importlib
 import importlib.util
 import signal
@@ -11,7 +10,10 @@ import threading
 import traceback
 from collections.abc import Sequence
 
+from cmdfusion_ros.cli.runs.figures import check_figures_place
+from cmdfusion_ros.cli.runs.parser import VerbParser
 from cmdfusion_ros.cli.runs.processes import ProcessError
+from cmdfusion_ros.cli.runs.quiet import keep_quiet
 
 # A verb's file has `add_parser(subparsers)`, which returns its parser, and `run(args) -> int`,
 # which returns the exit code.
@@ -33,6 +35,7 @@ VERBS = {
     "bench": "measure speed",
     "soak": "let everything go wrong around the node, for hours",
     "import": "take over a checkpoint of the authors of CMDFusion",
+    "completion": "print what makes a shell complete these commands by Tab",
 }
 _FILES = {"import": "import_checkpoint"}  # of verbs that cannot name a module
 # what a wrong input or a missing part raises: one line is enough for those
@@ -50,40 +53,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = next((word for word in arguments if not word.startswith("-")), None)
     args = _parser(verb).parse_args(arguments)
     if args.verb is None:
-        _parser(None).print_help()
+        _parser().print_help()
         return 2
+    keep_quiet("quiet" in args)
     if threading.current_thread() is threading.main_thread():
         # as Ctrl-C: a verb that started processes ends them first
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
     try:
+        check_figures_place(getattr(args, "json", None))
         return args.run(args)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if args.traceback or not isinstance(error, _EXPECTED):
+        if "traceback" in args or not isinstance(error, _EXPECTED):
             traceback.print_exc()
         print(f"cmdfusion {args.verb}: {error}", file=sys.stderr)
         return 2 if isinstance(error, _EXPECTED) else 1
 
 
-def _parser(asked):
-    """The whole parser; only the verb `asked` for has its options."""
-    parser = argparse.ArgumentParser(
-        prog="cmdfusion", description="Camera-LiDAR semantic segmentation of point clouds."
+def whole_parser() -> VerbParser:
+    """The parser with the options of every verb, which imports all that any of them needs."""
+    return _parser(*VERBS)
+
+
+def _parser(*asked):
+    """The parser of all verbs; only those `asked` for have their options."""
+    parser = VerbParser(
+        prog="cmdfusion",
+        description="Camera-LiDAR semantic segmentation of point clouds.",
+        examples=("cmdfusion demo", "cmdfusion label demo_output/street --out labelled"),
     )
     parser.add_argument(
         "--version",
         action="version",
         version=f"cmdfusion {importlib.import_module('cmdfusion_ros').__version__}",
     )
-    parser.add_argument(
-        "--traceback", action="store_true", help="show the whole traceback of an error"
-    )
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb, summary in VERBS.items():
-        if verb == asked:
+        if verb in asked:
             module = importlib.import_module(f"cmdfusion_ros.cli.{_FILES.get(verb, verb)}")
             module.add_parser(subparsers).set_defaults(run=module.run)
         else:

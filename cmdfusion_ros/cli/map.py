@@ -6,13 +6,18 @@ the kind of file: .ply or .las.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cmdfusion_ros.cli.runs.drives import add_drive_arguments, open_drives
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import (
+    add_checkpoint_option,
+    add_compute_options,
+    use_threads,
+)
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.data.drives.drive import Drive
 from cmdfusion_ros.data.point_files import SUFFIXES, LabelledPoints, write_cloud
@@ -28,12 +33,19 @@ _PRIOR = 0.1  # votes for each class before anyone voted
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
-        "map", help="make a labelled map of a drive", description=__doc__
+        "map",
+        help="make a labelled map of a drive",
+        description=__doc__,
+        examples=(
+            "cmdfusion map demo_output/street --out map.ply",
+            "cmdfusion map demo_output/street --out road.las --without-dynamic --voxel-size 0.2",
+        ),
     )
-    parser.add_argument("drive", help="bag, or folder of scans with images and poses")
-    parser.add_argument("--out", required=True, help="file to make, .ply or .las; must not exist")
-    parser.add_argument("--voxel", type=float, default=0.1, metavar="M", help="one point a voxel "
-                        "of this edge (default: 0.1 m)")  # fmt: skip
+    parser.add_argument("drive", metavar="DRIVE", help="bag, or folder of scans with poses")
+    parser.add_argument("--out", required=True, metavar="FILE",
+                        help="file to make, .ply or .las; must not exist")  # fmt: skip
+    parser.add_argument("--voxel-size", type=float, default=0.1, metavar="M",
+                        help="one point a voxel of this edge (default: 0.1 m)")  # fmt: skip
     parser.add_argument("--reach", type=float, default=60.0, metavar="M",
                         help="leave out points further from the LiDAR (default: 60 m)")  # fmt: skip
     parser.add_argument(
@@ -41,18 +53,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         action="store_true",
         help="leave out what can move: cars, people, ...; what was there without them stays",
     )
-    parser.add_argument("--checkpoint", default="", help="network (default: the one shipped)")
+    add_checkpoint_option(parser)
     parser.add_argument("--teacher", default="", metavar="FILE", help="a 2D network instead: only "
                         "what cameras see is labelled")  # fmt: skip
     parser.add_argument("--images", action="store_true", help="give the network the images too")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
+    add_compute_options(parser)
+    add_json_option(parser)
     add_drive_arguments(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Make the map; 0, or 1 where nothing was labelled."""
+    use_threads(args)
     out = Path(args.out)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"--out {out}: expected a name that ends in {' or '.join(SUFFIXES)}")
@@ -65,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     model = ModelSettings(checkpoint=args.teacher or args.checkpoint, device=args.device, warmup=0)
     segmenter, _ = open_segmenter(model)
     images = bool(args.teacher) or args.images
-    cloud = map_of(drives[0], segmenter, args.voxel, args.reach, images, args.without_dynamic)
+    cloud = map_of(drives[0], segmenter, args.voxel_size, args.reach, images, args.without_dynamic)
     write_cloud(out, cloud)
     figures: dict[str, Any] = {
         "map": str(out),
@@ -77,8 +90,7 @@ def run(args: argparse.Namespace) -> int:
             for label, name in enumerate(cloud.class_map.names)
         },
     }
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    write_figures(args.json, figures)
     known = sum(figures["classes"].values())
     shares = sorted(figures["classes"].items(), key=lambda item: -item[1])
     words = ", ".join(f"{name} {100 * n / max(known, 1):.1f} %" for name, n in shares if n)

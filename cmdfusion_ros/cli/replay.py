@@ -6,6 +6,7 @@ import argparse
 import os
 import tempfile
 
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
 from cmdfusion_ros.cli.runs.live import ros_is_there
 from cmdfusion_ros.cli.runs.options import add_silence_option
 from cmdfusion_ros.cli.runs.processes import (
@@ -27,9 +28,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
             "Publish a bag's messages on their topics, with /clock at 200 Hz: run the node with "
             "use_sim_time. Uses the ROS_DOMAIN_ID of the shell."
         ),
+        examples=(
+            "cmdfusion replay demo_output/street",
+            "cmdfusion replay demo_output/street --rate 0.5 --wait-for /lidar/points",
+        ),
     )
     add_playing_options(parser)
     add_silence_option(parser)
+    add_json_option(parser, "how many messages of which topics were published")
     return parser
 
 
@@ -65,10 +71,14 @@ def run(args: argparse.Namespace) -> int:
                         "left out: " + ", ".join(f"{t} ({m})" for t, m in event["topics"].items())
                     )
                 if event["event"] == "done":
-                    line.finish(
-                        f"{clouds}/{layout.num_clouds} clouds, {sum(event['published'].values())} "
+                    line.finish("")
+                    published = event["published"]
+                    print(
+                        f"{clouds}/{layout.num_clouds} clouds, {sum(published.values())} "
                         "messages published"
                     )
+                    figures = {"clouds": clouds, "clouds_in_bag": layout.num_clouds}
+                    write_figures(args.json, {**figures, "published": published})
                     return 0
                 clouds += event["event"] == "cloud"
                 line.show(

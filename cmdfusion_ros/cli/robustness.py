@@ -6,14 +6,19 @@ The corruptions of Robo3D, MultiCorrupt and RoboBEV by their names and levels, a
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
-from cmdfusion_ros.cli.runs.options import add_data_options, add_scoring_options, data_settings
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import (
+    add_data_options,
+    add_scoring_options,
+    data_settings,
+    use_threads,
+)
+from cmdfusion_ros.cli.runs.terminal import progress_bar
 from cmdfusion_ros.data.corruptions.suites import SUITES
 from cmdfusion_ros.evaluation.robustness import measure, names_of, with_before
 from cmdfusion_ros.evaluation.robustness_picture import draw_robustness, table
@@ -25,7 +30,15 @@ from cmdfusion_ros.training.samples import view_of
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The parser of this verb."""
     parser = subparsers.add_parser(
-        "robustness", help="score a checkpoint in bad weather", description=__doc__
+        "robustness",
+        help="score a checkpoint in bad weather",
+        description=__doc__,
+        examples=(
+            "cmdfusion robustness cmdfusion_ros/weights/flagship_nano.safetensors --data street "
+            "--sequences 00 --scans 2",
+            "cmdfusion robustness cmdfusion_ros/weights/flagship_nano.safetensors --data street "
+            "--sequences 00 --scans 2 --json robustness.json --picture robustness.png",
+        ),
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set")
@@ -51,9 +64,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         metavar="N",
         help="subsets of the cameras for each number of live ones (default: 64, all of six)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw them here")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of draws (default: 0)")
+    add_json_option(parser)
+    parser.add_argument("--picture", metavar="FILE.png", help="draw them here")
     parser.add_argument(
         "--keep", action="store_true", help="write a summary into the card as `robustness`"
     )
@@ -66,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     for option, number in (("--scans", args.scans), ("--subsets", args.subsets)):
         if number is not None and number < 1:
             raise ValueError(f"{option}: expected 1 or more, got {number}")
+    use_threads(args)
     checkpoint = load_checkpoint(args.checkpoint)
     scans = data_settings(args).open(args.data, checkpoint.class_map)
     rows = np.arange(len(scans))
@@ -82,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     segmenter = Segmenter(checkpoint, device=args.device, images="on")
     baseline = Segmenter(args.baseline, device=args.device, images="on") if args.baseline else None
     names = names_of(args.suites, segmenter.uses_images and args.images)
-    pairs = tqdm(with_before(scans, rows.tolist(), names), total=len(rows), unit="scan")
+    pairs = progress_bar(with_before(scans, rows.tolist(), names), len(rows))
     nuscenes = args.layout == "nuscenes"
     result = {
         "checkpoint": Path(args.checkpoint).name,
@@ -97,10 +111,9 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(table(result)))
     if trained_on:
         print(f"NOTE: the checkpoint was trained on {len(trained_on)} of these scans")
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
-    if args.plot:
-        draw_robustness(result).savefig(args.plot, dpi=110)
+    write_figures(args.json, result)
+    if args.picture:
+        draw_robustness(result).savefig(args.picture, dpi=110)
     if args.keep:
         card = load_checkpoint(args.checkpoint).card
         replace_card(args.checkpoint, {**card, "robustness": result})

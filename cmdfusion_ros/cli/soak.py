@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.terminal import progress_bar
 from cmdfusion_ros.soak.faulty_drive import FAULTS
 from cmdfusion_ros.soak.run import Episode, read_log, soak
 from cmdfusion_ros.soak.soak_report import words, write_report
@@ -18,12 +18,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "clock, with a stand-in for the network. Checked: every cloud comes out once and in order "
         "or is counted by its reason, all recovers, memory, threads and descriptors stay. A soak "
         "that was ended goes on when it is called again.",
+        examples=(
+            "cmdfusion soak --clouds 2000",
+            "cmdfusion soak --fault camera_dies --fault clock_leaps --out soaked --json soak.json",
+        ),
         epilog="faults: " + "; ".join(f"{name}: {text}" for name, text in FAULTS.items()),
     )
     parser.add_argument(
-        "--clouds", type=int, default=200_000, help="how many to send (default 200000)"
+        "--clouds",
+        type=int,
+        default=200_000,
+        metavar="N",
+        help="clouds to send (default: 200000)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed, the same faults")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same seed, the same faults"
+    )
     parser.add_argument(
         "--fault",
         action="append",
@@ -36,18 +46,23 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         "--out",
         type=Path,
         default=Path("soak_output"),
-        help="folder for the log, soak.json, soak.png and soak.html (default soak_output)",
+        metavar="DIR",
+        help="folder for the log, soak.json, soak.png and soak.html (default: soak_output)",
     )
+    add_json_option(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Returns 1 where anything did not hold."""
     before = sum(episode.clouds for episode in read_log(args.out, args.seed))
-    with tqdm(total=args.clouds, initial=min(before, args.clouds), unit="cloud") as bar:
+    left = args.clouds - min(before, args.clouds)
+    with progress_bar(total=args.clouds, unit="cloud", begin=args.clouds - left) as bar:
 
         def tell(episode: Episode) -> None:
-            bar.update(min(episode.clouds, bar.total - bar.n))
+            nonlocal left
+            bar.update(min(episode.clouds, left))
+            left -= min(episode.clouds, left)
             for wrong in episode.wrong:
                 bar.write(f"episode {episode.number} ({', '.join(episode.faults)}): {wrong}")
 
@@ -55,4 +70,5 @@ def run(args: argparse.Namespace) -> int:
     found = write_report(args.out, episodes, args.seed)
     print(words(found))
     print(args.out / "soak.html")
+    write_figures(args.json, found)
     return int(bool(found["wrong"] or found["unaccounted"]))

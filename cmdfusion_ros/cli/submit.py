@@ -5,14 +5,13 @@ Without a checkpoint, what is at --out is only checked.
 """
 
 import argparse
-import json
 from pathlib import Path
-
-from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.cli.runs.options import add_device_option
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import add_compute_options, use_threads
+from cmdfusion_ros.cli.runs.terminal import progress_bar
 from cmdfusion_ros.data.readers.nuscenes import NuScenes
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.data.readers.submissions import (
@@ -30,7 +29,15 @@ _READERS = {"semantic_kitti": SemanticKitti, "nuscenes": NuScenes}
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
-        "submit", help="label a test set for its benchmark", description=__doc__
+        "submit",
+        help="label a test set for its benchmark",
+        description=__doc__,
+        examples=(
+            "cmdfusion submit network.safetensors --layout semantic_kitti --data semantic_kitti "
+            "--sequences 11 12 --out submission.zip",
+            "cmdfusion submit --layout semantic_kitti --data semantic_kitti --sequences 11 12 "
+            "--out submission.zip --json submission.json",
+        ),
     )
     parser.add_argument(
         "checkpoint",
@@ -69,13 +76,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         default="none",
         help="average over changed scans (default: none)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the numbers of scans and points here")
-    add_device_option(parser)
+    add_json_option(parser, "the numbers of scans and points")
+    add_compute_options(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Label, write, check; returns 0."""
+    use_threads(args)
     class_map = load_class_map(args.layout)
     options = {"labels": False, "poses": False, "images": False}
     if args.checkpoint:
@@ -96,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         )
         segment = segment_with(Segmenter(checkpoint, device=args.device, images="on"), args.tta)
         with _writer(args, checkpoint.class_map) as writer:
-            for index in tqdm(range(len(reader)), unit="scan"):
+            for index in progress_bar(range(len(reader)), len(reader)):
                 frame = reader[index]
                 shown = view.apply(frame, reader.neighbours(index, view.offsets), class_map)
                 writer.add(frame.name, segment(shown).labels[: frame.num_points])
@@ -111,15 +119,14 @@ def run(args: argparse.Namespace) -> int:
         check_nuscenes(
             args.out, _split(args), {token: number for (_, token), number in counts.items()}
         )
-    if args.json:
-        figures = {
-            "out": args.out,
-            "layout": args.layout,
-            "scans": len(counts),
-            "points": sum(counts.values()),
-            "tta": args.tta,
-        }
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    figures = {
+        "out": args.out,
+        "layout": args.layout,
+        "scans": len(counts),
+        "points": sum(counts.values()),
+        "tta": args.tta,
+    }
+    write_figures(args.json, figures)
     print(
         f"{args.out}: {len(counts)} scans, {sum(counts.values())} points, as {args.layout} wants "
         "them"

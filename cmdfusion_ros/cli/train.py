@@ -7,13 +7,14 @@ RECIPE.yaml --out DIR, with `parts: 2` in the recipe.
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 import torch
 
-from cmdfusion_ros.cli.runs.options import add_work_options
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import add_device_option, add_work_options, use_threads
+from cmdfusion_ros.cli.runs.quiet import is_quiet
 from cmdfusion_ros.training.own_recipe import own_recipe
 from cmdfusion_ros.training.recipe import SHIPPED, load_recipe
 from cmdfusion_ros.training.starting_weights import told_start
@@ -22,7 +23,16 @@ from cmdfusion_ros.training.trainer import CURVES, LOG, Trainer
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser("train", help="train a network", description=__doc__)
+    parser = subparsers.add_parser(
+        "train",
+        help="train a network",
+        description=__doc__,
+        examples=(
+            "cmdfusion train --data street --classes cmdfusion_ros/class_maps/street.yaml "
+            "--dataset semantic_kitti --out runs/street",
+            "cmdfusion train config/train/street_stream.yaml --out runs/stream --json stream.json",
+        ),
+    )
     parser.add_argument(
         "recipe",
         metavar="RECIPE.yaml",
@@ -69,19 +79,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
         help="go on from the last save in --out (Ctrl-C saves), to the same weights as if it had "
         "never stopped",
     )
-    parser.add_argument(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="where to train (default: cuda where there is one, else cpu)",
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--tensorboard", action="store_true", help="log for TensorBoard too, into --out"
     )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write where the checkpoint is, its steps and its scores here",
-    )
+    add_json_option(parser, "where the checkpoint is, its steps and its scores")
     add_work_options(parser)
     return parser
 
@@ -91,9 +93,11 @@ def run(args: argparse.Namespace) -> int:
     diverged.
     """
     recipe, written = _recipe(args)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if args.device == "cuda" else args.device
+    use_threads(args)
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
     try:
         trainer = Trainer(
             recipe,
@@ -125,21 +129,20 @@ def run(args: argparse.Namespace) -> int:
     if trainer.starts_over:
         print(f"{trainer.out}: the run there was stopped before it saved anything; it starts over")
     try:
-        path = trainer.run()
+        path = trainer.run(progress=not is_quiet())
     except KeyboardInterrupt:
         print(f"\nstopped and saved at step {trainer.step}; --resume goes on from there")
         raise
     except FloatingPointError as error:
         print(f"training diverged: {error}")
         return 1
-    if args.json:
-        figures = {
-            "checkpoint": str(path),
-            "steps": trainer.step,
-            "trained_on": list(trainer.scans.names),
-            "validation": trainer.validation,
-        }
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n")
+    figures = {
+        "checkpoint": str(path),
+        "steps": trainer.step,
+        "trained_on": list(trainer.scans.names),
+        "validation": trainer.validation,
+    }
+    write_figures(args.json, figures)
     print(f"checkpoint: {path}\ncurves: {trainer.out / CURVES}")
     if trainer.validation is not None:
         print(

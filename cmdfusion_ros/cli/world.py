@@ -1,4 +1,4 @@
-"""`cmdfusion world OUT`: make sequences of a made-up street: LiDAR, images, labels, poses."""
+"""`cmdfusion world --out DIR`: make sequences of a made-up street: LiDAR, images, labels, poses."""
 
 import argparse
 from collections.abc import Iterable
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
+from cmdfusion_ros.cli.runs.options import add_processes_option
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.config import load_settings, settings_from_dict, settings_to_dict
 from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
@@ -29,49 +31,56 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser = subparsers.add_parser(
         "world",
         help="make labelled sequences of a made-up street",
-        description="Make sequences of a made-up street as OUT/sequences/00, 01, ... in the "
-        "SemanticKITTI layout, or as rosbags, and OUT/preview.png. "
+        description="Make sequences of a made-up street as DIR/sequences/00, 01, ... in the "
+        "SemanticKITTI layout, or as rosbags, and DIR/preview.png. "
         "Equal seeds and settings give equal bytes, whatever the number of processes.",
+        examples=(
+            "cmdfusion world --out street --sequences 2 --scans 4",
+            "cmdfusion world --out bags --rig nuscenes --bags --scans 4 --json made.json",
+        ),
     )
-    parser.add_argument("out", metavar="OUT", help="folder to write")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
-        "--seed", type=int, default=0, help="number that everything follows from (default 0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number that everything follows from (default: 0)",
     )
     parser.add_argument(
         "--sequences",
         type=int,
         default=1,
         metavar="N",
-        help="number of sequences, each another street (default 1)",
+        help="number of sequences, each another street (default: 1)",
     )
     parser.add_argument(
-        "--scans", type=int, default=20, metavar="N", help="scans of each sequence (default 20)"
+        "--scans", type=int, default=20, metavar="N", help="scans of each sequence (default: 20)"
     )
     parser.add_argument(
         "--rig",
         choices=SEQUENCE_RIGS,
-        help="sensors; random = another for each sequence (default kitti)",
+        help="sensors; random = another for each sequence (default: kitti)",
     )
     parser.add_argument(
         "--rare",
         type=float,
         metavar="X",
-        help="times as many people, two-wheelers, lorries and signs (default 1)",
+        help="times as many people, two-wheelers, lorries and signs (default: 1)",
     )
     parser.add_argument(
         "--settings",
-        metavar="FILE",
+        metavar="FILE.yaml",
         help="YAML file with further settings: weather, calibration errors, kind of street, ...",
     )
     parser.add_argument(
-        "--bag", action="store_true", help="write rosbags OUT/<name> instead of folders"
+        "--bags", action="store_true", help="write rosbags DIR/<name> instead of folders"
     )
     parser.add_argument(
         "--no-images", action="store_true", help="leave the cameras out: several times faster"
     )
-    parser.add_argument(
-        "--processes", type=int, metavar="N", help="processes to work with (default: one a core)"
-    )
+    add_processes_option(parser)
+    add_json_option(parser, "the shares of the classes")
     return parser
 
 
@@ -86,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
     out, images = Path(args.out), not args.no_images
     workers = available_cores() if args.processes is None else args.processes
     if workers < 1:
-        raise ValueError(f"--processes: expected at least 1, got {workers}")
+        raise ValueError(f"--processes {workers}: expected 1 or more")
     out.mkdir(parents=True, exist_ok=True)
     progress = ScanProgress(args.sequences * args.scans)
-    if args.bag:
+    if args.bags:
         class_map = load_class_map(_FOLDED)
         for name in names:
             frames = render_frames(
@@ -109,10 +118,14 @@ def run(args: argparse.Namespace) -> int:
     sequence = Sequence(args.seed, names[0], args.scans, settings)
     draw_preview(out / "preview.png", sequence, args.scans // 2)
     print(f"  {out / 'preview.png'}: a scan of sequence {names[0]}")
-    if not args.bag:
+    figures = {"out": str(out), "sequences": names, "scans": args.scans}
+    if not args.bags:
         more = " ..." if len(names) > 10 else ""
         print(f"  {out / 'sequences'}: {', '.join(names[:10])}{more}")
-        print(frequency_table(out, names))
+        shares = class_shares(out, names)
+        print("\n".join(f"  {name:<14}{share:8.3f} %" for name, share in shares.items()))
+        figures["shares_percent"] = shares
+    write_figures(args.json, figures)
     return 0
 
 
@@ -184,13 +197,11 @@ def range_image(scan: Any, lidar: Any, size: tuple[int, int]) -> np.ndarray:
     return image[rows]
 
 
-def frequency_table(root: Path, names: Iterable[str]) -> str:
-    """The shares of the classes in the written sequences, as a text table."""
+def class_shares(root: Path, names: Iterable[str]) -> dict[str, float]:
+    """{class: percent of the labelled points} of the written sequences."""
     class_map = load_class_map(_FOLDED)
     counts = np.zeros(256, np.int64)
     for frame in SemanticKitti(root, names, class_map):
         counts += np.bincount(frame.labels, minlength=256)
     shares = 100 * counts[: class_map.num_classes] / max(counts[: class_map.num_classes].sum(), 1)
-    return "\n".join(
-        f"  {name:<14}{share:8.3f} %" for name, share in zip(class_map.names, shares, strict=True)
-    )
+    return dict(zip(class_map.names, map(float, shares), strict=True))

@@ -198,9 +198,10 @@ def do_run(
     data_folder: str | Path,
     out: str | Path,
     workers: int = 0,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Train a run, or go on with it, and score it, unless it has been. Returns what its scores.json
-    holds: {answer: what `evaluate` gives, "test": settings}.
+    holds: {answer: what `evaluate` gives, "test": settings}. `progress`: show the steps' bar.
 
     Raises:
         ValueError: the folder holds a run of another recipe, or scores of other scans or answers.
@@ -226,7 +227,7 @@ def do_run(
     trainer = Trainer(
         recipe, data_folder, folder, resume=(folder / STATE).exists(), workers=workers
     )
-    checkpoint = load_checkpoint(trainer.run())
+    checkpoint = load_checkpoint(trainer.run(progress))
     scores = {
         **{
             answer: _scored(ablation, recipe, checkpoint, answer, data_folder)

@@ -117,7 +117,7 @@ def test_wrong_input_is_said_before_any_work(place, tmp_path, capsys):
 def test_a_map_is_one_labelled_point_a_voxel(place, tmp_path, capsys):
     out = tmp_path / "lane.ply"
     words = (place / "lane", "--teacher", place / "cityscapes.onnx", "--out", out)
-    assert cmdfusion("map", *words, "--voxel", "0.5", "--json", tmp_path / "m") == 0
+    assert cmdfusion("map", *words, "--voxel-size", "0.5", "--json", tmp_path / "m") == 0
     figures = json.loads((tmp_path / "m").read_text())
     assert figures["odometry"] == "transforms odom <- lidar" and figures["scans"] == 8
     content = out.read_bytes()

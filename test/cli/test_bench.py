@@ -46,7 +46,7 @@ def test_rows_of_every_case_and_backend_are_written(tmp_path, capsys, short_samp
     arguments = [
         "bench",
         "sparse",
-        "--points",
+        "--sizes",
         "3000",
         "--channels",
         "8",
@@ -86,7 +86,7 @@ def test_only_the_backends_that_were_asked_for_are_measured(tmp_path, short_samp
     arguments = [
         "bench",
         "sparse",
-        "--points",
+        "--sizes",
         "2000",
         "--channels",
         "8",
@@ -209,8 +209,8 @@ def test_stages_of_the_node_are_summed_up_without_the_first_clouds():
 
 def test_the_node_is_not_measured_without_ros(monkeypatch, capsys):
     monkeypatch.setattr(bench_node, "ros_is_there", lambda: False)
-    assert cmdfusion("bench", "node") == 1
-    assert "needs ROS 2" in capsys.readouterr().out
+    assert cmdfusion("bench", "node") == 2
+    assert "needs ROS 2" in capsys.readouterr().err
 
 
 def test_engines_agree_on_a_whole_network():

@@ -30,7 +30,7 @@ def check(result):
 
 def test_the_shipped_network_is_drawn_and_written_by_stage(tmp_path, capsys):
     files = {name: tmp_path / name for name in ("stages.json", "stages.png")}
-    arguments = ["bench", "inference", "--points", "800", "--repeats", "2"]
+    arguments = ["bench", "inference", "--sizes", "800", "--repeats", "2"]
     arguments += ["--json", str(files["stages.json"]), "--picture", str(files["stages.png"])]
     assert main(arguments) == 0
     (result,) = json.loads(files["stages.json"].read_text())

@@ -61,8 +61,8 @@ def test_rows_say_what_was_labelled_how_late_and_at_what_cost(tmp_path):
 
 def test_without_ros_it_says_so(monkeypatch, capsys):
     monkeypatch.setattr(load, "ros_is_there", lambda: False)
-    assert cmdfusion("bench", "load") == 1
-    assert "not installed" in capsys.readouterr().out
+    assert cmdfusion("bench", "load") == 2
+    assert "not installed" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(importlib.util.find_spec("rclpy") is None, reason="rclpy is not installed")

@@ -1,4 +1,4 @@
-"""`cmdfusion label BAG BAG ... --workers N --resume`: many bags over the cores."""
+"""`cmdfusion label BAG BAG ... --processes N --resume`: many bags over the cores."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def labels_of(out):
 @pytest.fixture(scope="module")
 def done(bags, tmp_path_factory):
     out = tmp_path_factory.mktemp("labels") / "out"
-    assert label(bags, out, "--workers", 1) == 0
+    assert label(bags, out, "--processes", 1) == 0
     return out
 
 
@@ -49,7 +49,7 @@ def dying(folder, deaths):
 
 
 def test_two_workers_write_the_same_bytes_as_one(bags, done, tmp_path):
-    assert label(bags, tmp_path / "out", "--workers", 2) == 0
+    assert label(bags, tmp_path / "out", "--processes", 2) == 0
     made = labels_of(tmp_path / "out")
     assert {path.parts[0] for path in made} == {"one", "two"} and len(made) >= 4
     assert made == labels_of(done)
@@ -62,7 +62,7 @@ def test_resume_does_what_is_missing_and_leaves_the_rest(bags, done, capsys):
     for path in (done / "two").iterdir():
         path.unlink()
     (done / "two").rmdir()
-    assert label(bags, done, "--resume", "--workers", 1) == 0
+    assert label(bags, done, "--resume", "--processes", 1) == 0
     assert "one: done before" in capsys.readouterr().out
     assert labels_of(done) == before
     assert {path: path.stat().st_mtime_ns for path in done.glob("one/*")} == times
@@ -70,14 +70,14 @@ def test_resume_does_what_is_missing_and_leaves_the_rest(bags, done, capsys):
 
 def test_a_bag_done_with_other_settings_is_done_again(bags, done, tmp_path, capsys):
     out = tmp_path / "out"
-    assert label(bags[:1], out, "--workers", 1, "--backend", "fake") == 0
-    assert label(bags[:1], out, "--workers", 1, "--resume") == 0
+    assert label(bags[:1], out, "--processes", 1, "--backend", "fake") == 0
+    assert label(bags[:1], out, "--processes", 1, "--resume") == 0
     assert "done before" not in capsys.readouterr().out
     assert labels_of(out) == {p: b for p, b in labels_of(done).items() if p.parts[0] == "one"}
 
 
 def test_the_bag_of_a_killed_worker_is_done_again(tmp_path, capsys):
-    assert run_jobs([dying(tmp_path, 1)], tmp_path / "out", 1, False) == 0
+    assert run_jobs([dying(tmp_path, 1)], tmp_path / "out", 1, False)[0] == 0
     assert "killed by signal 9; again" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "out" / "bag").iterdir()] == ["whole"]
     assert json.loads((tmp_path / "out" / "bag.json").read_text())["settings"] == {"weights": "a"}
@@ -89,15 +89,15 @@ def test_half_bags_of_a_killed_run_are_removed_and_those_of_a_living_one_kept(tm
     gone.wait()
     for pid in (gone.pid, os.getppid()):
         (tmp_path / f".partial.{pid}").mkdir()
-    assert run_jobs([dying(tmp_path, 0)], tmp_path, 1, True) == 0
+    assert run_jobs([dying(tmp_path, 0)], tmp_path, 1, True)[0] == 0
     assert [path.name for path in tmp_path.glob(".partial*")] == [f".partial.{os.getppid()}"]
 
 
 def test_a_worker_that_always_dies_is_named_and_left_for_resume(tmp_path, capsys):
-    assert run_jobs([dying(tmp_path, 3)], tmp_path / "out", 1, False) == 1
+    assert run_jobs([dying(tmp_path, 3)], tmp_path / "out", 1, False)[0] == 1
     assert "NOT DONE: its worker was killed 3 times" in capsys.readouterr().out
     assert not (tmp_path / "out" / "bag").exists()
-    assert run_jobs([dying(tmp_path, 3)], tmp_path / "out", 1, True) == 0
+    assert run_jobs([dying(tmp_path, 3)], tmp_path / "out", 1, True)[0] == 0
 
 
 def test_what_cannot_be_is_refused_with_the_reason(bags, tmp_path, capsys):
@@ -105,7 +105,7 @@ def test_what_cannot_be_is_refused_with_the_reason(bags, tmp_path, capsys):
     (tmp_path / "full" / "mine").write_text("x")
     cases = [
         (bags, tmp_path / "full", (), "--resume"),
-        (bags, tmp_path / "out", ("--workers", 0), "expected 1 or more"),
+        (bags, tmp_path / "out", ("--processes", 0), "expected 1 or more"),
         (bags, tmp_path / "out", ("--page", tmp_path / "a.html"), "of one bag at a time"),
         ([bags[0], bags[0]], tmp_path / "out", (), "one twice"),
         ([bags[0], "nowhere"], tmp_path / "out", (), "nowhere: no such bag"),

@@ -1,4 +1,4 @@
-"""`cmdfusion label --page --sheet --clouds`: what is made of the labels besides the bag."""
+"""`cmdfusion label --page --sheet --cloud-files`: what is made of the labels besides the bag."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def label(lane, out, *more):
 @pytest.mark.parametrize("kind", ["ply", "las"])
 def test_each_labelled_cloud_becomes_a_file_with_the_bags_points_and_labels(lane, tmp_path, kind):
     clouds = tmp_path / "clouds"
-    assert label(lane, tmp_path, "--clouds", clouds, "--clouds-as", kind) == 0
+    assert label(lane, tmp_path, "--cloud-files", clouds, "--cloud-files-as", kind) == 0
     published = list(read_labelled_clouds(tmp_path / "labelled", LABELLED_TOPIC))
     assert len(published) == 3
     files = sorted(clouds.iterdir())
@@ -61,7 +61,7 @@ def test_page_and_sheet_show_all_clouds(lane, tmp_path, capsys):
         ("--page", "page.png", "ends in .html"),
         ("--sheet", "sheet.jpg", "ends in .png"),
         ("--sheet", "there.png", "exists"),
-        ("--clouds", "there", "exists"),
+        ("--cloud-files", "there", "exists"),
         ("--page", "nowhere/page.html", "make it first"),
         ("--page", "labelled/page.html", "lies in --out"),
     ],

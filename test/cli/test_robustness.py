@@ -45,7 +45,7 @@ def test_the_figures_are_printed_written_drawn_and_kept(data, tmp_path, capsys):
         save(tmp_path / "a.safetensors", 0, {}),
         save(tmp_path / "b.safetensors", 1, {}),
     )
-    files = ["--json", str(tmp_path / "figures.json"), "--plot", str(tmp_path / "plot.png")]
+    files = ["--json", str(tmp_path / "figures.json"), "--picture", str(tmp_path / "plot.png")]
     assert robustness(data, path, "--baseline", baseline, "--scans", "2", "--keep", *files) == 0
     printed = capsys.readouterr().out
     figures = json.loads((tmp_path / "figures.json").read_text())

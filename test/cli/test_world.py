@@ -20,6 +20,7 @@ def test_it_writes_sequences_a_preview_and_how_often_classes_occur(tmp_path, set
     assert (
         cmdfusion(
             "world",
+            "--out",
             out,
             "--seed",
             "7",
@@ -83,10 +84,11 @@ def test_the_knob_for_rare_things_and_the_rig_beat_the_file_and_images_can_be_le
         ),
     )
     monkeypatch.setattr(world, "draw_preview", lambda *args: None)
-    monkeypatch.setattr(world, "frequency_table", lambda *args: "")
+    monkeypatch.setattr(world, "class_shares", lambda *args: {})
     assert (
         cmdfusion(
             "world",
+            "--out",
             tmp_path / "out",
             "--rare",
             "3",
@@ -115,12 +117,13 @@ def test_a_bag_holds_the_clouds_and_all_cameras(tmp_path, settings):
     assert (
         cmdfusion(
             "world",
+            "--out",
             tmp_path / "out",
             "--rig",
             "demo",
             "--scans",
             "2",
-            "--bag",
+            "--bags",
             "--processes",
             "1",
             "--settings",
@@ -133,12 +136,8 @@ def test_a_bag_holds_the_clouds_and_all_cameras(tmp_path, settings):
 
 
 def test_a_network_trains_on_what_it_wrote_from_one_command_more(tmp_path, settings):
-    assert (
-        cmdfusion(
-            "world", tmp_path / "street", "--scans", "1", "--processes", "1", "--settings", settings
-        )
-        == 0
-    )
+    words = ("--scans", "1", "--processes", "1", "--settings", settings)
+    assert cmdfusion("world", "--out", tmp_path / "street", *words) == 0
     data = {"root": "street", "called": "made_up", "sequences": ["00"], "images": True}
     train(own_images(data), tmp_path, tmp_path)
     figures, rows = trained_on(tmp_path)
@@ -151,15 +150,16 @@ def test_a_network_trains_on_what_it_wrote_from_one_command_more(tmp_path, setti
     [
         (["--scans", "0"], "at least 1 sequence of 1 scan, got 0, 1, 0"),
         (["--seed", "-1"], "expected a seed of at least 0"),
-        (["--processes", "0"], "at least 1, got 0"),
+        (["--processes", "0"], "--processes 0: expected 1 or more"),
     ],
 )
 def test_wrong_numbers_are_refused(tmp_path, capsys, arguments, message):
-    assert cmdfusion("world", tmp_path / "out", *arguments) == 2
+    assert cmdfusion("world", "--out", tmp_path / "out", *arguments) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_misspelt_setting_is_named(tmp_path, capsys):
     (tmp_path / "wrong.yaml").write_text("wether: night\n")
-    assert cmdfusion("world", tmp_path / "out", "--settings", tmp_path / "wrong.yaml") == 2
+    words = ("--out", tmp_path / "out", "--settings", tmp_path / "wrong.yaml")
+    assert cmdfusion("world", *words) == 2
     assert "wether: unknown setting; did you mean 'weather'" in capsys.readouterr().err

@@ -14,10 +14,10 @@ from cmdfusion_ros.data.synthetic.world import World, WorldSettings
 
 
 def clouds_of(args: argparse.Namespace, default: int) -> list[tuple[str, np.ndarray]]:
-    """[(name, (N, 3) float32 points)] of --cloud and --points; a made-up street of `default`
+    """[(name, (N, 3) float32 points)] of --cloud and --sizes; a made-up street of `default`
     points where neither is given.
     """
-    counts = args.points if args.points is not None else [] if args.cloud else [default]
+    counts = args.sizes if args.sizes is not None else [] if args.cloud else [default]
     return [read_cloud(text) for text in args.cloud] + [synthetic_cloud(count) for count in counts]
 
 

@@ -7,7 +7,6 @@ confidence; rest is what lies between. Medians of --repeats frames.
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cmdfusion_ros.cli.benches.clouds import clouds_of
+from cmdfusion_ros.cli.runs.figures import write_figures
 from cmdfusion_ros.data.synthetic.rendering import render_frames
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings
 from cmdfusion_ros.frame import Frame
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure each cloud, print its table, write JSON and the picture; returns 0."""
     segmenter = Segmenter(args.checkpoint, device="cpu", backend="cpu", cpu_threads=1, images="on")
     results = []
-    clouds = [] if args.rigs and not args.cloud and args.points is None else clouds_of(args, 34_000)
+    clouds = [] if args.rigs and not args.cloud and args.sizes is None else clouds_of(args, 34_000)
     frames = [
         (name, Frame(points.astype(np.float32), np.zeros(len(points), np.float32)))
         for name, points in clouds
@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
         row = {"input": name, "points": len(frame.points), "cameras": len(frame.views)}
         results.append({**row, **profile(segmenter, frame, args)})
         print(table(results[-1]), flush=True)
-    if args.json:
-        Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
+    write_figures(args.json, results)
     if args.picture:
         draw(results, Path(args.picture))
     return 0

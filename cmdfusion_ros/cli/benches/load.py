@@ -11,7 +11,6 @@ labelled. "cores" is the CPU time of the node by the time it was played to.
 
 import argparse
 import dataclasses
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.runs.figures import write_figures
 from cmdfusion_ros.cli.runs.live import RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
@@ -35,10 +35,16 @@ _LABELS, _JPEG_QUALITY, _SEED = "street", 90, 0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play every rig, number of cameras and rate; print a row each; 0, or 1 without ROS 2."""
+    """Play every rig, number of cameras and rate; print a row each; returns 0.
+
+    Raises:
+        ModuleNotFoundError: ROS 2 is missing.
+    """
     if not ros_is_there():
-        print("the node needs ROS 2 (rclpy), which is not installed")
-        return 1
+        raise ModuleNotFoundError(
+            "the node needs ROS 2 (rclpy), which is not installed; `cmdfusion bench inference` "
+            "measures the network without it"
+        )
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for rig in args.rigs:
@@ -67,8 +73,7 @@ def run(args: argparse.Namespace) -> int:
                     rows.append({"rig": rig, "points": points, "cameras": cameras, "hz": hz})
                     rows[-1] |= figures(record)
         print(table(rows), flush=True)
-    if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1) + "\n")
+    write_figures(args.json, rows)
     if args.picture:
         draw(rows, Path(args.picture))
     return 0

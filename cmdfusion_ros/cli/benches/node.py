@@ -9,7 +9,6 @@ publishes a cloud to the arrival of its labels in the other process.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.benches.clouds import clouds_of
+from cmdfusion_ros.cli.runs.figures import write_figures
 from cmdfusion_ros.cli.runs.live import RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
@@ -30,13 +30,16 @@ WARM_UP = 5  # first clouds, which are not counted: caches and the allocator set
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure each input, print a table, write JSON; returns 0, or 1 where ROS 2 is missing."""
+    """Measure each input, print a table, write JSON; returns 0.
+
+    Raises:
+        ModuleNotFoundError: ROS 2 is missing.
+    """
     if not ros_is_there():
-        print(
-            "the node needs ROS 2 (rclpy), which is not installed; `cmdfusion bench sparse` "
+        raise ModuleNotFoundError(
+            "the node needs ROS 2 (rclpy), which is not installed; `cmdfusion bench inference` "
             "measures the network without it"
         )
-        return 1
     results = []
     with tempfile.TemporaryDirectory() as folder:
         inputs = [
@@ -53,13 +56,12 @@ def run(args: argparse.Namespace) -> int:
             )
             results.append({"input": name, **figures(record)})
             print(table(results[-1]), flush=True)
-    if args.json:
-        Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
+    write_figures(args.json, results)
     return 0
 
 
 def _clouds(args):
-    return [] if args.bag and not args.cloud and args.points is None else clouds_of(args, 34_000)
+    return [] if args.bag and not args.cloud and args.sizes is None else clouds_of(args, 34_000)
 
 
 def _bag_of(path, points, args):

@@ -6,17 +6,16 @@ where fewer than 99.5 % of the labels are the same or mean IoU differs by more t
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.cli.runs.figures import write_figures
 from cmdfusion_ros.cli.runs.options import data_settings
+from cmdfusion_ros.cli.runs.terminal import progress_bar
 from cmdfusion_ros.data.synthetic.sequence import Sequence, SequenceSettings
 from cmdfusion_ros.evaluation.metrics import ConfusionMatrix
 from cmdfusion_ros.frame import Frame
@@ -50,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
             f"  {precision:10} mIoU {100 * own['miou']:5.1f}   accuracy "
             f"{100 * own['accuracy']:5.1f}   CPU ms a scan {own['cpu_ms']:7.1f}"
         )
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+    write_figures(args.json, result)
     single, half = (own["miou"] for own in result["precisions"].values())
     return int(result["equal"] < LEAST_EQUAL or abs(single - half) > MOST_LOST)
 
@@ -74,7 +72,7 @@ def compare(segmenters: list[Segmenter], scans: Iterable[Frame]) -> dict:
     matrices = [ConfusionMatrix(each.class_map.num_classes) for each in segmenters]
     spent: list[list[float]] = [[] for _ in segmenters]
     equal, points = [], []
-    for number, frame in enumerate(tqdm(scans, unit="scan")):
+    for number, frame in enumerate(progress_bar(scans, len(scans))):
         if number == 0:
             for segmenter in segmenters:
                 segmenter.segment(frame)  # caches and the allocator settle

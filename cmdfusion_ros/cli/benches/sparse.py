@@ -12,7 +12,6 @@ trains), and the other libraries; "x2" means on 2 threads.
 import argparse
 import copy
 import functools
-import json
 import os
 import platform
 import resource
@@ -39,6 +38,7 @@ from cmdfusion_ros.cli.benches.unets import (
     random_weights,
     run_unet,
 )
+from cmdfusion_ros.cli.runs.figures import write_figures
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.models import build_network, grid_of
@@ -102,9 +102,7 @@ def run(args: argparse.Namespace) -> int:
             "left_out": left_out,
             "others_share_of_a_core": round(float(np.mean(disturbances)), 3),
         }
-        Path(args.json).write_text(
-            json.dumps({**facts, "inputs": inputs, "rows": rows}, indent=1) + "\n"
-        )
+        write_figures(args.json, {**facts, "inputs": inputs, "rows": rows})
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cmdfusion_ros.cli.runs.options import add_points_option
 from cmdfusion_ros.data.drives.bag_drive import BagDrive
 from cmdfusion_ros.data.drives.drive import Drive
 from cmdfusion_ros.data.drives.folder_drive import open_folder
@@ -12,7 +13,7 @@ ODOMETRIES = ("auto", "recorded", "kiss-icp")
 
 def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
     """--points and --odometry."""
-    parser.add_argument("--points", help="PointCloud2 topic of bags (default: the densest)")
+    add_points_option(parser)
     parser.add_argument(
         "--odometry",
         choices=ODOMETRIES,

@@ -12,6 +12,8 @@ import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.runs.drives import open_drives
+from cmdfusion_ros.cli.runs.figures import write_figures
+from cmdfusion_ros.cli.runs.options import check_threads
 from cmdfusion_ros.cli.runs.terminal import ScanProgress
 from cmdfusion_ros.data.drives.drive import Drive
 from cmdfusion_ros.data.labelling_folder import LabellingFolder, new_sequence, write_class_list
@@ -44,6 +46,7 @@ FORMATS = {
 
 def label_folder(args: argparse.Namespace) -> int:
     """Write the folder; 0."""
+    check_threads(args)
     if args.silence:
         raise ValueError("--silence goes with --format bag")
     if args.choose is not None and args.choose < 1:
@@ -71,7 +74,11 @@ def _drives(args: argparse.Namespace, source: str) -> list[Drive]:
 def _label(args: argparse.Namespace, drives: list[Drive]) -> int:
     checkpoint = args.teacher or args.checkpoint
     settings = ModelSettings(
-        checkpoint=checkpoint, device=args.device, backend=args.backend, warmup=0
+        checkpoint=checkpoint,
+        device=args.device,
+        backend=args.backend,
+        cpu_threads=args.threads or 0,
+        warmup=0,
     )
     segmenter, _ = open_segmenter(settings)
     taxonomy = open_taxonomy(segmenter.class_map, args.classes or "model")
@@ -91,8 +98,9 @@ def _label(args: argparse.Namespace, drives: list[Drive]) -> int:
         folders[drive.name].add(frame, taxonomy.translate(prediction).labels)
         progress.add(1)
     progress.finish()
-    names = ", ".join(str(folder.path) for folder in folders.values())
-    print(f"{names}: {advice.format(classes=classes, out=args.out)}")
+    names = [str(folder.path) for folder in folders.values()]
+    print(f"{', '.join(names)}: {advice.format(classes=classes, out=args.out)}")
+    write_figures(args.json, {"folders": names, "scans": len(places)})
     return 0
 
 
@@ -112,8 +120,9 @@ def _take_over(args: argparse.Namespace) -> int:
         if name not in folders:
             folders[name] = LabellingFolder(args.out, name, class_map)
         folders[name].add(frame, labels)
-    names = ", ".join(str(folder.path) for folder in folders.values())
-    print(f"{names}: {len(project)} scans with the labels of {args.bag}")
+    names = [str(folder.path) for folder in folders.values()]
+    print(f"{', '.join(names)}: {len(project)} scans with the labels of {args.bag}")
+    write_figures(args.json, {"folders": names, "scans": len(project)})
     return 0
 
 

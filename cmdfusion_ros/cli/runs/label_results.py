@@ -27,7 +27,7 @@ _KINDS = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 
 
 def add_result_options(parser: argparse.ArgumentParser) -> None:
-    """Add --page, --sheet, --clouds and --clouds-as."""
+    """Add --page, --sheet, --cloud-files and --cloud-files-as."""
     parser.add_argument(
         "--page",
         metavar="FILE.html",
@@ -40,10 +40,10 @@ def add_result_options(parser: argparse.ArgumentParser) -> None:
         help=f"also one picture of the clouds from above (of a long bag {MAX_SCANS})",
     )
     parser.add_argument(
-        "--clouds", metavar="FOLDER", help="also a file of each labelled cloud, into a new folder"
+        "--cloud-files", metavar="DIR", help="also a file of each labelled cloud, into a new folder"
     )
     parser.add_argument(
-        "--clouds-as", choices=_KINDS, default="ply", help="kind of those files (default: ply)"
+        "--cloud-files-as", choices=_KINDS, default="ply", help="kind of those files (default: ply)"
     )
 
 
@@ -54,7 +54,7 @@ def check_results(args: argparse.Namespace) -> None:
         ValueError: wrong ending, or two results are to lie at one place. FileExistsError: a result
             is there. FileNotFoundError: the folder for it is not.
     """
-    asked = {"--page": args.page, "--sheet": args.sheet, "--clouds": args.clouds}
+    asked = {"--page": args.page, "--sheet": args.sheet, "--cloud-files": args.cloud_files}
     for option, ending in (("--page", ".html"), ("--sheet", ".png")):
         if asked[option] and Path(asked[option]).suffix != ending:
             raise ValueError(f"{option} {asked[option]}: expected a name that ends in {ending}")
@@ -75,9 +75,11 @@ def write_results(
     """Write what was asked for, and say where it lies; nothing where no cloud was labelled."""
     if not record.returned:
         return
-    if args.clouds:
-        count = _write_clouds(Path(args.out), Path(args.clouds), args.clouds_as, class_map)
-        print(f"  {args.clouds}: {count} clouds as .{args.clouds_as}")
+    if args.cloud_files:
+        count = _write_clouds(
+            Path(args.out), Path(args.cloud_files), args.cloud_files_as, class_map
+        )
+        print(f"  {args.cloud_files}: {count} clouds as .{args.cloud_files_as}")
     if not (args.page or args.sheet):
         return
     silences = layout.silences(args.silence)

@@ -11,6 +11,7 @@ from cmdfusion_ros.cli.runs.processes import (
     find_fastdds_profile,
     ros_environment,
 )
+from cmdfusion_ros.cli.runs.quiet import say_step
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.cli.runs.terminal import LiveLine, progress
 from cmdfusion_ros.data.bags.bag_layout import BagLayout
@@ -50,7 +51,8 @@ class RunOptions:
         points: PointCloud2 topic, None for the densest. rate: times real time, or "auto". silence:
             as the player's --silence.
         checkpoint, device, backend: as the node's model.*. overload: as the node's sync.overload;
-            "" for "queue" where this machine keeps up, else "latest".
+            "" for "queue" where this machine keeps up, else "latest". threads: as the node's
+            model.cpu_threads.
     """
 
     points: str | None = None
@@ -60,11 +62,17 @@ class RunOptions:
     device: str = "auto"
     backend: str = "auto"
     overload: str = ""
+    threads: int = 0
 
     @property
-    def model(self) -> dict[str, str]:
+    def model(self) -> dict[str, str | int]:
         """{name: value} of the node's parameters model.*."""
-        return {"checkpoint": self.checkpoint, "device": self.device, "backend": self.backend}
+        return {
+            "checkpoint": self.checkpoint,
+            "device": self.device,
+            "backend": self.backend,
+            "cpu_threads": self.threads,
+        }
 
     @property
     def silence_arguments(self) -> tuple[str, ...]:
@@ -122,7 +130,7 @@ def _rate_and_overload(layout, options):
     """What `options` leave to the machine: (times real time, the node's sync.overload)."""
     if options.overload and not isinstance(options.rate, str):
         return options.rate, options.overload
-    print("measuring how fast this machine labels a scan ...", flush=True)
+    say_step("measuring how fast this machine labels a scan ...")
     fastest, seconds = measure_rate(layout, options)
     rate = min(fastest, 1.0) if isinstance(options.rate, str) else options.rate
     # Where the machine keeps up, a hiccup of it may queue: nothing is lost. Where it does not,
@@ -171,7 +179,7 @@ def _start_node(group, layout, options, overload, out):
     group.start("node", "cmdfusion_ros.ros.node", *ros_arguments)
     topics = [word for topic in _RECORDED for word in ("--topic", topic)]
     group.start("recorder", "cmdfusion_ros.ros.recorder", out / "labelled", *topics, listen=True)
-    print("starting the node ...", flush=True)
+    say_step("starting the node ...")
     missing, unconfigured = {LABELLED_TOPIC, "/diagnostics"}, 0
 
     def is_ready(name, event):

@@ -61,23 +61,25 @@ def bag_names(bags: Sequence[str]) -> list[str]:
     return names
 
 
-def run_jobs(jobs: Sequence[BagJob], out: Path, workers: int, resume: bool) -> int:
+def run_jobs(
+    jobs: Sequence[BagJob], out: Path, processes: int, resume: bool
+) -> tuple[int, dict[str, Any]]:
     """Do all jobs: `out`/NAME is the bag of labels, NAME.log what its worker said and NAME.json
     that it is done, with its settings.
 
     Args:
-        out: folder. workers: processes at a time. resume: leave out what is done with the same
+        out: folder. processes: how many at a time. resume: leave out what is done with the same
             settings; without it `out` must not exist or be empty.
 
     Returns:
-        The exit code: the highest of the bags'.
+        The exit code: the highest of the bags'; and {"out", "bags": {name: its exit code}}.
 
     Raises:
-        FileExistsError: `out` has something in it, without `resume`. ValueError: no workers; or a
+        FileExistsError: `out` has something in it, without `resume`. ValueError: no processes; or a
             folder of that name is there that is no labels of ours.
     """
-    if workers < 1:
-        raise ValueError(f"--workers {workers}: expected 1 or more")
+    if processes < 1:
+        raise ValueError(f"--processes {processes}: expected 1 or more")
     if not resume and out.exists() and any(out.iterdir()):
         raise FileExistsError(
             f"--out {out}: is not empty; go on there with --resume, or choose another folder"
@@ -99,7 +101,7 @@ def run_jobs(jobs: Sequence[BagJob], out: Path, workers: int, resume: bool) -> i
     running: dict[str, tuple[BagJob, int, subprocess.Popen[bytes]]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            while waiting and len(running) < processes:
                 job, attempt = waiting.pop(0)
                 running[job.name] = (job, attempt, _start(job, out, partial))
             time.sleep(_POLL_S)
@@ -121,7 +123,7 @@ def run_jobs(jobs: Sequence[BagJob], out: Path, workers: int, resume: bool) -> i
         shutil.rmtree(partial, ignore_errors=True)
     good = sum(code == 0 for code in codes.values())
     print(f"{good} of {len(jobs)} bags labelled with nothing to say against them: {out}")
-    return max(codes.values(), default=0)
+    return max(codes.values(), default=0), {"out": str(out), "bags": codes}
 
 
 def _remove_leftovers(out):

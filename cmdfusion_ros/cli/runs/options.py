@@ -16,7 +16,9 @@ def add_data_options(parser: argparse.ArgumentParser, what: str, required: bool)
         help="how its files lie (default: semantic_kitti)",
     )
     parser.add_argument(
-        "--dataset", help="whose raw ids the label files hold (default: that of the layout)"
+        "--dataset",
+        metavar="NAME",
+        help="whose raw ids the label files hold (default: that of the layout)",
     )
     parser.add_argument(
         "--called",
@@ -55,18 +57,68 @@ def add_data_options(parser: argparse.ArgumentParser, what: str, required: bool)
     )
 
 
+def add_points_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--points", metavar="TOPIC", help="the bag's PointCloud2 topic (default: the densest)"
+    )
+
+
+def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", default="", metavar="FILE", help="network (default: the one shipped)"
+    )
+
+
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N (default: auto)"
+    )
+
+
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
+    )
+
+
+def add_compute_options(parser: argparse.ArgumentParser) -> None:
+    """Add --device and --threads."""
+    add_device_option(parser)
+    add_threads_option(parser)
+
+
+def check_threads(args: argparse.Namespace) -> None:
+    """ValueError where --threads asks for none."""
+    if args.threads is not None and args.threads < 1:
+        raise ValueError(f"--threads {args.threads}: expected 1 or more")
+
+
+def use_threads(args: argparse.Namespace) -> None:
+    """Give torch as many threads as --threads says; ValueError where that is none."""
+    check_threads(args)
+    if args.threads is not None:
+        import torch  # seconds, which --help does not wait for
+
+        torch.set_num_threads(args.threads)
 
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
-    """Add --allow-trained and --device."""
+    """Add --allow-trained, --device and --threads."""
     parser.add_argument(
         "--allow-trained",
         action="store_true",
         help="score scans that the checkpoint was trained on too; the result then says so",
     )
-    add_device_option(parser)
+    add_compute_options(parser)
+
+
+def add_processes_option(parser: argparse.ArgumentParser, when: str = "") -> None:
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help=f"{when}processes at a time (default: one a core)",
+    )
 
 
 def add_work_options(parser: argparse.ArgumentParser) -> None:
@@ -78,9 +130,7 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads that read and change scans ahead (default: 0, when they are needed)",
     )
-    parser.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads (default: torch's own choice)"
-    )
+    add_threads_option(parser)
 
 
 def add_silence_option(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
+from tqdm import tqdm
+
+from cmdfusion_ros.cli.runs.quiet import is_quiet
 from cmdfusion_ros.cli.runs.record import RunRecord
 
 _WIDTH = 28  # characters of the bar
@@ -13,9 +16,20 @@ _WIDTH = 28  # characters of the bar
 _QUIET_PERIOD = 2.0
 
 
+def progress_bar(
+    items: Iterable[Any] | None = None, total: int | None = None, unit: str = "scan", begin: int = 0
+) -> Any:
+    """A bar of tqdm, over `items` or to be updated; none with --quiet.
+
+    Args:
+        items: iterable, or None. total: how many there are. unit: of what. begin: so many are done.
+    """
+    return tqdm(items, total=total, unit=unit, initial=begin, disable=is_quiet())
+
+
 class LiveLine:
     """One line that is rewritten in place; where the output is no terminal, a new line every two
-    seconds.
+    seconds. Nothing with --quiet.
     """
 
     def __init__(self, stream: TextIO | None = None):
@@ -26,6 +40,8 @@ class LiveLine:
 
     def show(self, text: str) -> None:
         """Show `text` now (in a file: when it is time and it is news)."""
+        if is_quiet():
+            return
         now = time.monotonic()
         if self._in_place:
             self._stream.write("\r" + text.ljust(self._length))
@@ -37,6 +53,8 @@ class LiveLine:
 
     def finish(self, text: str) -> None:
         """Show `text` a last time and go to the next line."""
+        if is_quiet():
+            return
         if self._in_place:
             self._stream.write("\r" + text.ljust(self._length) + "\n")
         elif text != self._last_text:
