@@ -268,7 +268,8 @@ def page() -> str:
             ),
             "## Why a camera is not used",
             "`status` of each camera in `~/status` and `last_status` of its part of "
-            "`/diagnostics`, which has\nthe reason in words.",
+            "`/diagnostics`, which has\nthe reason in words. What to type about each: "
+            "[when something is wrong](troubleshooting.md).",
             table(
                 ("status", "what it means", "what to look at"),
                 [(f"`{each.name}`", *STATUSES[each.name]) for each in CameraStatus],

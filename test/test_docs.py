@@ -29,6 +29,8 @@ NOT_RUN = {  # first words that no test runs, and why
     "ros2": "needs ROS 2 from apt; launch files are opened by test/launch, where launch is there",
     "colcon": "needs ROS 2 from apt; test_installed.py builds with colcon where the wheels are",
     "python3": "as colcon, and venv",
+    "mcap": "a program of others, for damaged recordings",
+    "fastdds": "a program of ROS 2's middleware",
     "torchrun": "test_replicas.py starts its two processes by their environment variables",
     "make audit": "needs the network",
     "make demo": "minutes, and the network; `cmdfusion demo` is run",

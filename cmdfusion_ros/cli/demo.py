@@ -266,7 +266,7 @@ def headline(summary: Mapping[str, Any]) -> str:
     words = [
         f"{summary['received']} clouds received, {summary['labelled']} labelled, {dropped} dropped"
     ]
-    if summary["modes"]:
+    if any(summary["modes"].values()):
         words.append(
             ", ".join(f"{count} {mode}" for mode, count in summary["modes"].items() if count)
         )
@@ -285,6 +285,8 @@ def headline(summary: Mapping[str, Any]) -> str:
 def report(record: RunRecord, summary: Mapping[str, Any], out: Path) -> int:
     """Print the result and where it lies; the exit code: 0 where every cloud is accounted for."""
     print(headline(summary))
+    for line in record.camera_lines():
+        print(f"  {line}")
     for name, what in (
         ("picture.png", "bird's-eye view and cameras"),
         ("labelled", "bag with the labelled clouds"),

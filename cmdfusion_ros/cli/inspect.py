@@ -213,6 +213,14 @@ def intentions(layout: BagLayout, found: CloudFindings) -> list[str]:
         if camera.problems:
             lines.append(f"leaves out {camera.name}: {'; '.join(camera.problems)}")
         else:
+            late = camera.timing.lag / 1e9 - parameters["sync.max_wait"]
+            if late > 0:
+                lines.append(
+                    f"leaves out {camera.name} mostly: its images come "
+                    f"{camera.timing.lag / 1e6:.0f} ms after their clouds, later than "
+                    "sync.max_wait; cmdfusion label waits longer"
+                )
+                continue
             offset, tolerance = camera.timing.offset / 1e6, camera.timing.tolerance / 1e6
             lines.append(
                 f"fuses {camera.name}: the image {offset:+.1f} ms from the cloud's stamp, "

@@ -269,6 +269,8 @@ def _label(args, options, bag, source=None):
     miou = score(layout.path, args.out, class_map_of(options)) if known else None
     summary = record.summary(miou)
     print(headline(summary))
+    for line in record.camera_lines():
+        print(f"  {line}")
     write_figures(args.json, summary)
     if args.teacher:
         print(coverage(args.out, layout.path))

@@ -201,7 +201,7 @@ def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFinding
         layout: BagLayout. transforms: of that bag.
     """
     with Bag(layout.path, layout.duration) as bag:
-        stamps = _stamps_of(bag, layout.cloud_topic)
+        stamps = _stamps_of(bag, layout)
         step = max(len(stamps) // _LOOKED_AT, 1)
         clouds: list[Cloud] = []
         unreadable: dict[str, int] = {}
@@ -219,12 +219,15 @@ def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFinding
     return _findings(clouds, unreadable, rings, stamps, transforms)
 
 
-def _stamps_of(bag: Bag, topic: str) -> np.ndarray:
-    """(M,) int64 ns of the messages that have one; those that are cut off are no clouds either."""
+def _stamps_of(bag: Bag, layout: BagLayout) -> np.ndarray:
+    """(M,) int64 ns of the messages that have one; those that are cut off are no clouds either.
+    Where stamps tell nothing, the times of recording, which are taken for them.
+    """
     stamps = []
-    for message in bag.messages([topic]):
+    for message in bag.messages([layout.cloud_topic]):
         with contextlib.suppress(ValueError):
-            stamps.append(raw_stamp_ns(message.data))
+            stamp = raw_stamp_ns(message.data)
+            stamps.append(stamp if layout.stamped else message.time)
     return np.array(stamps, np.int64)
 
 

@@ -23,8 +23,10 @@ from cmdfusion_ros.data.bags.bag_parameters import node_parameters
 from cmdfusion_ros.data.bags.bag_survey import INFO
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
 from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.labelling.bag_clock import BagClock
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud
+from cmdfusion_ros.labelling.lost_points import lost_points
 from cmdfusion_ros.labelling.model import AnySegmenter, is_teacher, open_segmenter
 from cmdfusion_ros.labelling.originals import Originals
 from cmdfusion_ros.labelling.pipeline import Pipeline
@@ -43,21 +45,6 @@ _TICK_NS = 5_000_000
 Tell = Callable[[dict[str, Any]], None]  # is told of an event
 
 
-class BagClock:
-    """The clock of a bag: the recording time of the message at hand, as ROS time and as steady
-    time.
-    """
-
-    def __init__(self, now: int) -> None:
-        self.now = now
-
-    def now_ros(self) -> int:
-        return self.now
-
-    def now_steady(self) -> int:
-        return self.now
-
-
 class OfflineNode:
     """Pairs, labels and hands out the clouds of one bag, in order of stamp.
 
@@ -67,7 +54,7 @@ class OfflineNode:
         on_labelled: called with (BagMessage of the cloud, LabelledCloud, Prediction in the
             published classes).
         tell: called with an event, a dict with its kind under "event", for each cloud that is
-            handed in or lost and each message that cannot be read.
+            handed in or lost, what became of the cameras, and each message that cannot be read.
     """
 
     def __init__(
@@ -80,7 +67,7 @@ class OfflineNode:
         tell: Tell,
     ) -> None:
         self._tell = tell
-        self._bag, self._layout = bag, layout
+        self._bag, self._layout, self._settings = bag, layout, settings
         self._buffer = _buffer_of(bag, layout, settings)
         live = LiveSettings(settings)
         self._extrinsics = Extrinsics(self._buffer, live)
@@ -234,6 +221,7 @@ class OfflineNode:
         else:
             self.labelled += 1
             self._tell_placement(labelled.placement)
+            self._tell_use(labelled)
             self._on_labelled(paired.cloud, labelled, self._taxonomy.translate(labelled.prediction))
 
     def _tell_placement(self, placement: Placement | None) -> None:
@@ -242,6 +230,22 @@ class OfflineNode:
             self._placement = placement
             event = {"event": "placement", "words": placement.words, "changes": placement.changes}
             self._tell(event)
+
+    def _tell_use(self, labelled: LabelledCloud) -> None:
+        """Say what became of each camera, and of a cloud that has no point to label."""
+        found = {}
+        for report in labelled.cameras:
+            why = report.reason
+            if not (report.used or why):
+                why = self._pairing.report().cameras[report.name].reason
+            found[report.name] = (report.status.name, why)
+        self._tell({"event": "cameras", "cameras": found})
+        if labelled.cloud.num_points and not len(labelled.frame.points):
+            scale = labelled.placement.scale if labelled.placement else 1.0
+            points = self._settings.points
+            causes = lost_points(labelled.cloud.points, scale, points.min_range, points.max_range)
+            causes = causes or {"beyond the network's grid": 1}
+            self._tell({"event": "pointless", "why": next(iter(causes))})
 
     def _lose(self, reason: str, error: Exception, stamp: int | None = None) -> None:
         self.failed[reason] = self.failed.get(reason, 0) + 1

@@ -22,6 +22,9 @@ import numpy as np
 # sensor_msgs/PointField datatype -> numpy
 DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 UINT8, UINT32, FLOAT32, FLOAT64 = 2, 6, 7, 8
+_DATATYPE_NAMES = dict(
+    zip(DTYPES, "INT8 UINT8 INT16 UINT16 INT32 UINT32 FLOAT32 FLOAT64".split(), strict=True)
+)
 # what "auto" looks for, in this order
 INTENSITY_NAMES = ("intensity", "intensities", "reflectivity", "reflectance", "remission", "i")
 INTENSITY_SCALES = (1.0, 255.0, 65535.0)
@@ -293,10 +296,11 @@ def _find_field(fields: Sequence[Field], name: str, datatypes: Collection[int]) 
             "the LiDAR's topic?"
         )
     if found[0].count != 1 or found[0].datatype not in datatypes:
-        kinds = ", ".join(map(str, sorted(datatypes)))
+        kinds = " or ".join(_DATATYPE_NAMES[kind] for kind in sorted(datatypes))
+        got = _DATATYPE_NAMES.get(found[0].datatype, f"of datatype {found[0].datatype}")
         raise MessageError(
-            f"cloud field {name!r}: expected count 1 and datatype {kinds}, got count "
-            f"{found[0].count} and datatype {found[0].datatype}"
+            f"cloud field {name!r}: expected one {kinds} a point, got {found[0].count} {got}; let "
+            "the driver publish it so"
         )
     return found[0]
 

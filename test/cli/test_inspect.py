@@ -7,10 +7,12 @@ import shlex
 import numpy as np
 import pytest
 import yaml
+from builders import troubles, walled_drive
 from builders.bag_messages import (
     MS,
     START,
     camera,
+    cloud,
     clouds,
     place,
     rewrite,
@@ -35,6 +37,27 @@ def scan():
     """A made-up scan of 32 beams with one camera."""
     settings = SequenceSettings(rig="nuscenes", weather="day", start_ns=START)
     return open_sequence(1, "00", 1, settings).frame(0, load_class_map("street"), ("front",))
+
+
+def test_clouds_without_stamps_are_not_said_to_come_twice(tmp_path, capsys):
+    unstamped = [(topic, kind, time, cloud(0)) for topic, kind, time, _ in clouds()]
+    inspected(write(tmp_path / "bag", unstamped), tmp_path)
+    assert "the times of recording are taken" in (said := capsys.readouterr().out)
+    assert "come twice: such clouds" not in said
+
+
+@pytest.mark.parametrize(
+    ("late", "words"),
+    [
+        (200, "waits at most 180 ms for images"),  # 170 ms after the cloud, and a margin
+        (560, "leaves out front mostly: its images come 530 ms after their clouds"),
+        (1400, "leaves out front: its images come 1.4 s after their clouds; no cloud waits"),
+    ],
+)
+def test_images_that_come_too_late_are_not_said_to_be_fused(tmp_path, late, words):
+    pictures = walled_drive.camera(late=late * MS)
+    said = troubles.inspected(tmp_path, walled_drive.clouds() + place("front") + pictures)
+    assert words in said and ("fuses front" in said) == (late == 200)
 
 
 def bag_of(folder, scan, points=None, views=None, times=range(6)):

@@ -47,6 +47,13 @@ def test_every_cloud_is_labelled_in_order_with_both_cameras(small_bag, tmp_path)
     assert stamps == [1_700_000_000_000_000_000 + index * 100_000_000 for index in range(8)]
 
 
+def test_what_became_of_each_camera_is_told_with_the_reason(small_bag, tmp_path):
+    events = run(small_bag, tmp_path / "one", ["front@0.35"])
+    told = [event["cameras"] for event in events if event["event"] == "cameras"]
+    assert [found["left"] for found in told] == [("FUSED", "")] * 8
+    assert [found["front"][0] for found in told] == ["FUSED"] * 4 + ["NO_IMAGE"] * 4
+
+
 def test_the_labelled_bag_holds_the_points_as_they_came_and_the_transforms(small_bag, tmp_path):
     run(small_bag, tmp_path / "out")
     _, columns = next(read_labelled_clouds(tmp_path / "out", LABELLED_TOPIC))

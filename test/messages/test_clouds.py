@@ -183,11 +183,11 @@ def changed(**changes):
         ),
         (
             changed(fields=[field("x", 0, count=2), field("y", 4), field("z", 8)]),
-            "field 'x': expected count 1 and datatype 7, 8, got count 2",
+            "field 'x': expected one FLOAT32 or FLOAT64 a point, got 2 FLOAT32",
         ),
         (
             changed(fields=[field("x", 0, 5), field("y", 4), field("z", 8)]),
-            "field 'x': expected count 1 and datatype 7, 8, got count 1 and datatype 5",
+            "field 'x': expected one FLOAT32 or FLOAT64 a point, got 1 INT32; let the driver",
         ),
         (
             changed(

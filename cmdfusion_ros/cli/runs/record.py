@@ -30,6 +30,9 @@ class RunRecord:
         # {reason: the first sentence that gave it} of clouds and messages that were lost
         self.reasons = {}
         self.node_cores = None  # CPU seconds of the node a second of the run, None: not known
+        # {camera: {status: clouds}}, {(camera, status): the first sentence that gave it}
+        self.cameras, self._camera_reasons = {}, {}
+        self._pointless = []  # why clouds that were labelled have no point with a label
         self.placement = ""  # how the clouds lie to what the network knows, in words
         self.left_out = ()  # topics of the bag that were not copied, as they are an earlier run's
         # last values of the node's diagnostics of its pipeline and its synchroniser, {key: text}
@@ -63,6 +66,13 @@ class RunRecord:
             self.left_out = tuple(event["topics"])
         elif kind == "placement":
             self.placement = event["words"]
+        elif kind == "cameras":
+            for name, (status, why) in event["cameras"].items():
+                counts = self.cameras.setdefault(name, {})
+                counts[status] = counts.get(status, 0) + 1
+                self._camera_reasons.setdefault((name, status), why)
+        elif kind == "pointless":
+            self._pointless.append(event["why"])
 
     def count(self, key: str) -> int:
         """A count of the node's diagnostics; 0 before the first."""
@@ -124,6 +134,26 @@ class RunRecord:
             return {mode: sum(value == mode for value in self.modes.values()) for mode in MODES}
         return {mode: self.count(f"released.{mode}") for mode in MODES}
 
+    def camera_lines(self) -> list[str]:
+        """One line for each camera that did not serve every cloud: how often, and why."""
+        lines = []
+        for name, counts in self.cameras.items():
+            empty = counts.get("NO_POINTS", 0)
+            used, total = counts.get("FUSED", 0) + empty, sum(counts.values())
+            words = [f"camera {name}: used for {used} of {total} clouds"]
+            for status, count in counts.items():
+                if status not in ("FUSED", "NO_POINTS"):
+                    why = self._camera_reasons[name, status]
+                    words.append(f"{count} {status}" + (f" ({why})" if why else ""))
+            if empty:
+                words.append(
+                    f"no point fell into {empty} of its images: is its frame really the optical "
+                    "one (z forward)?"
+                )
+            if len(words) > 1:
+                lines.append("; ".join(words))
+        return lines
+
     def problems(self) -> list[str]:
         """Sentences about what does not add up; empty where everything does."""
         found = []
@@ -143,6 +173,11 @@ class RunRecord:
             )
         if not self.count("labelled"):
             found.append("not one cloud was labelled")
+        elif len(self._pointless) == self.count("labelled"):
+            found.append(
+                f"no cloud has a point that can be labelled: {self._pointless[0]}; `cmdfusion "
+                "inspect BAG` says more"
+            )
         found += [
             f"{self.dropped.get(reason, 'some')} {reason}, the first: {why}"
             for reason, why in self.reasons.items()
@@ -164,6 +199,7 @@ class RunRecord:
             "reasons": self.reasons,
             "placement": self.placement,
             "modes": self.mode_counts(),
+            "cameras": self.cameras,
             "rate_hz": None if math.isnan(self.rate_hz) else round(self.rate_hz, 2),
             "latency_ms": latency,
             "miou": None if miou is None or math.isnan(miou) else round(miou, 4),

@@ -32,6 +32,7 @@ _LONG = 2000  # letters of a line
 # topics of a node called `cmdfusion`: in a bag they are an earlier run's, and would mix with what
 # is made now
 OWN_TOPICS = ("/cmdfusion/",)
+LONGEST_LAG_NS = 1_000_000_000  # the most that `sync.max_wait` may be
 
 
 @dataclass(frozen=True)
@@ -316,9 +317,17 @@ def _read_camera(survey, name, topic, cloud_topic, cloud_stamps, cloud_frame, ed
     if camera_from_lidar is None:
         problems.append(f"no static transform between {frame!r} and {cloud_frame!r}")
     if not survey.stamps(topic).all():
-        problems.append("its images have no stamps")
+        problems.append(
+            f"its images have no stamps; does the driver stamp them? The node's "
+            f"{name}.stamp_source: arrival dates them by their arrival"
+        )
     elif clock := clock_problem(survey.stamps(topic), cloud_stamps):
         problems.append(clock)
+    if timing.lag > LONGEST_LAG_NS:
+        problems.append(
+            f"its images come {timing.lag / 1e9:.1f} s after their clouds; no cloud waits longer "
+            f"than {LONGEST_LAG_NS / 1e9:g} s (sync.max_wait)"
+        )
     if info is not None and info.k[0] > 0:
         problems += filter(None, [fit_problem(info, image, rectified)])
     return CameraLayout(

@@ -54,6 +54,6 @@ class LostClouds:
         if recent["busy"] > _SLOW * received:
             return (
                 f"{recent['busy']} of the last {received} clouds were skipped: the network is "
-                f"slower than they come ({SPAN:g} s looked at)"
+                f"slower than they come ({SPAN:g} s looked at); docs/running.md says what to turn"
             )
         return ""

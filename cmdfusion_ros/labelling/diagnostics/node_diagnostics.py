@@ -276,7 +276,7 @@ class NodeDiagnostics:
             level = ERROR if facts.worker.running_s > _STANDING else WARN
             return level, f"at work on one cloud for {facts.worker.running_s:.1f} s"
         if not facts.wanted:
-            return OK, "nobody subscribes: clouds are not labelled"
+            return OK, "nobody subscribes: clouds are not labelled (see output.always_publish)"
         if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
             return (
                 ERROR,

@@ -61,6 +61,7 @@ def test_the_summary_has_the_figures_of_the_run():
         "reasons": {},
         "placement": "",
         "modes": {"FUSED": 2, "PARTIAL": 1, "LIDAR_ONLY": 0},
+        "cameras": {},
         "rate_hz": 9.09,  # two intervals in 220 ms
         "latency_ms": {"p50": 20.0, "p95": 38.0, "max": 40.0},
         "miou": 0.25,
@@ -85,6 +86,30 @@ def test_what_does_not_add_up_is_said():
     unrecorded = record_of()
     del unrecorded.returned[2]
     assert not unrecorded.settled and unrecorded.problems() == ["3 clouds labelled, but 2 recorded"]
+
+
+def test_a_camera_that_did_not_serve_every_cloud_is_told_with_the_first_reason():
+    record = RunRecord(LABELLED, STATUS, 4)
+    for front, why in (("FUSED", ""), ("OFFLINE", "no image for 1.1 s"), ("OFFLINE", "1.2 s")):
+        record.take({"event": "cameras", "cameras": {"front": (front, why), "left": ("FUSED", "")}})
+    record.take({"event": "cameras", "cameras": {"front": ("NO_POINTS", "")}})
+    assert record.camera_lines() == [
+        "camera front: used for 2 of 4 clouds; 2 OFFLINE (no image for 1.1 s); no point fell into "
+        "1 of its images: is its frame really the optical one (z forward)?"
+    ]
+    assert record.summary(None)["cameras"] == {
+        "front": {"FUSED": 1, "OFFLINE": 2, "NO_POINTS": 1},
+        "left": {"FUSED": 3},
+    }
+
+
+def test_clouds_of_which_none_has_a_point_to_label_are_not_as_they_should_be():
+    record = record_of()
+    for _ in range(3):
+        assert record.problems() == []
+        record.take({"event": "pointless", "why": "no return (0, 0, 0)"})
+    (problem,) = record.problems()
+    assert problem.startswith("no cloud has a point that can be labelled: no return (0, 0, 0);")
 
 
 def test_without_status_the_modes_are_those_of_the_diagnostics():
