@@ -207,6 +207,15 @@ class CmdfusionNode(LifecycleNode):
         self._stop()
         self._let_go()
 
+    def destroy_node(self) -> None:
+        """Also ends the lifecycle services, which rclpy leaves to the garbage collector: until it
+        came, others would see them and call them.
+        """
+        super().destroy_node()
+        for name in [name for name in vars(self) if name.startswith("_service_")]:
+            delattr(self, name)
+        self.__dict__.pop("_state_machine", None)
+
     def _stop(self) -> None:
         """Undo what activating did, as far as it got."""
         if self._jumps:

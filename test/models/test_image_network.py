@@ -99,7 +99,7 @@ def test_it_learns_one_image_from_the_labels_of_points():
         (frame.points[:, 1] < 0).astype(np.int64) + 2 * (frame.points[:, 2] < 0)
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    for _ in range(20):
+    for _ in range(60):  # after 20, other CPUs round to anything from 80 % to 98
         output = network(batch)
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(

@@ -12,7 +12,7 @@ from builders.interfaces import INTERFACES, needs_interfaces
 from rclpy.parameter import Parameter
 
 from cmdfusion_ros.config import SettingsError
-from cmdfusion_ros.ros.node import make_executor
+from cmdfusion_ros.ros.node import CmdfusionNode, make_executor
 
 # ---- parameters
 
@@ -169,6 +169,20 @@ def test_a_manager_takes_the_node_through_its_life_while_clouds_flow(bench, wire
         part["received"] == part["labelled"] + part["dropped"] and part["state"] == "unconfigured"
     )
     assert change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+
+
+def test_a_destroyed_node_is_gone_for_others_at_once(bench):
+    it = bench(start=False)
+    second = CmdfusionNode(parameter_overrides=[Parameter("model.backend", value="fake")])
+
+    def servers():
+        return it.friend.count_services("/cmdfusion/change_state")
+
+    it.until(lambda: servers() == 2, "the second node's services")
+    second.close()
+    second.destroy_node()
+    it.until(lambda: servers() == 1, "the end of the second node's services")
+    assert it.friend.get_node_names().count("cmdfusion") == 1
 
 
 def test_the_events_executor_is_refused_where_rclpy_has_none(monkeypatch):

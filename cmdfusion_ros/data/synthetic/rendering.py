@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from cmdfusion_ros.class_map import load_class_map
@@ -126,11 +128,21 @@ def single_threaded() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def end_with_parent() -> None:
+    """Called in a worker: it ends with its parent, however that ends. Otherwise the workers of one
+    that was killed go on writing into folders that another run may have begun to fill.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+        threading.Thread(target=lambda: (wait([sentinel]), os._exit(1)), daemon=True).start()
+
+
 @contextmanager
 def _processes(workers):
     """Fresh processes, one thread each."""
     spawn = multiprocessing.get_context("spawn")
-    with single_threaded(), ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+    with single_threaded(), ProcessPoolExecutor(workers, spawn, end_with_parent) as pool:
         try:
             yield pool
         except BaseException:  # Ctrl-C or a failed scan: do not work off the rest

@@ -18,7 +18,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ import numpy as np
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import check_settings, save_settings, section, setting
 from cmdfusion_ros.data.npz import read_npz
-from cmdfusion_ros.data.synthetic.rendering import single_threaded
+from cmdfusion_ros.data.synthetic.rendering import end_with_parent, single_threaded
 from cmdfusion_ros.data.synthetic.sequence import DATASET, Sequence, SequenceSettings
 from cmdfusion_ros.frame import CameraView, Frame
 
@@ -314,10 +313,9 @@ def _locked(path):
 
 
 def _start_worker():
-    """Run after the training, and end with it, however it ends."""
+    """Run after the training, and end with it."""
     os.nice(_NICENESS)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    end_with_parent()
 
 
 def _key(settings, images):

@@ -82,7 +82,7 @@ class FoldedEmbedding:
         out = points.new_empty(len(scale.voxel_coords), len(self.bias))
 
         def task(start, end):
-            rows, starts, voxel = _members(bags, start, end)
+            rows, starts, voxel = members(bags, start, end)
             corner = corners[start:end]
             # (n, 4 or 5), offset and intensity
             own = points.index_select(0, rows).sub_(corner.index_select(0, voxel))
@@ -165,7 +165,7 @@ class _PyramidBlock:
         features, following = x.new_empty(2, len(next_scale.voxel_coords), x.shape[1])
 
         def task(start, end):
-            rows, starts, local = _members(bags, start, end)
+            rows, starts, local = members(bags, start, end)
             share = scale.num_points.index_select(0, rows).div_(
                 next_scale.num_points[start:end].index_select(0, local)
             )
@@ -207,7 +207,7 @@ class _PyramidBlock:
         context = both.new_empty(len(bags.starts), both.shape[1])
 
         def task(start, end):
-            rows, starts, _ = _members(bags, start, end)
+            rows, starts, _ = members(bags, start, end)
             pooled = embedding_bag(rows, both, starts, mode="mean")
             for weight, bias in self.context:
                 pooled = leaky_relu_(torch.addmm(bias, pooled, weight), SLOPE)
@@ -270,7 +270,7 @@ def in_blocks(workers: Workers, num_rows: int, task: Callable[[int, int], None])
     workers.run(lambda number: task(*bounds[number]), len(bounds))
 
 
-def _members(bags, start, end):
+def members(bags: Bags, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The rows summed into targets start..end: their numbers (n,), where each target's begin
     among them, and the target of each, counted from `start`.
     """

@@ -11,6 +11,7 @@ from torch import nn
 
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.models.folded.folded_cmdfusion import fold_images
+from cmdfusion_ros.models.folded.folded_decoder import FoldedDecoder, FoldedJoin, FoldedLinear
 from cmdfusion_ros.models.folded.folded_lite_images import fold_lite_images
 from cmdfusion_ros.models.folded.folded_pyramid import FoldedEmbedding, FoldedEncoder
 from cmdfusion_ros.models.output import Output
@@ -37,9 +38,13 @@ class FoldedUnet:
     def __init__(self, network: nn.Module, num_threads: int, half: bool = False):
         self._workers = Workers(num_threads, half)
         self._network = _folded(copy.deepcopy(network).eval().requires_grad_(False), self._workers)
+        self._network.decode = FoldedDecoder(network, self._network.up, self._workers)
+        self._network.head = FoldedLinear(network.head, self._workers)
         if isinstance(network, UnetFlagship):
             self._network.images = fold_lite_images(network.images)
             self._network.maps_of = self._maps_of
+            for number, join in enumerate(network.joins):
+                self._network.joins[number] = FoldedJoin(join, self._workers)
         elif hasattr(network, "images"):
             self._network.images = fold_images(network.images)
             resnet = self._network.images.backbone
@@ -79,6 +84,8 @@ class FoldedUnet:
                     prepare(self._workers, down)
                     prepare(self._workers, down.transposed)
                     maps.coarsen(1, 2 * stride)
+                if stride in (4, 16):
+                    maps.children(1, stride)
 
         self._workers.run(task, len(STRIDES))
 

@@ -2,9 +2,17 @@
 as they were made.
 """
 
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from builders.paths import REPOSITORY
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti, read_views
@@ -54,6 +62,49 @@ def test_frames_come_in_order_whoever_renders_them_and_other_names_give_other_st
         frames[2].intensity, here.intensity
     )
     assert not np.array_equal(Sequence(11, "01", 3, SMALL).scan(2).points[:100], here.points[:100])
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_workers_of_a_killed_run_write_no_more(tmp_path):
+    """They would mix their scans with those of the next run in that folder."""
+    program = (
+        "from test_rendering import SMALL\n"
+        "from cmdfusion_ros.data.synthetic.rendering import write_folders\n"
+        "if __name__ == '__main__':\n"
+        f"    for _ in write_folders({str(tmp_path / 'out')!r}, 11, ['00'], 500, SMALL, True, 2):\n"
+        "        print('one', flush=True)\n"
+    )
+    script = tmp_path / "render.py"
+    script.write_text(program)
+    paths = (str(REPOSITORY), str(Path(__file__).parent), str(REPOSITORY / "test"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    with subprocess.Popen(
+        [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout.readline() == "one\n"
+        workers = children_of(run.pid)
+        run.kill()
+    assert len(workers) >= 2
+    end = time.monotonic() + 30
+    while any(is_running(worker) for worker in workers):
+        assert time.monotonic() < end, "workers of a killed run went on for 30 s"
+        time.sleep(0.05)
+
+
+def children_of(pid):
+    """Process ids of the children of `pid`, from /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def is_running(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def test_a_written_sequence_is_read_back_equal(tmp_path):
