@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from matplotlib import colormaps
 
-from cmdfusion_ros.cli.inspections.cameras import camera_facts, camera_words
+from cmdfusion_ros.cli.inspections.cameras import camera_words, facts_of_cameras
 from cmdfusion_ros.cli.inspections.frames import frame_tree, missing_links
 from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
 from cmdfusion_ros.cli.runs.options import add_points_option
@@ -112,7 +112,7 @@ def _inspect(
             notes = BagSurvey(bag, _HEAD_S).notes
             return _without_clouds(bag, out, figures_file, why, source, notes)
         transforms = BagTransforms(bag, layout.transform_topics, layout.cloud_frame)
-        cameras = [camera_facts(bag, camera) for camera in layout.cameras]
+        cameras = facts_of_cameras(bag, layout.cameras)
     found = find_in_clouds(layout, transforms)
     others, unreadable = _other_clouds(layout, filled, transforms)
     missing = missing_links(transforms.buffer, layout)

@@ -14,6 +14,7 @@ from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
 from cmdfusion_ros.data.bags.camera_timing import gaps_in
+from cmdfusion_ros.data.bags.message_heads import message_heads, message_of
 from cmdfusion_ros.geometry.scan_pattern import count_beams
 from cmdfusion_ros.geometry.transforms import apply, invert
 from cmdfusion_ros.intensity import USUAL_INTENSITY
@@ -201,16 +202,17 @@ def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFinding
         layout: BagLayout. transforms: of that bag.
     """
     with Bag(layout.path, layout.duration) as bag:
-        stamps = _stamps_of(bag, layout)
+        heads = list(message_heads(bag, {layout.cloud_topic}))
+        stamps = _stamps_of(heads, layout.stamped)
         step = max(len(stamps) // _LOOKED_AT, 1)
         clouds: list[Cloud] = []
         unreadable: dict[str, int] = {}
         rings: tuple[int, str] | None = None
-        for number, message in enumerate(bag.messages([layout.cloud_topic])):
-            if number % step or len(clouds) >= _LOOKED_AT:
-                continue
+        for head in heads[::step]:
+            if len(clouds) >= _LOOKED_AT:
+                break
             try:
-                content = bag.deserialize(message)
+                content = bag.deserialize(message_of(bag, *head))
                 cloud = read_cloud(content)
                 rings = rings or _rings_of(content, cloud)
                 clouds.append(cloud)
@@ -219,15 +221,15 @@ def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFinding
     return _findings(clouds, unreadable, rings, stamps, transforms)
 
 
-def _stamps_of(bag: Bag, layout: BagLayout) -> np.ndarray:
+def _stamps_of(heads: list[tuple[str, int, bytes]], stamped: bool) -> np.ndarray:
     """(M,) int64 ns of the messages that have one; those that are cut off are no clouds either.
     Where stamps tell nothing, the times of recording, which are taken for them.
     """
     stamps = []
-    for message in bag.messages([layout.cloud_topic]):
+    for _, time, head in heads:
         with contextlib.suppress(ValueError):
-            stamp = raw_stamp_ns(message.data)
-            stamps.append(stamp if layout.stamped else message.time)
+            stamp = raw_stamp_ns(head)
+            stamps.append(stamp if stamped else time)
     return np.array(stamps, np.int64)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import BagLayout, CameraLayout
+from cmdfusion_ros.data.bags.message_heads import message_heads, message_of
 from cmdfusion_ros.frame import IGNORE_LABEL, CameraView
 from cmdfusion_ros.messages.camera_info import read_camera_info
 from cmdfusion_ros.messages.clouds import MessageError
@@ -71,19 +72,16 @@ def nearest_image(
     target = stamp + camera.timing.offset
     # drivers and networks delay
     recorded, window = target + delay, camera.timing.tolerance + 2_000_000_000
+    heads = message_heads(bag, {camera.image_topic}, recorded - window, recorded + window)
     best = min(
-        (
-            message
-            for message in bag.messages([camera.image_topic], recorded - window, recorded + window)
-            if not silent_from or message.time < silent_from
-        ),
-        key=lambda message: abs(raw_stamp_ns(message.data) - target),
+        (head for head in heads if not silent_from or head[1] < silent_from),
+        key=lambda head: abs(raw_stamp_ns(head[2]) - target),
         default=None,
     )
-    if best is None or abs(raw_stamp_ns(best.data) - target) > camera.timing.tolerance:
+    if best is None or abs(raw_stamp_ns(best[2]) - target) > camera.timing.tolerance:
         return None
     try:
-        return decode_image(bag.deserialize(best))
+        return decode_image(bag.deserialize(message_of(bag, *best)))
     except MessageError:  # the run has said so already; here it is a camera without an image
         return None
 

@@ -1,5 +1,6 @@
 """The pictures, stamps and calibration of a bag's cameras."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,23 +8,37 @@ import numpy as np
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import CameraLayout
 from cmdfusion_ros.data.bags.camera_timing import gaps_in, period_of
+from cmdfusion_ros.data.bags.message_heads import message_heads
 from cmdfusion_ros.messages.images import decode_image
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
 
-def camera_facts(bag: Bag, camera: CameraLayout) -> dict[str, Any]:
-    """What summary.json has of a camera; its stamps are those of the whole bag."""
-    stamps, kind, size, why = [], "", None, ""
-    for message in bag.messages([camera.image_topic]):
+def facts_of_cameras(bag: Bag, cameras: Sequence[CameraLayout]) -> list[dict[str, Any]]:
+    """What summary.json has of each camera; their stamps are those of the whole bag."""
+    stamps: dict[str, list[int]] = {camera.image_topic: [] for camera in cameras}
+    wrong: dict[str, str] = {}
+    for topic, _, head in message_heads(bag, stamps.keys()):
         try:
-            stamps.append(raw_stamp_ns(message.data))
-            if size is None and not why:
-                content = bag.deserialize(message)
-                kind = str(getattr(content, "encoding", "") or getattr(content, "format", ""))
-                picture = decode_image(content)
-                size = [picture.shape[1], picture.shape[0]]
+            stamps[topic].append(raw_stamp_ns(head))
         except ValueError as error:
-            why = why or str(error)
+            wrong.setdefault(topic, str(error))
+    return [
+        _facts(bag, camera, stamps[camera.image_topic], wrong.get(camera.image_topic, ""))
+        for camera in cameras
+    ]
+
+
+def _facts(bag, camera, stamps, why):
+    kind, size = "", None
+    try:
+        first = next(bag.messages([camera.image_topic]), None)
+        if first is not None:
+            content = bag.deserialize(first)
+            kind = str(getattr(content, "encoding", "") or getattr(content, "format", ""))
+            picture = decode_image(content)
+            size = [picture.shape[1], picture.shape[0]]
+    except ValueError as error:
+        why = str(error)
     times = np.array(stamps, np.int64)
     period, steps = period_of(times), np.diff(times)
     gaps = steps[gaps_in(times)]
@@ -53,7 +68,7 @@ def camera_facts(bag: Bag, camera: CameraLayout) -> dict[str, Any]:
 
 
 def camera_words(facts: dict[str, Any]) -> str:
-    """One line of what `camera_facts` found, beside the camera's name."""
+    """One line of what `facts_of_cameras` found, beside the camera's name."""
     size = "{} x {}".format(*facts["size"]) if facts["size"] else facts["unreadable"] or "no image"
     calibrated = "no calibration"
     if facts["calibrated_for"] is not None:

@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 
-from cmdfusion_ros.data.bags.bag import Bag
+from cmdfusion_ros.data.bags.bag import Bag, BagMessage
+from cmdfusion_ros.data.bags.message_heads import indexed_heads, message_of
 from cmdfusion_ros.geometry.transforms import invert
 from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
@@ -41,12 +42,7 @@ class BagSurvey:
         self.static = {}  # {(parent, child): parent_from_child}
         self._left_out = {}  # {what: [why, of each]}
         for message in self._head(wanted, round(seconds * 1e9)):
-            try:
-                self._take(message)
-            except ValueError as error:
-                self._left_out.setdefault(
-                    f"{message.topic}: messages that cannot be read", []
-                ).append(error)
+            self._take(message)
 
     def _head(self, wanted, length_ns):
         """The messages of the first `length_ns` after the first cloud (a LiDAR may start late, and
@@ -56,7 +52,11 @@ class BagSurvey:
         clouds = [topic for topic in wanted if self.bag.topics[topic].msgtype == CLOUD]
         begin = next((message.time for message in self.bag.messages(clouds)), self.bag.start)
         stop = begin + length_ns
-        yield from self.bag.messages(wanted, stop=stop)
+        pictures = {t for t in wanted if self.bag.topics[t].msgtype in (IMAGE, COMPRESSED)}
+        heads = indexed_heads(self.bag, pictures, stop=stop) or []
+        yield from self.bag.messages(wanted - pictures if heads else wanted, stop=stop)
+        if heads:
+            yield from self._by_heads(heads)
         for topic in sorted(wanted):
             later = self.bag.messages([topic], start=stop)
             if topic.endswith("tf_static"):
@@ -64,14 +64,26 @@ class BagSurvey:
             elif topic not in self.first and self.bag.topics[topic].msgtype != TRANSFORMS:
                 yield from itertools.islice(later, 1)
 
+    def _by_heads(self, heads):
+        """Pictures, each read until one of its topic could be; of the rest nothing but heads."""
+        for topic, time, head in heads:
+            if topic in self.first:
+                yield BagMessage(topic, self.bag.topics[topic].msgtype, time, head)
+            else:
+                yield message_of(self.bag, topic, time, head)
+
     def _take(self, message):
-        if message.msgtype == TRANSFORMS:
-            self._add_transforms(message)
-            return
-        times = message.time, raw_stamp_ns(message.data)
-        if message.topic not in self.first:
-            self.first[message.topic] = self.bag.deserialize(message)
-        self._times[message.topic].append(times)
+        try:
+            if message.msgtype == TRANSFORMS:
+                self._add_transforms(message)
+                return
+            times = message.time, raw_stamp_ns(message.data)
+            if message.topic not in self.first:
+                self.first[message.topic] = self.bag.deserialize(message)
+            self._times[message.topic].append(times)
+        except ValueError as error:
+            what = f"{message.topic}: messages that cannot be read"
+            self._left_out.setdefault(what, []).append(error)
 
     def _add_transforms(self, message):
         for item in self.bag.deserialize(message).transforms:
