@@ -111,6 +111,8 @@ setup(
         "onnx": ["onnxruntime>=1.17"],  # 2D teachers in .onnx files
         "tflite": ["ai-edge-litert>=1.2"],  # 2D teachers in .tflite files
         "odometry": ["kiss-icp>=1.2"],  # poses from the clouds, where a drive has none
+        "ray": ["ray>=2.10"],  # many bags over a cluster
+        "rerun": ["rerun-sdk>=0.41"],  # labels as recordings for its viewer
         "waymo": ["pyarrow>=14"],  # the Waymo Open Dataset, version 2, is Parquet files
         "completion": ["shtab>=1.13"],  # cmdfusion completion
         "docs": ["sphinx>=7", "myst-parser>=3", "furo>=2024.1.29"],  # what rosdoc2 builds with

@@ -23,11 +23,14 @@ INTERFACES = sorted([*(REPOSITORY / "msg").glob("*.msg"), *(REPOSITORY / "srv").
 PIP_NAMES = {
     "yaml": "PyYAML",
     "cv2": "opencv-python-headless",
+    "rerun": "rerun-sdk",
     "kiss_icp": "kiss-icp",
     "ai_edge_litert": "ai-edge-litert",
 }
 # asked for by name where a verb needs them
-USERS_EXTRAS = ("pandaset", "onnx", "tflite", "odometry", "waymo", "completion")
+USERS_EXTRAS = (
+    "pandaset", "onnx", "tflite", "odometry", "waymo", "completion", "ray", "rerun",
+)  # fmt: skip
 # faster backends and those we are measured against; left out where absent
 OPTIONAL = {"triton", "torchsparse", "spconv", "MinkowskiEngine"}
 

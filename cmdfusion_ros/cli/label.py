@@ -19,11 +19,13 @@ from cmdfusion_ros.cli.demo import (
     score,
 )
 from cmdfusion_ros.cli.demo import model_class_map as class_map_of
+from cmdfusion_ros.cli.runs.bag_workers import LocalWorkers
 from cmdfusion_ros.cli.runs.drives import ODOMETRIES
 from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
 from cmdfusion_ros.cli.runs.folder_to_label import FORMATS, label_folder
 from cmdfusion_ros.cli.runs.label_results import (
     add_result_options,
+    asked_results,
     check_results,
     write_results,
 )
@@ -32,11 +34,11 @@ from cmdfusion_ros.cli.runs.many_bags import (
     bag_fingerprint,
     bag_names,
     file_sha256,
-    label_words,
     run_jobs,
 )
 from cmdfusion_ros.cli.runs.offline import run_offline
 from cmdfusion_ros.cli.runs.options import add_processes_option
+from cmdfusion_ros.cli.runs.ray_workers import RayWorkers
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.bag_survey import TRANSFORMS
@@ -121,6 +123,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     add_processes_option(parser, "with several bags, of which --out becomes a folder: ")
     parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="with several bags: label them on the nodes of a Ray cluster, HOST:PORT of its head "
+        "or auto; --processes then is how many at a time (default: all its cores)",
+    )
+    parser.add_argument(
         "--resume",
         action="store_true",
         help="with several bags: go on after a kill; a bag that was done with the same weights "
@@ -170,11 +178,12 @@ def coverage(labelled: Path, bag: Path) -> str:
 
 def _label_many(args):
     """Several bags, a worker each."""
-    alone = {"--page": args.page, "--sheet": args.sheet, "--cloud-files": args.cloud_files}
-    alone["--format"] = args.format != "bag"
+    alone = {**asked_results(args), "--format": args.format != "bag"}
     asked = [option for option, value in alone.items() if value]
     if asked:
-        raise ValueError(f"{', '.join(asked)}: of one bag at a time; give one, without --processes")
+        raise ValueError(
+            f"{', '.join(asked)}: of one bag at a time; give one, without --processes and --cluster"
+        )
     options = run_options(args)
     if args.teacher:
         options = _with_teacher(options, args)
@@ -197,16 +206,24 @@ def _label_many(args):
     for name, bag in zip(bag_names(args.bag), args.bag, strict=True):
         if not Path(bag).exists():
             raise FileNotFoundError(f"{bag}: no such bag")
-        known = {**settings, "bag": bag_fingerprint(bag)}
-        jobs.append(BagJob(name, known, label_words(words, str(Path(bag).resolve()))))
-    processes = available_cores() if args.processes is None else args.processes
-    code, figures = run_jobs(jobs, Path(args.out), processes, args.resume)
+        files = bag_fingerprint(bag)
+        command = ("label", *words, str(Path(bag).resolve()), "--out")
+        size = sum(size for _, size, _ in files)
+        jobs.append(BagJob(name, {**settings, "bag": files}, command, size))
+    if args.cluster:
+        workers = RayWorkers(args.cluster, args.processes, args.device, args.threads or 1)
+    else:
+        workers = LocalWorkers(available_cores() if args.processes is None else args.processes)
+    try:
+        code, figures = run_jobs(jobs, Path(args.out), workers, args.resume)
+    finally:
+        workers.close()
     write_figures(args.json, figures)
     return code
 
 
 def run(args: argparse.Namespace) -> int:
-    if len(args.bag) > 1 or args.processes is not None or args.resume:
+    if len(args.bag) > 1 or args.processes is not None or args.resume or args.cluster:
         return _label_many(args)
     args.bag = args.bag[0]
     if args.format != "bag":

@@ -60,6 +60,7 @@ def test_page_and_sheet_show_all_clouds(lane, tmp_path, capsys):
     [
         ("--page", "page.png", "ends in .html"),
         ("--sheet", "sheet.jpg", "ends in .png"),
+        ("--rrd", "drive.rerun", "ends in .rrd"),
         ("--sheet", "there.png", "exists"),
         ("--cloud-files", "there", "exists"),
         ("--page", "nowhere/page.html", "make it first"),

@@ -1,5 +1,5 @@
-"""What `cmdfusion label` makes of its labels besides the bag: files of the clouds, a contact sheet
-and a page.
+"""What `cmdfusion label` makes of its labels besides the bag: files of the clouds, a contact sheet,
+a page, and a recording for Rerun.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from cmdfusion_ros.class_map import ClassMap
+from cmdfusion_ros.cli.runs.label_rerun import write_rerun
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.data.bags.bag import Bag, read_labelled_clouds
 from cmdfusion_ros.data.bags.bag_layout import BagLayout
@@ -20,6 +21,7 @@ from cmdfusion_ros.evaluation.cloud_page import (
     contact_sheet,
     write_cloud_page,
 )
+from cmdfusion_ros.evaluation.rerun_file import require_rerun
 from cmdfusion_ros.labelling.offline import LABELLED_TOPIC
 from cmdfusion_ros.labelling.snapshot import camera_pictures, labels_from_published
 
@@ -27,7 +29,7 @@ _KINDS = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 
 
 def add_result_options(parser: argparse.ArgumentParser) -> None:
-    """Add --page, --sheet, --cloud-files and --cloud-files-as."""
+    """Add --page, --sheet, --rrd, --cloud-files and --cloud-files-as."""
     parser.add_argument(
         "--page",
         metavar="FILE.html",
@@ -40,6 +42,11 @@ def add_result_options(parser: argparse.ArgumentParser) -> None:
         help=f"also one picture of the clouds from above (of a long bag {MAX_SCANS})",
     )
     parser.add_argument(
+        "--rrd",
+        metavar="FILE.rrd",
+        help="also a recording for the Rerun viewer: all labelled clouds, cameras, pictures, poses",
+    )
+    parser.add_argument(
         "--cloud-files", metavar="DIR", help="also a file of each labelled cloud, into a new folder"
     )
     parser.add_argument(
@@ -47,15 +54,22 @@ def add_result_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def asked_results(args: argparse.Namespace) -> dict[str, str | None]:
+    """{option: what it was given}."""
+    given = {"--page": args.page, "--sheet": args.sheet, "--rrd": args.rrd}
+    return {**given, "--cloud-files": args.cloud_files}
+
+
 def check_results(args: argparse.Namespace) -> None:
     """Refuse what would fail after the labelling.
 
     Raises:
         ValueError: wrong ending, or two results are to lie at one place. FileExistsError: a result
-            is there. FileNotFoundError: the folder for it is not.
+            is there. FileNotFoundError: the folder for it is not. ModuleNotFoundError: Rerun is
+            asked for and not installed.
     """
-    asked = {"--page": args.page, "--sheet": args.sheet, "--cloud-files": args.cloud_files}
-    for option, ending in (("--page", ".html"), ("--sheet", ".png")):
+    asked = asked_results(args)
+    for option, ending in (("--page", ".html"), ("--sheet", ".png"), ("--rrd", ".rrd")):
         if asked[option] and Path(asked[option]).suffix != ending:
             raise ValueError(f"{option} {asked[option]}: expected a name that ends in {ending}")
     places = {option: Path(place).resolve() for option, place in asked.items() if place}
@@ -67,6 +81,8 @@ def check_results(args: argparse.Namespace) -> None:
             raise FileExistsError(f"{option} {place}: exists; move it away, or choose another name")
         if not place.parent.is_dir():
             raise FileNotFoundError(f"{option} {place}: no folder {place.parent}; make it first")
+    if args.rrd:
+        require_rerun()
 
 
 def write_results(
@@ -80,9 +96,12 @@ def write_results(
             Path(args.out), Path(args.cloud_files), args.cloud_files_as, class_map
         )
         print(f"  {args.cloud_files}: {count} clouds as .{args.cloud_files_as}")
+    silences = layout.silences(args.silence)
+    if args.rrd:
+        clouds, pictures = write_rerun(args.rrd, layout, Path(args.out), class_map, silences)
+        print(f"  {args.rrd}: {clouds} clouds and {pictures} pictures for `rerun {args.rrd}`")
     if not (args.page or args.sheet):
         return
-    silences = layout.silences(args.silence)
     scans = _scans(layout, Path(args.out), record, class_map, bool(args.page), silences)
     if args.sheet:
         cv2.imwrite(str(args.sheet), contact_sheet(scans, class_map)[:, :, ::-1])

@@ -1,21 +1,25 @@
-"""Several bags over the cores: one process a bag, each with one thread, so that the number of
-workers changes no byte. A worker that was killed is started again; what is done is not done twice.
+"""Several bags over the cores or a cluster: one process a bag, each with one thread, so that the
+number of workers changes no byte. A worker that was killed is started again; what is done is not
+done twice.
 """
 
 import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmdfusion_ros.cli.runs.bag_workers import BagWorker, BagWorkers
+from cmdfusion_ros.cli.runs.terminal import BagsProgress, clouds_done
+
 _TRIES = 3  # of a bag whose worker is killed
-_POLL_S = 0.1
+_POLL_S, _SHOW_S = 0.1, 1.0  # seconds between looks at the workers, and at their logs
+_TAIL = 2000  # bytes of a log, in which its last line is
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class BagJob:
 
     Attributes:
         name: of the folder that it becomes. settings: what its bytes depend on, plain JSON values.
-        words: the command without where it writes; the folder is added as its last word.
+        words: of `cmdfusion`, without where it writes; the folder is added as the last one.
+        size: bytes of the bag, by which the time to go is told.
     """
 
     name: str
     settings: Mapping[str, Any]
     words: tuple[str, ...]
+    size: int = 0
 
 
 def file_sha256(path: str | Path) -> str:
@@ -62,24 +68,23 @@ def bag_names(bags: Sequence[str]) -> list[str]:
 
 
 def run_jobs(
-    jobs: Sequence[BagJob], out: Path, processes: int, resume: bool
+    jobs: Sequence[BagJob], out: Path, workers: BagWorkers, resume: bool
 ) -> tuple[int, dict[str, Any]]:
     """Do all jobs: `out`/NAME is the bag of labels, NAME.log what its worker said and NAME.json
     that it is done, with its settings.
 
     Args:
-        out: folder. processes: how many at a time. resume: leave out what is done with the same
+        out: folder. workers: who does them. resume: leave out what is done with the same
             settings; without it `out` must not exist or be empty.
 
     Returns:
         The exit code: the highest of the bags'; and {"out", "bags": {name: its exit code}}.
 
     Raises:
-        FileExistsError: `out` has something in it, without `resume`. ValueError: no processes; or a
-            folder of that name is there that is no labels of ours.
+        FileExistsError: `out` has something in it, without `resume`. ValueError: a folder of that
+            name is there that is no labels of ours.
     """
-    if processes < 1:
-        raise ValueError(f"--processes {processes}: expected 1 or more")
+    out = out.absolute()  # a node of a cluster has another working folder
     if not resume and out.exists() and any(out.iterdir()):
         raise FileExistsError(
             f"--out {out}: is not empty; go on there with --resume, or choose another folder"
@@ -98,32 +103,50 @@ def run_jobs(
             codes[job.name] = done
             print(f"{job.name}: done before, exit code {done}", flush=True)
     partial = out / f".partial.{os.getpid()}"
-    running: dict[str, tuple[BagJob, int, subprocess.Popen[bytes]]] = {}
+    line = BagsProgress({job.name: job.size for job, _ in waiting})
+    running: dict[str, tuple[BagJob, int, BagWorker]] = {}
+    due = 0.0
     try:
         while waiting or running:
-            while waiting and len(running) < processes:
+            while waiting and len(running) < workers.number:
                 job, attempt = waiting.pop(0)
-                running[job.name] = (job, attempt, _start(job, out, partial))
+                place, log = partial / str(attempt) / job.name, out / f"{job.name}.log"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                running[job.name] = (job, attempt, workers.start((*job.words, str(place)), log))
             time.sleep(_POLL_S)
-            for job, attempt, process in list(running.values()):
-                code = process.poll()
-                if code is None:
+            for job, attempt, worker in list(running.values()):
+                ended = worker.poll()
+                if ended is None:
                     continue
                 del running[job.name]
-                if code < 0 and attempt < _TRIES:
-                    print(f"{job.name}: its worker was killed by signal {-code}; again", flush=True)
+                if ended.code is None and attempt < _TRIES:
+                    line.say(f"{job.name}: its worker was {ended.how}; again")
                     waiting.append((job, attempt + 1))
                     continue
-                codes[job.name] = _finish(job, code, out, partial)
+                codes[job.name], words = _finish(job, ended.code, out, partial / str(attempt))
+                line.done(job.name, _clouds_done(out, job.name))
+                line.say(words)
+            if time.monotonic() >= due:
+                line.show({name: _clouds_done(out, name) for name in running})
+                due = time.monotonic() + _SHOW_S
     finally:
-        for _, _, process in running.values():
-            process.terminate()
-        for _, _, process in running.values():
-            process.wait()
+        for _, _, worker in running.values():
+            worker.stop()
+        for _, _, worker in running.values():
+            worker.wait()
         shutil.rmtree(partial, ignore_errors=True)
+    line.finish()
     good = sum(code == 0 for code in codes.values())
     print(f"{good} of {len(jobs)} bags labelled with nothing to say against them: {out}")
     return max(codes.values(), default=0), {"out": str(out), "bags": codes}
+
+
+def _clouds_done(out, name):
+    """(done, all) clouds of a bag, as its worker's log said last; None before it says."""
+    with suppress(OSError), open(out / f"{name}.log", "rb") as log:
+        log.seek(max(os.path.getsize(log.name) - _TAIL, 0))
+        return clouds_done(log.read().decode(errors="replace"))
+    return None
 
 
 def _remove_leftovers(out):
@@ -137,39 +160,28 @@ def _remove_leftovers(out):
             continue
 
 
-def _start(job, out, partial):
-    place = partial / job.name
-    shutil.rmtree(place, ignore_errors=True)
-    partial.mkdir(exist_ok=True)
-    one = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    with open(out / f"{job.name}.log", "wb") as log:
-        return subprocess.Popen(
-            [*job.words, str(place)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **dict.fromkeys(one, "1")},
-        )
-
-
 def _finish(job, code, out, partial):
-    """Move what a worker made to its place; the exit code of the bag."""
-    if code < 0:
-        print(f"{job.name}: NOT DONE: its worker was killed {_TRIES} times", flush=True)
-        return 1
-    words = (out / f"{job.name}.log").read_text(errors="replace").split("\n")
-    last = next((line for line in reversed(words) if line.strip()), "").split("\r")[-1]
-    marker = out / f"{job.name}.json"
-    if (partial / job.name).exists() and code in (0, 1):
+    """Move what a worker made under `partial` to its place; (exit code of the bag, in words)."""
+    if code is None:
+        return 1, f"{job.name}: NOT DONE: its worker was killed {_TRIES} times"
+    log = out / f"{job.name}.log"
+    said = log.read_text(errors="replace").split("\n") if log.exists() else []
+    last = next((line for line in reversed(said) if line.strip()), "").split("\r")[-1]
+    marker, made = out / f"{job.name}.json", partial / job.name
+    if code in (0, 1) and made.exists():
         unfinished = {"settings": None, "exit_code": code}  # until the new labels lie there
         marker.write_text(json.dumps(unfinished) + "\n")
         shutil.rmtree(out / job.name, ignore_errors=True)
-        (partial / job.name).rename(out / job.name)
+        made.rename(out / job.name)
         content = {"settings": job.settings, "exit_code": code}
         (partial / "marker").write_text(json.dumps(content, indent=1) + "\n")
         (partial / "marker").rename(marker)
-    print(f"{job.name}: {'done' if not code else f'exit code {code}'}: {last}", flush=True)
-    return code
+    elif code == 0:
+        return 1, (
+            f"{job.name}: NOT DONE: its worker was content, but left nothing in {made}; do all "
+            "nodes share the file system of --out?"
+        )
+    return code, f"{job.name}: {'done' if not code else f'exit code {code}'}: {last}"
 
 
 def _done(out, job):
@@ -183,8 +195,3 @@ def _done(out, job):
         return int(content["exit_code"]) if same else None
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def label_words(options: Sequence[str], bag: str) -> tuple[str, ...]:
-    """The command of a worker that labels one bag."""
-    return (sys.executable, "-m", "cmdfusion_ros", "label", *options, bag, "--out")
