@@ -14,6 +14,9 @@ import numpy as np
 IGNORE_LABEL = 255  # the label of a point without a class: never trained, never scored
 
 
+_IMAGES = "give (height, width, 3) RGB of 8 bits"
+
+
 def require_array(
     name: str, array: object, shape: tuple[int | None, ...], dtype: Any, advice: str = ""
 ) -> None:
@@ -21,6 +24,8 @@ def require_array(
     matches any length).
     """
     if not isinstance(array, np.ndarray):
+        made = f"np.array(..., np.{np.dtype(dtype)})"
+        advice = advice or f"use {'.cpu().numpy()' if hasattr(array, 'numpy') else made}"
         raise ValueError(
             f"{name}: expected a numpy array, got {type(array).__name__}{_then(advice)}"
         )
@@ -29,6 +34,8 @@ def require_array(
     )
     if not matches:
         wanted = "(" + ", ".join("N" if want is None else str(want) for want in shape) + ")"
+        if array.ndim == len(shape) == 2 and shape[0] is None and array.shape[0] == shape[1]:
+            advice = advice or "use np.ascontiguousarray(array.T)"
         raise ValueError(f"{name}: expected shape {wanted}, got {array.shape}{_then(advice)}")
     if array.dtype != np.dtype(dtype):
         raise ValueError(
@@ -113,7 +120,7 @@ class CameraView:
 
     def __post_init__(self) -> None:
         where = f"camera {self.name}"
-        require_array(f"{where}: image", self.image, (None, None, 3), np.uint8, "give RGB, 8 bits")
+        require_array(f"{where}: image", self.image, (None, None, 3), np.uint8, _IMAGES)
         require_array(f"{where}: intrinsic", self.intrinsic, (3, 3), np.float64)
         if (
             not np.isfinite(self.intrinsic).all()
@@ -205,6 +212,11 @@ class Frame:
             )
         if self.origin is not None:
             require_array(f"{where}origin", self.origin, (num_points,), np.int32)
+        views = self.views if isinstance(self.views, tuple | list) else (self.views,)
+        wrong_view = next((each for each in views if not isinstance(each, CameraView)), None)
+        if views is not self.views or wrong_view is not None:
+            got = type(self.views if wrong_view is None else wrong_view).__name__
+            raise ValueError(f"{where}views: expected a tuple of CameraView, got {got}")
         names = [view.name for view in self.views]
         if len(set(names)) != len(names):
             raise ValueError(f"{where}views: expected one view a camera, got {names}")

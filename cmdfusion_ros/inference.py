@@ -139,13 +139,15 @@ class Segmenter:
         return self._segment(_frame_of(scan, intensity), with_raw=False)[0]
 
     def segment_all(
-        self, scans: Iterable[Frame | np.ndarray], progress: bool = False
+        self,
+        scans: Iterable[Frame | np.ndarray | tuple[np.ndarray, np.ndarray]],
+        progress: bool = False,
     ) -> Iterator[Prediction]:
-        """The Prediction of each of many scans, in order, one at a time, as `segment`; `progress`
-        shows a bar.
+        """The Prediction of each of many scans, in order, one at a time, as `segment`: Frames,
+        points, or pairs of points and intensity. `progress` shows a bar.
         """
         for scan in tqdm(scans, unit="scan", disable=not progress):
-            yield self.segment(scan)
+            yield self.segment(*scan) if isinstance(scan, tuple) else self.segment(scan)
 
     def segment_with_raw(self, frame: Frame) -> tuple[Prediction, np.ndarray]:
         """(Prediction, (N,) float32 confidence before the temperatures), for whoever measures what
@@ -180,14 +182,20 @@ class Segmenter:
                     )
         return Prediction(labels, confidence, _camera_mask(output, frame)), raw
 
-    def probabilities(self, frame: Frame, calibrated: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Frame -> ((N, C) float32, rows sum to 1; (N,) uint32, see Prediction.camera_mask). Column
-        c is the class `class_map.names[c]`; the largest of a row is the label and, calibrated, its
-        confidence.
+    def probabilities(
+        self,
+        scan: Frame | np.ndarray,
+        intensity: np.ndarray | None = None,
+        calibrated: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A scan, as `segment` takes it -> ((N, C) float32, rows sum to 1; (N,) uint32, see
+        Prediction.camera_mask). Column c is the class `class_map.names[c]`; the largest of a row is
+        the label and, calibrated, its confidence.
 
         Whoever averages over several answers takes those that are not `calibrated` and applies the
         temperatures to the mean, which keeps its labels.
         """
+        frame = _frame_of(scan, intensity)
         if frame.num_points == 0:
             return np.zeros((0, self.class_map.num_classes), np.float32), np.zeros(0, np.uint32)
         with self._lock, torch.inference_mode():
@@ -219,6 +227,11 @@ def _frame_of(scan: Frame | np.ndarray, intensity: np.ndarray | None) -> Frame:
             raise ValueError("segment: a Frame has its own intensity; give it alone")
         return scan
     require_array("points", scan, (None, 3), np.float32)
+    if isinstance(intensity, np.ndarray) and intensity.size and intensity.max() > 1.0:
+        raise ValueError(
+            f"intensity: expected 0 to 1, got up to {intensity.max():g}; divide by what stands for "
+            "full intensity, such as 255"
+        )
     return Frame(scan, np.zeros(len(scan), np.float32) if intensity is None else intensity)
 
 

@@ -44,6 +44,11 @@ def test_a_frame_keeps_the_order_of_its_views():
         ),
         ({"points": [[0, 0, 0]]}, "points: expected a numpy array, got list"),
         (
+            {"views": (np.zeros((4, 4, 3), np.uint8),)},
+            "views: expected a tuple of CameraView, got nda",
+        ),
+        ({"views": "front"}, "views: expected a tuple of CameraView, got str"),
+        (
             {"points": np.full((4, 3), np.nan, np.float32)},
             "points: hold NaN or infinity; remove those points",
         ),
@@ -74,7 +79,7 @@ def test_a_wrong_frame_is_refused_by_name(changes, message):
     [
         (
             {"image": np.zeros((48, 64), np.uint8)},
-            r"image: expected shape \(N, N, 3\), got \(48, 64\); give RGB, 8 bits",
+            r"image: expected shape \(N, N, 3\), got \(48, 64\); give \(height, width, 3\) RGB",
         ),
         (
             {"intrinsic": np.zeros((3, 3))},

@@ -1,10 +1,12 @@
 """The network as a library: the weights that ship, arrays, many scans, and the notebook."""
 
 import json
+import re
 
 import numpy as np
 import pytest
-from builders.paths import load_script
+import torch
+from builders.paths import REPOSITORY, load_script
 
 from cmdfusion_ros.data.synthetic.sequence import Sequence, SequenceSettings
 from cmdfusion_ros.frame import Frame
@@ -45,7 +47,19 @@ def test_arrays_are_a_frame_without_images(segmenter, frame):
     [
         (lambda points: (points.astype(np.float64),), r"points: expected dtype float32, got float"),
         (lambda points: (points[:, :2],), r"points: expected shape \(N, 3\), got \(\d+, 2\)"),
-        (lambda points: (points.tolist(),), "points: expected a numpy array, got list"),
+        (
+            lambda points: (points.T,),
+            r"expected shape \(N, 3\).*use np.ascontiguousarray\(array.T\)",
+        ),
+        (
+            lambda points: (points.tolist(),),
+            r"points: expected a .*, got list; use np.array\(..., np",
+        ),
+        (lambda points: (torch.from_numpy(points),), r"got Tensor; use .cpu\(\).numpy\(\)"),
+        (
+            lambda points: (points, np.full(len(points), 200.0, np.float32)),
+            r"0 to 1, got up to 200",
+        ),
         (lambda points: (points, np.zeros(3, np.float32)), "intensity"),
         (lambda points: (points * np.nan,), "NaN"),
     ],
@@ -58,6 +72,24 @@ def test_arrays_of_another_kind_are_refused_by_name(segmenter, frame, wrong, tol
 def test_an_intensity_beside_a_frame_is_refused(segmenter, frame):
     with pytest.raises(ValueError, match="a Frame has its own intensity"):
         segmenter.segment(frame, frame.intensity)
+
+
+def test_the_page_runs_as_a_newcomer_types_it(frame, tmp_path, monkeypatch):
+    page = (REPOSITORY / "docs" / "library.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    np.c_[frame.points, frame.intensity].tofile(tmp_path / "000000.bin")
+    monkeypatch.chdir(tmp_path)
+    typed: dict = {}
+    exec(compile(code, "library.md", "exec"), typed)
+    assert len(typed["names"]) == frame.num_points and "road" in typed["names"]
+
+
+def test_arrays_go_wherever_a_frame_does(segmenter, frame):
+    pair = (frame.points, frame.intensity)
+    (answer,) = segmenter.segment_all([pair])
+    assert np.array_equal(answer.labels, segmenter.segment(*pair).labels)
+    shares, _ = segmenter.probabilities(*pair)
+    assert np.array_equal(shares.argmax(1), answer.labels)
 
 
 def test_many_scans_come_one_at_a_time_in_their_order(segmenter, frame):

@@ -27,7 +27,7 @@ from cmdfusion_ros.evaluation.calibrate import (
 )
 from cmdfusion_ros.evaluation.reliability import draw_reliability
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.provenance import scans_seen
+from cmdfusion_ros.training.provenance import scans_met, scans_seen
 from cmdfusion_ros.training.samples import shown, view_of
 
 FEW_SCANS = 20  # below, a fit says more of these scans than of the network
@@ -88,12 +88,18 @@ def run(args: argparse.Namespace) -> int:
         data.open(args.data, checkpoint.class_map, poses=view.kind != "single") for data in sets
     ]
     names = [name for scans in opened for name in scans.names]
-    trained_on = sorted(set(names) & scans_seen(checkpoint.card))
+    seen = scans_seen(checkpoint.card)
+    trained_on = sorted(
+        name
+        for data, scans in zip(sets, opened, strict=True)
+        for name in scans_met(scans.names, seen, data.called)
+    )
     if trained_on:
         raise ValueError(
             f"{args.checkpoint} was trained on {len(trained_on)} of these {len(names)} scans "
             f"({trained_on[0]}, ...), on which it is surer than anywhere else; "
-            "choose others with --sequences, --first-scan, --last-scan"
+            "choose others with --sequences, --first-scan, --last-scan (or --called NAME where "
+            "they are others of the same numbers)"
         )
     segmenter = Segmenter(checkpoint, device=args.device, images="on")
     answers = []

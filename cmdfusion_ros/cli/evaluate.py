@@ -21,7 +21,7 @@ from cmdfusion_ros.evaluation.confusion_text import confusion_table, why_zero
 from cmdfusion_ros.evaluation.evaluate import TEST_TIME_CHANGES, evaluate, spread
 from cmdfusion_ros.evaluation.score_page import write_page
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.provenance import scans_calibrated_on, scans_seen
+from cmdfusion_ros.training.provenance import scans_calibrated_on, scans_met, scans_seen
 from cmdfusion_ros.training.samples import shown, view_of
 
 
@@ -95,12 +95,12 @@ def _evaluate(path, args):
     data = data_settings(args)
     view = view_of(checkpoint.card)
     scans = data.open(args.data, checkpoint.class_map, poses=view.kind != "single")
-    trained_on = sorted(set(scans.names) & scans_seen(checkpoint.card))
+    trained_on = scans_met(scans.names, scans_seen(checkpoint.card), data.called)
     if trained_on and not args.allow_trained:
         raise ValueError(
             f"{path} was trained on {len(trained_on)} of these {len(scans)} scans "
-            f"({trained_on[0]}, ...); "
-            "choose others with --sequences, --first-scan, --last-scan, or pass --allow-trained"
+            f"({trained_on[0]}, ...); choose others with --sequences, --first-scan, --last-scan "
+            "(or --called NAME where they are others of the same numbers), or pass --allow-trained"
         )
     frames = progress_bar(shown(scans, view, checkpoint.class_map), len(scans))
     scores = evaluate(
@@ -111,7 +111,7 @@ def _evaluate(path, args):
         "class_map": checkpoint.class_map.name,
         "scans": list(scans.names),
         "trained_on": trained_on,
-        "calibrated_on": sorted(set(scans.names) & scans_calibrated_on(checkpoint.card)),
+        "calibrated_on": scans_met(scans.names, scans_calibrated_on(checkpoint.card), data.called),
         "allow_trained": args.allow_trained,
         "images": args.images,
         "view": view.kind,

@@ -23,7 +23,7 @@ from cmdfusion_ros.data.corruptions.suites import SUITES
 from cmdfusion_ros.evaluation.robustness import measure, names_of, with_before
 from cmdfusion_ros.evaluation.robustness_picture import draw_robustness, table
 from cmdfusion_ros.inference import Segmenter
-from cmdfusion_ros.training.provenance import scans_seen
+from cmdfusion_ros.training.provenance import scans_met, scans_seen
 from cmdfusion_ros.training.samples import view_of
 
 
@@ -85,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
     rows = np.arange(len(scans))
     if args.scans is not None and args.scans < len(scans):
         rows = np.linspace(0, len(scans) - 1, args.scans).round().astype(int)
-    trained_on = [scans.name(row) for row in rows if scans.name(row) in scans_seen(checkpoint.card)]
+    names = [scans.name(row) for row in rows]
+    trained_on = scans_met(names, scans_seen(checkpoint.card), args.called or "")
     if trained_on and not args.allow_trained:
         raise ValueError(
             f"{args.checkpoint} was trained on {len(trained_on)} of these {len(rows)} scans "

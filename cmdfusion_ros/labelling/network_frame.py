@@ -51,7 +51,7 @@ _LEAVE_TILT = np.cos(np.radians(3.0))  # a street's camber is no mount's tilt
 _FAR = 15.0  # metres: a sensor sees something nearer than this
 _METRES_EXTENT, _LEAST_EXTENT = 400.0, 1.0  # of a cloud in metres, see `extent_of`
 _PLAUSIBLE = (0.75 * KNOWN_HEIGHTS[0], 1.2 * KNOWN_HEIGHTS[1])
-_TRIES = 10  # scans in which something sure is looked for
+TRIES = 10  # scans in which something sure is looked for
 _LEAST_POINTS = 200
 _AS_SHARP = 0.3  # of what the sharpest place has over 1: less, and the beams begin there instead
 _SURELY_SHARP = 1.06  # beams that overrule an origin whose height fits, see `find_origin`
@@ -98,7 +98,7 @@ class NetworkFrame:
         if frame_id != self._frame_id:
             self._frame_id, self._tries, self._reference = frame_id, 0, np.zeros(3)
             self.placement = _AS_IT_CAME
-        if self.placement.sure or self._tries >= _TRIES:
+        if self.placement.sure or self._tries >= TRIES:
             return
         sample = sample_points(points)
         if len(sample) < _LEAST_POINTS:

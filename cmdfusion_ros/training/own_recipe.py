@@ -14,6 +14,7 @@ from cmdfusion_ros.config import settings_to_dict
 from cmdfusion_ros.data.readers.data_settings import all_sequences
 from cmdfusion_ros.data.readers.semantic_kitti import SemanticKitti
 from cmdfusion_ros.inference import default_checkpoint_path
+from cmdfusion_ros.training.provenance import OWN
 from cmdfusion_ros.training.recipe import SHIPPED
 
 KEPT_BACK = 5  # one scan in so many validates
@@ -70,7 +71,7 @@ def own_recipe(
     names = all_sequences(Path(data_folder), "semantic_kitti")
     numbers = {name: _scan_numbers(data_folder, name, class_map, dataset) for name in names}
     images = all(_has_images(data_folder, name) for name in names)
-    common = {"dataset": dataset, "called": "own", **({"images": True} if images else {})}
+    common = {"dataset": dataset, "called": OWN, **({"images": True} if images else {})}
     if not all(len(found) == _count(data_folder, name) for name, found in numbers.items()):
         common["partly"] = True
     names = tuple(name for name in names if numbers[name])

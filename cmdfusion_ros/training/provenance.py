@@ -2,12 +2,13 @@
 of them must not be validated on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cmdfusion_ros.data.readers.data_settings import Mixture
 from cmdfusion_ros.data.readers.scan_set import ScanSet
 
+OWN = "own"  # what a folder of one's own is called in the names of its scans
 # what a card keeps of the networks it learnt from
 _OF_OTHERS = ("name", "trained_on", "steps", "licence", "attribution", "started_from", "teachers")
 
@@ -26,6 +27,18 @@ def scans_seen(card: Mapping[str, Any]) -> set[str]:
     return set(card.get("trained_on", ())).union(
         *(scans_seen(other) for other in (*others, *card.get("teachers", ())))
     )
+
+
+def scans_met(names: Iterable[str], seen: set[str], called: str = "") -> list[str]:
+    """Which of the scans `names` are among those `seen`, sorted, by the names seen.
+
+    Where nobody said what the set is `called`, it may be the folder of one's own that was trained
+    on: own/00/000003 then stands for yard/00/000003 too.
+    """
+    met = seen.intersection(names)
+    if not called:
+        met |= seen.intersection(f"{OWN}/{name.partition('/')[2]}" for name in names)
+    return sorted(met)
 
 
 def scans_calibrated_on(card: Mapping[str, Any]) -> set[str]:

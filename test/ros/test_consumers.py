@@ -6,6 +6,7 @@ import array
 import re
 import time
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,11 @@ def test_the_example_of_the_page_gets_obstacles_from_the_node(bench, wire):
         heard[0].data = array.array("B", columns.tobytes())
         consumer.on_cloud(heard[0])
         np.testing.assert_array_equal(consumer.obstacles, points[40:])
+        said = []
+        consumer.get_logger = lambda: SimpleNamespace(error=said.append)
+        of_own = [SimpleNamespace(class_id=1, name="drivable")]
+        consumer.on_classes(SimpleNamespace(classes=of_own))
+        assert said == ["none of the classes drivable is in GROUND: all is obstacle"]
     finally:
         consumer.destroy_node()
 

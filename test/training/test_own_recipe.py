@@ -128,7 +128,7 @@ def test_a_run_that_never_started_leaves_no_recipe_in_the_way(tmp_path, capsys, 
     assert (tmp_path / "run.yaml").exists() and "recipe: " in capsys.readouterr().out
 
 
-def test_scans_that_nobody_labelled_yet_are_left_out_and_the_rest_trains(tmp_path):
+def test_scans_that_nobody_labelled_yet_are_left_out_and_the_rest_trains(tmp_path, capsys):
     data, classes = folder_of(tmp_path, a=9, b=2)
     labels = data / "a" / "labels"
     (labels / "000001.label").unlink()
@@ -145,9 +145,15 @@ def test_scans_that_nobody_labelled_yet_are_left_out_and_the_rest_trains(tmp_pat
         "thing": 280 - trainer.validation["points"]["ground"]
     }
     whole = ["evaluate", str(tmp_path / "run" / NETWORK), "--data", str(data), "--dataset", "yard"]
-    whole += ["--sequences", "a", "--allow-trained", "--device", "cpu"]
-    assert main(whole) == 2
-    assert main([*whole, "--partly"]) == 0
+    whole += ["--sequences", "a", "--device", "cpu"]
+    assert main([*whole, "--allow-trained"]) == 2
+    assert main([*whole, "--allow-trained", "--partly"]) == 0
+    capsys.readouterr()
+    network, scored = whole[1], [*whole, "--partly"]
+    for verb in ("evaluate", "calibrate", "robustness"):
+        assert main([verb, network, *scored[2:]]) == 2  # though "yard/a/000000" is another name
+        assert "was trained on 5 of these 7 scans (own/a/000000, ...)" in capsys.readouterr().err
+    assert main([*scored, "--first-scan", "7"]) == main([*scored, "--called", "other"]) == 0
 
 
 def test_a_batch_without_one_label_does_no_harm(tmp_path):

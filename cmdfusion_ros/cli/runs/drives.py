@@ -7,6 +7,7 @@ from cmdfusion_ros.cli.runs.options import add_points_option
 from cmdfusion_ros.data.drives.bag_drive import BagDrive
 from cmdfusion_ros.data.drives.drive import Drive
 from cmdfusion_ros.data.drives.folder_drive import open_folder
+from cmdfusion_ros.labelling.levelled_drive import LevelledDrive
 
 ODOMETRIES = ("auto", "recorded", "kiss-icp")
 
@@ -24,7 +25,8 @@ def add_drive_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_drives(paths: list[str], points: str | None, odometry: str) -> list[Drive]:
-    """The drives in bags and folders, in order; each has a name of its own.
+    """The drives in bags and folders, in order, as the network sees them; each has a name of its
+    own.
 
     Raises:
         FileNotFoundError: nothing at a path. ValueError: no bag and no folder of scans, or two
@@ -45,6 +47,11 @@ def open_drives(paths: list[str], points: str | None, odometry: str) -> list[Dri
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ValueError(f"two drives are called {doubled[0]!r}; rename one of them")
+    levelled: list[Drive] = []
     for drive in drives:
         print(f"drive    {drive.name}: {len(drive)} scans, poses from {drive.odometry}", flush=True)
-    return drives
+        found = LevelledDrive(drive)
+        if found.placement.changes:
+            print(f"placement {found.placement.words}", flush=True)
+        levelled.append(found)
+    return levelled

@@ -41,7 +41,7 @@ class BagDrive:
         duration: seconds of its head to take; 0 for all.
 
     Attributes:
-        layout: BagLayout. left_out: clouds without a pose.
+        layout: BagLayout. left_out: clouds without a pose. transforms: all that the bag holds.
 
     Raises:
         FileNotFoundError, ValueError: no bag, no cloud in it, or `recorded` and no moving
@@ -61,11 +61,13 @@ class BagDrive:
         self._scale = 0.0  # of intensities: one dark scan must not change what the numbers mean
         with Bag(path, duration) as bag:
             self._times = self._index(bag)
+            found = BagTransforms(bag, self.layout.transform_topics, self.layout.cloud_frame)
+            self.transforms = found.buffer
             if odometry == STANDING:
                 trajectory = standing_trajectory(self._times[self.layout.cloud_topic])
                 self.odometry = STANDING
             else:
-                trajectory = None if odometry == "kiss-icp" else self._from_transforms(bag)
+                trajectory = None if odometry == "kiss-icp" else self._from_transforms(found)
             if trajectory is None and odometry == "recorded":
                 raise ValueError(
                     f"bag {path}: no moving transform above {self.layout.cloud_frame!r} on "
@@ -86,10 +88,10 @@ class BagDrive:
     def __len__(self) -> int:
         return len(self._stamps)
 
-    def read(self, index: int, images: bool = True) -> Frame:
-        return self.read_cloud(index, images).frame
+    def read(self, index: int, images: bool = True, every_row: bool = False) -> Frame:
+        return self.read_cloud(index, images, every_row).frame
 
-    def read_cloud(self, index: int, images: bool = True) -> DriveCloud:
+    def read_cloud(self, index: int, images: bool = True, every_row: bool = False) -> DriveCloud:
         """Scan `index` with the Cloud that it was read from."""
         stamp = self._stamps[index]
         with Bag(self.layout.path, self._duration) as bag:
@@ -97,15 +99,18 @@ class BagDrive:
             views = tuple(self._views(bag, stamp)) if images else ()
         cloud = read_cloud(message, least_scale=self._scale)
         self._scale = max(self._scale, cloud.intensity_scale)
+        rows = cloud.usable
+        if every_row:
+            rows = np.isfinite(cloud.points).all(1) & cloud.points.any(1)
         frame = Frame(
-            np.ascontiguousarray(cloud.points[cloud.usable]),
-            np.ascontiguousarray(cloud.intensity[cloud.usable]),
+            np.ascontiguousarray(cloud.points[rows]),
+            np.ascontiguousarray(cloud.intensity[rows]),
             stamp,
             self.layout.cloud_frame,
             views,
             name=self.names[index],
         )
-        return DriveCloud(placed(frame, self._trajectory), cloud, cloud.usable)
+        return DriveCloud(placed(frame, self._trajectory), cloud, rows)
 
     def _index(self, bag: Bag) -> dict[str, dict[int, int]]:
         """{topic: {header stamp: recording time}} of the clouds and images; what has no stamp is
@@ -150,11 +155,9 @@ class BagDrive:
                     camera.name, image, intrinsic, camera.camera_from_lidar, distortion, nearest
                 )
 
-    def _from_transforms(self, bag: Bag) -> Trajectory | None:
+    def _from_transforms(self, found: BagTransforms) -> Trajectory | None:
         """The poses that transforms give the cloud's frame; None where nothing moves above it."""
-        frame = self.layout.cloud_frame
-        found = BagTransforms(bag, self.layout.transform_topics, frame)
-        self.odometry = f"transforms {found.fixed_frame} <- {frame}"
+        self.odometry = f"transforms {found.fixed_frame} <- {self.layout.cloud_frame}"
         return found.trajectory
 
     def _from_clouds(self, bag: Bag) -> Trajectory:

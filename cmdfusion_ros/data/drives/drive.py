@@ -5,6 +5,7 @@ from typing import Protocol
 
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.trajectory import TimeOutsideError, Trajectory
+from cmdfusion_ros.messages.transforms import TransformBuffer
 
 
 class Drive(Protocol):
@@ -13,19 +14,23 @@ class Drive(Protocol):
     Attributes:
         name: of the recording. names: of its scans, each once.
         odometry: in words, where its poses come from.
+        transforms: those of the recording; none where it is a folder.
     """
 
     name: str
     odometry: str
+    transforms: TransformBuffer
 
     @property
     def names(self) -> tuple[str, ...]: ...
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, images: bool = True) -> Frame:
+    def read(self, index: int, images: bool = True, every_row: bool = False) -> Frame:
         """Scan `index` as a Frame with its pose, without labels. Each view's `camera_from_lidar`
-        takes points from where the LiDAR was at the scan's stamp to the camera at the image's."""
+        takes points from where the LiDAR was at the scan's stamp to the camera at the image's.
+        `every_row`: with what is too far away for a point in metres, as the unit may be another.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from cmdfusion_ros.data.readers.scan_set import ScanSet
 from cmdfusion_ros.data.readers.semantic_kitti import CAMERAS, SemanticKitti, read_trajectory
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.geometry.trajectory import Trajectory
+from cmdfusion_ros.messages.transforms import TransformBuffer
 
 _SCAN_NS = 100_000_000  # between scans of a folder that has no times.txt
 
@@ -27,6 +28,7 @@ class _Read:
 
     _bare: ScanSet
     _full: ScanSet
+    transforms = TransformBuffer()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -35,7 +37,7 @@ class _Read:
     def __len__(self) -> int:
         return len(self._bare)
 
-    def read(self, index: int, images: bool = True) -> Frame:
+    def read(self, index: int, images: bool = True, every_row: bool = False) -> Frame:
         return (self._full if images else self._bare)[index]
 
 
@@ -87,7 +89,7 @@ class KittiDrive(_Read):
     def _all(self) -> range:
         return range(len(self._bare))
 
-    def read(self, index: int, images: bool = True) -> Frame:
+    def read(self, index: int, images: bool = True, every_row: bool = False) -> Frame:
         return placed(self._stamped(super().read(index, images), index), self._trajectory)
 
     def _stamped(self, frame: Frame, index: int) -> Frame:
