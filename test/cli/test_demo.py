@@ -20,7 +20,9 @@ from cmdfusion_ros.cli import demo
 from cmdfusion_ros.data.bags.bag import read_labelled_clouds
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 
-SUMMARY_KEYS = "received labelled dropped reasons placement modes rate_hz latency_ms miou".split()
+SUMMARY_KEYS = (
+    "received labelled dropped reasons placement modes cameras rate_hz latency_ms miou"
+).split()
 needs_ros = pytest.mark.skipif(
     importlib.util.find_spec("rclpy") is None,
     reason="ROS 2 (rclpy) is not installed: the live demo is not tested",
@@ -37,6 +39,7 @@ def test_offline_every_cloud_is_labelled_scored_and_drawn(small_bag, tmp_path, c
     assert code == 0 and list(summary) == SUMMARY_KEYS
     assert summary["received"] == summary["labelled"] == 8 and summary["dropped"] == {}
     assert summary["modes"] == {"FUSED": 8, "PARTIAL": 0, "LIDAR_ONLY": 0}
+    assert summary["cameras"] == {"front": {"FUSED": 8}, "left": {"FUSED": 8}}
     assert (
         summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] <= summary["latency_ms"]["max"]
     )
