@@ -41,6 +41,7 @@ from cmdfusion_ros.pictures import bird_eye, draw_points, view_reach
 
 _STYLE = "td,td:last-child{text-align:left;vertical-align:top}pre{background:#f6f6f6;padding:.6em}"
 _ON_GROUND, _GROUND = 0.2, (110, 110, 110)  # metres; colour
+_MOST_OTHERS = 8  # topics of clouds that were not taken and are looked at
 _LONG, _COMMAND = 2000, 20_000  # letters of a line
 _HEAD_S = 60.0  # seconds of a bag that are asked why its clouds cannot be read
 _HEIGHTS, _DEPTHS = (-0.5, 3.5), (0.0, 40.0)  # metres, ends of the colours
@@ -113,14 +114,18 @@ def _inspect(
             return _without_clouds(bag, out, figures_file, why, source, notes)
         transforms = BagTransforms(bag, layout.transform_topics, layout.cloud_frame)
         cameras = facts_of_cameras(bag, layout.cameras)
-    found = find_in_clouds(layout, transforms)
-    others, unreadable = _other_clouds(layout, filled, transforms)
+        found = find_in_clouds(bag, layout.cloud_topic, transforms, layout.stamped)
+        counts = {topic: number for topic, number in filled.items() if topic != layout.cloud_topic}
+        others, unreadable, passed_by = _other_clouds(bag, counts, transforms)
     missing = missing_links(transforms.buffer, layout)
     problems = [*found.problems(), *unreadable, *missing]
     tree, doing = frame_tree(transforms.buffer, layout), intentions(layout, found)
     told = found.lines() + [(each["name"], camera_words(each)) for each in cameras]
     aside = [(topic, f"{name}: {words}") for topic, each in others.items()
              for name, words in each.lines()]  # fmt: skip
+    if passed_by:
+        listed = ", ".join(passed_by)
+        aside.append((f"{len(passed_by)} more", f"not looked at, --points TOPIC does: {listed}"))
     print(layout.table())
     wide = max(len(subject) for subject, _ in told)
     _say(f"{subject:<{wide}} {words}" for subject, words in told)
@@ -163,16 +168,20 @@ def _inspect(
 
 
 def _other_clouds(
-    layout: BagLayout, counts: dict[str, int], transforms: BagTransforms
-) -> tuple[dict[str, CloudFindings], list[str]]:
-    """({topic: CloudFindings} of those that were not taken, why others cannot be read)."""
+    bag: Bag, counts: dict[str, int], transforms: BagTransforms
+) -> tuple[dict[str, CloudFindings], list[str], list[str]]:
+    """({topic: CloudFindings} of those that were not taken, why others cannot be read, topics that
+    are too many to look at: each costs a pass over the bag). `counts` is {topic: clouds}.
+    """
     found, unreadable = {}, []
-    for topic in sorted(set(counts) - {layout.cloud_topic}):
-        try:
-            found[topic] = find_in_clouds(inspect_bag(layout.path, topic), transforms)
-        except ValueError:  # why is in the layout's notes
+    others = sorted(counts, key=lambda topic: (-counts[topic], topic))
+    for topic in sorted(others[:_MOST_OTHERS]):
+        findings = find_in_clouds(bag, topic, transforms)
+        if findings.clouds:
+            found[topic] = findings
+        else:
             unreadable.append(f"{topic}: none of its {counts[topic]} clouds can be read")
-    return found, unreadable
+    return found, unreadable, others[_MOST_OTHERS:]
 
 
 def _without_clouds(

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag
-from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
-from cmdfusion_ros.data.bags.camera_timing import gaps_in
+from cmdfusion_ros.data.bags.camera_timing import gaps_in, stamps_tell
 from cmdfusion_ros.data.bags.message_heads import message_heads, message_of
 from cmdfusion_ros.geometry.scan_pattern import count_beams
 from cmdfusion_ros.geometry.transforms import apply, invert
@@ -195,29 +194,33 @@ def _plain(value: float) -> float | None:
     return round(float(value), 3) if np.isfinite(value) else None
 
 
-def find_in_clouds(layout: BagLayout, transforms: BagTransforms) -> CloudFindings:
-    """CloudFindings of the topic that `layout` chose.
+def find_in_clouds(
+    bag: Bag, topic: str, transforms: BagTransforms, stamped: bool | None = None
+) -> CloudFindings:
+    """CloudFindings of one topic.
 
     Args:
-        layout: BagLayout. transforms: of that bag.
+        bag: open. topic: of clouds in it. transforms: of that bag. stamped: whether the clouds'
+            stamps tell them apart, None where that is to be found out.
     """
-    with Bag(layout.path, layout.duration) as bag:
-        heads = list(message_heads(bag, {layout.cloud_topic}))
-        stamps = _stamps_of(heads, layout.stamped)
-        step = max(len(stamps) // _LOOKED_AT, 1)
-        clouds: list[Cloud] = []
-        unreadable: dict[str, int] = {}
-        rings: tuple[int, str] | None = None
-        for head in heads[::step]:
-            if len(clouds) >= _LOOKED_AT:
-                break
-            try:
-                content = bag.deserialize(message_of(bag, *head))
-                cloud = read_cloud(content)
-                rings = rings or _rings_of(content, cloud)
-                clouds.append(cloud)
-            except (MessageError, ValueError) as error:
-                unreadable[str(error)] = unreadable.get(str(error), 0) + 1
+    heads = list(message_heads(bag, {topic}))
+    if stamped is None:
+        stamped = stamps_tell(_stamps_of(heads, True))
+    stamps = _stamps_of(heads, stamped)
+    step = max(len(stamps) // _LOOKED_AT, 1)
+    clouds: list[Cloud] = []
+    unreadable: dict[str, int] = {}
+    rings: tuple[int, str] | None = None
+    for head in heads[::step]:
+        if len(clouds) >= _LOOKED_AT:
+            break
+        try:
+            content = bag.deserialize(message_of(bag, *head))
+            cloud = read_cloud(content)
+            rings = rings or _rings_of(content, cloud)
+            clouds.append(cloud)
+        except (MessageError, ValueError) as error:
+            unreadable[str(error)] = unreadable.get(str(error), 0) + 1
     return _findings(clouds, unreadable, rings, stamps, transforms)
 
 

@@ -21,6 +21,7 @@ from cmdfusion_ros.messages.texts import printable
 
 MOST_FRAMES = 4096  # a robot has some hundreds; a publisher gone mad any number
 _MOST_STAMPS = 20_000  # of one moving frame: 2 kHz for ten seconds
+_MOST_ABOVE = 256  # frames above one: a robot has twenty, and tf2 gives up at a thousand
 _LONGEST_NAME = 256
 _MOST_LISTED = 30  # names in an error
 HISTORY_NS = 10_000_000_000  # how long a moving transform is remembered, as tf2 does
@@ -39,10 +40,10 @@ class _Link:
     by stamp.
     """
 
-    def __init__(self, parent: str, static: bool, history_ns: int):
+    def __init__(self, parent: str, static: bool, history_ns: int, most_stamps: int):
         self.parent = parent
         self.static = static
-        self._history_ns = history_ns
+        self._history_ns, self._most_stamps = history_ns, most_stamps
         self.stamps: list[int] = []
         self._numbers: list[tuple[float, ...]] = []  # of PlainTransforms; few are ever asked for
 
@@ -58,6 +59,7 @@ class _Link:
         self.stamps.insert(place, stamp)
         self._numbers.insert(place, numbers)
         oldest = bisect.bisect_left(self.stamps, self.stamps[-1] - self._history_ns)
+        oldest = max(oldest, len(self.stamps) - self._most_stamps)
         del self.stamps[:oldest], self._numbers[:oldest]
 
     def at(self, stamp: int, child: str) -> np.ndarray:
@@ -116,11 +118,12 @@ class TransformBuffer:
     """The tree of coordinate frames, fed by `add`. Any thread may call any method; none waits.
 
     Args:
-        history_ns: how long a moving transform is remembered.
+        history_ns: how long a moving transform is remembered. most_stamps: how many of one are,
+            whatever their stamps say.
     """
 
-    def __init__(self, history_ns: int = HISTORY_NS):
-        self._history_ns = history_ns
+    def __init__(self, history_ns: int = HISTORY_NS, most_stamps: int = _MOST_STAMPS):
+        self._history_ns, self._most_stamps = history_ns, most_stamps
         self._links: dict[str, _Link] = {}  # by child
         self._lock = threading.Lock()
 
@@ -157,7 +160,8 @@ class TransformBuffer:
                     )
                     continue
                 if link is None or link.parent != parent or link.static != static:
-                    link = self._links[child] = _Link(parent, static, self._history_ns)
+                    link = _Link(parent, static, self._history_ns, self._most_stamps)
+                    self._links[child] = link
                 link.insert(item.stamp, item.numbers)
                 if not static:  # the moving ones are kept in order of their last word
                     self._links[child] = self._links.pop(child)
@@ -199,7 +203,9 @@ class TransformBuffer:
             return self._lookup(_name(target), _name(fixed), target_stamp) @ fixed_from_source
 
     def ancestors(self, frame_id: str) -> list[str]:
-        """`frame_id`, the frame above it, and so on to the root; TransformError for a circle."""
+        """`frame_id`, the frame above it, and so on to the root; TransformError for a circle, or
+        more than 256 frames.
+        """
         with self._lock:
             return self._ancestors(_name(frame_id))
 
@@ -222,7 +228,8 @@ class TransformBuffer:
 
     def _lookup(self, target: str, source: str, stamp: int) -> np.ndarray:
         up_source, up_target = self._ancestors(source), self._ancestors(target)
-        shared = next((name for name in up_source if name in set(up_target)), None)
+        over_target = set(up_target)
+        shared = next((name for name in up_source if name in over_target), None)
         if shared is None:
             raise TransformError(self._why_apart(target, source, up_target, up_source))
         from_source = up_source[: up_source.index(shared)]
@@ -238,16 +245,21 @@ class TransformBuffer:
 
     def _ancestors(self, name: str) -> list[str]:
         """`name`, its parent, and so on to the root."""
-        names = [name]
-        while names[-1] in self._links:
-            parent = self._links[names[-1]].parent
-            if parent in names:
+        names = {name: None}  # in order
+        while name in self._links:
+            name = self._links[name].parent
+            if name in names:
                 raise TransformError(
-                    f"transform of {name}: the frames {' <- '.join([*names, parent])} go round in "
-                    "a circle; two publishers disagree"
+                    f"transform of {next(iter(names))}: the frames {_in_row([*names, name])} go "
+                    "round in a circle; two publishers disagree"
                 )
-            names.append(parent)
-        return names
+            if len(names) > _MOST_ABOVE:
+                raise TransformError(
+                    f"transform of {next(iter(names))}: more than {_MOST_ABOVE} frames are above "
+                    f"it ({_in_row([*names])}); who publishes them?"
+                )
+            names[name] = None
+        return [*names]
 
     def _chain(self, names: Sequence[str], stamp: int) -> np.ndarray:
         """ancestor_from_first of the links of `names`, in order from the leaf."""
@@ -343,6 +355,13 @@ def _listed(names: set[str]) -> str:
     shown = ", ".join(heapq.nsmallest(_MOST_LISTED, names)) or "none"
     more = len(names) - _MOST_LISTED
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _in_row(names: Sequence[str]) -> str:
+    """Frames under each other, for a person: of many, the first and the last."""
+    if len(names) > _MOST_LISTED:
+        names = [*names[: _MOST_LISTED - 1], "...", names[-1]]
+    return " <- ".join(names)
 
 
 def _name(frame_id: Any) -> str:

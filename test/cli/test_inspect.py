@@ -24,7 +24,7 @@ from builders.commands import cmdfusion
 from builders.paths import DATA
 
 from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.data.bags.bag import ros2_types
+from cmdfusion_ros.data.bags.bag import Bag, ros2_types
 from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
 from cmdfusion_ros.data.synthetic.sequence import SequenceSettings, open_sequence
 
@@ -222,6 +222,14 @@ def test_clouds_that_were_not_taken_are_told_too(tmp_path, capsys):
     assert "not taken /other: points: 1 x 0 rows a cloud (0 to 0)" in capsys.readouterr().out
 
 
+def test_of_many_topics_of_clouds_few_are_looked_at_and_all_are_named(tmp_path, capsys):
+    many = sum((clouds(count=1, topic=f"/few_{number}", points=0) for number in range(11)), [])
+    _, found = inspected(write(tmp_path / "many", [*clouds(points=9), *many]), tmp_path)
+    assert len(found["other_clouds"]) == 8
+    said = capsys.readouterr().out
+    assert "not taken 3 more: not looked at, --points TOPIC does: /few_7, /few_8, /few_9" in said
+
+
 @pytest.mark.parametrize("points", [0, 9], ids=["without a point", "of zeros"])
 def test_clouds_that_give_nothing_exit_with_1_and_leave_no_parameters(tmp_path, capsys, points):
     bag = write(tmp_path / "bag", clouds(points=points))
@@ -324,6 +332,17 @@ def test_a_chain_of_thousands_of_frames_is_a_tree_too(tmp_path, capsys):
     code, figures = inspected(bag, tmp_path)
     assert code == 1 and len(figures["frames"]) == 3001  # the clouds hold zeros only
     assert figures["frames"][-1].strip().startswith("f2999")
+
+
+def test_frames_in_a_circle_are_told_and_cost_no_cloud(scan, tmp_path):
+    bag = bag_of(tmp_path / "bag", scan)
+    ring = static(*(transform(*pair, np.eye(4)) for pair in (("lidar", "a"), ("a", "lidar"))))
+    with Bag(bag) as opened:
+        messages = [(m.topic, m.msgtype, m.time, opened.deserialize(m)) for m in opened.messages()]
+    bag = write(tmp_path / "ring", [*messages, *ring])
+    code, figures = inspected(bag, tmp_path)
+    assert code == 0
+    assert any("go round in a circle" in line for line in figures["frames"])
 
 
 def test_the_command_to_paste_is_quoted(scan, tmp_path, capsys):

@@ -370,3 +370,31 @@ def test_when_fixed_frames_fill_the_buffer_the_next_is_refused_by_name():
 def test_a_name_as_long_as_a_book_is_no_frame():
     (problem,) = TransformBuffer().add(message("base", "x" * 100_000), static=False)
     assert "at most 256 letters" in problem and len(problem) < 1000
+
+
+def test_stamps_that_hardly_move_do_not_fill_the_memory():
+    buffer = TransformBuffer()
+    for number in range(25_000):  # 25 microseconds of them: none is ever too old
+        buffer.add(message("odom", "base", stamp=SECOND + number), static=False)
+    buffer.lookup("odom", "base", SECOND + 5_000)
+    with pytest.raises(ExtrapolationError):  # 20,000 are kept
+        buffer.lookup("odom", "base", SECOND + 4_999)
+
+
+def test_a_tower_of_frames_is_refused_before_it_costs_the_time_of_clouds():
+    buffer = TransformBuffer()
+    for number in range(1000):
+        buffer.add(message(f"f{number}", f"f{number + 1}"), static=True)
+    buffer.lookup("f0", "f256")
+    with pytest.raises(TransformError, match="more than 256 frames are above it") as caught:
+        buffer.lookup("f0", "f257")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_large_circle_of_frames_is_told_in_a_line():
+    buffer = TransformBuffer()
+    for number in range(200):
+        buffer.add(message(f"f{number}", f"f{(number + 1) % 200}"), static=True)
+    with pytest.raises(TransformError, match=r"f7 <- f6 .* <- f7 go round in a circle") as caught:
+        buffer.lookup("f7", "elsewhere")
+    assert len(str(caught.value)) < 500

@@ -3,28 +3,31 @@
 from cmdfusion_ros.data.bags.bag_layout import BagLayout
 from cmdfusion_ros.messages.transforms import TransformBuffer, TransformError
 
+_DEEPEST = 40  # steps that a line is set in
+
 
 def frame_tree(transforms: TransformBuffer, layout: BagLayout) -> list[str]:
     """The coordinate frames as an indented tree, and those that hang in the air."""
     links = transforms.links()
-    try:
-        for frame in links:
-            transforms.ancestors(frame)
-    except TransformError as error:  # a circle has no root
-        return [str(error)]
     below: dict[str, list[str]] = {}
     for child, (parent, _) in links.items():
         below.setdefault(parent, []).append(child)
     marks = {camera.frame_id: f"  <- images of {camera.name}" for camera in layout.cameras}
     marks[layout.cloud_frame] = f"  <- clouds of {layout.cloud_topic}"
 
-    lines = []
+    lines, hanging = [], set(links)
     todo = [(root, 0) for root in sorted(set(below) - set(links), reverse=True)]
     while todo:  # a chain may be thousands of frames long
         frame, depth = todo.pop()
         how = ("  (fixed)" if links[frame][1] else "  (moving)") if frame in links else ""
-        lines.append(f"{'  ' * depth}{frame}{how}{marks.get(frame, '')}")
+        lines.append(f"{'  ' * min(depth, _DEEPEST)}{frame}{how}{marks.get(frame, '')}")
+        hanging.discard(frame)
         todo += [(child, depth + 1) for child in sorted(below.get(frame, []), reverse=True)]
+    if hanging:  # from no root: in a circle, or under one
+        try:
+            transforms.ancestors(min(hanging))
+        except TransformError as error:
+            lines.append(str(error))
     known = transforms.frames()
     lines += [f"{frame}{mark}: in no transform" for frame, mark in marks.items()
               if frame not in known]  # fmt: skip
@@ -54,5 +57,8 @@ def _place(transforms: TransformBuffer, frame_id: str) -> str:
     """Under which root a frame hangs, in words."""
     if frame_id not in transforms.frames():
         return f"{frame_id!r} is in no transform"
-    root = transforms.ancestors(frame_id)[-1]
+    try:
+        root = transforms.ancestors(frame_id)[-1]
+    except TransformError as error:
+        return str(error)
     return f"{frame_id!r} hangs under {root!r}" if root != frame_id else f"{frame_id!r} is a root"

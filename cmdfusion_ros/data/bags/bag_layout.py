@@ -17,7 +17,7 @@ from cmdfusion_ros.data.bags.bag_survey import (
     BagSurvey,
     chain,
 )
-from cmdfusion_ros.data.bags.camera_timing import RecordedTiming, camera_timing, period_of
+from cmdfusion_ros.data.bags.camera_timing import RecordedTiming, camera_timing, period_of, stamps_tell
 from cmdfusion_ros.data.bags.cameras_of_bag import (
     camera_topics,
     clock_problem,
@@ -236,7 +236,7 @@ def _cloud_stamps(survey, topic):
     tell nothing, the times of recording do.
     """
     stamps = survey.stamps(topic)
-    own = bool(stamps.all()) and (len(stamps) < 2 or 2 * len(np.unique(stamps)) > len(stamps))
+    own = stamps_tell(stamps)
     return (stamps if own else survey.recorded(topic)), own
 
 

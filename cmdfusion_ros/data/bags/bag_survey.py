@@ -1,6 +1,7 @@
 """One pass over the head of a bag: what each topic holds, when, and which transforms hold still."""
 
 import itertools
+from collections import deque
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class BagSurvey:
         self._times = {topic: [] for topic in wanted}
         self.transforms = {}  # {(parent, child): [parent_from_child, ...]} of dynamic topics
         self.static = {}  # {(parent, child): parent_from_child}
-        self._left_out = {}  # {what: [why, of each]}
+        self._left_out = {}  # {what: [how many, why the first was]}
         for message in self._head(wanted, round(seconds * 1e9)):
             self._take(message)
 
@@ -82,16 +83,14 @@ class BagSurvey:
                 self.first[message.topic] = self.bag.deserialize(message)
             self._times[message.topic].append(times)
         except ValueError as error:
-            what = f"{message.topic}: messages that cannot be read"
-            self._left_out.setdefault(what, []).append(error)
+            self._leave_out(f"{message.topic}: messages that cannot be read", error)
 
     def _add_transforms(self, message):
         for item in self.bag.deserialize(message).transforms:
             try:
                 *edge, transform = read_transform(item)
             except MessageError as error:
-                what = f"{message.topic}: transforms that are none"
-                self._left_out.setdefault(what, []).append(error)
+                self._leave_out(f"{message.topic}: transforms that are none", error)
                 continue
             edge = tuple(edge)
             if message.topic.endswith("tf_static") or self.bag.topics[message.topic].latched:
@@ -99,12 +98,16 @@ class BagSurvey:
             else:
                 self.transforms.setdefault(edge, []).append(transform)
 
+    def _leave_out(self, what, error):
+        # the words alone: the error itself would keep the message from being freed
+        self._left_out.setdefault(what, [0, str(error)])[0] += 1
+
     @property
     def notes(self) -> list[str]:
         """One for each kind of thing that was left out."""
         return [
-            f"{what}: {len(errors)} left out; the first: {errors[0]}"
-            for what, errors in self._left_out.items()
+            f"{what}: {number} left out; the first: {why}"
+            for what, (number, why) in self._left_out.items()
         ]
 
     def topics(self, *msgtypes: str) -> list[str]:
@@ -145,15 +148,16 @@ def chain(edges: dict[tuple[str, str], np.ndarray], target: str, source: str) ->
     """target_from_source (4, 4) through the links, either way along each; None where the frames
     are not connected.
     """
-    found, front = {source: np.eye(4)}, [source]
+    beside: dict[str, list[tuple[str, tuple[str, str]]]] = {}  # frame -> (its neighbour, the link)
+    for parent, child in edges:
+        beside.setdefault(child, []).append((parent, (parent, child)))
+        beside.setdefault(parent, []).append((child, (parent, child)))
+    found, front = {source: np.eye(4)}, deque([source])
     while front and target not in found:
-        frame = front.pop(0)
-        for (parent, child), parent_from_child in edges.items():
-            for here, there, step in (
-                (child, parent, parent_from_child),
-                (parent, child, invert(parent_from_child)),
-            ):
-                if here == frame and there not in found:
-                    found[there] = step @ found[frame]
-                    front.append(there)
+        frame = front.popleft()
+        for there, link in beside.get(frame, ()):
+            if there not in found:
+                step = edges[link] if there == link[0] else invert(edges[link])
+                found[there] = step @ found[frame]
+                front.append(there)
     return found.get(target)

@@ -7,7 +7,7 @@ from cmdfusion_ros.geometry.trajectory import Trajectory
 from cmdfusion_ros.messages.transforms import TransformBuffer, TransformError
 
 _FIXED = ("odom", "map", "world", "earth")  # frames to count motion in: the smoothest first
-_FOREVER_NS = 1 << 62
+_FOREVER_NS = _EVERY_STAMP = 1 << 62
 _STILL = 1e-6  # metres, and differences of a rotation's numbers
 
 
@@ -26,12 +26,15 @@ class BagTransforms:
     """
 
     def __init__(self, bag: Bag, topics: tuple[str, ...], frame_id: str):
-        self.buffer = TransformBuffer(history_ns=_FOREVER_NS)
+        self.buffer = TransformBuffer(_FOREVER_NS, _EVERY_STAMP)
         self._stamps: dict[str, set[int]] = {}  # child -> stamps of the link above it
         for message in bag.messages(topics):
             self._take(bag, message)
         self.fixed_frame, self.trajectory = "", None
-        above = self.buffer.ancestors(frame_id)
+        try:
+            above = self.buffer.ancestors(frame_id)
+        except TransformError:  # a circle; `inspect` says so, and what needs no motion goes on
+            return
         moving = [name for name in above if len(self._stamps.get(name, ())) > 1]
         if moving:
             lowest = above.index(moving[0]) + 1

@@ -35,6 +35,11 @@ def period_of(stamps: np.ndarray) -> int:
     return int(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else 0
 
 
+def stamps_tell(stamps: np.ndarray) -> bool:
+    """Whether stamps (M,), int ns, tell messages apart: none is 0, and they change."""
+    return bool(stamps.all()) and (len(stamps) < 2 or 2 * len(np.unique(stamps)) > len(stamps))
+
+
 def gaps_in(stamps: np.ndarray) -> np.ndarray:
     """Rows of (M,) stamps, int ns, after which the next is more than 1.6 usual periods later."""
     return np.flatnonzero(np.diff(stamps) > _GAP * (period_of(stamps) or np.inf))

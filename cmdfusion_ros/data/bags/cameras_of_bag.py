@@ -1,6 +1,8 @@
 """Which pictures of a bag are a camera's, which CameraInfo is theirs, and whether the two fit."""
 
+import itertools
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -60,7 +62,7 @@ def camera_topics(survey: BagSurvey, notes: list[str]) -> dict[str, str]:
         if len(topics) > 1:
             others = ", ".join(t for t in sorted(topics) if t != best)
             notes.append(f"{best} was taken; {others}: the same camera")
-    return dict(sorted((_short_name(camera, chosen), topic) for camera, topic in chosen.items()))
+    return _short_names(chosen)
 
 
 def holds_depth(topic: str, message: object) -> bool:
@@ -71,16 +73,22 @@ def holds_depth(topic: str, message: object) -> bool:
     return "compressedDepth" in (*topic.split("/"), *told.split()) or told.startswith(_DEPTH)
 
 
-def _short_name(camera, all_cameras):
-    """The shortest tail of a topic's parts that no other camera shares, as a ROS name: ("robot",
-    "front", "camera") -> "front_camera".
+def _short_names(cameras):
+    """{the shortest tail of each topic's parts that no other camera shares, as a ROS name: topic}
+    of {parts: topic}: ("robot", "front", "camera") -> "front_camera". Where two names are spelt
+    alike to ROS (/a-b and /a_b), the later ones are numbered.
     """
-    for length in range(1, len(camera) + 1):
-        if sum(other[-length:] == camera[-length:] for other in all_cameras) == 1:
-            break
-    name = re.sub(r"\W", "_", "_".join(camera[-length:]))
-    name = name if name[0].isalpha() else f"camera_{name}"
-    return f"{name}_camera" if name in RESERVED else name
+    shared = Counter(parts[-length:] for parts in cameras for length in range(1, len(parts) + 1))
+    named = {}
+    for parts, topic in sorted(cameras.items()):
+        lengths = range(1, len(parts) + 1)
+        length = next((each for each in lengths if shared[parts[-each:]] == 1), len(parts))
+        name = re.sub(r"\W", "_", "_".join(parts[-length:]), flags=re.ASCII)
+        name = name if re.match("[a-zA-Z]", name) else f"camera_{name}"
+        name = f"{name}_camera" if name in RESERVED else name
+        spellings = (f"{name}_{number}" if number > 1 else name for number in itertools.count(1))
+        named[next(each for each in spellings if each not in named)] = topic
+    return dict(sorted(named.items()))
 
 
 def info_topic(survey: BagSurvey, image_topic: str, frame: str) -> str | None:

@@ -4,7 +4,7 @@ compression, its index says where they lie, and nothing else is read.
 
 import os
 import struct
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from cmdfusion_ros.data.bags.bag import Bag, BagMessage
@@ -12,6 +12,8 @@ from cmdfusion_ros.data.bags.bag import Bag, BagMessage
 _HEAD = 16  # bytes of a message: the CDR header and a stamp
 _MAGIC, _ZSTD = b"\x89MCAP0\r\n", b"\x28\xb5\x2f\xfd"
 _CHANNEL, _MESSAGE, _MESSAGE_INDEX, _CHUNK_INDEX = 0x04, 0x05, 0x07, 0x08  # kinds of records
+# what a place, a size or a name that somebody made up leads to
+_ASTRAY = (OSError, struct.error, ValueError, LookupError, OverflowError, MemoryError)
 _RECORD, _OF_MESSAGE = 9, 22  # bytes: kind and length of a record; channel, number, two times
 
 
@@ -33,9 +35,18 @@ def message_heads(
 
 
 def message_of(bag: Bag, topic: str, time: int, head: bytes) -> BagMessage:
-    """The message that `message_heads` gave the head of."""
-    found = bag.messages([topic], time, time + 1)
-    return next(message for message in found if message.data.startswith(head))
+    """The message that `message_heads` gave the head of.
+
+    Raises:
+        ValueError: there is none: the index says another time than the message.
+    """
+    for message in bag.messages([topic], time, time + 1):
+        if message.data.startswith(head):
+            return message
+    raise ValueError(
+        f"bag {bag.path}: {topic}: its index has a message at {time} ns and the file has none; "
+        "`mcap recover FILE.mcap` keeps what can be read"
+    )
 
 
 def indexed_heads(
@@ -49,18 +60,23 @@ def indexed_heads(
     if any(file.suffix != ".mcap" for file in files):
         return None
     counts, heads = dict.fromkeys(topics, 0), []
+    most = {topic: bag.topics[topic].count for topic in topics}
     try:
         for file in files:
-            heads += _heads_of(file, counts, begin, end)
-    except (OSError, struct.error, ValueError, LookupError, RecursionError):
+            heads += _heads_of(file, counts, most, begin, end)
+    except _ASTRAY:
         return None  # the reader will say what is wrong, or read it
-    if any(count != bag.topics[topic].count for topic, count in counts.items()):
+    if counts != most:
         return None
     return sorted(heads, key=lambda head: head[1])
 
 
-def _heads_of(path: Path, counts: dict[str, int], begin: int, end: int):
-    """The heads of one file; its messages are added to `counts`, whatever their times."""
+def _heads_of(
+    path: Path, counts: dict[str, int], most: Mapping[str, int], begin: int, end: int
+) -> list[tuple[str, int, bytes]]:
+    """The heads of one file; its messages are added to `counts`, whatever their times, and are no
+    more than `most`.
+    """
     heads = []
     with open(path, "rb") as file:
         number, size = file.fileno(), os.path.getsize(path)
@@ -83,6 +99,8 @@ def _heads_of(path: Path, counts: dict[str, int], begin: int, end: int):
                         raise ValueError("compressed")
                     for time, offset in _index(number, index, channel):
                         counts[topic] += 1
+                        if counts[topic] > most[topic]:
+                            raise ValueError("an index that is named again and again")
                         if begin <= time < end:
                             heads.append((topic, time, _head(number, place + offset, channel)))
     return heads

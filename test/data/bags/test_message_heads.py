@@ -1,11 +1,13 @@
 """The stamps of pictures without the pictures: by the index of an mcap, else by reading them."""
 
+import struct
+
 import pytest
 from builders.bag_messages import START, camera, clouds, place, write
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from cmdfusion_ros.data.bags.bag import Bag, ros2_types
-from cmdfusion_ros.data.bags.message_heads import message_heads
+from cmdfusion_ros.data.bags.message_heads import indexed_heads, message_heads, message_of
 
 TOPICS = {"/front/image_raw", "/lidar/points"}
 
@@ -102,3 +104,27 @@ def test_an_index_that_leads_astray_is_not_followed(plain, tmp_path):
                 read(tmp_path / "bad.mcap")
         else:
             assert sorted(read(tmp_path / "bad.mcap")) == sorted(whole)
+
+
+def test_places_beyond_every_file_are_no_crash(plain, tmp_path):
+    (file,) = plain.glob("*.mcap")
+    data = bytearray(file.read_bytes())
+    (summary,) = struct.unpack_from("<Q", data, len(data) - 28)
+    at = summary
+    while data[at] != 0x08:  # to the first chunk index
+        at += 9 + struct.unpack_from("<Q", data, at + 1)[0]
+    for place in (at + 9 + 16, at + 9 + 36 + 2):  # where the chunk lies; where its first index lies
+        bad = bytearray(data)
+        bad[place : place + 8] = b"\xff" * 8
+        (tmp_path / "bad.mcap").write_bytes(bad)
+        with Bag(plain) as bag:  # an OverflowError: no file has such a place
+            bag.path = tmp_path / "bad.mcap"
+            assert indexed_heads(bag, set(TOPICS)) is None
+
+
+def test_a_message_that_is_not_where_the_index_says_is_an_error_that_names_it(plain):
+    with Bag(plain) as bag:
+        topic, when, head = next(iter(message_heads(bag, set(TOPICS))))
+        assert message_of(bag, topic, when, head).time == when
+        with pytest.raises(ValueError, match="its index has a message at 1 ns and the file has"):
+            message_of(bag, topic, 1, head)
