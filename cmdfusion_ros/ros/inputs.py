@@ -26,6 +26,8 @@ from cmdfusion_ros.ros.qos import reliabilities, subscribe
 # seconds; the synchroniser's deadlines are kept to this, and only while a cloud waits
 _TICK = 0.005
 _MOST_PUBLISHERS = 64  # whose numbers are remembered
+# bytes; a CameraInfo has some hundreds, and what it says is kept as Python numbers
+_LARGEST_INFO = 65_536
 _OVERHEAD = 4096  # bytes of Python objects around a cloud that waits
 
 
@@ -238,6 +240,10 @@ class Inputs:
         if self._closed:
             return
         try:
+            if len(data) > _LARGEST_INFO:
+                raise MessageError(
+                    f"camera_info: expected at most {_LARGEST_INFO} bytes, got {len(data)}"
+                )
             message = read_serialised(data, self._interfaces.CameraInfo, "camera_info")
         except MessageError as error:
             self._diagnostics.image_unreadable(camera, str(error))

@@ -164,6 +164,14 @@ def test_a_cloud_of_many_fields_is_refused_before_it_is_deserialised(bench, wire
     assert "at most 1024 fields" in it.parts()["pipeline"]["last_error"]
 
 
+def test_a_camera_info_of_a_million_numbers_is_refused_before_it_is_deserialised(bench):
+    it = bench({"cameras": ["front"]})
+    infos = it.speak(INTERFACES.CameraInfo, "/front/camera_info")
+    infos.publish(INTERFACES.CameraInfo(width=64, height=48, d=[0.0] * 1_000_000))
+    it.until(lambda: it.parts()["camera/front"]["decode_errors"] == 1, "the refusal")
+    assert not it.node._extrinsics._last_info
+
+
 def test_clouds_lost_in_the_middleware_are_counted_by_publisher():
     watch = SequenceWatch()
 

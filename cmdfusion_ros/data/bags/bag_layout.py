@@ -17,7 +17,12 @@ from cmdfusion_ros.data.bags.bag_survey import (
     BagSurvey,
     chain,
 )
-from cmdfusion_ros.data.bags.camera_timing import RecordedTiming, camera_timing, period_of, stamps_tell
+from cmdfusion_ros.data.bags.camera_timing import (
+    RecordedTiming,
+    camera_timing,
+    period_of,
+    stamps_tell,
+)
 from cmdfusion_ros.data.bags.cameras_of_bag import (
     camera_topics,
     clock_problem,

@@ -113,9 +113,13 @@ def test_places_beyond_every_file_are_no_crash(plain, tmp_path):
     at = summary
     while data[at] != 0x08:  # to the first chunk index
         at += 9 + struct.unpack_from("<Q", data, at + 1)[0]
-    for place in (at + 9 + 16, at + 9 + 36 + 2):  # where the chunk lies; where its first index lies
+    body = at + 9
+    (named,) = struct.unpack_from("<I", data, body + 32)
+    indexes = [body + 36 + 2 + entry for entry in range(0, named, 10)]
+    for spots in ([body + 16], indexes):  # where the chunk lies; where its indexes lie
         bad = bytearray(data)
-        bad[place : place + 8] = b"\xff" * 8
+        for spot in spots:
+            bad[spot : spot + 8] = b"\xff" * 8
         (tmp_path / "bad.mcap").write_bytes(bad)
         with Bag(plain) as bag:  # an OverflowError: no file has such a place
             bag.path = tmp_path / "bad.mcap"
