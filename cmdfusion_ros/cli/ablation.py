@@ -7,6 +7,7 @@ run side by side with other --seeds or --runs.
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
@@ -20,6 +21,7 @@ from cmdfusion_ros.training.ablation import SCORES, Ablation, do_run, folder_of
 from cmdfusion_ros.training.ablation_pictures import draw_ablation, markdown_table
 from cmdfusion_ros.training.ablation_summary import refuse_closed_gates, summary
 
+_BEGUN = ".begun"
 _MADE = ".made"  # in a made-up street's folder: what it was made with
 
 
@@ -119,6 +121,17 @@ def _make_world(data, folder, seed, sequences, scans, settings):
                 "or delete that folder"
             )
         return
+    begun = out / _BEGUN
+    if (
+        begun.exists()
+    ):  # not finished, maybe by another file: their scans would mix
+        shutil.rmtree(out)
+    elif out.exists() and any(out.iterdir()):
+        raise ValueError(
+            f"{out}: holds what this command did not make; give another --data, or move it away"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    begun.write_text(made)
     names, progress = (
         [f"{number:02d}" for number in range(sequences)],
         ScanProgress(sequences * scans),
@@ -134,4 +147,4 @@ def _make_world(data, folder, seed, sequences, scans, settings):
     ):
         progress.add(count)
     progress.finish()
-    mark.write_text(made)
+    begun.replace(mark)

@@ -2,13 +2,14 @@
 whatever the camera, where images of one size show it large through a long lens.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from cmdfusion_ros.batch import Batch
 from cmdfusion_ros.frame import CameraView
-from cmdfusion_ros.models.views import PixelPairs, gather, pair_with_pixels, read_image
+from cmdfusion_ros.models.views import PixelPairs, gather, one_by_one, pair_with_pixels, read_image
 from cmdfusion_ros.sparse import native_images
 from cmdfusion_ros.sparse.native import kernels
 
@@ -43,15 +44,27 @@ def scaled_size(view: CameraView, focal: float) -> tuple[int, int]:
     )
 
 
-def make_focal_views(batch: Batch, focal: float) -> FocalViews:
-    """Scale the images of a Batch and project its measured points into them."""
+def make_focal_views(
+    batch: Batch,
+    focal: float,
+    run: Callable[[Callable[[int], None], int], None] = one_by_one,
+) -> FocalViews:
+    """Scale the images of a Batch and project its measured points into them, each view a task of
+    `run`.
+    """
     device = batch.points.device
     views = [view for of_frame in batch.views for view in of_frame]
-    images = tuple(read_image(view, scaled_size(view, focal), device)[None] for view in views)
-    _, chosen, camera_mask = pair_with_pixels(batch, None, skip_hidden=True)
+    images = [torch.empty(0)] * len(views)
+
+    def scale(number):
+        size = scaled_size(views[number], focal)
+        images[number] = read_image(views[number], size, device)[None]
+
+    run(scale, len(views))
+    _, chosen, camera_mask = pair_with_pixels(batch, None, True, run)
     spoilt = torch.tensor([view.is_spoilt for view in views], dtype=torch.bool, device=device)
     shown = ~spoilt.index_select(0, chosen.view_rows) if spoilt.any() else None
-    return FocalViews(images, chosen, camera_mask, shown)
+    return FocalViews(tuple(images), chosen, camera_mask, shown)
 
 
 def gather_from_each(maps: list, pairs: PixelPairs) -> torch.Tensor:

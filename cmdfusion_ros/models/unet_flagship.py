@@ -18,6 +18,7 @@ from cmdfusion_ros.models.imputer import Trust, impute_voxels
 from cmdfusion_ros.models.output import Output, PixelFeatures, ScaleFeatures
 from cmdfusion_ros.models.spv_encoder import SpvEncoder
 from cmdfusion_ros.models.spv_unet import STRIDES, WIDTHS, SpvUnet
+from cmdfusion_ros.models.views import one_by_one
 from cmdfusion_ros.sparse.stages import stage
 from cmdfusion_ros.sparse.tensor import SparseTensor
 
@@ -124,6 +125,7 @@ class UnetFlagship(SpvUnet):
     def __init__(self, channels: int, num_classes: int, image_focal: float, widths: str = "paper"):
         super().__init__(channels, num_classes, widths=widths)
         self.image_focal = image_focal
+        self.run = one_by_one  # the tasks of the views
         down = [channels * factor for factor in WIDTHS[widths][0]]
         targets = [down[level - 1] for level in STAGES]
         strides = [STRIDES[level] for level in STAGES]
@@ -143,7 +145,7 @@ class UnetFlagship(SpvUnet):
         with stage("knowledge branch"):
             guesses = self.guess(encoded, batch)
         with stage("scaling, projection"):
-            views = make_focal_views(batch, self.image_focal)
+            views = make_focal_views(batch, self.image_focal, self.run)
         pixels = self.look(views) if views.images else None
         with stage("fusion"):
             known = guesses if pixels is None else self.see(guesses, pixels, batch)

@@ -3,6 +3,7 @@
 A camera that is missing is simply not there: a batch has V images in all, 0 to 8 of each frame.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,20 +87,30 @@ def make_views(batch: Batch, image_size: tuple[int, int]) -> Views:
     return Views(stacked, pairs, chosen, camera_mask, shown)
 
 
+def one_by_one(task: Callable[[int], None], count: int) -> None:
+    """task(0) to task(count - 1); `sparse.workers.Workers.run` shares them among threads."""
+    for number in range(count):
+        task(number)
+
+
 def pair_with_pixels(
-    batch: Batch, image_size: tuple[int, int] | None, skip_hidden: bool = False
+    batch: Batch,
+    image_size: tuple[int, int] | None,
+    skip_hidden: bool = False,
+    run: Callable[[Callable[[int], None], int], None] = one_by_one,
 ) -> tuple[PixelPairs, PixelPairs, torch.Tensor]:
     """`pairs`, `chosen` and `camera_mask` of the Views of a Batch.
 
     Args:
         image_size: see `make_views`; None = each image has the size it has. Only rounding differs.
         skip_hidden: leave out points that something nearer hides from a camera.
+        run: calls a task for each view.
     """
     device = batch.points.device
     pairs, chosen, first_row, first_image = [], [], 0, 0
     camera_mask = np.zeros(len(batch.points), np.int64)
     for views, points in zip(batch.views, batch.measured_points, strict=True):
-        seen = [_see(points, view, image_size, skip_hidden) for view in views]
+        seen = _seen_by_each(points, views, image_size, skip_hidden, run)
         best = _best_view(seen, [view.name for view in views], len(points))
         for number, (rows, uv) in enumerate(seen):
             mine = best[rows] == number
@@ -110,6 +121,16 @@ def pair_with_pixels(
         first_row += len(points)
         first_image += len(views)
     return _join(pairs, device), _join(chosen, device), torch.from_numpy(camera_mask).to(device)
+
+
+def _seen_by_each(points, views, image_size, skip_hidden, run):
+    seen = [(np.zeros(0, np.int64), np.zeros((0, 2), np.float32))] * len(views)
+
+    def task(number):
+        seen[number] = _see(points, views[number], image_size, skip_hidden)
+
+    run(task, len(views))
+    return seen
 
 
 def _see(points, view, image_size, skip_hidden):

@@ -13,6 +13,7 @@ from builders.paths import REPOSITORY
 
 from cmdfusion_ros.batch import make_batch
 from cmdfusion_ros.checkpoint.file import load_checkpoint
+from cmdfusion_ros.cli.ablation import _make_world
 from cmdfusion_ros.config import SettingsError, settings_from_dict
 from cmdfusion_ros.models import grid_of
 from cmdfusion_ros.training.ablation import (
@@ -330,6 +331,23 @@ def test_a_file_based_on_another_says_what_differs(config, tmp_path):
     (tmp_path / "again.yaml").write_text("based_on: shorter.yaml\nname: x\n")
     with pytest.raises(SettingsError, match="again.yaml: based_on: shorter.yaml is based on"):
         Ablation(tmp_path / "again.yaml")
+
+
+def test_streets_half_made_are_made_anew_and_what_is_not_ours_stays(tmp_path):
+    settings = {"image_scale": 0.1, "weather": "overcast"}
+    left = tmp_path / "train" / "sequences" / "00" / "velodyne" / "000007.bin"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"")
+    with pytest.raises(ValueError, match="holds what this command did not make"):
+        _make_world(tmp_path, "train", 3, 1, 1, settings)
+    assert left.exists()
+    (tmp_path / "train" / ".begun").write_text("by another file, then killed")
+    _make_world(tmp_path, "train", 3, 1, 1, settings)
+    assert [path.name for path in left.parent.iterdir()] == ["000000.bin"]
+    assert not (tmp_path / "train" / ".begun").exists()
+    _make_world(tmp_path, "train", 3, 1, 1, settings)  # is there
+    with pytest.raises(ValueError, match="holds streets made otherwise"):
+        _make_world(tmp_path, "train", 4, 1, 1, settings)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -42,7 +42,7 @@ class FoldedUnet:
         self._network.head = FoldedLinear(network.head, self._workers)
         if isinstance(network, UnetFlagship):
             self._network.images = fold_lite_images(network.images)
-            self._network.maps_of = self._maps_of
+            self._network.maps_of, self._network.run = self._maps_of, self._workers.run
             for number, join in enumerate(network.joins):
                 self._network.joins[number] = FoldedJoin(join, self._workers)
         elif hasattr(network, "images"):
