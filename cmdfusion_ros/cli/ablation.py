@@ -122,9 +122,7 @@ def _make_world(data, folder, seed, sequences, scans, settings):
             )
         return
     begun = out / _BEGUN
-    if (
-        begun.exists()
-    ):  # not finished, maybe by another file: their scans would mix
+    if begun.exists():  # not finished, maybe by another file: their scans would mix
         shutil.rmtree(out)
     elif out.exists() and any(out.iterdir()):
         raise ValueError(
