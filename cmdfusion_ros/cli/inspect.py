@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from matplotlib import colormaps
 
+from cmdfusion_ros.cli.inspections.alignment import camera_alignments
 from cmdfusion_ros.cli.inspections.cameras import camera_words, facts_of_cameras
 from cmdfusion_ros.cli.inspections.frames import frame_tree, missing_links
 from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
@@ -118,9 +119,12 @@ def _inspect(
         counts = {topic: number for topic, number in filled.items() if topic != layout.cloud_topic}
         others, unreadable, passed_by = _other_clouds(bag, counts, transforms)
     missing = missing_links(transforms.buffer, layout)
-    problems = [*found.problems(), *unreadable, *missing]
+    aligned = camera_alignments(layout, transforms, found.placement.scale, found.origin)
+    wrong = [f"{name}: {each.words}" for name, each in aligned.items() if each.is_wrong]
+    problems = [*found.problems(), *unreadable, *missing, *wrong]
     tree, doing = frame_tree(transforms.buffer, layout), intentions(layout, found)
     told = found.lines() + [(each["name"], camera_words(each)) for each in cameras]
+    told += [(name, each.words) for name, each in aligned.items()]
     aside = [(topic, f"{name}: {words}") for topic, each in others.items()
              for name, words in each.lines()]  # fmt: skip
     if passed_by:
@@ -139,6 +143,7 @@ def _inspect(
         **summary(layout, found),
         "problems": problems,
         "cameras": cameras,
+        "alignment": {name: each.to_dict() for name, each in aligned.items()},
         "frames": tree,
         "other_clouds": {topic: each.to_dict() for topic, each in others.items()},
         "the_node": doing,

@@ -52,7 +52,8 @@ class CloudFindings:
             and 99 %. mean, deviation: after it.
         rows: (fewest, most) of a cloud. reach: metres within which 50 and 99 % of the points lie.
         placement: Placement; sample, stamp: one cloud as the network sees it, (N, 3) metres, and
-            its stamp; cloud_sample: the same points in the cloud's frame, metres.
+            its stamp; cloud_sample: the same points in the cloud's frame, metres; origin: (3,)
+            metres, the sensor in that frame.
         gaps: [(seconds after the first cloud, seconds long)]. backward, doubled: numbers of stamps.
     """
 
@@ -84,6 +85,7 @@ class CloudFindings:
     cloud_sample: np.ndarray = field(
         repr=False, default_factory=lambda: np.empty((0, 3), np.float32)
     )
+    origin: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(3))
 
     def problems(self) -> list[str]:
         """What will make labels worse or impossible, with what to do."""
@@ -289,6 +291,7 @@ def _findings(
         stamp=full[len(full) // 2].stamp if full else 0,
         sample=sample,
         cloud_sample=cloud_sample,
+        origin=_origin(full[len(full) // 2], frame) if full else np.zeros(3),
     )
 
 
@@ -306,6 +309,16 @@ def _as_seen(cloud: Cloud, frame: NetworkFrame) -> tuple[np.ndarray, np.ndarray,
         return points, points, points
     sensor_from_cloud = invert(frame.placement.network_from_sensor) @ network_from_cloud
     return apply(sensor_from_cloud, points), apply(network_from_cloud, points), points
+
+
+def _origin(cloud: Cloud, frame: NetworkFrame) -> np.ndarray:
+    """(3,) metres, where the sensor is in the cloud's frame."""
+    if not frame.placement.changes:
+        return np.zeros(3)
+    try:
+        return invert(frame.network_from_cloud(cloud.points, cloud.stamp))[:3, 3]
+    except TransformError:
+        return np.zeros(3)
 
 
 def _rings_of(message: Any, cloud: Cloud) -> tuple[int, str] | None:

@@ -314,6 +314,8 @@ def test_the_real_bag(tmp_path):
     assert code == 0 and found["beams"] == 64 and found["problems"] == []
     assert found["placement"]["height_m"] == pytest.approx(2.16, abs=0.15)
     assert len(found["cameras"]) == 6 and not any(one["problems"] for one in found["cameras"])
+    assert len(found["alignment"]) == 6
+    assert {each["verdict"] for each in found["alignment"].values()} <= {"fits", "cannot tell"}
 
 
 def test_what_a_bag_calls_its_frames_is_not_obeyed(tmp_path, capsys):

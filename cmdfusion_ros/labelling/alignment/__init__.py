@@ -1,0 +1,1 @@
+"""Whether cameras sit and tick as their transforms and stamps say, told from the data alone."""
