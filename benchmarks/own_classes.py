@@ -31,6 +31,7 @@ from cmdfusion_ros.training.trainer import NETWORK, Trainer
 CLASSES = Path(__file__).resolve().parents[1] / "config" / "classes" / "yard.yaml"
 SCANS = {"root": "pandaset", "dataset": "pandaset", "sequences": ["002"]}
 TRAIN = {**SCANS, "first_scan": 36, "last_scan": 50}
+SCANS_TRAINED = 15
 TEST = {**SCANS, "first_scan": 73}
 ENCODER = ("embedding", "stem", "down")
 DECODER = ("up", "of_points", "to_knowledge", "knowledge", "trust", "joins", "pixel_head")
@@ -72,6 +73,11 @@ def trained(row: str, steps: int, data: Path, work: Path) -> dict[str, Any]:
     recipe, started = recipe_of(row, steps, work), time.monotonic()
     resume = (folder / "state.pt").exists()
     trainer = Trainer(recipe, data, folder, resume=resume)
+    if len(trainer.scans) != SCANS_TRAINED:
+        raise SystemExit(
+            f"{data / 'pandaset'}: expected all {SCANS_TRAINED} scans 36 to 50 of drive 002, got "
+            f"{len(trainer.scans)}; take the whole drive"
+        )
     trainer.validation_scans = None  # type: ignore[assignment]  # scored once, below
     trainer.run()
     minutes = (time.monotonic() - started) / 60
