@@ -65,10 +65,12 @@ class GraphWatch:
         self._log([*problems, *hints.values(), transforms, self.facts.listeners])
 
     def _published(self) -> dict[str, list[str]]:
+        """{topic: types} of all that others publish: the node's own outputs are no inputs."""
+        ours = {publisher.topic_name for publisher in self._node.publishers}
         return {
             name: types
             for name, types in self._node.get_topic_names_and_types()
-            if self._node.count_publishers(name)
+            if name not in ours and self._node.count_publishers(name)
         }
 
     def _transforms(self) -> str:

@@ -145,6 +145,9 @@ def test_live_every_cloud_is_accounted_for(small_bag, tmp_path):
     assert code == 0 and list(summary) == SUMMARY_KEYS
     assert summary["received"] == 7 == summary["labelled"] + sum(summary["dropped"].values())
     assert summary["labelled"] > 0 and summary["latency_ms"]["max"] > 0 and summary["miou"] > 0
+    if importlib.util.find_spec("cmdfusion_ros.msg") is not None:  # else nothing is on ~/status
+        clouds = {name: sum(counts.values()) for name, counts in summary["cameras"].items()}
+        assert clouds == dict.fromkeys(("front", "left"), summary["labelled"])
     assert cv2.imread(str(tmp_path / "picture.png")) is not None
 
 

@@ -2,6 +2,8 @@
 any order of cameras.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -217,3 +219,18 @@ def test_on_one_grid_a_cell_is_the_mean_of_its_points():
     drawn = splat(torch.tensor([[1.0], [3.0], [5.0]], requires_grad=True), pairs, 2, (2, 4), 1)
     assert drawn[1, 0].tolist() == [[2, 0, 0, 0], [0, 0, 0, 5]] and not drawn[0].any()
     drawn.sum().backward()
+
+
+def test_arrays_that_a_message_owns_are_read_without_a_warning():
+    """They are read-only, and torch writes through what it is given unless that is copied."""
+    image, points = np.zeros((4, 6, 3), np.uint8), np.ones((2, 3), np.float32)
+    image.flags.writeable = points.flags.writeable = False
+    view = CameraView("front", image, np.diag([4.0, 4.0, 1.0]), np.eye(4))
+    frame = Frame(points, np.zeros(2, np.float32), views=(view,))
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            make_views(make_batch([frame], VoxelGrid(0.5, (1,))), (6, 4))
+    finally:
+        torch.set_warn_always(False)

@@ -338,6 +338,14 @@ def test_a_camera_that_is_only_compressed_is_named_with_the_setting(bench, wire,
     it.until(lambda: "transport" not in it.parts()["camera/front"]["message"], "the end of it")
 
 
+def test_the_nodes_own_outputs_are_not_offered_as_inputs(bench, wire):
+    it = bench({"output.always_publish": True})
+    it.until(lambda: it.node._graph.facts.hints, "the hint")
+    assert "is its driver running" in it.node._graph.facts.hints["points"]
+    it.friend.create_publisher(INTERFACES.PointCloud2, "/lidar", 10)
+    it.until(lambda: "PointCloud2: /lidar;" in it.node._graph.facts.hints["points"], "the other")
+
+
 def test_a_listener_that_wants_it_latched_is_named(bench, wire):
     it = bench({"output.always_publish": True})
     it.friend.create_subscription(

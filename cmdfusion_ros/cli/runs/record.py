@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cmdfusion_ros.pairing.paired_cloud import CameraStatus
+
 MODES = ("FUSED", "PARTIAL", "LIDAR_ONLY")
 
 
@@ -50,10 +52,16 @@ class RunRecord:
         elif kind == "message" and topic == self._status_topic:
             self.modes[event["stamp"]] = event["mode"]
             self.stages[event["stamp"]] = event.get("stages", {})
+            for name, number in event.get("cameras", {}).items():
+                self._count_camera(name, CameraStatus(number).name)
         elif kind == "message" and "parts" in event:
             for name, values in event["parts"].items():
                 if name.endswith((": pipeline", ": sync")):
                     self.values.update(values)
+                _, is_camera, camera = name.partition(": camera/")
+                if is_camera and values.get("reason"):
+                    key = camera, values.get("last_status", "")
+                    self._camera_reasons.setdefault(key, values["reason"])
         elif kind == "counts":
             self.values.update(event["counts"])
         elif kind == "unlabelled":
@@ -68,11 +76,14 @@ class RunRecord:
             self.placement = event["words"]
         elif kind == "cameras":
             for name, (status, why) in event["cameras"].items():
-                counts = self.cameras.setdefault(name, {})
-                counts[status] = counts.get(status, 0) + 1
+                self._count_camera(name, status)
                 self._camera_reasons.setdefault((name, status), why)
         elif kind == "pointless":
             self._pointless.append(event["why"])
+
+    def _count_camera(self, name: str, status: str) -> None:
+        counts = self.cameras.setdefault(name, {})
+        counts[status] = counts.get(status, 0) + 1
 
     def count(self, key: str) -> int:
         """A count of the node's diagnostics; 0 before the first."""
@@ -143,7 +154,7 @@ class RunRecord:
             words = [f"camera {name}: used for {used} of {total} clouds"]
             for status, count in counts.items():
                 if status not in ("FUSED", "NO_POINTS"):
-                    why = self._camera_reasons[name, status]
+                    why = self._camera_reasons.get((name, status), "")
                     words.append(f"{count} {status}" + (f" ({why})" if why else ""))
             if empty:
                 words.append(

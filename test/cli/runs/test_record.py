@@ -103,6 +103,20 @@ def test_a_camera_that_did_not_serve_every_cloud_is_told_with_the_first_reason()
     }
 
 
+def test_a_live_run_knows_its_cameras_by_the_status_and_their_reasons_by_the_diagnostics():
+    record = RunRecord(LABELLED, STATUS, 3)
+    said = {"last_status": "OFFLINE", "reason": "no image for 1.1 s"}
+    for stamp, status in enumerate((0, 3, 0)):
+        event = {"event": "message", "topic": STATUS, "stamp": stamp, "wall": 0, "mode": "FUSED"}
+        record.take({**event, "cameras": {"front": status}})
+    parts = {"cmdfusion: camera/front": said}
+    record.take({"event": "message", "topic": "/diagnostics", "stamp": 0, "parts": parts})
+    assert record.summary(None)["cameras"] == {"front": {"FUSED": 2, "OFFLINE": 1}}
+    assert record.camera_lines() == [
+        "camera front: used for 2 of 3 clouds; 1 OFFLINE (no image for 1.1 s)"
+    ]
+
+
 def test_clouds_of_which_none_has_a_point_to_label_are_not_as_they_should_be():
     record = record_of()
     for _ in range(3):
