@@ -101,7 +101,7 @@ def make_batch(
     labelled = all(frame.labels is not None for frame in frames)
 
     def tensor(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.require(array, requirements="CW")).to(device)
+        return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(device)
 
     with stage("voxelise"):
         (finest,) = voxelise(points, frame_index, grid.voxel_size)

@@ -177,7 +177,7 @@ def read_image(view: CameraView, image_size: tuple[int, int], device: torch.devi
     """A CameraView's image as (3, H, W) float32, resized to (width, height) `image_size` and
     normalised.
     """
-    pixels = np.require(view.image, requirements="CW")  # one that a message owns is read-only
+    pixels = np.require(view.image, requirements=("C", "W"))  # one that a message owns is read-only
     tensor = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float()
     width, height = image_size
     tensor = interpolate(
