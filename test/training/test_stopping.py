@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,8 +11,9 @@ import torch
 from builders.tiny_training import recipe
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint
+from cmdfusion_ros.config import save_settings
 from cmdfusion_ros.training.stopping import StopSignals
-from cmdfusion_ros.training.trainer import NETWORK, Trainer
+from cmdfusion_ros.training.trainer import LOG, NETWORK, STATE, Trainer
 
 
 def test_resuming_a_run_that_saved_nothing_starts_over_and_says_so(data, tmp_path):
@@ -61,3 +64,29 @@ def test_others_may_read_a_checkpoint(finished):
     plain = finished / "plain"
     plain.touch()
     assert (finished / NETWORK).stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_stopped_before_its_first_save_goes_on_as_it_says(data, tmp_path, number):
+    save_settings(recipe(steps=40, save_every=100, validation={}), tmp_path / "recipe.yaml")
+    command = [sys.executable, "-m", "cmdfusion_ros", "train", str(tmp_path / "recipe.yaml")]
+    command += ["--data", str(data), "--out", str(tmp_path / "run"), "--device", "cpu", "--quiet"]
+    log = tmp_path / "run" / LOG
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not (log.exists() and len(log.read_text().splitlines()) >= 2):
+        assert run.poll() is None, "ended before it was stopped"
+        time.sleep(0.005)
+    run.send_signal(number)
+    told, _ = run.communicate(timeout=60)
+    saved = (tmp_path / "run" / STATE).exists()
+    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=100)
+    assert again.returncode == 0, again.stderr
+    if number == signal.SIGINT:
+        assert run.returncode == 130 and saved
+        step = int(told.partition("stopped and saved at step ")[2].partition(";")[0])
+        assert 2 <= step < 40 and f"{40 - step} steps to go" in again.stdout
+    else:
+        assert run.returncode == -number and not saved
+        assert "40 steps to go" in again.stdout
+        assert "stopped before it saved anything; it starts over" in again.stdout
+    assert len(log.read_text().splitlines()) == 40
