@@ -44,10 +44,11 @@ fuzz: .venv/tests_installed .venv/interfaces_built
 sanitize: .venv/tests_installed
 	@.ci/sanitize
 
-# In a venv of its own, so that what audits is not audited. Ends with 1 where something is found.
+# In a venv of its own, so that what audits is not audited. Ends with 1 where something is found,
+# with 2 where nothing was audited.
 audit: .venv/tests_installed
 	@test -x .venv/audit/bin/pip-audit || { .venv/bin/python -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit; }
-	.venv/audit/bin/pip-audit --progress-spinner off --path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	.venv/bin/python .ci/audit.py .venv/audit/bin/pip-audit "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 # DATA holds pandaset/002, pandaset_forward/002 and bags/pandaset_002. What is there already is not
 # made again.

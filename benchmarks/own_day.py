@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.runs.domains import own_domain
 from cmdfusion_ros.data.bags.bag import Bag, BagWriter
 from cmdfusion_ros.data.bags.frame_bag import read_bag_labels
 from cmdfusion_ros.messages.clouds import read_columns
@@ -102,7 +103,7 @@ def rename(source: Path, made: Path) -> None:
             writer.write(topic, message.msgtype, message.time, message.data, latched, definition)
 
 
-def play(work: Path, bag: Path, network: Path) -> Path:
+def play(work: Path, bag: Path, network: Path, domain: int) -> Path:
     """Node, consumer and player, each a process; the folder with the obstacles of each cloud."""
     page = (REPOSITORY / "docs" / "consumers.md").read_text()
     (example,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
@@ -112,7 +113,7 @@ def play(work: Path, bag: Path, network: Path) -> Path:
     found.mkdir()
     profile = str(REPOSITORY / "config" / "fastdds_large_clouds.xml")
     os.environ |= {
-        "ROS_DOMAIN_ID": str(os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(domain),
         "ROS_LOCALHOST_ONLY": "1",
         "FASTDDS_DEFAULT_PROFILES_FILE": profile,
     }
@@ -212,7 +213,8 @@ def main() -> None:
         rename(bag, renamed)
     cmdfusion(work, minutes, "inspect", "robot_drive")
     network = work / "runs" / STARTS["shipped"] / "network.safetensors"
-    consumer = judged(play(work, renamed, network), bag)
+    with own_domain() as domain:
+        consumer = judged(play(work, renamed, network, domain), bag)
     took = {words(command): figures for command, figures in minutes.items()}
     tell(scores, consumer, took)
     if args.json:

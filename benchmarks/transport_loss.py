@@ -11,11 +11,12 @@ publishing to the callback.
 import argparse
 import array
 import os
-import random
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from cmdfusion_ros.cli.runs.domains import own_domain
 
 PROFILE = Path(__file__).resolve().parents[1] / "config" / "fastdds_large_clouds.xml"
 TOPIC = "/transport_loss"
@@ -44,7 +45,8 @@ def main() -> None:
     )
     for size in given.sizes:
         for profile in (False, True):
-            delays = sorted(run(size, profile, given))
+            with own_domain() as domain:
+                delays = sorted(run(size, profile, given, domain))
             figures = (
                 f"{delays[len(delays) // 2]:7.1f} {delays[-1]:7.1f}"
                 if delays
@@ -57,13 +59,13 @@ def main() -> None:
             )
 
 
-def run(size: float, profile: bool, given: argparse.Namespace) -> list[float]:
+def run(size: float, profile: bool, given: argparse.Namespace, domain: int) -> list[float]:
     """Milliseconds from publishing to the callback, one for each cloud that arrived. Both sides
     are processes of their own: a profile is read once.
     """
     environment = {
         **os.environ,
-        "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100)),
+        "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
     for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):

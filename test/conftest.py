@@ -10,6 +10,7 @@ import torch
 from builders.messages import FRONT, make_camera_info, make_cloud, make_jpeg, make_paired
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.runs.domains import own_domain
 from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
 from cmdfusion_ros.frame import CameraView, Frame
 from cmdfusion_ros.geometry.transforms import rigid
@@ -57,6 +58,13 @@ def small_bag(tmp_path_factory):
     path = tmp_path_factory.mktemp("bags") / "small"
     write_frame_bag(path, frames, class_map)
     return path
+
+
+@pytest.fixture
+def ros_domain():
+    """A ROS domain of this test's own."""
+    with own_domain() as number:
+        yield number
 
 
 @pytest.fixture

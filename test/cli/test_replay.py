@@ -1,7 +1,6 @@
 """The verb replay plays a bag and says what it published."""
 
 import importlib.util
-import os
 
 import pytest
 from builders.commands import cmdfusion
@@ -19,8 +18,8 @@ def test_without_ros_replay_says_how_to_get_it(small_bag, monkeypatch, capsys):
     importlib.util.find_spec("rclpy") is None,
     reason="ROS 2 (rclpy) is not installed: replay is not tested",
 )
-def test_a_bag_is_played_to_its_end(small_bag, monkeypatch, capsys):
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+def test_a_bag_is_played_to_its_end(small_bag, monkeypatch, capsys, ros_domain):
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     assert cmdfusion("replay", small_bag, "--rate", "4", "--silence", "all@0") == 0
     said = capsys.readouterr().out

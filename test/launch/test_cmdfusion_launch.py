@@ -205,7 +205,9 @@ def _rotated_into_child(vector, roll, yaw):
     return x, cos(roll) * y + sin(roll) * z, -sin(roll) * y + cos(roll) * z
 
 
-def test_the_command_line_starts_a_node_that_ends_cleanly(run_launch_file, tmp_path, monkeypatch):
+def test_the_command_line_starts_a_node_that_ends_cleanly(
+    run_launch_file, tmp_path, monkeypatch, ros_domain
+):
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     from rclpy.context import Context
     from rclpy.executors import SingleThreadedExecutor
@@ -223,8 +225,7 @@ def test_the_command_line_starts_a_node_that_ends_cleanly(run_launch_file, tmp_p
     )
     _, *arguments = launched.commands["cmdfusion_node"].split()
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    # one of its own, below the ports that Linux gives to others
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(ros_domain))
     monkeypatch.setenv(
         "PYTHONPATH",
         os.pathsep.join([str(REPOSITORY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
@@ -238,18 +239,23 @@ def test_the_command_line_starts_a_node_that_ends_cleanly(run_launch_file, tmp_p
     watcher = Node("watcher", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(watcher)
+
+    def used():
+        return {
+            "/lidar/points": watcher.count_subscribers("/lidar/points"),
+            "/robot/left/image_raw": watcher.count_subscribers("/robot/left/image_raw"),
+            "/robot/labels/points_labeled": watcher.count_publishers(
+                "/robot/labels/points_labeled"
+            ),
+        }
+
     try:
-        for _ in range(600):  # until the node is active, 60 s at most
+        for _ in range(600):  # until the node is active and all of it is known, 60 s at most
             executor.spin_once(timeout_sec=0.1)
-            if watcher.count_subscribers("/lidar/points") or process.poll() is not None:
+            if all(used().values()) or process.poll() is not None:
                 break
         assert process.poll() is None
-        assert (
-            watcher.count_subscribers("/lidar/points")
-            == watcher.count_subscribers("/robot/left/image_raw")
-            == 1
-        )
-        assert watcher.count_publishers("/robot/labels/points_labeled") == 1
+        assert used() == dict.fromkeys(used(), 1)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
     finally:

@@ -1,7 +1,6 @@
 """A bench with the running node, for the tests that have rclpy."""
 
 import array
-import os
 import time
 from pathlib import Path
 
@@ -137,14 +136,14 @@ class Bench:
 
 
 @pytest.fixture
-def bench(monkeypatch):
+def bench(monkeypatch, ros_domain):
     """bench({parameter: value}, start=True, executor="auto") -> Bench, in a ROS domain of this
-    process's own.
+    test's own.
     """
     import rclpy
 
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    rclpy.init(domain_id=100 + os.getpid() % 60)
+    rclpy.init(domain_id=ros_domain)
     made = []
 
     def make(parameters=None, **options):

@@ -18,6 +18,8 @@ import rclpy  # noqa: E402
 from builders.robot import INTERFACES, Robot, environment  # noqa: E402
 from builders.robot_faults import CAMERAS, CLOUDS, TIME, resident_mb  # noqa: E402
 
+from cmdfusion_ros.cli.runs.domains import own_domain  # noqa: E402
+
 pytestmark = pytest.mark.skipif(
     not INTERFACES.has("SegmentationStatus"),
     reason="cmdfusion_ros.msg is not built: run colcon build",
@@ -28,14 +30,12 @@ SOON = 10.0  # seconds in which a robot is well again, on a machine that others 
 
 @pytest.fixture(scope="module")
 def domain():
-    number = 100 + (os.getpid() + 30) % 60
-    before = {name: os.environ.get(name) for name in environment(number)}
-    os.environ |= environment(number)
-    rclpy.init(domain_id=number)
-    yield number
-    rclpy.shutdown()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with own_domain() as number, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(number).items():
+            patch.setenv(name, value)
+        rclpy.init(domain_id=number)
+        yield number
+        rclpy.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -72,13 +72,11 @@ class Process:
 
 
 @pytest.fixture
-def start(request):
+def start(ros_domain):
     """start(*words) -> Process, in a ROS domain of this test's own; all are killed at its end."""
-    # domains over 166 meet the ephemeral ports
-    number = sum(map(ord, request.node.name)) % 60 + 20 + os.getpid() % 10 * 8
     environment = {
         **os.environ,
-        "ROS_DOMAIN_ID": str(number % 160),
+        "ROS_DOMAIN_ID": str(ros_domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE),
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),

@@ -21,10 +21,10 @@ CLOUD, IMAGE = "/lidar/points", "/front/image_raw"
 
 
 @pytest.fixture
-def environment():
+def environment(ros_domain):
     return {
         **os.environ,
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(ros_domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "PYTHONUNBUFFERED": "1",
     }

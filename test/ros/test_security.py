@@ -104,14 +104,14 @@ class Team:
 
 
 @pytest.fixture
-def team(small_bag, tmp_path):
+def team(small_bag, tmp_path, ros_domain):
     pytest.importorskip("rclpy", reason="rclpy is not installed: nothing can be secured")
     running = []
 
     def make(**secured):
         environment = {
             **os.environ,
-            "ROS_DOMAIN_ID": str(170 + os.getpid() % 50),
+            "ROS_DOMAIN_ID": str(ros_domain),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "PYTHONUNBUFFERED": "1",
             **secured,
@@ -124,13 +124,13 @@ def team(small_bag, tmp_path):
         one.close()
 
 
-def test_all_that_the_three_say_hear_and_answer_is_allowed(team, tmp_path, monkeypatch):
+def test_all_that_the_three_say_hear_and_answer_is_allowed(team, tmp_path, monkeypatch, ros_domain):
     import rclpy
 
     it = team()
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=170 + os.getpid() % 50)
+    rclpy.init(context=context, domain_id=ros_domain)
     witness = rclpy.create_node("witness", context=context)
     try:
         end, before, used = time.monotonic() + PATIENCE, None, {}

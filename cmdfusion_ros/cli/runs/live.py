@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cmdfusion_ros.cli.runs.domains import own_domain
 from cmdfusion_ros.cli.runs.processes import (
     ProcessError,
     ProcessGroup,
@@ -114,7 +115,7 @@ def run_live(layout: BagLayout, options: RunOptions, out: Path) -> RunRecord:
     record = RunRecord(LABELLED_TOPIC, STATUS_TOPIC, layout.num_clouds)
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    with ProcessGroup(logs, ros_environment()) as group:
+    with own_domain() as domain, ProcessGroup(logs, ros_environment(domain)) as group:
         rate, overload = _rate_and_overload(layout, options)
         _start_node(group, layout, options, overload, out)
         started, cpu_before = time.monotonic(), group.cpu_seconds("node")

@@ -5,7 +5,6 @@ whatever happens.
 import json
 import os
 import queue
-import random
 import signal
 import subprocess
 import sys
@@ -52,16 +51,14 @@ def fastdds_variable() -> str:
     )
 
 
-def ros_environment() -> dict[str, str]:
-    """An environment for processes that talk only among themselves: own domain, this machine, the
-    Fast DDS profile for large clouds.
-
-    ROS_DOMAIN_ID is drawn from 1 to 100, so that two runs on one machine do not hear each other. A
-    profile that the user has set stays.
+def ros_environment(domain: int) -> dict[str, str]:
+    """An environment for processes that talk only among themselves: a domain that `own_domain`
+    gave, this machine, the Fast DDS profile for large clouds. A profile that the user has set
+    stays.
     """
     environment = {
         **os.environ,
-        "ROS_DOMAIN_ID": str(random.SystemRandom().randint(1, 100)),
+        "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
     # it has another word for the discovery range; newer ones warn about it

@@ -112,7 +112,7 @@ def test_the_profile_is_named_as_the_fast_dds_of_the_distribution_reads_it(
     monkeypatch.setenv("ROS_DISTRO", distro)
     for other in ("FASTRTPS", "FASTDDS"):
         monkeypatch.delenv(f"{other}_DEFAULT_PROFILES_FILE", raising=False)
-    environment = ros_environment()
+    environment = ros_environment(7)
     assert {key for key in environment if key.endswith("_DEFAULT_PROFILES_FILE")} == {
         f"{name}_DEFAULT_PROFILES_FILE"
     }
@@ -122,14 +122,14 @@ def test_the_profile_is_named_as_the_fast_dds_of_the_distribution_reads_it(
 def test_the_environment_keeps_to_this_machine_and_a_users_profile_stays(monkeypatch):
     monkeypatch.delenv("ROS_DISTRO", raising=False)
     monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
-    environment = ros_environment()
+    environment = ros_environment(7)
     assert (
-        1 <= int(environment["ROS_DOMAIN_ID"]) <= 100
+        environment["ROS_DOMAIN_ID"] == "7"
         and environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     )
     assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == str(find_fastdds_profile())
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/robot/profile.xml")
-    assert ros_environment()["FASTDDS_DEFAULT_PROFILES_FILE"] == "/robot/profile.xml"
+    assert ros_environment(7)["FASTDDS_DEFAULT_PROFILES_FILE"] == "/robot/profile.xml"
 
 
 def test_a_process_that_never_stops_talking_does_not_keep_the_others_from_being_checked(
