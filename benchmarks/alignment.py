@@ -5,6 +5,7 @@ python benchmarks/alignment.py $CMDFUSION_DATA/bags/pandaset_002   # a row for e
 """
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -75,7 +76,7 @@ def main() -> None:
     for name, change in MISTAKES.items():
         if args.mistakes and name not in args.mistakes:
             continue
-        noticed, said = 0, []
+        noticed, said, before = 0, [], time.process_time()
         for camera, those in looks:
             lens = read_camera_info(camera.info, camera.rectified)[:2]
             found = check_alignment([change(look) for look in those], *lens)
@@ -88,7 +89,12 @@ def main() -> None:
                 f"{camera.name}: {found.verdict} {numbers.get(found.verdict, '')}{also} "
                 f"({found.score:.2f} -> {found.best:.2f})"
             )
-        print(f"{name}: noticed {noticed} of {len(looks)}; {'; '.join(said)}", flush=True)
+        seconds = (time.process_time() - before) / max(len(looks), 1)
+        print(
+            f"{name}: noticed {noticed} of {len(looks)}, {seconds:.1f} CPU s each; "
+            f"{'; '.join(said)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import Prediction
+from cmdfusion_ros.labelling.alignment.watch import RIGHT, AlignmentWatch
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.frame_saver import FrameSaver
 from cmdfusion_ros.labelling.labelled_cloud import LabelledCloud, PublishTimes
@@ -87,6 +88,7 @@ class Labelling:
     Args:
         pipeline, taxonomy, diagnostics, settings: of the node. outputs, views: where results go.
         now_ros: int ns of the node's clock. log: rclpy logger.
+        watch: judges where cameras sit; None = nobody does.
 
     Attributes:
         pipeline: the job of the worker. taxonomy, views: as given.
@@ -104,6 +106,7 @@ class Labelling:
         settings: LiveSettings[NodeSettings],
         now_ros: Callable[[], int],
         log: Any,
+        watch: AlignmentWatch | None = None,
     ) -> None:
         self.pipeline, self.taxonomy = pipeline, taxonomy
         self._outputs, self.views = outputs, views
@@ -111,12 +114,17 @@ class Labelling:
         self._now_ros, self._log = now_ros, log
         self.paused, self._pace = False, Pace()
         self.saver = FrameSaver(self._saved)
-        pipeline.wants_images = lambda: self.saver.wanted or self.views.wants_images()
+        self._watch, self._misplaced = watch, dict[str, bool]()
+        if watch is not None:
+            watch.tell = self._tell_alignment
+        pipeline.wants_images = self._wants_images
         self._placement: Placement | None = None
         self._trouble = ""
 
     def close(self) -> None:
         self.saver.close()
+        if self._watch is not None:
+            self._watch.close()
         self.pipeline.close()
         self._outputs.close()
         self.views.close()
@@ -163,6 +171,12 @@ class Labelling:
         self._tell_device(self.pipeline.device_trouble)
         self._attempt("markers or overlay", self.views.publish, labelled, prediction)
         self.saver.take(labelled, prediction, self.taxonomy.class_map, self._settings.current)
+        if self._watch is not None:
+            self._watch.take(labelled.frame, labelled.cloud_from_network, labelled.cloud.frame_id)
+
+    def _wants_images(self) -> bool:
+        due = self._watch is not None and self._watch.due
+        return due or self.saver.wanted or self.views.wants_images()
 
     def _saved(self, path: Path, why: str) -> None:
         if why:
@@ -177,6 +191,20 @@ class Labelling:
         self._placement = placement
         say = self._log.info if placement.sure else self._log.warning
         say(printable(f"the network sees the clouds from: {placement.words}"))
+
+    def _tell_alignment(self, camera: str, words: str, is_wrong: bool) -> None:
+        """Say once when a camera is found not to sit as it says, and when it does again."""
+        self._diagnostics.camera_judged(camera, words, is_wrong)
+        if is_wrong and not self._misplaced.get(camera):
+            self._log.warning(
+                printable(
+                    f"camera {camera}: {words}; told by edges of clouds and images, as `cmdfusion "
+                    "inspect` does; diagnostics.check_alignment: false ends it"
+                )
+            )
+        elif self._misplaced.get(camera) and words == RIGHT:
+            self._log.info(f"camera {camera}: edges of clouds and images fit now")
+        self._misplaced[camera] = is_wrong
 
     def _tell_device(self, trouble: str) -> None:
         """Say when the network moves to the CPU, and when it is back."""

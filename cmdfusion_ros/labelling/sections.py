@@ -239,6 +239,11 @@ class DiagnosticsSettings:
     camera_loss_level: str = setting(
         "warn", "level of a camera that stopped sending", choices=("ok", "warn", "error")
     )
+    check_alignment: bool = setting(
+        True,
+        "judge once, by edges of clouds and images while the robot drives, whether each camera "
+        "sits as its transform says; one that does not is a WARN",
+    )
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,8 @@ LIVE = frozenset(
     "scan.classes scan.frame scan.min_height scan.max_height scan.angle_increment scan.min_range "
     "scan.max_range markers.rate overlay.rate "
     "diagnostics.rate diagnostics.max_processing_time "
-    "diagnostics.max_processing_time_duration diagnostics.camera_loss_level".split()
+    "diagnostics.max_processing_time_duration diagnostics.camera_loss_level "
+    "diagnostics.check_alignment".split()
 )
 LIVE_OF_CAMERA = frozenset(("time_offset", "tolerance", "enabled"))
 

@@ -19,6 +19,7 @@ from cmdfusion_ros.messages.clouds import MessageError
 from cmdfusion_ros.messages.raw_transforms import PlainTransform, plain_transform
 from cmdfusion_ros.messages.texts import printable
 
+FIXED_FRAMES = ("odom", "map", "world", "earth")  # to count motion in: the smoothest first
 MOST_FRAMES = 4096  # a robot has some hundreds; a publisher gone mad any number
 _MOST_STAMPS = 20_000  # of one moving frame: 2 kHz for ten seconds
 _MOST_ABOVE = 256  # frames above one: a robot has twenty, and tf2 gives up at a thousand

@@ -18,6 +18,7 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.time import Time
 
 from cmdfusion_ros.config import SettingsError
+from cmdfusion_ros.labelling.alignment.watch import AlignmentWatch
 from cmdfusion_ros.labelling.diagnostics.facts import CameraFacts, GraphFacts, NodeFacts
 from cmdfusion_ros.labelling.diagnostics.node_diagnostics import NodeDiagnostics
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
@@ -134,6 +135,7 @@ class CmdfusionNode(LifecycleNode):
             live,
             self.now_ros,
             self.get_logger(),
+            AlignmentWatch(extrinsics, live),
         )
         log = self.get_logger()
         log.info(

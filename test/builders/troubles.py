@@ -14,6 +14,7 @@ from unittest import mock
 
 import cv2
 import numpy as np
+from builders.aligned_drive import aligned_drive
 from builders.bag_messages import (
     CLOUD,
     COMPRESSED,
@@ -31,6 +32,7 @@ from builders.bag_messages import (
 from builders.commands import cmdfusion
 from builders.diagnosed import World
 from builders.walled_drive import PICTURE, camera, clouds, image, info, scene
+from builders.watched import Stage, turned
 
 from cmdfusion_ros.cli.doctor import shared_memory_findings
 from cmdfusion_ros.data.bags.bag import BagWriter
@@ -229,6 +231,13 @@ def told(world, part, **facts):
 
 def hinted(topic, wanted, published, setting):
     return {topic: hint(topic, wanted, published, setting)}
+
+
+@shows("A camera does not sit where it says")
+def turned_camera(folder):
+    stage = Stage(aligned_drive().transforms())
+    stage.feed(*(turned(frame, 3) for frame in aligned_drive().frames))
+    return stage.last["left"][0]
 
 
 @shows("The node waits for clouds under another name")

@@ -5,13 +5,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from builders.aligned_drive import aligned_drive
 
-from cmdfusion_ros.class_map import load_class_map
-from cmdfusion_ros.data.synthetic.sequence import Sequence, SequenceSettings
-from cmdfusion_ros.data.synthetic.world import WorldSettings
 from cmdfusion_ros.geometry.transforms import invert, rigid
 from cmdfusion_ros.labelling.alignment.check import check_alignment
-from cmdfusion_ros.labelling.alignment.score import Look
+from cmdfusion_ros.labelling.alignment.score import Look, speeds
 
 BODY_FROM_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 LATE = 0.1
@@ -22,20 +20,12 @@ def drive():
     """Six scans with the image of a camera that looks to the left, taken at the scans' stamps while
     the robot drives at 8 m/s, and its intrinsic.
     """
-    world = WorldSettings(place="town", speed=8.0)
-    settings = SequenceSettings(rig="pandaset", weather="day", spacing=5, world=world)
-    sequence = Sequence(3, "aligned", 6, settings)
-    street = load_class_map("street")
+    made = aligned_drive()
     looks = []
-    for number in range(6):
-        frame = sequence.frame(number, street, ("left",))
+    for number, frame in enumerate(made.frames[:6], 1):
         (view,) = frame.views
-        here = sequence.world_from_lidar(number)
-        step = invert(here) @ sequence.world_from_lidar(min(number + 1, 5))
-        if number == 5:
-            step = invert(sequence.world_from_lidar(4)) @ here
-        velocity = step[:3, 3] / sequence.period
-        turning = cv2.Rodrigues(step[:3, :3])[0][:, 0] / sequence.period
+        step = invert(made.poses[number]) @ made.poses[number + 1]
+        velocity, turning = speeds(step, made.period)
         late = (view.stamp - frame.stamp) / 1e9
         driven = rigid(cv2.Rodrigues(-late * turning)[0], -late * velocity)
         looks.append(

@@ -364,3 +364,21 @@ def test_a_window_forgets_and_a_silent_stream_loses_its_rate():
     assert window.rate(24.9) == pytest.approx(1 / 5.0) and window.rate(40.0) == 0.0
     assert window.age(20.9) == pytest.approx(1.0)
     assert math.isnan(Window().age(1.0)) and math.isnan(percentile([], 50)) and not Window()
+
+
+def test_a_camera_that_does_not_sit_as_it_says_is_a_warning_until_it_does():
+    world = World()
+    world.pairing.set_camera_ready("front", calibrated=True, has_transform=True)
+    for _ in range(5):
+        world.clouds(1)
+        world.pairing.on_image("front", world.now_ros(), None)
+        world.pairing.on_cloud(world.now_ros(), None)
+    part = world.parts()["camera/front"]
+    assert (part.level, part.message) == (OK, "in use")
+    assert part.values["alignment"].startswith("not judged")
+    world.diagnostics.camera_judged("front", "wrong: by about 2 degrees", True)
+    part = world.parts()["camera/front"]
+    assert (part.level, part.message) == (WARN, "wrong: by about 2 degrees")
+    world.diagnostics.camera_judged("front", "right", False)
+    part = world.parts()["camera/front"]
+    assert (part.level, part.values["alignment"]) == (OK, "right")

@@ -364,3 +364,33 @@ def test_the_scan_shows_the_classes_asked_for_and_whatever_is_unsure(labelled, v
 
 class Header:
     """A std_msgs/Header to fill."""
+
+
+def test_a_camera_that_does_not_sit_as_it_says_is_warned_of_once_a_change(labelled):
+    lines, taken = [], []
+    log = SimpleNamespace(
+        warning=lambda text: lines.append(("warning", text)),
+        info=lambda text: lines.append(("info", text)),
+    )
+    watch = SimpleNamespace(due=True, take=lambda *given: taken.append(given))
+    outputs = SimpleNamespace(
+        publish_labelled=lambda *values: None,
+        publish_filtered=lambda *values: None,
+        publish_scan=lambda *values: None,
+        publish_status=lambda *values: None,
+    )
+    views = SimpleNamespace(wants_images=lambda: False, publish=lambda *values: None)
+    pipeline, diagnostics = SimpleNamespace(device_trouble=""), Counting()
+    labelling = Labelling(
+        pipeline, open_taxonomy(STREET), outputs, views, diagnostics, LIVE, lambda: 0, log, watch
+    )
+    assert pipeline.wants_images()
+    watch.due = False
+    assert not pipeline.wants_images()
+    labelling.publish(SimpleNamespace(stamp=1, released_ns=0), labelled)
+    assert taken == [(labelled.frame, None, "lidar")]
+    for words, is_wrong in [("wrong: 2 degrees", True)] * 2 + [("right", False)] * 2:
+        watch.tell("front", words, is_wrong)
+    assert [kind for kind, _ in lines] == ["warning", "info"]
+    assert lines[0][1].startswith("camera front: wrong: 2 degrees; ")
+    assert diagnostics.calls[-1] == ("camera_judged", "front", "right", False)

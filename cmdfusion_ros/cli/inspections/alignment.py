@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag
@@ -11,7 +10,7 @@ from cmdfusion_ros.data.bags.bag_transforms import BagTransforms
 from cmdfusion_ros.geometry.trajectory import TimeOutsideError, Trajectory
 from cmdfusion_ros.geometry.transforms import invert
 from cmdfusion_ros.labelling.alignment.check import Alignment, check_alignment
-from cmdfusion_ros.labelling.alignment.score import Look
+from cmdfusion_ros.labelling.alignment.score import Look, speeds
 from cmdfusion_ros.messages.camera_info import read_camera_info
 from cmdfusion_ros.messages.clouds import Cloud, MessageError, read_cloud
 from cmdfusion_ros.messages.images import decode_image
@@ -111,6 +110,4 @@ def _motion(
         step = invert(trajectory.at(image - _AROUND_NS)) @ trajectory.at(image + _AROUND_NS)
     except TimeOutsideError:
         return np.eye(4), None, None
-    seconds = 2 * _AROUND_NS / 1e9
-    turning = np.asarray(cv2.Rodrigues(step[:3, :3])[0])[:, 0] / seconds
-    return moved, step[:3, 3] / seconds, turning
+    return moved, *speeds(step, 2 * _AROUND_NS / 1e9)

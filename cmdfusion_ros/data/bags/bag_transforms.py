@@ -4,9 +4,8 @@ import numpy as np
 
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.geometry.trajectory import Trajectory
-from cmdfusion_ros.messages.transforms import TransformBuffer, TransformError
+from cmdfusion_ros.messages.transforms import FIXED_FRAMES, TransformBuffer, TransformError
 
-_FIXED = ("odom", "map", "world", "earth")  # frames to count motion in: the smoothest first
 _FOREVER_NS = _EVERY_STAMP = 1 << 62
 _STILL = 1e-6  # metres, and differences of a rotation's numbers
 
@@ -38,7 +37,7 @@ class BagTransforms:
         moving = [name for name in above if len(self._stamps.get(name, ())) > 1]
         if moving:
             lowest = above.index(moving[0]) + 1
-            fixed = next((name for name in _FIXED if name in above[lowest:]), above[-1])
+            fixed = next((name for name in FIXED_FRAMES if name in above[lowest:]), above[-1])
             self.trajectory = self._trajectory(fixed, frame_id, moving)
             self.fixed_frame = fixed if self.trajectory is not None else ""
 

@@ -156,10 +156,14 @@ def _different(looks: Sequence[Look]) -> list[Look]:
     """
     kept: list[Look] = []
     for look in looks:
-        before = kept[-1].image[::8, ::8].astype(np.float32) if kept else None
-        if before is None or np.abs(look.image[::8, ::8] - before).mean() > _NEW:
+        if not kept or shows_new(look.image, kept[-1].image):
             kept.append(look)
     return kept
+
+
+def shows_new(image: np.ndarray, before: np.ndarray) -> bool:
+    """Whether an image shows something else than one of the same size before."""
+    return float(np.abs(image[::8, ::8] - before[::8, ::8].astype(np.float32)).mean()) > _NEW
 
 
 def _share(scene: Scene, correction: Correction) -> float:

@@ -15,6 +15,7 @@ _NEAREST, _FARTHEST = 2.0, 60.0  # metres
 _JUMP, _JUMP_SHARE = 0.6, 0.08  # metres and share of the range between two surfaces
 _SAME, _SAME_SHARE = 0.15, 0.02  # the same within one surface
 _BRIGHTER = 0.3  # difference of intensity ranks
+_MOST_KEPT = 15_000  # points of a kind
 _REACH = 2  # columns to look for a neighbour
 _STRONG, _AROUND = 1.7, 0.1  # times the usual gradient within a share of the image's height
 _LEAST_GRADIENT = 6.0
@@ -61,6 +62,24 @@ def cloud_edges(points: np.ndarray, intensity: np.ndarray) -> CloudEdges:
         busy |= changed | ~same
     bright &= ~steps
     return CloudEdges(near[grid[steps]], near[grid[bright]], near[grid[filled & ~busy]])
+
+
+def edge_points(
+    points: np.ndarray, intensity: np.ndarray, origin: np.ndarray
+) -> tuple[np.ndarray, CloudEdges]:
+    """The (M, 3) points of a cloud by which an alignment is scored, and its edges among them: a
+    small part of it, whatever its size.
+
+    Args:
+        points: (N, 3) float32, metres. intensity: (N,) float32. origin: (3,) where the LiDAR is.
+    """
+    found = cloud_edges(points - origin.astype(np.float32), intensity)
+    kinds = [
+        rows[:: len(rows) // _MOST_KEPT + 1] for rows in (found.upright, found.bright, found.plain)
+    ]
+    ends = np.cumsum([0, *map(len, kinds)])
+    parts = [np.arange(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return points[np.concatenate(kinds)], CloudEdges(*parts)
 
 
 def _grid(points: np.ndarray, distance: np.ndarray) -> np.ndarray:

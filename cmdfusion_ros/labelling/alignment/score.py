@@ -8,9 +8,9 @@ import numpy as np
 
 from cmdfusion_ros.frame import Distortion
 from cmdfusion_ros.geometry.projection import MIN_DEPTH, distort
-from cmdfusion_ros.labelling.alignment.edges import cloud_edges, image_edges
+from cmdfusion_ros.labelling.alignment.edges import CloudEdges, cloud_edges, image_edges
 
-_WIDEST = 960  # pixels of the images that are looked at
+WIDEST = 960  # pixels of the images that are looked at
 _QUARTER_PIXELS = 4.0  # distances are kept in quarters of pixels, 8 bits
 _MOST = (1500, 1500, 1500)  # upright, bright and plain points of a scan around the view
 _ELSEWHERE = 1500  # of each kind in the rest of the scan
@@ -31,6 +31,7 @@ class Look:
         camera_from_lidar: (4, 4) float64, from there to the optical frame at the image's stamp.
         velocity: (3,) m/s and turning: (3,) rad/s of the LiDAR in its own axes about the image's
             stamp; None where that is not known.
+        edges: of the cloud, where they are known already.
     """
 
     points: np.ndarray
@@ -40,6 +41,7 @@ class Look:
     velocity: np.ndarray | None = None
     turning: np.ndarray | None = None
     origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    edges: CloudEdges | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Correction:
     axes: tuple[tuple[float, ...], ...] | None = None
 
 
+def speeds(step: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) m/s and (3,) rad/s of what moves by the (4, 4) `step` in so many seconds."""
+    return step[:3, 3] / seconds, np.asarray(cv2.Rodrigues(step[:3, :3])[0])[:, 0] / seconds
+
+
 class Scene:
     """Looks of one camera, made ready for many scores.
 
@@ -67,7 +74,7 @@ class Scene:
         self, looks: Sequence[Look], intrinsic: np.ndarray, distortion: Distortion | None
     ) -> None:
         height, width = looks[0].image.shape[:2]
-        scale = min(1.0, _WIDEST / width)
+        scale = min(1.0, WIDEST / width)
         size = round(width * scale), round(height * scale)
         self.size, self._distortion = size, distortion
         self._intrinsic = intrinsic.copy()
@@ -85,7 +92,9 @@ class Scene:
             image = cv2.resize(look.image, size, interpolation=cv2.INTER_AREA)
             for cue, distance in enumerate(image_edges(image)):
                 self._maps[cue, number] = np.minimum(distance * _QUARTER_PIXELS, 255)
-            edges = cloud_edges(look.points - look.origin.astype(np.float32), look.intensity)
+            edges = look.edges or cloud_edges(
+                look.points - look.origin.astype(np.float32), look.intensity
+            )
             velocity = np.zeros(3) if look.velocity is None else look.velocity
             turning = np.zeros(3) if look.turning is None else look.turning
             self.speed[number] = np.linalg.norm(velocity)

@@ -32,6 +32,7 @@ class CameraDiagnostics:
         self._reason = ""
         self._visible_ratio = math.nan
         self._unseen = 0  # clouds in a row of which no point fell into the image
+        self._alignment, self._misplaced = "not judged: no image of it was used yet", False
         self._uncompensated = (0, -math.inf)  # how many images were, and when that last grew
 
     def image_unreadable(self, reason: str) -> None:
@@ -46,6 +47,10 @@ class CameraDiagnostics:
         if report.used:
             self._visible_ratio = report.visible_ratio
             self._unseen = self._unseen + 1 if self._status == "NO_POINTS" else 0
+
+    def judged(self, words: str, is_wrong: bool) -> None:
+        """It was told whether the camera sits as its transform says."""
+        self._alignment, self._misplaced = words, is_wrong
 
     def part(
         self,
@@ -85,6 +90,7 @@ class CameraDiagnostics:
             "ego_compensated": bool(settings.sync.fixed_frame)
             and now - self._uncompensated[1] > SPAN,
             "uncompensated": place.uncompensated,
+            "alignment": self._alignment,
             "incompatible_qos": incompatible
             or facts.graph.publishers.get(own.camera_info_topic, NOBODY)[1],
         }
@@ -132,6 +138,8 @@ class CameraDiagnostics:
                 f"no point fell into its last {self._unseen} images; is {place.frame!r} really "
                 "the optical frame (z forward)?",
             )
+        if self._misplaced and not values["reason"]:
+            return WARN, self._alignment
         if values["state"] == "ACTIVE" and not values["reason"]:
             if self._status == "NOT_LOOKED_AT":
                 return OK, "its images come, and the network reads none (model.images)"

@@ -201,6 +201,11 @@ class NodeDiagnostics:
         with self._lock:
             self._cameras[camera].image_unreadable(reason)
 
+    def camera_judged(self, camera: str, words: str, is_wrong: bool) -> None:
+        """It was told, in `words`, whether `camera` sits as its transform says."""
+        with self._lock:
+            self._cameras[camera].judged(words, is_wrong)
+
     # ---- what it means
 
     def parts(self, facts: NodeFacts) -> list[Part]:
