@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from matplotlib import colormaps
 
-from cmdfusion_ros.cli.inspections.alignment import camera_alignments
+from cmdfusion_ros.cli.inspections.alignment import MOST_LOOKED_AT, camera_alignments
 from cmdfusion_ros.cli.inspections.cameras import camera_words, facts_of_cameras
 from cmdfusion_ros.cli.inspections.frames import frame_tree, missing_links
 from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
@@ -118,13 +118,18 @@ def _inspect(
         found = find_in_clouds(bag, layout.cloud_topic, transforms, layout.stamped)
         counts = {topic: number for topic, number in filled.items() if topic != layout.cloud_topic}
         others, unreadable, passed_by = _other_clouds(bag, counts, transforms)
+        place = found.placement.scale, found.origin
+        aligned = camera_alignments(bag, layout, transforms, *place)
+        drawn = pictures(bag, layout, found)
     missing = missing_links(transforms.buffer, layout)
-    aligned = camera_alignments(layout, transforms, found.placement.scale, found.origin)
     wrong = [f"{name}: {each.words}" for name, each in aligned.items() if each.is_wrong]
     problems = [*found.problems(), *unreadable, *missing, *wrong]
     tree, doing = frame_tree(transforms.buffer, layout), intentions(layout, found)
     told = found.lines() + [(each["name"], camera_words(each)) for each in cameras]
     told += [(name, each.words) for name, each in aligned.items()]
+    if more := layout.usable_cameras[MOST_LOOKED_AT:]:
+        names = ", ".join(camera.name for camera in more)
+        told.append((f"{len(more)} more", f"edges and pictures were not looked at: {names}"))
     aside = [(topic, f"{name}: {words}") for topic, each in others.items()
              for name, words in each.lines()]  # fmt: skip
     if passed_by:
@@ -150,7 +155,6 @@ def _inspect(
     }
     for place in (str(out / "summary.json"), figures_file):
         write_figures(place, figures)
-    drawn = pictures(layout, found)
     blocks = [
         ("What the node would do", _lines(doing)),
         ("Topics", _lines([layout.table()])),
@@ -260,7 +264,7 @@ def summary(layout: BagLayout, found: CloudFindings) -> dict[str, Any]:
     }
 
 
-def pictures(layout: BagLayout, found: CloudFindings) -> list[tuple[str, np.ndarray]]:
+def pictures(bag: Bag, layout: BagLayout, found: CloudFindings) -> list[tuple[str, np.ndarray]]:
     """(caption, (H, W, 3) uint8 RGB): a cloud from above by height over the ground, and its points
     in the image of each camera by distance.
     """
@@ -279,11 +283,10 @@ def pictures(layout: BagLayout, found: CloudFindings) -> list[tuple[str, np.ndar
             bird_eye(found.sample, colors, view_reach(found.sample), 900),
         )
     ]
-    with Bag(layout.path) as bag:
-        for camera in layout.usable_cameras:
-            if (drawn := _in_image(bag, layout, camera, found)) is not None:
-                words = f"{camera.name}: points in its image; blue near, red {_DEPTHS[1]:g} m"
-                made.append((words, drawn))
+    for camera in layout.usable_cameras[:MOST_LOOKED_AT]:
+        if (drawn := _in_image(bag, layout, camera, found)) is not None:
+            words = f"{camera.name}: points in its image; blue near, red {_DEPTHS[1]:g} m"
+            made.append((words, drawn))
     return made
 
 

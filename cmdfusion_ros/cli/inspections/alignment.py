@@ -16,27 +16,27 @@ from cmdfusion_ros.messages.clouds import Cloud, MessageError, read_cloud
 from cmdfusion_ros.messages.images import decode_image
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
+MOST_LOOKED_AT = 12  # cameras: each costs two seconds, and a pass over the bag
 _LOOKS = 8  # scans for each camera, spread over the bag
 _AROUND_NS = 50_000_000  # to both sides, over which the speed is taken
 
 
 def camera_alignments(
-    layout: BagLayout, transforms: BagTransforms, scale: float, origin: np.ndarray
+    bag: Bag, layout: BagLayout, transforms: BagTransforms, scale: float, origin: np.ndarray
 ) -> dict[str, Alignment]:
-    """{camera: Alignment} of the cameras that would be used.
+    """{camera: Alignment} of the first MOST_LOOKED_AT cameras that would be used.
 
     Args:
-        layout, transforms: of one bag. scale: metres in a unit of its clouds. origin: (3,) metres,
-            where the LiDAR is in the frame of the clouds.
+        bag: open. layout, transforms: of it. scale: metres in a unit of its clouds.
+        origin: (3,) metres, where the LiDAR is in the frame of the clouds.
     """
     found = {}
-    with Bag(layout.path, layout.duration) as bag:
-        clouds = some_clouds(bag, layout)
-        for camera in layout.usable_cameras:
-            if camera.camera_from_lidar is not None:
-                intrinsic, distortion, _ = read_camera_info(camera.info, camera.rectified)
-                looks = camera_looks(bag, camera, clouds, transforms.trajectory, scale, origin)
-                found[camera.name] = check_alignment(looks, intrinsic, distortion)
+    clouds = some_clouds(bag, layout)
+    for camera in layout.usable_cameras[:MOST_LOOKED_AT]:
+        if camera.camera_from_lidar is not None:
+            intrinsic, distortion, _ = read_camera_info(camera.info, camera.rectified)
+            looks = camera_looks(bag, camera, clouds, transforms.trajectory, scale, origin)
+            found[camera.name] = check_alignment(looks, intrinsic, distortion)
     return found
 
 

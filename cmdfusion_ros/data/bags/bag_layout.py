@@ -24,6 +24,7 @@ from cmdfusion_ros.data.bags.camera_timing import (
     stamps_tell,
 )
 from cmdfusion_ros.data.bags.cameras_of_bag import (
+    MOST_CAMERAS,
     camera_topics,
     clock_problem,
     fit_problem,
@@ -201,10 +202,12 @@ def inspect_bag(
                 f"the stamps of {cloud_topic} do not change, or are 0: the times of recording are "
                 "taken; does the driver stamp its clouds?"
             )
-        cameras = tuple(
-            _read_camera(survey, name, topic, cloud_topic, stamps, frame, edges)
-            for name, topic in camera_topics(survey, notes).items()
-        )
+        cameras: tuple[CameraLayout, ...] = ()
+        for name, topic in camera_topics(survey, notes).items():
+            is_full = sum(not camera.problems for camera in cameras) >= MOST_CAMERAS
+            cameras += (
+                _read_camera(survey, name, topic, cloud_topic, stamps, frame, edges, is_full),
+            )
         notes += survey.notes + (moving_notes if cameras else [])
         if not cameras:
             notes.append(
@@ -301,7 +304,7 @@ def foreign_notes(bag: Bag) -> list[str]:
     ]
 
 
-def _read_camera(survey, name, topic, cloud_topic, cloud_stamps, cloud_frame, edges):
+def _read_camera(survey, name, topic, cloud_topic, cloud_stamps, cloud_frame, edges, is_full):
     image = survey.first[topic]
     frame = image.header.frame_id.lstrip("/")
     info_name = info_topic(survey, topic, frame)
@@ -333,7 +336,9 @@ def _read_camera(survey, name, topic, cloud_topic, cloud_stamps, cloud_frame, ed
             f"its images come {timing.lag / 1e9:.1f} s after their clouds; no cloud waits longer "
             f"than {LONGEST_LAG_NS / 1e9:g} s (sync.max_wait)"
         )
-    if info is not None and info.k[0] > 0:
+    if is_full:
+        problems.append(f"the node takes {MOST_CAMERAS} cameras, and has so many")
+    elif info is not None and info.k[0] > 0:
         problems += filter(None, [fit_problem(info, image, rectified)])
     return CameraLayout(
         name=name,
