@@ -33,11 +33,14 @@ LOOKS = 8  # scans of a judgement
 MOST_CAMERAS = 8  # that are looked at at the same time
 _SPACING, _LONGEST = 0.25, 10.0  # seconds from one look to the next
 _TRIES = 3  # judgements until one is sure; each time the looks are four times as far apart
-_SURE = 5.0  # deviations; of less two judgements must say the same
+# What is told at once lacks half of the score and is better by five deviations: by less, one place
+# in eight calls a right camera wrong. Two judgements from two places must agree then.
+_SURE, _LACKS = 5.0, 0.5
+_ALIKE_DEG, _ALIKE_M, _ALIKE_S = 1.0, 0.15, 0.05
+_DRIVEN, _TURNED_DEG = 0.4, 3.0  # metres or degrees from one look to the next
 _CHANGES = 5.0  # seconds between looks for a camera that was placed anew
 _AGAIN = 60.0  # seconds from a judgement until the next for such a reason
 _TURNED, _SHIFTED = 1e-3, 2e-3  # numbers of a rotation, metres: less is no other place
-_APART_NS = 10_000_000  # of image and cloud, where nobody says how the robot moved in between
 _PATIENCE, _POLL = 0.5, 0.05  # seconds for transforms to come, and between looks for them
 _AROUND_NS = 50_000_000  # to both sides, over which the speed is taken
 _IDLE = 19  # the lowest priority that Linux knows
@@ -68,7 +71,8 @@ class _Camera:
 
     Attributes:
         looks: with the grey of the image, (H, W), as their image.
-        lens: of these images. doubt: verdict of a judgement that was not sure.
+        pose: (4, 4) at the last look, in a frame that stands still.
+        lens: of these images. doubt: a judgement that was not sure.
     """
 
     place: _Place | None = None
@@ -76,10 +80,26 @@ class _Camera:
     lens: tuple[np.ndarray, Distortion | None] | None = None
     next_at: float = 0.0
     spacing: float = _SPACING
+    pose: np.ndarray | None = None
     tries: int = 0
-    doubt: str = ""
+    doubt: Alignment | None = None
     is_done: bool = False
     done_at: float = -_AGAIN
+
+
+class _Motion(NamedTuple):
+    """How the axes of the points move.
+
+    Attributes:
+        pose: (4, 4) at the image's stamp, in a frame that stands still.
+        moved: (4, 4) to the axes then from those at the cloud's stamp.
+        velocity, turning: m/s and rad/s about then, in the axes.
+    """
+
+    pose: np.ndarray
+    moved: np.ndarray
+    velocity: np.ndarray
+    turning: np.ndarray
 
 
 class AlignmentWatch:
@@ -225,35 +245,34 @@ class AlignmentWatch:
             camera, grey = self._cameras[view.name], _grey(view.image)
             if camera.looks and camera.looks[0].image.shape != grey.shape:
                 camera.looks = []
-            if camera.looks and not shows_new(grey, camera.looks[-1].image):
-                self._wait(view.name, "its images show nothing new; does the robot stand?")
-                continue
-            away = abs(view.stamp - frame.stamp)
             try:
                 motion = self._awaited_motion(frame, view)
             except TransformError as error:
                 self._wait(view.name, f"where it was at its image's stamp is not known: {error}")
                 continue
-            if motion is None and away > _APART_NS:
-                self._wait(
-                    view.name,
-                    f"its images are {away / 1e6:.0f} ms away from the clouds, and no transform to "
-                    "odom or map says how it moved meanwhile; see sync.fixed_frame",
-                )
+            if motion is None:
+                self._wait(view.name, "no transform to odom or map says how the robot moves")
+                continue
+            if camera.looks and not _has_moved(camera, motion.pose):
+                least = _DRIVEN * 4**camera.tries
+                self._wait(view.name, f"the robot stands: less than {least:g} m from the last look")
+                continue
+            if camera.looks and not shows_new(grey, camera.looks[-1].image):
+                self._wait(view.name, "its images show nothing new")
                 continue
             if thinned is None:
                 thinned = edge_points(points, frame.intensity, origin)
             scale = np.diag([grey.shape[1] / view.image_size[0], grey.shape[0] / view.image_size[1],
                              1.0])  # fmt: skip
             camera.lens = scale @ view.intrinsic, view.distortion
-            moved, velocity, turning = motion or (np.eye(4), None, None)
             camera.looks.append(
                 Look(
                     thinned[0], np.zeros(len(thinned[0]), np.float32), grey,
-                    view.camera_from_lidar @ moved, velocity, turning, origin, thinned[1],
+                    view.camera_from_lidar @ motion.moved, motion.velocity, motion.turning, origin,
+                    thinned[1],
                 )
             )  # fmt: skip
-            camera.spacing = _SPACING * 4**camera.tries
+            camera.pose, camera.spacing = motion.pose, _SPACING * 4**camera.tries
             camera.next_at = self._now() + camera.spacing
 
     def _wait(self, name: str, why: str) -> None:
@@ -272,9 +291,7 @@ class AlignmentWatch:
         except TransformError:
             return np.zeros(3)
 
-    def _awaited_motion(
-        self, frame: Frame, view: CameraView
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def _awaited_motion(self, frame: Frame, view: CameraView) -> _Motion | None:
         """As `_motion`; transforms come a little later than images, and nobody waits here."""
         end = time.monotonic() + _PATIENCE
         while True:
@@ -285,11 +302,8 @@ class AlignmentWatch:
                     raise
                 time.sleep(_POLL)
 
-    def _motion(
-        self, frame: Frame, view: CameraView
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """((4, 4) from the axes of the points at the cloud's stamp to those at the image's, m/s and
-        rad/s about the image's); None where no frame is known that stands still.
+    def _motion(self, frame: Frame, view: CameraView) -> _Motion | None:
+        """_Motion of the frame of the points; None where no frame is known that stands still.
 
         Raises:
             TransformError: where it was then is not known.
@@ -303,13 +317,15 @@ class AlignmentWatch:
         def step(target: int, source: int) -> np.ndarray:
             return buffer.lookup_full(frame.frame_id, target, frame.frame_id, source, fixed)
 
+        pose = buffer.lookup(fixed, frame.frame_id, view.stamp)
         moved = step(view.stamp, frame.stamp)
         try:
             drive = step(view.stamp - _AROUND_NS, view.stamp + _AROUND_NS)
         except TransformError:  # the newest transform is older
             drive = step(view.stamp - 2 * _AROUND_NS, view.stamp)
         # with sync.fixed_frame the view's own transform says it already
-        return (np.eye(4) if known else moved), *speeds(drive, 2 * _AROUND_NS / 1e9)
+        moved = np.eye(4) if known else moved
+        return _Motion(pose, moved, *speeds(drive, 2 * _AROUND_NS / 1e9))
 
     def _judge(self, name: str) -> None:
         camera = self._cameras[name]
@@ -326,7 +342,7 @@ class AlignmentWatch:
             words = WRONG.format(found.words) if found.is_wrong else RIGHT
             self.tell(name, words, found.is_wrong)
             return
-        camera.doubt = found.verdict if found.is_wrong else camera.doubt
+        camera.doubt = found if found.is_wrong else camera.doubt
         if camera.tries == _TRIES:
             self._settle(camera)
         why = found.why or f"it may be wrong, and that is not sure ({found.words})"
@@ -336,10 +352,37 @@ class AlignmentWatch:
         camera.is_done, camera.done_at = True, self._now()
 
     @staticmethod
-    def _is_sure(found: Alignment, doubt: str) -> bool:
-        if found.is_wrong:
-            return found.deviations >= _SURE or found.verdict == doubt
-        return found.verdict != UNSURE
+    def _is_sure(found: Alignment, doubt: Alignment | None) -> bool:
+        if not found.is_wrong:
+            return found.verdict != UNSURE
+        if found.deviations >= _SURE and found.best - found.score >= _LACKS * found.best:
+            return True
+        return doubt is not None and doubt.verdict == found.verdict and _are_alike(found, doubt)
+
+
+def _are_alike(one: Alignment, other: Alignment) -> bool:
+    """Whether two judgements of one verdict would change a camera by about the same."""
+    first, second = one.correction, other.correction
+    turned = np.linalg.norm(np.subtract(first.turn, second.turn))
+    shifted = np.linalg.norm(np.subtract(first.shift, second.shift))
+    return bool(
+        first.axes == second.axes
+        and turned < _ALIKE_DEG
+        and shifted < _ALIKE_M
+        and abs(first.late - second.late) < _ALIKE_S
+    )
+
+
+def _has_moved(camera: _Camera, pose: np.ndarray) -> bool:
+    """Whether the robot is elsewhere than at the last look: traffic about one that stands shows
+    something new all the time, and the same edges.
+    """
+    if camera.pose is None:
+        return True
+    step = invert(camera.pose) @ pose
+    turned = np.degrees(np.linalg.norm(cv2.Rodrigues(step[:3, :3])[0]))
+    driven = np.linalg.norm(step[:3, 3])
+    return bool(driven > _DRIVEN * 4**camera.tries or turned > _TURNED_DEG)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
