@@ -190,6 +190,19 @@ def test_a_check_that_fails_costs_itself_alone(stage):
     assert not stage.watch.due
 
 
+def test_closed_it_judges_and_tells_nothing_more(stage, monkeypatch):
+    judged = []
+
+    def judge(*given):
+        judged.append(given)
+        stage.watch.close(timeout_s=0.0)
+        return Alignment("turn", Correction(turn=(0.0, 3.0, 0.0)), 0.1, 0.6, deviations=9.0)
+
+    monkeypatch.setattr("cmdfusion_ros.labelling.alignment.watch.check_alignment", judge)
+    stage.feed(*aligned_drive().frames * 2, seconds=5.0)
+    assert len(judged) == 1 and stage.told == [] and not stage.watch.due
+
+
 @pytest.mark.skipif(not BAG.exists(), reason="the real bag is not there")
 @pytest.mark.parametrize("degrees", [0, 3])
 def test_on_the_real_bag_none_is_called_wrong_and_each_that_is_turned_is(degrees):

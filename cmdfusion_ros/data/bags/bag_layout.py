@@ -38,6 +38,8 @@ _LONG = 2000  # letters of a line
 # topics of a node called `cmdfusion`: in a bag they are an earlier run's, and would mix with what
 # is made now
 OWN_TOPICS = ("/cmdfusion/",)
+# and of one in a namespace, whatever its output.layout
+OWN_CLOUDS = ("/points_labeled", "/points_filtered")
 LONGEST_LAG_NS = 1_000_000_000  # the most that `sync.max_wait` may be
 
 
@@ -253,7 +255,7 @@ def _choose_cloud(survey, wanted):
     does not win over a stream, and what we have labelled ourselves is no LiDAR.
     """
     topics = survey.topics(CLOUD)
-    own = [topic for topic in topics if is_labelled(survey.first[topic])]
+    own = [t for t in topics if t.endswith(OWN_CLOUDS) or is_labelled(survey.first[t])]
     if not topics:
         raise ValueError(
             f"bag {survey.bag.path}: no PointCloud2 in it; it has "
@@ -327,6 +329,11 @@ def _read_camera(survey, name, topic, cloud_topic, cloud_stamps, cloud_frame, ed
     if not survey.stamps(topic).all():
         problems.append(
             f"its images have no stamps; does the driver stamp them? The node's "
+            f"{name}.stamp_source: arrival dates them by their arrival"
+        )
+    elif not stamps_tell(survey.stamps(topic)):
+        problems.append(
+            f"the stamps of its images do not change; does the driver stamp them? The node's "
             f"{name}.stamp_source: arrival dates them by their arrival"
         )
     elif clock := clock_problem(survey.stamps(topic), cloud_stamps):

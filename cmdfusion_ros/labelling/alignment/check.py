@@ -20,7 +20,7 @@ from cmdfusion_ros.labelling.alignment.search import (
 FITS, TURN, SHIFT, LATE, AXES, UNSURE = "fits", "turn", "shift", "late", "axes", "cannot tell"
 # Thresholds were set on ten sequences of SemanticKITTI, so that none calls a right one wrong.
 _LEAST_SCORE = 0.28  # of what is suggested
-_LEAST_SHARE = 0.35  # of that score, which the transform as it is lacks
+_LEAST_SHARE = 0.4  # of that score, which the transform as it is lacks
 _LEAST_DEVIATIONS = 3.5
 _LEAST_EDGES = 300
 _LEAST_LOOKS = 3

@@ -3,11 +3,11 @@ work.
 
 Eight clouds with their images are kept of a robot that drives, of the clouds the edges alone and of
 the images the grey in 960 pixels of width: about 5 MB a camera, of eight cameras at a time. They
-are judged by `check_alignment` on a thread of the lowest priority, 2 CPU seconds a camera. Then
-nothing is done until a camera is placed or calibrated anew.
+are judged by `check_alignment` on a thread of their own, two CPU seconds a camera. Then nothing is
+done until a camera is placed or calibrated anew. The thread's priority is the node's: one of less
+would be held up by other programs while it holds Python's lock, and the labels with it.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -43,7 +43,6 @@ _AGAIN = 60.0  # seconds from a judgement until the next for such a reason
 _TURNED, _SHIFTED = 1e-3, 2e-3  # numbers of a rotation, metres: less is no other place
 _PATIENCE, _POLL = 0.5, 0.05  # seconds for transforms to come, and between looks for them
 _AROUND_NS = 50_000_000  # to both sides, over which the speed is taken
-_IDLE = 19  # the lowest priority that Linux knows
 
 Tell = Callable[[str, str, bool], None]  # (camera, what is known of it, whether it is wrong)
 
@@ -175,9 +174,9 @@ class AlignmentWatch:
             )
             self._thread.start()
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Take no more; wait for what is being judged."""
-        self._closed = True
+    def close(self, timeout_s: float = 3.0) -> None:
+        """Take no more and tell no more; wait a little for the camera that is being judged."""
+        self._closed, self.tell = True, lambda camera, words, is_wrong: None
         if self._thread is not None:
             self._thread.join(timeout_s)
 
@@ -207,8 +206,6 @@ class AlignmentWatch:
         cloud_from_network: np.ndarray | None,
         sensor_frame: str,
     ) -> None:
-        if hasattr(os, "setpriority"):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _IDLE)
         try:
             self._look(frame, views, cloud_from_network, sensor_frame)
         except Exception as error:  # a check that fails must cost nothing but itself
@@ -233,7 +230,7 @@ class AlignmentWatch:
             ]
         self._add_looks(frame, views, points, origin)
         for view in views:
-            if len(self._cameras[view.name].looks) == LOOKS:
+            if len(self._cameras[view.name].looks) == LOOKS and not self._closed:
                 self._judge(view.name)
 
     def _add_looks(

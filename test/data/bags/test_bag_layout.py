@@ -380,3 +380,10 @@ def test_a_bag_can_be_taken_to_end_early(tmp_path):
             message.time < bag.start + 500 * MS
             for message in bag.messages(stop=bag.start + 900 * MS)
         )
+
+
+def test_what_a_node_in_a_namespace_labelled_is_no_lidar_whatever_its_layout(tmp_path):
+    own = clouds(topic="/a/cmdfusion/points_labeled", points=9)
+    layout = inspect_bag(write(tmp_path / "bag", clouds(points=9) + own))
+    assert layout.cloud_topic == "/lidar/points"
+    assert "/a/cmdfusion/points_labeled was labelled before: left out" in layout.table()

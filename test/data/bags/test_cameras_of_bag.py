@@ -184,3 +184,14 @@ def test_a_foreign_type_is_named_with_what_helps(msgtype, remedy):
     bag = SimpleNamespace(topics={"/stream": BagTopic(msgtype, 5)})
     (note,) = foreign_notes(bag)
     assert note.startswith(f"/stream is a {msgtype}") and remedy in note
+
+
+def test_images_whose_stamps_do_not_change_are_named_as_the_reason(tmp_path):
+    stuck = [
+        (name, kind, time, image(START, "front_optical") if kind == IMAGE else message)
+        for name, kind, time, message in camera("front", 0)
+    ]
+    layout = inspect_bag(write(tmp_path / "bag", clouds() + stuck + place("front")))
+    (problem,) = layout.cameras[0].problems
+    assert "the stamps of its images do not change" in problem
+    assert "front.stamp_source: arrival" in problem
