@@ -2,6 +2,7 @@
 come, so that memory grows with the places seen and not with the scans."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -61,6 +62,13 @@ def voxel_keys(points: np.ndarray, voxel_size: float) -> np.ndarray:
         )
     cells += _HALF
     return (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
+
+
+def neighbour_keys(keys: np.ndarray) -> np.ndarray:
+    """(M,) int64, unique, ascending: `voxel_keys` and those of the 26 cubes around each."""
+    steps = np.array(list(product((-1, 0, 1), repeat=3)), np.int64)
+    offsets = (steps[:, 0] << 42) + (steps[:, 1] << 21) + steps[:, 2]
+    return np.unique(np.unique(keys)[:, None] + offsets)
 
 
 class VoxelMap:

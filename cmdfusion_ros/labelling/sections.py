@@ -146,7 +146,7 @@ class FilterSettings:
     min_probability: float = setting(
         0.8,
         "a point of these classes is left out only where the network gives its class at least this "
-        "probability; unsure and unlabelled points stay",
+        "probability; unsure and unlabelled points stay, and those beside a person or two-wheeler",
         minimum=0.0,
         maximum=1.0,
     )

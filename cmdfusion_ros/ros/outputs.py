@@ -14,6 +14,7 @@ from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
 from cmdfusion_ros.geometry.transforms import apply
+from cmdfusion_ros.labelling.beside_people import beside_people, labels_of_people
 from cmdfusion_ros.labelling.extrinsics import Extrinsics
 from cmdfusion_ros.labelling.labelled_cloud import CameraReport, LabelledCloud, PublishTimes
 from cmdfusion_ros.labelling.laser_scan import nearest_ranges, scan_directions, scan_frame
@@ -174,7 +175,8 @@ class CloudOutputs:
         classes: Iterable[str] | None = None,
     ) -> np.ndarray:
         """(N,) bool, the rows of the cloud that stay: all but rows that are no points, those in the
-        ego box, and those of `classes` (None: `filter.classes`) of which the network is sure.
+        ego box, and those of `classes` (None: `filter.classes`) of which the network is sure,
+        unless they lie beside a person or two-wheeler that stays.
         """
         rule = self._settings.current.filter
         gone = rule.classes if classes is None else classes
@@ -184,7 +186,12 @@ class CloudOutputs:
         cloud, scale = labelled.cloud, labelled.placement.scale if labelled.placement else 1.0
         points = cloud.points if scale == 1.0 else cloud.points * np.float32(scale)
         keep = cloud.usable.copy() if scale == 1.0 else usable_points(points)
-        keep[labelled.rows] = ~(removed[prediction.labels] & sure)
+        leaves = removed[prediction.labels] & sure
+        if leaves.any():
+            people = labels_of_people(self._taxonomy.class_map) & ~removed
+            stay = people[prediction.labels]
+            leaves &= ~beside_people(points[labelled.rows], stay, leaves)
+        keep[labelled.rows] = ~leaves
         if any(rule.ego_box):
             if rule.ego_frame and rule.ego_frame != labelled.cloud.frame_id:
                 points = apply(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cmdfusion_ros.geometry import voxel_map
-from cmdfusion_ros.geometry.voxel_map import VoxelMap, voxel_keys
+from cmdfusion_ros.geometry.voxel_map import VoxelMap, neighbour_keys, voxel_keys
 
 SECOND = 1_000_000_000
 
@@ -65,3 +65,11 @@ def test_a_world_too_large_is_refused():
         voxel_keys(np.array([[4.5e6, 0, 0]]), 0.1)
     with pytest.raises(ValueError, match="expected an edge over 0 m"):
         VoxelMap(0.0, 3)
+
+
+def test_the_neighbours_of_a_cube_are_the_27_that_touch_it():
+    centre = np.array([[-0.1, 0.1, 0.1]])  # beside the planes where coordinates change their sign
+    steps = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)])
+    expected = np.sort(voxel_keys(centre + 0.5 * steps, 0.5))
+    np.testing.assert_array_equal(neighbour_keys(voxel_keys(centre, 0.5)), expected)
+    assert len(neighbour_keys(np.zeros(0, np.int64))) == 0

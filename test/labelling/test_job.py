@@ -76,6 +76,28 @@ def test_the_road_is_left_out_from_a_probability_of_four_fifths_unless_told_othe
         assert node.kept(labelled, prediction)[4] == stays
 
 
+@pytest.mark.parametrize(
+    ("feet", "label", "classes", "stays"),
+    [
+        (0.29, "person", ["road"], True),
+        (0.29, "two_wheeler", ["road"], True),
+        (0.7, "person", ["road"], False),  # over twice 0.3 m
+        (0.29, "car", ["road"], False),
+        (0.29, "person", ["road", "person"], False),  # no person is to stay
+    ],
+)
+def test_road_beside_a_person_that_stays_is_left_there(labelled, feet, label, classes, stays):
+    points = np.float32([[5, 0, 0], [5, 0, feet], [40, 0, 0], [0, 0, 0], [50, 0, 0]])
+    labels = [STREET.label(name) for name in ("road", label, "road", "road")]
+    prediction = Prediction(
+        np.array(labels, np.uint8), np.ones(4, np.float32), np.zeros(4, np.uint32)
+    )
+    cloud = dataclasses.replace(labelled.cloud, points=points, usable=usable_points(points))
+    it = dataclasses.replace(labelled, cloud=cloud)
+    kept = outputs(filter__classes=classes).kept(it, prediction)
+    np.testing.assert_array_equal(kept, [stays, label not in classes, False, False, False])
+
+
 def test_points_without_a_label_or_out_of_range_stay(labelled):
     """Whatever is removed: the network was not asked about the last, or has no class for it."""
     rows = labelled.rows.copy()
