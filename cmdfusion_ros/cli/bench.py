@@ -1,11 +1,13 @@
 """`cmdfusion bench`: what things cost on this machine. sparse: sparse convolution, beside other
-libraries; inference: from a frame to its labels, by stage; precision: bfloat16 beside float32;
-node: the running node, message to message; load: the node at rising rates, to past what it can.
+libraries; gpu: all of it on a CUDA card, as one table to send; inference: from a frame to its
+labels, by stage; precision: bfloat16 beside float32; node: the running node, message to message;
+load: the node at rising rates, to past what it can.
 """
 
 import argparse
 import os
 
+from cmdfusion_ros.cli.benches import gpu as bench_gpu
 from cmdfusion_ros.cli.benches import inference as bench_inference
 from cmdfusion_ros.cli.benches import load as bench_load
 from cmdfusion_ros.cli.benches import node as bench_node
@@ -13,7 +15,7 @@ from cmdfusion_ros.cli.benches import precision as bench_precision
 from cmdfusion_ros.cli.benches import sparse as bench_sparse
 from cmdfusion_ros.cli.benches.unets import UNETS
 from cmdfusion_ros.cli.runs.figures import add_json_option
-from cmdfusion_ros.cli.runs.options import add_data_options
+from cmdfusion_ros.cli.runs.options import add_data_options, add_device_option
 from cmdfusion_ros.inference import default_checkpoint_path
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
@@ -21,6 +23,10 @@ _EXAMPLES = {
     "sparse": (
         "cmdfusion bench sparse",
         "cmdfusion bench sparse --sizes 30000 --networks small --json sparse.json",
+    ),
+    "gpu": (
+        "cmdfusion bench gpu --json gpu.json",
+        "cmdfusion bench gpu --sizes 34000 --rigs pandaset --recipes flagship_base",
     ),
     "inference": (
         "cmdfusion bench inference",
@@ -50,6 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     _add_sparse(kinds)
+    _add_gpu(kinds)
     _add_inference(kinds)
     _add_precision(kinds)
     _add_node(kinds)
@@ -134,6 +141,31 @@ def _add_sparse(kinds):
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="R", help="rounds; the median counts (default: 5)"
     )
+
+
+def _add_gpu(kinds):
+    sizes = " ".join(map(str, bench_gpu.SIZES))
+    parser = _add_kind(kinds, "gpu", "everything that a CUDA card does", bench_gpu, sizes)
+    parser.set_defaults(sizes=list(bench_gpu.SIZES))
+    parser.add_argument(
+        "--rigs",
+        nargs="*",
+        default=list(bench_gpu.RIGS),
+        metavar="RIG",
+        help=f"made-up scans with all cameras of these (default: {' '.join(bench_gpu.RIGS)})",
+    )
+    parser.add_argument(
+        "--recipes",
+        nargs="*",
+        default=list(bench_gpu.RECIPES),
+        metavar="NAME",
+        help="recipes whose networks are measured, files or names of config/train (default: "
+        f"{' '.join(bench_gpu.RECIPES)})",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=20, metavar="R", help="calls of each way (default: 20)"
+    )
+    add_device_option(parser)
 
 
 def _add_inference(kinds):
@@ -255,6 +287,7 @@ def _add_model(parser):
 def run(args: argparse.Namespace) -> int:
     kinds = {
         "sparse": bench_sparse,
+        "gpu": bench_gpu,
         "inference": bench_inference,
         "precision": bench_precision,
         "node": bench_node,

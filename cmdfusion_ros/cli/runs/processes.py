@@ -25,17 +25,22 @@ class ProcessError(RuntimeError):
 
 
 def find_fastdds_profile() -> Path | None:
-    """The Fast DDS profile for large clouds: in the source tree or a share folder (colcon's,
-    pip's); None where it is nowhere.
+    """The Fast DDS profile for large clouds; None where it is nowhere."""
+    return find_config("fastdds_large_clouds.xml")
+
+
+def find_config(name: str) -> Path | None:
+    """A file of `config/`: in the source tree or a share folder (colcon's, pip's); None where it
+    is nowhere.
     """
-    name = Path("config") / "fastdds_large_clouds.xml"
+    path = Path("config") / name
     prefixes = [
         *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)),
         sys.prefix,
     ]
     places = [
-        Path(__file__).resolve().parents[3] / name,
-        *(Path(prefix) / "share" / "cmdfusion_ros" / name for prefix in prefixes),
+        Path(__file__).resolve().parents[3] / path,
+        *(Path(prefix) / "share" / "cmdfusion_ros" / path for prefix in prefixes),
     ]
     return next((place for place in places if place.is_file()), None)
 
