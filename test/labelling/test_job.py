@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builders.cloud_outputs import NOTHING, outputs
 from builders.labelled_cloud import STREET
 
 from cmdfusion_ros.config import LiveSettings
 from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
-from cmdfusion_ros.geometry.transforms import rigid
 from cmdfusion_ros.labelling.diagnostics.facts import (
     WARN,
     CameraFacts,
@@ -27,24 +27,7 @@ from cmdfusion_ros.messages.transforms import TransformError
 from cmdfusion_ros.ros.interfaces import COSTS, Interfaces, load_interfaces
 from cmdfusion_ros.ros.outputs import CloudOutputs, OutputContext, RateLimit
 
-NOTHING = Interfaces({}, {})
 LIVE = LiveSettings(node_settings({}))
-
-
-class Place:
-    """Extrinsics: the base is 1 m behind the LiDAR."""
-
-    def transform(self, target, source):
-        assert (target, source) == ("base", "lidar")
-        return rigid(np.eye(3), (1.0, 0.0, 0.0))
-
-
-def outputs(**values):
-    settings = node_settings({name.replace("__", "."): value for name, value in values.items()})
-    taxonomy = open_taxonomy(STREET)
-    return CloudOutputs(
-        OutputContext(None, NOTHING, LiveSettings(settings), taxonomy, Place()), "x"
-    )
 
 
 def test_all_points_are_kept_by_default_but_rows_that_are_no_points(labelled):
@@ -74,28 +57,6 @@ def test_the_road_is_left_out_from_a_probability_of_four_fifths_unless_told_othe
         confidence = np.full(4, probability, np.float32)
         prediction = dataclasses.replace(labelled.prediction, confidence=confidence)
         assert node.kept(labelled, prediction)[4] == stays
-
-
-@pytest.mark.parametrize(
-    ("feet", "label", "classes", "stays"),
-    [
-        (0.29, "person", ["road"], True),
-        (0.29, "two_wheeler", ["road"], True),
-        (0.7, "person", ["road"], False),  # over twice 0.3 m
-        (0.29, "car", ["road"], False),
-        (0.29, "person", ["road", "person"], False),  # no person is to stay
-    ],
-)
-def test_road_beside_a_person_that_stays_is_left_there(labelled, feet, label, classes, stays):
-    points = np.float32([[5, 0, 0], [5, 0, feet], [40, 0, 0], [0, 0, 0], [50, 0, 0]])
-    labels = [STREET.label(name) for name in ("road", label, "road", "road")]
-    prediction = Prediction(
-        np.array(labels, np.uint8), np.ones(4, np.float32), np.zeros(4, np.uint32)
-    )
-    cloud = dataclasses.replace(labelled.cloud, points=points, usable=usable_points(points))
-    it = dataclasses.replace(labelled, cloud=cloud)
-    kept = outputs(filter__classes=classes).kept(it, prediction)
-    np.testing.assert_array_equal(kept, [stays, label not in classes, False, False, False])
 
 
 def test_points_without_a_label_or_out_of_range_stay(labelled):
