@@ -15,7 +15,7 @@ from cmdfusion_ros.cli.benches import precision as bench_precision
 from cmdfusion_ros.cli.benches import sparse as bench_sparse
 from cmdfusion_ros.cli.benches.unets import UNETS
 from cmdfusion_ros.cli.runs.figures import add_json_option
-from cmdfusion_ros.cli.runs.options import add_data_options, add_device_option
+from cmdfusion_ros.cli.runs.options import add_compute_options, add_data_options
 from cmdfusion_ros.inference import default_checkpoint_path
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
@@ -165,7 +165,7 @@ def _add_gpu(kinds):
     parser.add_argument(
         "--repeats", type=int, default=20, metavar="R", help="calls of each way (default: 20)"
     )
-    add_device_option(parser)
+    add_compute_options(parser)
 
 
 def _add_inference(kinds):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from builders.commands import cmdfusion, tiny_flagship
+from builders.commands import ON_ONE_CORE, cmdfusion, tiny_flagship
 
 from cmdfusion_ros.cli.benches import gpu as bench_gpu
 from cmdfusion_ros.cli.benches.unets import Unet
@@ -47,7 +47,7 @@ def test_every_part_is_measured_on_a_cpu_by_the_same_code(tmp_path, capsys, smal
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
     words = ["--sizes", 600, "--rigs", "kitti", "--recipes", tmp_path / "tiny.yaml"]
-    words += ["--device", "cpu", "--repeats", 1, "--json", tmp_path / "gpu.json"]
+    words += [*ON_ONE_CORE, "--repeats", 1, "--json", tmp_path / "gpu.json"]
     assert cmdfusion("bench", "gpu", *words) == 0
     found = json.loads((tmp_path / "gpu.json").read_text())
     rows = found["rows"]

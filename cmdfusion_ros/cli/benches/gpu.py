@@ -27,6 +27,7 @@ from cmdfusion_ros.cli.benches import unets
 from cmdfusion_ros.cli.benches.clouds import clouds_of
 from cmdfusion_ros.cli.benches.peers import SpconvEngine, peer_engines, run_on
 from cmdfusion_ros.cli.runs.figures import write_figures
+from cmdfusion_ros.cli.runs.options import use_threads
 from cmdfusion_ros.cli.runs.processes import find_config
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.data.synthetic.rendering import render_frames
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: there is no CUDA device, and --device does not say cpu. FileNotFoundError: no
             such recipe.
     """
+    use_threads(args)
     device = torch.device("cuda" if args.device == "auto" else args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
