@@ -62,12 +62,15 @@ class _OnnxRuntime:
             )
         except Exception as error:  # the library has a dozen kinds, all its own
             raise ValueError(f"teacher {path}: not readable as ONNX: {error}") from error
-        first = self._session.get_inputs()[0]
+        first = _chosen(self._session.get_inputs(), 0, path, "inputs")
         outputs = [each.name for each in self._session.get_outputs()]
-        self._input, self._output = first.name, _chosen(outputs, output, path)
+        self._input, self._output = first.name, _chosen(outputs, output, path, "outputs")
         self.input_shape = tuple(size if isinstance(size, int) else None for size in first.shape)
         name = first.type.removeprefix("tensor(").removesuffix(")")
-        self.input_dtype = np.dtype({"float": "float32"}.get(name, name))
+        try:
+            self.input_dtype = np.dtype({"float": "float32"}.get(name, name))
+        except TypeError as error:
+            raise _wrong_input(path, name) from error
         self.quantisation = (1.0, 0)
         _check_input(self, path)
 
@@ -83,9 +86,10 @@ class _LiteRuntime:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"teacher {path}: not readable as TFLite: {error}") from error
-        first = self._interpreter.get_input_details()[0]
+        first = _chosen(self._interpreter.get_input_details(), 0, path, "inputs")
         self._input = first["index"]
-        self._details = _chosen(self._interpreter.get_output_details(), output, path)
+        outputs = self._interpreter.get_output_details()
+        self._details = _chosen(outputs, output, path, "outputs")
         self.input_shape = tuple(int(size) for size in first["shape"])
         self.input_dtype = np.dtype(first["dtype"])
         self.quantisation = (float(first["quantization"][0]) or 1.0, int(first["quantization"][1]))
@@ -106,13 +110,17 @@ def _check_input(runtime: Runtime, path: Path) -> None:
             f"teacher {path}: expected an input (1, 3, H, W) or (1, H, W, 3), got {shape}"
         )
     if dtype.name not in ("float32", "float16", "uint8", "int8"):
-        raise ValueError(f"teacher {path}: expected a float or 8-bit input, got {dtype.name}")
+        raise _wrong_input(path, dtype.name)
 
 
-def _chosen(outputs: list, number: int, path: Path):
-    if number >= len(outputs):
-        raise ValueError(f"teacher {path}: has {len(outputs)} outputs, asked for number {number}")
-    return outputs[number]
+def _wrong_input(path: Path, got: str) -> ValueError:
+    return ValueError(f"teacher {path}: expected a float or 8-bit input, got {got}")
+
+
+def _chosen(tensors: list, number: int, path: Path, what: str):
+    if number >= len(tensors):
+        raise ValueError(f"teacher {path}: has {len(tensors)} {what}, asked for number {number}")
+    return tensors[number]
 
 
 def _extra(module: str, extra: str, path: Path):

@@ -177,7 +177,9 @@ class Worker:
                 self._counts[reason] += 1
                 return
             if self._settings.current.sync.overload == "latest":
-                self._drop_inbox("busy")
+                # of clouds that come together an idle thread has as good as taken the first
+                taken = self._inbox[0].paired if self._inbox and not self._running else None
+                self._drop_inbox("busy", lambda paired: paired is not taken)
             self._inbox.append(_Waiting(paired, num_bytes))
             self._inbox_bytes += num_bytes
             self._changed.notify_all()

@@ -66,6 +66,8 @@ class Robot:
                 **{name.replace("__", "."): value for name, value in parameters.items()},
             },
         )
+        # {part of the diagnostics: (level, message)}, the worst since it was last cleared
+        self.complaints = {}
         self.node = rclpy.create_node("drivers", namespace=namespace or "/")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -116,7 +118,13 @@ class Robot:
                     "level": status.level[0],
                     "message": status.message,
                 }
+                self._remember(status.name.removeprefix(self._prefix), status)
                 self._told_at = time.monotonic()
+
+    def _remember(self, part, status):
+        level = status.level[0]
+        if level > self.complaints.get(part, (0, ""))[0]:
+            self.complaints[part] = (level, status.message)
 
     def _on_status(self, message):
         stamp = message.header.stamp

@@ -1,11 +1,13 @@
 """`cmdfusion label BAG BAG ... --processes N --resume`: many bags over the cores."""
 
+import fcntl
 import io
 import json
 import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from builders.commands import cmdfusion
@@ -176,3 +178,15 @@ def test_what_cannot_be_is_refused_with_the_reason(bags, tmp_path, capsys):
     (tmp_path / "full" / "one").mkdir()
     assert label(bags[:1], tmp_path / "full", "--resume") == 2
     assert "was not made by such a run" in capsys.readouterr().err
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path):
+    workers = SimpleNamespace(number=1)
+    place = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(place, fcntl.LOCK_EX)  # as the other run has it
+    try:
+        with pytest.raises(FileExistsError, match="another run labels into it"):
+            run_jobs([], tmp_path, workers, resume=True)
+    finally:
+        os.close(place)
+    assert run_jobs([], tmp_path, workers, resume=True)[0] == 0

@@ -183,3 +183,27 @@ def test_the_tflite_teacher_sees_a_real_street():
         np.isin(high, [IGNORE_LABEL, STREET.label("building"), STREET.label("vegetation")]).mean()
         > 0.5
     )
+
+
+@pytest.mark.parametrize(
+    "kind, why", [("STRING", "input, got string"), ("DOUBLE", "input, got"), ("", "has 0 inputs")]
+)
+def test_a_network_whose_input_is_no_picture_is_refused(tmp_path, kind, why):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make, types = onnx.helper, onnx.TensorProto
+    if kind:
+        node, shape = make.make_node("Identity", ["x"], ["y"]), [1, 3, 4, 4]
+        code = getattr(types, kind)
+        inputs = [make.make_tensor_value_info("x", code, shape)]
+    else:
+        value = make.make_tensor("v", types.FLOAT, [1], [1.0])
+        node, shape, code, inputs = make.make_node("Constant", [], ["y"], value=value), [1], 1, []
+    graph = make.make_graph(
+        [node], "graph", inputs, [make.make_tensor_value_info("y", code, shape)]
+    )
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "cityscapes.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match=why):
+        open_image_teacher(path, threads=1)

@@ -42,6 +42,18 @@ def test_18_while_busy_the_newest_cloud_is_kept_and_the_others_are_counted():
     assert_conserved(worker.report())
 
 
+def test_of_clouds_that_come_together_an_idle_worker_labels_the_first_and_the_newest():
+    outcome = Outcome()
+    worker = make_worker(lambda paired: paired.stamp, outcome, overload="latest")
+    with worker._changed:  # its thread has had no time to take the first
+        for stamp in range(4):
+            worker.offer(Cloud(stamp))
+    assert worker.stop(finish=True)
+    assert [stamp for stamp, _ in outcome.results] == [0, 3]
+    assert worker.report().dropped["busy"] == 2
+    assert_conserved(worker.report())
+
+
 def test_with_queue_nothing_is_dropped_and_offering_never_waits():
     worker, gate, outcome = held_worker(overload="queue")
     for stamp in range(1, 2001):

@@ -3,13 +3,14 @@ number of workers changes no byte. A worker that was killed is started again; wh
 done twice.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def run_jobs(
         The exit code: the highest of the bags'; and {"out", "bags": {name: its exit code}}.
 
     Raises:
-        FileExistsError: `out` has something in it, without `resume`. ValueError: a folder of that
+        FileExistsError: `out` has something in it, without `resume`; another run labels into it.
+        ValueError: a folder of that
             name is there that is no labels of ours.
     """
     out = out.absolute()  # a node of a cluster has another working folder
@@ -90,6 +92,26 @@ def run_jobs(
             f"--out {out}: is not empty; go on there with --resume, or choose another folder"
         )
     out.mkdir(parents=True, exist_ok=True)
+    with _alone_in(out):
+        return _run_alone(jobs, out, workers, resume)
+
+
+@contextmanager
+def _alone_in(out):
+    """Keeps other runs out of a folder; free again when this process ends, however it ends."""
+    place = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise FileExistsError(
+            f"--out {out}: another run labels into it; wait for its end, or choose another folder"
+        ) from error
+    finally:
+        os.close(place)
+
+
+def _run_alone(jobs, out, workers, resume):
     _remove_leftovers(out)
     codes: dict[str, int] = {}
     waiting = []

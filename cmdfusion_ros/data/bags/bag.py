@@ -25,9 +25,11 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from cmdfusion_ros.data.bags.unpacking import bound_unpacking
 from cmdfusion_ros.messages.clouds import read_columns
 from cmdfusion_ros.messages.stamps import raw_stamp_ns
 
+bound_unpacking()
 _EPOCH_NS = 10**17  # 1973: what is earlier counts from the start of something
 _ROS1_NAMES = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}  # same fields, another name
 
