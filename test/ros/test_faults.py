@@ -5,6 +5,7 @@ none dropped for a reason that is not the fault's, and every camera in use again
 
 import os
 import random
+import textwrap
 import time
 
 import pytest
@@ -62,18 +63,38 @@ def assert_survived(it, fault, expected=()):
     `expected` reasons.
     """
     before, sent = it.counts(), it.sent
+    known = standing(it)
+    it.complaints.clear()
     fault(it)
     after = it.recover()
     counts = {name: number - before.get(name, 0) for name, number in it.counts().items()}
     dropped = {k.removeprefix("dropped."): v for k, v in counts.items() if "." in k and v}
     print(
-        f"| {fault.__name__.replace('_', ' ')} | {it.sent - sent} | {counts['labelled']} | "
+        f"| {fault.__name__.replace('_', ' ')} | {said_by(it, known)} | {it.sent - sent} | "
+        f"{counts['labelled']} | "
         f"{', '.join(f'{v} {k}' for k, v in dropped.items()) or 'none'} | {after:.2f} s |"
     )
     assert counts["received"] + counts["lost"] == it.sent - sent
     assert counts["received"] == counts["labelled"] + counts["dropped"]
     assert set(dropped) <= set(expected) and counts["lost"] == 0
     assert after < SOON and it.process.poll() is None
+
+
+def standing(it):
+    """{part of the diagnostics: what it says} before the fault."""
+    return {name: part["message"].split("; ") for name, part in it.parts.items()}
+
+
+def said_by(it, before):
+    """The worst that the diagnostics said of the fault and not `before` it, worst first; of the
+    cameras, what one said.
+    """
+    words = {}
+    for part, (_, message) in sorted(it.complaints.items(), key=lambda item: -item[1][0]):
+        new = [word for word in message.split("; ") if word not in before.get(part, ())]
+        if new:
+            words.setdefault(part.split("/")[0], f"{part}: {'; '.join(new)}")
+    return textwrap.shorten("; ".join(words.values()), 120, placeholder=" ...") or "nothing"
 
 
 def named(fault):
