@@ -38,7 +38,7 @@ _EXAMPLES = {
     ),
     "node": (
         "cmdfusion bench node",
-        "cmdfusion bench node --bag demo_output/street --hz 5 --json node.json",
+        "cmdfusion bench node --bag demo_output/street --hz 5 --stages --json node.json",
     ),
     "load": (
         "cmdfusion bench load --hz 2 5 10 --cameras 0 6",
@@ -235,6 +235,12 @@ def _add_node(kinds):
         metavar="N",
         help="clouds to send of each input (default: 60)",
     )
+    parser.add_argument(
+        "--stages",
+        action="store_true",
+        help="say too where the inference of each input's third cloud goes, by stage",
+    )
+    parser.add_argument("--picture", metavar="FILE.png", help="draw these stages here")
     _add_model(parser)
 
 

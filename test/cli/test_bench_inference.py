@@ -2,7 +2,6 @@
 U-Net.
 """
 
-import argparse
 import json
 
 import numpy as np
@@ -11,8 +10,10 @@ import pytest
 from cmdfusion_ros.checkpoint.file import Checkpoint
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.benches import inference as bench_inference
+from cmdfusion_ros.cli.benches import node as bench_node
 from cmdfusion_ros.cli.main import main
 from cmdfusion_ros.config import ModelConfig
+from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.frame import Frame
 from cmdfusion_ros.inference import Segmenter
 from cmdfusion_ros.models import build_network
@@ -47,7 +48,7 @@ def test_a_u_net_has_its_stages_too():
     )
     points = np.random.default_rng(0).uniform(-5, 5, (500, 3)).astype(np.float32)
     frame = Frame(points, np.zeros(500, np.float32))
-    check(bench_inference.profile(segmenter, frame, argparse.Namespace(repeats=2)))
+    check(bench_inference.profile(segmenter, frame, 2))
 
 
 def test_a_rig_is_measured_with_its_cameras(tmp_path, capsys):
@@ -60,3 +61,16 @@ def test_a_rig_is_measured_with_its_cameras(tmp_path, capsys):
     assert {"encoder", "knowledge branch", "decoder, head", "labels, confidence"} <= stages
     spent = sum(stage["cpu_ms"] for stage in row["stages"].values())
     assert 0.8 * row["total_cpu_ms"] < spent <= 1.01 * row["total_cpu_ms"]
+
+
+def test_the_stages_of_the_node_are_those_of_a_cloud_with_the_images_paired_with_it(small_bag):
+    row = bench_node.stages_of(inspect_bag(small_bag), "small")
+    assert (row["input"], row["points"], row["cameras"]) == ("small", 2000, 2)
+    assert {"image encoder", "reading maps", "fusion", "decoder, head"} <= row["stages"].keys()
+    check(row)
+
+
+def test_a_picture_of_stages_that_are_not_asked_for_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(bench_node, "ros_is_there", lambda: True)
+    assert main(["bench", "node", "--picture", "stages.png"]) == 2
+    assert "--picture: draws the stages; say --stages too" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         frames.append((f"{rig}, {len(frame.views)} cameras", frame))
     for name, frame in frames:
         row = {"input": name, "points": len(frame.points), "cameras": len(frame.views)}
-        results.append({**row, **profile(segmenter, frame, args)})
+        results.append({**row, **profile(segmenter, frame, args.repeats)})
         print(table(results[-1]), flush=True)
     write_figures(args.json, results)
     if args.picture:
@@ -47,11 +47,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def profile(segmenter: Segmenter, frame: Frame, args: argparse.Namespace) -> dict:
-    """{"total_ms", "total_cpu_ms", "stages": {name: {"ms", "cpu_ms"}}} of one Frame: medians."""
+def profile(segmenter: Segmenter, frame: Frame, repeats: int) -> dict:
+    """{"total_ms", "total_cpu_ms", "stages": {name: {"ms", "cpu_ms"}}} of one Frame: medians of
+    `repeats`.
+    """
     segmenter.segment(frame)  # caches and the allocator settle
     totals, stages = [], {}
-    for _ in range(args.repeats):
+    for _ in range(repeats):
         started = (time.perf_counter(), time.thread_time())
         with StageClock() as clock:
             segmenter.segment(frame)

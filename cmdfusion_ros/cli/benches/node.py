@@ -4,7 +4,9 @@ recorder as three processes over real ROS 2.
 Clouds are sent at a steady rate, as a sensor does; one that arrives while two are waiting replaces
 the older. Stages are what the node reports in ~/status: wait (for images), decode, preprocess
 (reading the cloud), inference (voxels, maps, network), postprocess (writing and publishing the
-labels), total (wait for the worker included). "message to message" is wall time from the call that
+labels), total (wait for the worker included). --stages says where inference goes, as `bench
+inference` does, on the third cloud as the node's pipeline gives it to the network, with its images:
+without ROS, on one thread, after the run. "message to message" is wall time from the call that
 publishes a cloud to the arrival of its labels in the other process.
 """
 
@@ -17,15 +19,20 @@ from typing import Any
 import numpy as np
 
 from cmdfusion_ros.class_map import load_class_map
+from cmdfusion_ros.cli.benches import inference as bench_inference
 from cmdfusion_ros.cli.benches.clouds import clouds_of
 from cmdfusion_ros.cli.runs.figures import write_figures
 from cmdfusion_ros.cli.runs.live import RunOptions, ros_is_there, run_live
 from cmdfusion_ros.cli.runs.record import RunRecord
-from cmdfusion_ros.data.bags.bag_layout import inspect_bag
+from cmdfusion_ros.data.bags.bag import Bag
+from cmdfusion_ros.data.bags.bag_layout import BagLayout, inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
 from cmdfusion_ros.frame import Frame
+from cmdfusion_ros.inference import Segmenter
+from cmdfusion_ros.labelling.offline import OfflineNode, offline_settings
 
 STAGES = ("wait", "decode", "preprocess", "inference", "postprocess", "total")
+REPEATS = 9  # of the inference whose stages are told
 WARM_UP = 5  # first clouds, which are not counted: caches and the allocator settle
 
 
@@ -33,13 +40,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure each input, print a table, write JSON; returns 0.
 
     Raises:
-        ModuleNotFoundError: ROS 2 is missing.
+        ModuleNotFoundError: ROS 2 is missing. ValueError: --picture without --stages.
     """
     if not ros_is_there():
         raise ModuleNotFoundError(
             "the node needs ROS 2 (rclpy), which is not installed; `cmdfusion bench inference` "
             "measures the network without it"
         )
+    if args.picture and not args.stages:
+        raise ValueError("--picture: draws the stages; say --stages too")
     results = []
     with tempfile.TemporaryDirectory() as folder:
         inputs = [
@@ -56,8 +65,43 @@ def run(args: argparse.Namespace) -> int:
             )
             results.append({"input": name, **figures(record)})
             print(table(results[-1]), flush=True)
+            if args.stages:
+                results[-1]["inference"] = stages_of(layout, name, args.checkpoint)
+                print(bench_inference.table(results[-1]["inference"]), flush=True)
     write_figures(args.json, results)
+    if args.picture:
+        bench_inference.draw([result["inference"] for result in results], Path(args.picture))
     return 0
+
+
+def stages_of(layout: BagLayout, name: str, checkpoint: str = "") -> dict[str, Any]:
+    """A row of `bench inference` for a cloud of a bag, called `name`: the third that is labelled,
+    or the last of fewer, with the images that the node would give to the network.
+
+    Raises:
+        ValueError: no cloud of the bag could be labelled.
+    """
+    settings = offline_settings(layout, checkpoint=checkpoint, device="cpu", backend="cpu")
+    segmenter = Segmenter(checkpoint or None, device="cpu", backend="cpu", cpu_threads=1)
+    frames: list[Frame] = []
+    with Bag(layout.path, layout.duration) as bag:
+        node = OfflineNode(
+            bag,
+            layout,
+            settings,
+            segmenter,
+            lambda message, labelled, prediction: frames.append(labelled.frame),
+            lambda event: None,
+        )
+        try:
+            node.run(max_clouds=3)
+        finally:
+            node.close()
+    if not frames:
+        raise ValueError(f"{name}: no cloud of {layout.path} could be labelled")
+    frame = frames[-1]
+    row = {"input": name, "points": frame.num_points, "cameras": len(frame.views)}
+    return {**row, **bench_inference.profile(segmenter, frame, REPEATS)}
 
 
 def _clouds(args):
