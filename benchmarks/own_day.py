@@ -186,9 +186,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=400, help="of each training")
+    for option, what in (("--data", "holds pandaset and bags"), ("--work", "for what is made")):
+        parser.add_argument(option, type=Path, required=True, metavar="DIR", help=what)
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     data, work = args.data.resolve(), args.work.resolve()

@@ -11,13 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from cmdfusion_ros.checkpoint.file import load_checkpoint, replace_card
+from cmdfusion_ros.cli.runs import options
 from cmdfusion_ros.cli.runs.figures import add_json_option, write_figures
-from cmdfusion_ros.cli.runs.options import (
-    add_data_options,
-    add_scoring_options,
-    data_settings,
-    use_threads,
-)
 from cmdfusion_ros.cli.runs.terminal import progress_bar
 from cmdfusion_ros.data.corruptions.suites import SUITES
 from cmdfusion_ros.evaluation.robustness import measure, names_of, with_before
@@ -42,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file")
     parser.add_argument("--data", required=True, metavar="DIR", help="folder of the data set")
-    add_data_options(parser, "score", required=True)
+    options.add_data_options(parser, "score", required=True)
     parser.add_argument(
         "--baseline", metavar="CHECKPOINT", help="what mCE is relative to (default: no mCE)"
     )
@@ -70,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
     parser.add_argument(
         "--keep", action="store_true", help="write a summary into the card as `robustness`"
     )
-    add_scoring_options(parser)
+    options.add_scoring_options(parser)
     return parser
 
 
@@ -79,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
     for option, number in (("--scans", args.scans), ("--subsets", args.subsets)):
         if number is not None and number < 1:
             raise ValueError(f"{option}: expected 1 or more, got {number}")
-    use_threads(args)
+    options.use_threads(args)
     checkpoint = load_checkpoint(args.checkpoint)
-    scans = data_settings(args).open(args.data, checkpoint.class_map)
+    scans = options.data_settings(args).open(args.data, checkpoint.class_map)
     rows = np.arange(len(scans))
     if args.scans is not None and args.scans < len(scans):
         rows = np.linspace(0, len(scans) - 1, args.scans).round().astype(int)

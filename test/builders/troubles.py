@@ -14,21 +14,8 @@ from unittest import mock
 
 import cv2
 import numpy as np
+from builders import bag_messages
 from builders.aligned_drive import aligned_drive
-from builders.bag_messages import (
-    CLOUD,
-    COMPRESSED,
-    IMAGE,
-    INFO,
-    MS,
-    START,
-    header,
-    make,
-    place,
-    static,
-    transform,
-    write,
-)
 from builders.commands import cmdfusion
 from builders.diagnosed import World
 from builders.walled_drive import PICTURE, camera, clouds, image, info, scene
@@ -64,16 +51,16 @@ def said(verb, bag, *words):
 
 
 def labelled(folder, messages):
-    return said("label", write(folder / "bag", messages))
+    return said("label", bag_messages.write(folder / "bag", messages))
 
 
 def inspected(folder, messages):
-    return said("inspect", write(folder / "bag", messages))
+    return said("inspect", bag_messages.write(folder / "bag", messages))
 
 
 def healthy(folder):
     """What inspect and label say of a drive without a fault."""
-    bag = write(folder / "bag", clouds() + place("front") + camera())
+    bag = bag_messages.write(folder / "bag", clouds() + bag_messages.place("front") + camera())
     return said("inspect", bag) + said("label", bag)
 
 
@@ -82,7 +69,7 @@ def healthy(folder):
 
 @shows("The recorder was killed")
 def cut_off(folder):
-    bag = write(folder / "bag", clouds())
+    bag = bag_messages.write(folder / "bag", clouds())
     (file,) = bag.glob("*.mcap")
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
     return said("label", bag)
@@ -90,7 +77,7 @@ def cut_off(folder):
 
 @shows("The folder has no metadata.yaml")
 def without_metadata(folder):
-    bag = write(folder / "bag", clouds())
+    bag = bag_messages.write(folder / "bag", clouds())
     (bag / "metadata.yaml").unlink()
     return said("label", bag)
 
@@ -100,7 +87,7 @@ def foreign(folder, topic, kind, more=()):
     with BagWriter(folder / "bag", {kind: "uint8[] data\n"}) as writer:
         for name, msgtype, time, message in more:
             writer.write(name, msgtype, time, writer.serialize(message, msgtype))
-        writer.write(topic, kind, START, b"\0\1\0\0" + bytes(8))
+        writer.write(topic, kind, bag_messages.START, b"\0\1\0\0" + bytes(8))
     return said("inspect", folder / "bag")
 
 
@@ -155,37 +142,37 @@ def a_wall(folder):
 
 @shows("A camera without CameraInfo")
 def without_info(folder):
-    pictures = [message for message in camera() if message[1] != INFO]
-    return labelled(folder, clouds() + place("front") + pictures)
+    pictures = [message for message in camera() if message[1] != bag_messages.INFO]
+    return labelled(folder, clouds() + bag_messages.place("front") + pictures)
 
 
 @shows("A camera that was never calibrated")
 def uncalibrated(folder):
     zero = camera(info_of=lambda stamp: info(stamp, focal=0.0))
-    return labelled(folder, clouds() + place("front") + zero)
+    return labelled(folder, clouds() + bag_messages.place("front") + zero)
 
 
 @shows("Nothing says where the camera sits")
 def without_transform(folder):
-    return inspected(folder, clouds() + place("left") + camera())
+    return inspected(folder, clouds() + bag_messages.place("left") + camera())
 
 
 @shows("The camera's images have no stamps")
 def images_without_stamps(folder):
     unstamped = camera(image_of=lambda stamp: image(0))
-    return labelled(folder, clouds() + place("front") + unstamped)
+    return labelled(folder, clouds() + bag_messages.place("front") + unstamped)
 
 
 @shows("LiDAR and camera live by two clocks")
 def two_clocks(folder):
-    since_boot = clouds(stamp_of=lambda number: 4280 * 10**9 + number * 100 * MS)
-    return labelled(folder, since_boot + place("front") + camera())
+    since_boot = clouds(stamp_of=lambda number: 4280 * 10**9 + number * 100 * bag_messages.MS)
+    return labelled(folder, since_boot + bag_messages.place("front") + camera())
 
 
 @shows("The calibration is of another image size")
 def another_size(folder):
     large = camera(info_of=lambda stamp: info(stamp, size=(640, 480)))
-    return labelled(folder, clouds() + place("front") + large)
+    return labelled(folder, clouds() + bag_messages.place("front") + large)
 
 
 @shows("The camera was recorded as a video stream")
@@ -196,29 +183,44 @@ def video(folder):
 
 @shows("Images come long after their clouds")
 def late_images(folder):
-    return inspected(folder, clouds() + place("front") + camera(late=560 * MS))
+    return inspected(
+        folder, clouds() + bag_messages.place("front") + camera(late=560 * bag_messages.MS)
+    )
 
 
 @shows("A camera stops in the middle of a drive")
 def camera_stops(folder):
-    return labelled(folder, clouds(count=30) + place("front") + camera(count=10))
+    return labelled(folder, clouds(count=30) + bag_messages.place("front") + camera(count=10))
 
 
 @shows("Images are damaged")
 def damaged(folder):
     whole = cv2.imencode(".jpg", np.full((*PICTURE[::-1], 3), 90, np.uint8))[1]
-    messages = clouds() + place("front") + [each for each in camera() if each[1] == INFO]
+    messages = (
+        clouds()
+        + bag_messages.place("front")
+        + [each for each in camera() if each[1] == bag_messages.INFO]
+    )
     for number in range(10):
-        time = START + number * 100 * MS
+        time = bag_messages.START + number * 100 * bag_messages.MS
         data = whole if number < 2 else whole[:300]
-        picture = make(COMPRESSED, header(time, "front_optical"), "jpeg", data)
-        messages.append(("/front/image_raw/compressed", COMPRESSED, time + 40 * MS, picture))
+        picture = bag_messages.make(
+            bag_messages.COMPRESSED, bag_messages.header(time, "front_optical"), "jpeg", data
+        )
+        messages.append(
+            (
+                "/front/image_raw/compressed",
+                bag_messages.COMPRESSED,
+                time + 40 * bag_messages.MS,
+                picture,
+            )
+        )
     return labelled(folder, messages)
 
 
 @shows("No point falls into the image")
 def not_optical(folder):
-    upwards = static(transform("lidar", "front_optical", np.eye(4)))
+    upwards = bag_messages.static(bag_messages.transform("lidar", "front_optical", np.eye(4)))
     return labelled(folder, clouds() + upwards + camera())
 
 
@@ -242,14 +244,16 @@ def turned_camera(folder):
 
 @shows("The node waits for clouds under another name")
 def another_name(folder):
-    hints = hinted("points", CLOUD, {"/ouster/points": [CLOUD]}, "points.topic")
+    hints = hinted(
+        "points", bag_messages.CLOUD, {"/ouster/points": [bag_messages.CLOUD]}, "points.topic"
+    )
     return told(World(), "lidar", hints=hints)
 
 
 @shows("Only compressed images are published")
 def only_compressed(folder):
-    published = {"front/image_raw/compressed": [COMPRESSED]}
-    hints = hinted("front/image_raw", IMAGE, published, "front.image_topic")
+    published = {"front/image_raw/compressed": [bag_messages.COMPRESSED]}
+    hints = hinted("front/image_raw", bag_messages.IMAGE, published, "front.image_topic")
     return told(World(), "camera/front", hints=hints)
 
 
@@ -264,7 +268,7 @@ def incompatible(folder):
         QoSProfile(depth=5, reliability=policy)
         for policy in (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE)
     )
-    driver = SimpleNamespace(topic_type=CLOUD, qos_profile=offered, node_name="driver")
+    driver = SimpleNamespace(topic_type=bag_messages.CLOUD, qos_profile=offered, node_name="driver")
     graph = SimpleNamespace(get_publishers_info_by_topic=lambda topic: [driver])
     ours = SimpleNamespace(topic_name="/points", qos_profile=asked, msg_type=PointCloud2)
     return told(World(), "lidar", publishers={"points": publishers_of(graph, ours)})
@@ -323,7 +327,7 @@ def too_slow(folder):
 
 @shows("The weights are not found")
 def without_weights(folder):
-    bag = write(folder / "bag", clouds(count=1))
+    bag = bag_messages.write(folder / "bag", clouds(count=1))
     return said("label", bag, "--backend", "auto", "--checkpoint", folder / "mine.safetensors")
 
 

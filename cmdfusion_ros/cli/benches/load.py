@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.runs.figures import write_figures
-from cmdfusion_ros.cli.runs.live import RunOptions, ros_is_there, run_live
+from cmdfusion_ros.cli.runs.live import RunOptions, require_ros, run_live
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.data.bags.frame_bag import write_frame_bag
@@ -40,11 +40,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ModuleNotFoundError: ROS 2 is missing.
     """
-    if not ros_is_there():
-        raise ModuleNotFoundError(
-            "the node needs ROS 2 (rclpy), which is not installed; `cmdfusion bench inference` "
-            "measures the network without it"
-        )
+    require_ros()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for rig in args.rigs:

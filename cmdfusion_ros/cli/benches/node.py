@@ -22,7 +22,7 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.benches import inference as bench_inference
 from cmdfusion_ros.cli.benches.clouds import clouds_of
 from cmdfusion_ros.cli.runs.figures import write_figures
-from cmdfusion_ros.cli.runs.live import RunOptions, ros_is_there, run_live
+from cmdfusion_ros.cli.runs.live import RunOptions, require_ros, run_live
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.data.bags.bag import Bag
 from cmdfusion_ros.data.bags.bag_layout import BagLayout, inspect_bag
@@ -42,11 +42,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ModuleNotFoundError: ROS 2 is missing. ValueError: --picture without --stages.
     """
-    if not ros_is_there():
-        raise ModuleNotFoundError(
-            "the node needs ROS 2 (rclpy), which is not installed; `cmdfusion bench inference` "
-            "measures the network without it"
-        )
+    require_ros()
     if args.picture and not args.stages:
         raise ValueError("--picture: draws the stages; say --stages too")
     results = []

@@ -86,6 +86,19 @@ def ros_is_there() -> bool:
     return importlib.util.find_spec("rclpy") is not None
 
 
+def require_ros() -> None:
+    """For measurements of the running node.
+
+    Raises:
+        ModuleNotFoundError: ROS 2 is missing.
+    """
+    if not ros_is_there():
+        raise ModuleNotFoundError(
+            "the node needs ROS 2 (rclpy), which is not installed; `cmdfusion bench inference` "
+            "measures the network without it"
+        )
+
+
 def measure_rate(layout: BagLayout, options: RunOptions) -> tuple[float, float]:
     """(rate, seconds a cloud takes): the largest rate at which this machine keeps up with the bag,
     from labelling its first scans.

@@ -12,15 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rosbags import interfaces as qos
 from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -200,7 +193,7 @@ class Bag:
             digest = self._types.hash_rihs01(name)  # a .mcap alone has no hashes
         return (text, digest) if digest else (None, None)
 
-    def qualities(self, topic: str, msgtype: str) -> list[Qos]:
+    def qualities(self, topic: str, msgtype: str) -> list[qos.Qos]:
         """The qualities of service that a topic was offered with, as recorded."""
         ext = self._connection(topic, msgtype).ext
         return (
@@ -249,8 +242,8 @@ def _quality(ext):
         return True, False
     profile = ext.offered_qos_profiles[0]
     return (
-        profile.reliability is not QosReliability.BEST_EFFORT,
-        profile.durability is QosDurability.TRANSIENT_LOCAL,
+        profile.reliability is not qos.QosReliability.BEST_EFFORT,
+        profile.durability is qos.QosDurability.TRANSIENT_LOCAL,
     )
 
 
@@ -336,16 +329,16 @@ class BagWriter:
 
 
 def _profile(latched):
-    never = QosTime(0, 0)
-    durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
-    return Qos(
-        QosHistory.KEEP_LAST,
+    never = qos.QosTime(0, 0)
+    durability = qos.QosDurability.TRANSIENT_LOCAL if latched else qos.QosDurability.VOLATILE
+    return qos.Qos(
+        qos.QosHistory.KEEP_LAST,
         1 if latched else 10,
-        QosReliability.RELIABLE,
+        qos.QosReliability.RELIABLE,
         durability,
         never,
         never,
-        QosLiveliness.AUTOMATIC,
+        qos.QosLiveliness.AUTOMATIC,
         never,
         False,
     )
