@@ -26,6 +26,7 @@ from cmdfusion_ros.cli.benches.unets import (
     random_weights,
     run_unet,
 )
+from cmdfusion_ros.cli.runs import live
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.sparse import native
 from cmdfusion_ros.sparse.voxelise import unique_voxels
@@ -208,7 +209,7 @@ def test_stages_of_the_node_are_summed_up_without_the_first_clouds():
 
 
 def test_the_node_is_not_measured_without_ros(monkeypatch, capsys):
-    monkeypatch.setattr(bench_node, "ros_is_there", lambda: False)
+    monkeypatch.setattr(live, "ros_is_there", lambda: False)
     assert cmdfusion("bench", "node") == 2
     assert "needs ROS 2" in capsys.readouterr().err
 

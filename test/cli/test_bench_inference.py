@@ -12,6 +12,7 @@ from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.cli.benches import inference as bench_inference
 from cmdfusion_ros.cli.benches import node as bench_node
 from cmdfusion_ros.cli.main import main
+from cmdfusion_ros.cli.runs import live
 from cmdfusion_ros.config import ModelConfig
 from cmdfusion_ros.data.bags.bag_layout import inspect_bag
 from cmdfusion_ros.frame import Frame
@@ -71,6 +72,6 @@ def test_the_stages_of_the_node_are_those_of_a_cloud_with_the_images_paired_with
 
 
 def test_a_picture_of_stages_that_are_not_asked_for_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr(bench_node, "ros_is_there", lambda: True)
+    monkeypatch.setattr(live, "ros_is_there", lambda: True)
     assert main(["bench", "node", "--picture", "stages.png"]) == 2
     assert "--picture: draws the stages; say --stages too" in capsys.readouterr().err

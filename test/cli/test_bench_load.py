@@ -8,6 +8,7 @@ import pytest
 from builders.commands import cmdfusion
 
 from cmdfusion_ros.cli.benches import load
+from cmdfusion_ros.cli.runs import live
 from cmdfusion_ros.cli.runs.record import RunRecord
 from cmdfusion_ros.frame import CameraView, Frame
 
@@ -60,7 +61,7 @@ def test_rows_say_what_was_labelled_how_late_and_at_what_cost(tmp_path):
 
 
 def test_without_ros_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(load, "ros_is_there", lambda: False)
+    monkeypatch.setattr(live, "ros_is_there", lambda: False)
     assert cmdfusion("bench", "load") == 2
     assert "not installed" in capsys.readouterr().err
 

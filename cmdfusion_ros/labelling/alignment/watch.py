@@ -64,6 +64,16 @@ class _Place(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A frame for the thread: the views of it to be judged and where its points are."""
+
+    frame: Frame
+    views: Sequence[CameraView]
+    cloud_from_network: np.ndarray | None
+    sensor_frame: str
+
+
 @dataclass(eq=False)
 class _Camera:
     """What was seen of one camera since it was placed.
@@ -168,9 +178,9 @@ class AlignmentWatch:
             if name not in {view.name for view in frame.views}:
                 self._wait(name, "no image of it was used lately")
         if views:
-            arguments = frame, views, cloud_from_network, sensor_frame
+            seen = _Seen(frame, views, cloud_from_network, sensor_frame)
             self._thread = threading.Thread(
-                target=self._run, args=arguments, name=THREAD, daemon=True
+                target=self._run, args=(seen,), name=THREAD, daemon=True
             )
             self._thread.start()
 
@@ -199,29 +209,18 @@ class AlignmentWatch:
 
     # ---- on the thread
 
-    def _run(
-        self,
-        frame: Frame,
-        views: Sequence[CameraView],
-        cloud_from_network: np.ndarray | None,
-        sensor_frame: str,
-    ) -> None:
+    def _run(self, seen: _Seen) -> None:
         try:
-            self._look(frame, views, cloud_from_network, sensor_frame)
+            self._look(seen)
         except Exception as error:  # a check that fails must cost nothing but itself
-            for view in views:
+            for view in seen.views:
                 self._cameras[view.name].is_done = True
                 why = f"the check failed ({type(error).__name__}: {error})"
                 self.tell(view.name, UNJUDGED.format(why), False)
 
-    def _look(
-        self,
-        frame: Frame,
-        views: Sequence[CameraView],
-        cloud_from_network: np.ndarray | None,
-        sensor_frame: str,
-    ) -> None:
-        points, origin = frame.points, self._origin(frame.frame_id, sensor_frame)
+    def _look(self, seen: _Seen) -> None:
+        frame, views, cloud_from_network = seen.frame, seen.views, seen.cloud_from_network
+        points, origin = frame.points, self._origin(frame.frame_id, seen.sensor_frame)
         if cloud_from_network is not None:
             points, origin = apply(cloud_from_network, points), cloud_from_network[:3, 3]
             views = [
