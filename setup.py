@@ -104,6 +104,7 @@ setup(
         "opencv-python-headless>=4.8,<5",  # a cv_bridge built on OpenCV 4 breaks beside OpenCV 5
         "matplotlib>=3.7",
         "rosbags>=0.10",
+        "lz4>=3",  # rosbags unpacks with it; we bound what it unpacks
         "tqdm>=4.60",
     ],
     extras_require={
