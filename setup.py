@@ -103,7 +103,7 @@ setup(
         "PyYAML>=6",
         "opencv-python-headless>=4.8,<5",  # a cv_bridge built on OpenCV 4 breaks beside OpenCV 5
         "matplotlib>=3.7",
-        "rosbags>=0.10",
+        "rosbags>=0.11.7,<0.12",  # data/bags/unpacking.py reaches into its tables
         "lz4>=3",  # rosbags unpacks with it; we bound what it unpacks
         "tqdm>=4.60",
     ],

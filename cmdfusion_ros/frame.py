@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 IGNORE_LABEL = 255  # the label of a point without a class: never trained, never scored
+MAX_CAMERAS = 32  # of the node: a camera is one bit of a Prediction's uint32 camera_mask
 
 
 _IMAGES = "give (height, width, 3) RGB of 8 bits"

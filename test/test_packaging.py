@@ -14,7 +14,7 @@ from builders.paths import REPOSITORY
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 import cmdfusion_ros
-from cmdfusion_ros.labelling.settings import MAX_CAMERAS
+from cmdfusion_ros.frame import MAX_CAMERAS
 from cmdfusion_ros.pairing.paired_cloud import CameraStatus, Mode
 
 PACKAGE = REPOSITORY / "cmdfusion_ros"

@@ -114,7 +114,8 @@ class Labelling:
         self._now_ros, self._log = now_ros, log
         self.paused, self._pace = False, Pace()
         self.saver = FrameSaver(self._saved)
-        self._watch, self._misplaced = watch, dict[str, bool]()
+        self._watch = watch
+        self._judged: dict[str, str] = {}  # {camera: what was judged of it last}
         if watch is not None:
             watch.tell = self._tell_alignment
         pipeline.wants_images = self._wants_images
@@ -195,16 +196,18 @@ class Labelling:
     def _tell_alignment(self, camera: str, words: str, is_wrong: bool) -> None:
         """Say once when a camera is found not to sit as it says, and when it does again."""
         self._diagnostics.camera_judged(camera, words, is_wrong)
-        if is_wrong and not self._misplaced.get(camera):
+        before = self._judged.get(camera, RIGHT)
+        if is_wrong and words != before:
             self._log.warning(
                 printable(
                     f"camera {camera}: {words}; told by edges of clouds and images, as `cmdfusion "
                     "inspect` does; diagnostics.check_alignment: false ends it"
                 )
             )
-        elif self._misplaced.get(camera) and words == RIGHT:
+        elif words == RIGHT != before:
             self._log.info(f"camera {camera}: edges of clouds and images fit now")
-        self._misplaced[camera] = is_wrong
+        if is_wrong or words == RIGHT:
+            self._judged[camera] = words
 
     def _tell_device(self, trouble: str) -> None:
         """Say when the network moves to the CPU, and when it is back."""

@@ -19,6 +19,7 @@ from cmdfusion_ros.config import (
     setting,
     settings_from_dict,
 )
+from cmdfusion_ros.frame import MAX_CAMERAS
 from cmdfusion_ros.labelling.sections import (
     CameraSettings,
     DiagnosticsSettings,
@@ -33,7 +34,6 @@ from cmdfusion_ros.labelling.sections import (
 )
 from cmdfusion_ros.pairing.settings import PairingSettings, SyncSettings
 
-MAX_CAMERAS = 32  # a camera is one bit of the published uint32 camera_mask
 # parameters that rclpy itself declares
 FOREIGN = ("use_sim_time", "qos_overrides", "start_type_description_service")
 

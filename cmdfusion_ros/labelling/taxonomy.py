@@ -10,6 +10,7 @@ import numpy as np
 from cmdfusion_ros.class_map import ClassMap, load_class_map
 from cmdfusion_ros.config import SettingsError, load_yaml, nearest_name
 from cmdfusion_ros.frame import IGNORE_LABEL, Prediction
+from cmdfusion_ros.labelling.beside_people import NAMES, labels_of_people
 from cmdfusion_ros.labelling.settings import NodeSettings
 
 
@@ -47,6 +48,15 @@ class Taxonomy:
                         f"{part}.classes: no class {name!r} in "
                         f"{self.class_map.name}{nearest_name(name, self.class_map.names)}"
                     )
+
+    def doubt(self, settings: NodeSettings) -> str:
+        """What NodeSettings ask for that a person may not expect; "" = nothing."""
+        if not settings.filter.classes or labels_of_people(self.class_map).any():
+            return ""
+        return (
+            f"filter.classes: no class of {self.class_map.name} is called one of "
+            f"{', '.join(NAMES)}: what is taken out beside people does not stay for them"
+        )
 
 
 def open_taxonomy(model_map: ClassMap, name: str = "model", palette_file: str = "") -> Taxonomy:

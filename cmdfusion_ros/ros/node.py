@@ -143,6 +143,7 @@ class CmdfusionNode(LifecycleNode):
             f"{model.num_parameters} parameters, warm scan {model.warmup_ms:.0f} ms"
         )
         log.info(f"images: {model.images}")
+        self._tell_doubt(taxonomy.doubt(settings))
         log.info(f"transforms: {transforms.name}; images decoded by {pipeline.decoder_name}")
         if model.checkpoint == "fake":
             log.warning("FAKE network: every point gets the first class; the labels mean nothing")
@@ -283,7 +284,14 @@ class CmdfusionNode(LifecycleNode):
 
     def _check_settings(self, settings: NodeSettings) -> None:
         if self.labelling:
-            self.labelling.taxonomy.check(settings)
+            taxonomy = self.labelling.taxonomy
+            taxonomy.check(settings)
+            if settings.filter.classes != self.settings.filter.classes:
+                self._tell_doubt(taxonomy.doubt(settings))
+
+    def _tell_doubt(self, doubt: str) -> None:
+        if doubt:
+            self.get_logger().warning(printable(doubt))
 
     def _read_message(self, payload: Serialised, kind: str) -> Any:
         """Serialised cloud or image -> message. Raises MessageError."""

@@ -21,7 +21,7 @@ from cmdfusion_ros.labelling.alignment.check import Alignment
 from cmdfusion_ros.labelling.alignment.score import Correction
 from cmdfusion_ros.labelling.alignment.watch import (
     LOOKS,
-    MOST_CAMERAS,
+    MOST_AT_ONCE,
     RIGHT,
 )
 from cmdfusion_ros.labelling.model import open_segmenter
@@ -139,7 +139,7 @@ def test_a_camera_that_gives_no_image_is_not_waited_for_at_every_cloud(stage):
 def test_what_is_kept_is_bounded_whatever_the_clouds_images_and_cameras():
     rng = np.random.default_rng(0)
     points = rng.uniform(-50, 50, (400_000, 3)).astype(np.float32)
-    names = [f"camera_{number}" for number in range(MOST_CAMERAS + 3)]
+    names = [f"camera_{number}" for number in range(MOST_AT_ONCE + 3)]
     buffer = TransformBuffer()
     for second in range(LOOKS + 1):
         numbers = (float(second), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
@@ -151,7 +151,7 @@ def test_what_is_kept_is_bounded_whatever_the_clouds_images_and_cameras():
         views = tuple(CameraView(name, image, lens, np.eye(4), None, stamp) for name in names)
         stage.feed(Frame(points, np.zeros(len(points), np.float32), stamp, "lidar", views))
     held = stage.held()
-    assert len(held) == MOST_CAMERAS
+    assert len(held) == MOST_AT_ONCE
     assert max(held.values()) < (LOOKS - 1) * (960 * 540 + 3 * 15_001 * 12)
 
 

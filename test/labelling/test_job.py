@@ -372,7 +372,9 @@ def test_a_camera_that_does_not_sit_as_it_says_is_warned_of_once_a_change(labell
     assert not pipeline.wants_images()
     labelling.publish(SimpleNamespace(stamp=1, released_ns=0), labelled)
     assert taken == [(labelled.frame, None, "lidar")]
-    for words, is_wrong in [("wrong: 2 degrees", True)] * 2 + [("right", False)] * 2:
+    anew = ("not judged: it was placed or calibrated anew", False)
+    said = [("wrong: 2 degrees", True)] * 2 + [anew, ("right", False), ("right", False)]
+    for words, is_wrong in said:
         watch.tell("front", words, is_wrong)
     assert [kind for kind, _ in lines] == ["warning", "info"]
     assert lines[0][1].startswith("camera front: wrong: 2 degrees; ")

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from builders.paths import REPOSITORY
 
 from cmdfusion_ros.class_map import load_class_map
 from cmdfusion_ros.config import SettingsError
@@ -105,3 +106,12 @@ def test_a_class_to_filter_that_is_not_published_is_an_error():
         open_taxonomy(load_class_map("street")).check(
             NodeSettings(filter=FilterSettings(classes=("caar",)))
         )
+
+
+def test_a_filter_whose_class_map_names_no_people_is_doubted():
+    yard = open_taxonomy(load_class_map(str(REPOSITORY / "config/classes/yard.yaml")))
+    doubt = yard.doubt(NodeSettings(filter=FilterSettings(classes=("drivable",))))
+    assert "no class of yard is called one of person, two_wheeler" in doubt
+    assert yard.doubt(NodeSettings()) == ""
+    street = open_taxonomy(load_class_map("street"))
+    assert street.doubt(NodeSettings(filter=FilterSettings(classes=("road",)))) == ""

@@ -83,8 +83,7 @@ def run_jobs(
 
     Raises:
         FileExistsError: `out` has something in it, without `resume`; another run labels into it.
-        ValueError: a folder of that
-            name is there that is no labels of ours.
+        ValueError: a folder of that name is there that is no labels of ours.
     """
     out = out.absolute()  # a node of a cluster has another working folder
     if not resume and out.exists() and any(out.iterdir()):

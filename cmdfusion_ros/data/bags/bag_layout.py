@@ -24,13 +24,13 @@ from cmdfusion_ros.data.bags.camera_timing import (
     stamps_tell,
 )
 from cmdfusion_ros.data.bags.cameras_of_bag import (
-    MOST_CAMERAS,
     camera_topics,
     clock_problem,
     fit_problem,
     info_topic,
     is_rectified,
 )
+from cmdfusion_ros.frame import MAX_CAMERAS
 from cmdfusion_ros.messages.foreign import remedy_for
 from cmdfusion_ros.messages.texts import printable
 
@@ -206,7 +206,7 @@ def inspect_bag(
             )
         cameras: tuple[CameraLayout, ...] = ()
         for name, topic in camera_topics(survey, notes).items():
-            is_full = sum(not camera.problems for camera in cameras) >= MOST_CAMERAS
+            is_full = sum(not camera.problems for camera in cameras) >= MAX_CAMERAS
             cameras += (
                 _read_camera(survey, name, topic, cloud_topic, stamps, frame, edges, is_full),
             )
@@ -344,7 +344,7 @@ def _read_camera(survey, name, topic, cloud_topic, cloud_stamps, cloud_frame, ed
             f"than {LONGEST_LAG_NS / 1e9:g} s (sync.max_wait)"
         )
     if is_full:
-        problems.append(f"the node takes {MOST_CAMERAS} cameras, and has so many")
+        problems.append(f"the node takes {MAX_CAMERAS} cameras, and has so many")
     elif info is not None and info.k[0] > 0:
         problems += filter(None, [fit_problem(info, image, rectified)])
     return CameraLayout(

@@ -27,7 +27,6 @@ RESERVED = frozenset(
         "diagnostics use_sim_time qos_overrides start_type_description_service"
     ).split()
 )
-MOST_CAMERAS = 32  # that the node takes; see `labelling/settings.py`
 _DEPTH = ("16UC1", "32FC1")
 _FAR_NS = 1_000_000_000  # clocks that lie farther apart are not the same clock
 

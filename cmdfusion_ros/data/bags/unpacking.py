@@ -3,6 +3,7 @@ unpacks all of it before it looks at the size that the bag says.
 """
 
 import bz2
+import importlib.metadata
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,20 +17,34 @@ MOST_BYTES = 1 << 29  # of one chunk or message; recorders fill chunks of some m
 
 
 def bound_unpacking() -> None:
-    """Let rosbags unpack chunks and messages by `unpacked` from now on, in this process."""
-    zstd: Any = vars(storage_mcap)["zstd"]  # which of two modules it is depends on the Python
-    storage_mcap.DECOMPRESSORS.update(
+    """Let rosbags unpack chunks and messages by `unpacked` from now on, in this process.
+
+    Raises:
+        ImportError: this version of rosbags unpacks otherwise.
+    """
+    try:
+        zstd: Any = vars(storage_mcap)["zstd"]  # which of two modules it is depends on the Python
+        chunks, chunks_of_ros1 = storage_mcap.DECOMPRESSORS, ros1.decompressors
+        messages = vars(ros2)
+        open_file = messages["zstd"].open
+    except (KeyError, AttributeError) as error:
+        version = importlib.metadata.version("rosbags")
+        raise ImportError(
+            f"rosbags {version}: expected 0.11.7 to 0.11.x, whose unpacking can be bounded "
+            f"(there is no {error}); pip install 'rosbags>=0.11.7,<0.12'"
+        ) from error
+    chunks.update(
         zstd=lambda data, size: unpacked(zstd.ZstdDecompressor, data, size),
         lz4=lambda data, size: unpacked(lz4.frame.LZ4FrameDecompressor, data, size),
     )
-    ros1.decompressors.update(
+    chunks_of_ros1.update(
         bz2=lambda data: unpacked(bz2.BZ2Decompressor, data),
         lz4=lambda data: unpacked(lz4.frame.LZ4FrameDecompressor, data),
     )
     bounded = SimpleNamespace(
-        open=zstd.open, decompress=lambda data: unpacked(zstd.ZstdDecompressor, data)
+        open=open_file, decompress=lambda data: unpacked(zstd.ZstdDecompressor, data)
     )
-    vars(ros2)["zstd"] = bounded  # messages that were compressed one by one
+    messages["zstd"] = bounded  # messages that were compressed one by one
 
 
 def unpacked(decompressor: Callable[[], Any], data: bytes, most: int = MOST_BYTES) -> bytes:

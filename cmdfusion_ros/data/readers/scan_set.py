@@ -1,5 +1,6 @@
 """What every reader of a data set is: scans by number, and their names."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from cmdfusion_ros.class_map import ClassMap
 from cmdfusion_ros.frame import Frame
 
 
-class ScanSet:
+class ScanSet(ABC):
     """Labelled scans as a sequence of Frames. A reader sets `_items`, one entry a scan, and
     `_called`; it writes `__getitem__`, `_name` and `neighbours`.
     """
@@ -21,8 +22,9 @@ class ScanSet:
     def __len__(self) -> int:
         return len(self._items)
 
+    @abstractmethod
     def __getitem__(self, index: int) -> Frame:
-        raise NotImplementedError
+        """The scan in this place of the order."""
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[index] for index in range(len(self)))

@@ -30,7 +30,7 @@ from cmdfusion_ros.messages.transforms import FIXED_FRAMES, TransformError
 RIGHT, WRONG, UNJUDGED = "right", "wrong: {}", "not judged: {}"  # what is told of a camera
 THREAD = "cmdfusion-alignment"  # name of its threads
 LOOKS = 8  # scans of a judgement
-MOST_CAMERAS = 8  # that are looked at at the same time
+MOST_AT_ONCE = 8  # that are looked at at the same time
 _SPACING, _LONGEST = 0.25, 10.0  # seconds from one look to the next
 _TRIES = 3  # judgements until one is sure; each time the looks are four times as far apart
 # What is told at once lacks half of the score and is better by five deviations: by less, one place
@@ -171,7 +171,7 @@ class AlignmentWatch:
         due, views = self._due(), []
         held = {name for name, camera in self._cameras.items() if camera.looks}
         for view in frame.views:
-            if view.name in due and (view.name in held or len(held) < MOST_CAMERAS):
+            if view.name in due and (view.name in held or len(held) < MOST_AT_ONCE):
                 held.add(view.name)
                 views.append(view)
         for name in due:

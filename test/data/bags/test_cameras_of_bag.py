@@ -26,13 +26,12 @@ from builders.bag_messages import (
 from cmdfusion_ros.data.bags.bag import BagTopic
 from cmdfusion_ros.data.bags.bag_layout import foreign_notes, inspect_bag
 from cmdfusion_ros.data.bags.cameras_of_bag import (
-    MOST_CAMERAS,
     RESERVED,
     clock_problem,
     holds_depth,
     is_rectified,
 )
-from cmdfusion_ros.labelling.settings import FOREIGN, MAX_CAMERAS, node_parameters
+from cmdfusion_ros.labelling.settings import FOREIGN, node_parameters
 
 
 def topic(name, msgtype, make_message, number=10):
@@ -140,7 +139,7 @@ def test_a_camera_never_has_the_name_of_a_group_of_parameters(tmp_path, name):
 
 def test_the_reserved_names_are_those_of_the_node():
     groups = {parameter.name.split(".")[0] for parameter in node_parameters()}
-    assert groups | set(FOREIGN) == RESERVED and MOST_CAMERAS == MAX_CAMERAS
+    assert groups | set(FOREIGN) == RESERVED
 
 
 def late(messages, by):

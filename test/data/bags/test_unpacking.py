@@ -55,6 +55,12 @@ def test_what_is_cut_off_or_over_the_bound_is_refused(kind):
         unpacked(decompressor, compress(b"x"), unpacking.MOST_BYTES + 1)
 
 
+def test_a_rosbags_that_unpacks_otherwise_is_named_with_what_to_install(monkeypatch):
+    monkeypatch.delattr(storage_mcap, "zstd")
+    with pytest.raises(ImportError, match="expected 0.11.7 .*pip install 'rosbags>=0.11.7,<0.12'"):
+        unpacking.bound_unpacking()
+
+
 def record(code, body):
     return bytes([code]) + struct.pack("<Q", len(body)) + body
 
