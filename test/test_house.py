@@ -15,7 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 EVERY_FILE = sorted(
     path
     for folder in ("cmdfusion_ros", "launch", "test", "benchmarks")
-    for path in (REPOSITORY / folder).rglob("*.py")
+    for path in (REPOSITORY / folder).rglob("*")
+    if path.suffix in (".py", ".cpp", ".h")
 )
 MAX_LINES, MAX_COLUMNS = 400, 100
 ROS_PACKAGES = {
@@ -217,7 +218,11 @@ def public_functions(body):
 
 def test_every_public_function_has_a_caller_that_is_no_test():
     """In the package, a benchmark, a launch file, or an example of the pages that a test runs."""
-    scripts = [path for path in EVERY_FILE if path.relative_to(REPOSITORY).parts[0] != "test"]
+    scripts = [
+        path
+        for path in EVERY_FILE
+        if path.suffix == ".py" and path.relative_to(REPOSITORY).parts[0] != "test"
+    ]
     sources = [path.read_text() for path in [*scripts, *(REPOSITORY / "docs").glob("*.py")]]
     for page in (REPOSITORY / "docs" / "pairing_alone.md", REPOSITORY / "CONTRIBUTING.md"):
         sources += re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)

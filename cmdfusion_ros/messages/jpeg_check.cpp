@@ -1,7 +1,7 @@
 // Walks through the entropy-coded data of a JPEG file without making a picture of it, and says
 // whether a decoder would have to guess. OpenCV shows what it makes of damaged data and says so on
-// stderr alone. ITU-T T.81; baseline and extended sequential files with Huffman codes, which is what
-// cameras send; others pass unjudged.
+// stderr alone. ITU-T T.81; baseline and extended sequential files with Huffman codes, which is
+// what cameras send; others pass unjudged.
 
 #include <cstdint>
 #include <cstring>
@@ -40,7 +40,9 @@ struct Bits {  // the bits between two markers, a stuffed zero after 0xFF skippe
             count += 8;
         }
     }
-    uint32_t peek(int number) const { return (uint32_t)(held >> (count - number)) & ((1u << number) - 1); }
+    uint32_t peek(int number) const {
+        return (uint32_t)(held >> (count - number)) & ((1u << number) - 1);
+    }
     bool over() const { return count < made_up; }
     // Only padding is left before the marker, of ones by the standard; some encoders write zeros.
     bool at_marker() {
@@ -119,9 +121,9 @@ bool read_tables(const uint8_t* at, const uint8_t* end, Code (*codes)[4]) {
             for (int i = 0; i < number; ++i) {
                 const int from = (first + i) << (FAST - length);
                 if (from + (1 << (FAST - length)) > 1 << FAST) return false;  // too many codes
+                const int symbol = code.symbols[(first + i + code.offset[length]) & 255];
                 for (int j = 0; j < 1 << (FAST - length); ++j)
-                    code.fast[from + j] =
-                        (uint16_t)(length << 8 | code.symbols[(first + i + code.offset[length]) & 255]);
+                    code.fast[from + j] = (uint16_t)(length << 8 | symbol);
             }
         }
         code.known = true;
@@ -202,8 +204,9 @@ int64_t cmdfusion_jpeg_damage(const uint8_t* data, int64_t size) {
             }
             int64_t units;
             if (in_scan == 1) {  // one component alone: its own blocks, without the rest's padding
-                const int64_t across = ((int64_t)width * used[0]->h + 8 * most_h - 1) / (8 * most_h);
-                const int64_t down = ((int64_t)height * used[0]->v + 8 * most_v - 1) / (8 * most_v);
+                const int64_t wide = 8 * most_h, high = 8 * most_v;
+                const int64_t across = ((int64_t)width * used[0]->h + wide - 1) / wide;
+                const int64_t down = ((int64_t)height * used[0]->v + high - 1) / high;
                 units = across * down;
             } else {
                 units = (int64_t)((width + 8 * most_h - 1) / (8 * most_h)) *
@@ -213,7 +216,8 @@ int64_t cmdfusion_jpeg_damage(const uint8_t* data, int64_t size) {
             int expected = 0;
             for (int64_t unit = 0; unit < units; ++unit) {
                 if (restart && unit && unit % restart == 0) {
-                    if (!bits.at_marker() || end - bits.at < 2 || bits.at[0] != 0xFF || bits.at[1] != 0xD0 + expected)
+                    if (!bits.at_marker() || end - bits.at < 2 || bits.at[0] != 0xFF ||
+                        bits.at[1] != 0xD0 + expected)
                         return here(bits.at);
                     bits.restart_at(bits.at + 2);
                     expected = (expected + 1) & 7;

@@ -46,8 +46,8 @@ struct Avx512 {
 
 }  // namespace
 
-// A loop over rows, as tiles of ROWS, then of the smaller sizes for those that are left. TILES(R) is
-// the loop over tiles of R rows.
+// A loop over rows, as tiles of ROWS, then of the smaller sizes for those that are left. TILES(R)
+// is the loop over tiles of R rows.
 #define FEWER_AND_FEWER_ROWS  \
     TILES(ROWS);              \
     if (ROWS > 6) TILES(6);   \

@@ -68,8 +68,8 @@ INLINE void panel(const float* x, int64_t x_step, int64_t channels, const float*
     int64_t p = 0;
 #define TILES(R)                                                                             \
     for (; p + R <= rows.count; p += R)                                                      \
-    tile<Product, LANES, VECTORS, R>(x, x_step, channels, weight, w_step, out, out_step, rows.in + p, \
-                            rows.out + p)
+    tile<Product, LANES, VECTORS, R>(x, x_step, channels, weight, w_step, out, out_step,     \
+                                     rows.in + p, rows.out + p)
     FEWER_AND_FEWER_ROWS
 #undef TILES
 }

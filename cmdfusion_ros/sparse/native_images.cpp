@@ -84,12 +84,15 @@ INLINE void gather(const Gather& g) {
         float* out = g.out + row * g.channels;
         int64_t c = 0;
         for (; c + Isa::LANES <= g.channels; c += Isa::LANES) {
-            const V sum = *(const Stored*)(upper + c) * w00 + *(const Stored*)(upper + beside + c) * w10 +
-                          *(const Stored*)(lower + c) * w01 + *(const Stored*)(lower + beside + c) * w11;
+            const V sum = *(const Stored*)(upper + c) * w00 +
+                          *(const Stored*)(upper + beside + c) * w10 +
+                          *(const Stored*)(lower + c) * w01 +
+                          *(const Stored*)(lower + beside + c) * w11;
             *(Stored*)(out + c) = sum;
         }
         for (; c < g.channels; ++c)
-            out[c] = upper[c] * w00 + upper[beside + c] * w10 + lower[c] * w01 + lower[beside + c] * w11;
+            out[c] = upper[c] * w00 + upper[beside + c] * w10 + lower[c] * w01 +
+                     lower[beside + c] * w11;
     }
 }
 
